@@ -1,0 +1,178 @@
+"""Cells: the named rates, and the exact facts, that one outcomes file amounts to.
+
+A cell is a rate over *units*, and a unit is one yes-or-no outcome of one image: whether it survived, whether an
+attack crafted on sub-model i beat sub-model j, whether two losses led to different predictions. A cell is kept as a
+matrix of units, (images, units per image), so that two evaluations of the same weights can be compared unit by unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
+from robustbench_ens.reporting.derive import survivors
+from robustbench_ens.store import short_hash
+
+Units = npt.NDArray[np.bool_]
+"""Outcomes of one cell, (images, units per image)."""
+
+_ATTEMPT = ["source", "source_member", "target_member", "attack", "loss"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one outcomes file says about one ensemble under one protocol.
+
+    ``images`` is a digest of the attacked images' indices; ``facts`` are compared exactly, ``cells`` as rates.
+    """
+
+    protocol: str
+    ensemble: str
+    seed: int
+    weights: str
+    images: str
+    facts: dict[str, int | str]
+    cells: dict[str, Units]
+
+
+def evaluate(file: OutcomeFile) -> Evaluation:
+    """Reduce one outcomes file to its facts and cells.
+
+    Cells: accuracy on clean images; all-or-nothing accuracy at each eps, and the same under each (attack, loss) where
+    there are several; the share of (image, source, restart) on which the losses' predictions differ; and the mean
+    transferability at each eps between sub-models, from a sub-model onto itself and onto the ensemble. Sub-models are
+    exchangeable over seeds, hence means over pairs.
+
+    Raises:
+        UserError: some image lacks an attempt that other images have, or has it twice.
+    """
+    rows = gather([file])
+    target, protocol = file.provenance["target"], file.provenance["protocol"]
+    attacked = rows[rows["eps"] > 0]
+    try:
+        cells = _clean(rows) | (
+            _transferability(rows) if protocol["kind"] == "transferability" else _worst_case(rows) | _losses(attacked)
+        )
+    except _Ragged as gap:
+        raise UserError(
+            f"{file.path}: expected every image once under every attempt, got gaps or repeats in {str(gap)!r}; "
+            "delete the file and run `rbe attack` again"
+        ) from None
+    return Evaluation(
+        protocol["label"],
+        target["label"],
+        target["seed"],
+        target["weights"],
+        short_hash(sorted(int(image) for image in attacked["image"].unique())),
+        _facts(file, rows, attacked),
+        cells,
+    )
+
+
+def family(cell: str) -> str:
+    """Which cells resemble ``cell`` in how their seeds scatter: ``accuracy``, ``losses`` or ``transferability``."""
+    measure = cell.split()[0]
+    return measure if measure in ("losses", "transferability") else "accuracy"
+
+
+class _Ragged(Exception):
+    """A cell's units do not fill a matrix."""
+
+
+def _units(frame: pd.DataFrame, columns: list[str], value: str, cell: str) -> Units:
+    if frame.duplicated(["image", *columns]).any():
+        raise _Ragged(cell)
+    wide = frame.pivot(index="image", columns=columns, values=value)
+    if wide.isna().any(axis=None):
+        raise _Ragged(cell)
+    return wide.to_numpy(dtype=bool)
+
+
+def _clean(rows: pd.DataFrame) -> dict[str, Units]:
+    """Clean accuracy of the ensemble and, for transferability, the share of images every sub-model gets right."""
+    clean = rows[(rows["eps"] == 0) & (rows["target_member"] == ENSEMBLE)]
+    if clean.empty:
+        return {}
+    cells = {"clean accuracy": _units(clean, ["eps"], "correct", "clean accuracy")}
+    if rows["kind"].iloc[0] == "transferability":
+        used = clean["image"].isin(rows.loc[rows["eps"] > 0, "image"])
+        cell = "images every sub-model gets right"
+        cells[cell] = _units(clean.assign(used=used), ["eps"], "used", cell)
+    return cells
+
+
+def _accuracy(rows: pd.DataFrame, name: str) -> dict[str, Units]:
+    images = survivors(rows)
+    return {
+        f"{name} at eps {eps:g}": _units(group, ["eps"], "correct", name)
+        for eps, group in images[images["eps"] > 0].groupby("eps")
+    }
+
+
+def _worst_case(rows: pd.DataFrame) -> dict[str, Units]:
+    cells = _accuracy(rows, "accuracy")
+    clean = rows[rows["eps"] == 0]
+    variants = rows[rows["eps"] > 0].groupby(["attack", "loss"])
+    if len(variants) > 1:
+        for (attack, loss), group in variants:
+            cells |= _accuracy(pd.concat([clean, group]), f"accuracy under {attack} with {loss}")
+    return cells
+
+
+def _losses(attacked: pd.DataFrame) -> dict[str, Units]:
+    """Where the predictions under an attack's losses differ: 0 everywhere if one loss took the other's place."""
+    several = attacked.groupby("attack")["loss"].transform("nunique") > 1
+    rows = attacked[several]
+    keys = ["source", "source_member", "target_member", "attack", "restart"]
+    predicted = rows.assign(predicted=rows["predicted"].fillna(-1)).groupby([*keys, "eps", "image"])["predicted"]
+    differ = (predicted.nunique() > 1).rename("differ").reset_index()
+    return {
+        f"losses differ at eps {eps:g}": _units(group, keys, "differ", "losses differ")
+        for eps, group in differ.groupby("eps")
+    }
+
+
+def _transferability(rows: pd.DataFrame) -> dict[str, Units]:
+    attacked = rows[rows["eps"] > 0]
+    pair = ["source_member", "target_member"]
+    beaten = attacked.assign(beaten=~attacked["correct"].astype(bool)).groupby([*pair, "eps", "image"])["beaten"]
+    images = beaten.any().reset_index()
+    onto_ensemble = images["target_member"] == ENSEMBLE
+    onto_itself = images["target_member"] == images["source_member"]
+    means = {
+        "between sub-models": ~onto_ensemble & ~onto_itself,
+        "onto itself": onto_itself,
+        "onto the ensemble": onto_ensemble,
+    }
+    return {
+        f"transferability {name} at eps {eps:g}": _units(group, pair, "beaten", name)
+        for name, which in means.items()
+        for eps, group in images[which].groupby("eps")
+    }
+
+
+def _facts(file: OutcomeFile, rows: pd.DataFrame, attacked: pd.DataFrame) -> dict[str, int | str]:
+    """What must be equal, whatever the seed.
+
+    ``images`` counts the images that were asked for. ``restarts`` of an attack is the least number of starts that an
+    image withstood which no start beat: an image that is beaten may be spared the next ones, so that only survivors
+    tell how many there were. Where none survives, the fact is left out.
+    """
+    provenance = file.provenance
+    clean = rows[rows["eps"] == 0]
+    facts: dict[str, int | str] = {
+        "protocol hash": provenance["protocol"]["hash"],
+        "recipe hash": provenance["target"]["recipe_hash"],
+        "sub-models": provenance["target"]["sub_models"],
+        "images": int((rows if clean.empty else clean)["image"].nunique()),
+        "variants": len(attacked[_ATTEMPT].drop_duplicates()),
+    }
+    tried = attacked[attacked["correct"].notna()].assign(correct=lambda frame: frame["correct"].astype(bool))
+    per_image = tried.groupby([*_ATTEMPT, "eps", "image"]).agg(won=("correct", "all"), starts=("restart", "nunique"))
+    starts = per_image[per_image["won"]].groupby("attack")["starts"].min()
+    return facts | {f"restarts of {attack}": int(least) for attack, least in starts.items()}

@@ -1,0 +1,179 @@
+"""The verdict on every cell of fresh outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from robustbench_ens.check.cells import Evaluation, Units, family
+from robustbench_ens.check.pin import Pin, PinnedCell, PinnedEvaluation, evaluate_all
+from robustbench_ens.check.spread import Spread, fit_spread, p_flips, p_sampling, p_spread
+from robustbench_ens.errors import UserError
+from robustbench_ens.outcomes import OutcomeFile
+from robustbench_ens.reporting.derive import with_interval
+
+COLUMNS = [
+    *("protocol", "ensemble", "seed", "cell", "comparison", "n", "fresh", "low", "high"),
+    *("pinned", "pinned_seeds", "pinned_mean", "pinned_sd", "pinned_low", "pinned_high", "difference_points"),
+    *("units", "flips", "p", "p_adjusted", "verdict", "moved"),
+]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found.
+
+    ``rows`` has one row per compared cell (``COLUMNS``). ``comparison`` is ``paired`` where the pin holds the same
+    weights and ``spread`` elsewhere; ``verdict`` is ``same``, ``higher``, ``lower`` or, for paired outcomes that
+    flipped both ways alike, ``changed``; ``fresh``, its Wilson interval ``low`` .. ``high`` and the ``pinned_*`` rates
+    are in [0, 1]; ``pinned`` is the rate with the same weights where paired and the mean over seeds elsewhere, and
+    ``difference_points`` is measured against it, in points.
+    ``problems`` are missing or structurally different cells, one line each; ``notes`` are harmless.
+    """
+
+    rows: pd.DataFrame
+    moved: bool
+    problems: list[str]
+    notes: list[str]
+    alpha: float
+
+
+def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
+    """Compare fresh outcomes with the pin, cell by cell.
+
+    Where the pin holds the very weights, outcomes are compared one by one: a cell moved if more of them flipped than
+    rounding explains. Elsewhere a cell is judged against the spread over pinned seeds and its sampling interval
+    (:mod:`robustbench_ens.check.spread`). Both count either way, and Holm's correction over all cells keeps the chance
+    of any false alarm below ``pin.alpha``. Facts (images, restarts, variants, hashes) are compared exactly.
+
+    Raises:
+        UserError: no file belongs to a pinned protocol and ensemble, or two answer for one seed.
+    """
+    pinned = {(item.protocol, item.ensemble): item for item in pin.evaluations}
+    known = [file for file in files if _key(file) in pinned]
+    if not known:
+        wanted = ", ".join(f"{protocol} on {ensemble}" for protocol, ensemble in pinned)
+        first_protocol, first_ensemble = next(iter(pinned))
+        raise UserError(
+            f"expected outcomes of what the baseline pins ({wanted}), got none among {len(files)} files; "
+            f"run `rbe attack {first_protocol} {first_ensemble}`"
+        )
+    fresh = evaluate_all(known)
+    seen = {(item.protocol, item.ensemble) for item in fresh}
+    problems = [f"{key[0]} on {key[1]}: missing: no fresh outcomes" for key in pinned if key not in seen]
+    notes = _unknown(files, pinned) + _made_otherwise(pin, known)
+    cells = []
+    for item in fresh:
+        reference = pinned[item.protocol, item.ensemble]
+        problems += _structural(reference, item)
+        notes += [f"{_name(item)}: {name}: not in the baseline" for name in item.cells if name not in reference.cells]
+        cells += [_row(reference, item, name) for name in reference.cells if name in item.cells]
+    rows = _judge(pd.DataFrame(cells), _spread(pin), pin.alpha) if cells else pd.DataFrame(columns=COLUMNS)
+    return CheckResult(rows, bool(problems or rows["moved"].any()), problems, notes, pin.alpha)
+
+
+def _key(file: OutcomeFile) -> tuple[str, str]:
+    return file.provenance["protocol"]["label"], file.provenance["target"]["label"]
+
+
+def _name(item: Evaluation) -> str:
+    return f"{item.protocol} on {item.ensemble} seed {item.seed}"
+
+
+def _unknown(files: Sequence[OutcomeFile], pinned: dict[tuple[str, str], PinnedEvaluation]) -> list[str]:
+    others = sorted({_key(file) for file in files} - set(pinned))
+    return [f"{protocol} on {ensemble}: not in the baseline" for protocol, ensemble in others]
+
+
+def _made_otherwise(pin: Pin, files: Sequence[OutcomeFile]) -> list[str]:
+    """What differs between the software and hardware of the pin and of the fresh outcomes."""
+    notes = []
+    for part, key in (("software", "torch"), ("hardware", "name")):
+        before = {str(entry.get(part, {}).get(key)) for entry in pin.made_by}
+        now = {str(file.provenance[part].get(key)) for file in files}
+        if now - before:
+            notes.append(f"{part}: pinned with {', '.join(sorted(before))}, now {', '.join(sorted(now))}")
+    return notes
+
+
+def _structural(reference: PinnedEvaluation, item: Evaluation) -> list[str]:
+    """Facts that differ and cells that are missing. A fact that one side could not tell is no difference."""
+    facts = [
+        f"{_name(item)}: {fact}: expected {expected}, got {item.facts[fact]}"
+        for fact, expected in reference.facts.items()
+        if fact in item.facts and item.facts[fact] != expected
+    ]
+    return facts + [f"{_name(item)}: {name}: missing" for name in reference.cells if name not in item.cells]
+
+
+def _row(reference: PinnedEvaluation, item: Evaluation, name: str) -> dict[str, Any]:
+    units, cell = item.cells[name], reference.cells[name]
+    row = {"protocol": item.protocol, "ensemble": item.ensemble, "seed": item.seed, "cell": name}
+    row |= {"n": len(units), "count": units.mean() * len(units), "units": units.size}
+    twins = [seed for seed, record in reference.seeds.items() if record.weights == item.weights]
+    if not twins:
+        return row | {"comparison": "spread", "flips": np.nan, "twin": np.nan}
+    same_images = reference.seeds[twins[0]].images == item.images
+    flips = _flips(cell, twins[0], units, same_images)
+    return row | {"comparison": "paired", "flips": flips, "twin": cell.rate(twins[0])}
+
+
+def _flips(cell: PinnedCell, seed: str, units: Units, same_images: bool) -> int:
+    """Outcomes that differ. If other images were attacked the net change stands in: it never exceeds the flips."""
+    before = cell.units(seed)
+    if same_images and before.shape == units.shape:
+        return int((before != units).sum())
+    return round(abs(float(before.mean() - units.mean())) * units.size)
+
+
+def _spread(pin: Pin) -> tuple[pd.MultiIndex, Spread]:
+    """The spread of every pinned cell, moderated within each family; the index tells (protocol, ensemble, cell)."""
+    pinned = pd.DataFrame(
+        [
+            {
+                "key": (item.protocol, item.ensemble, name),
+                "family": family(name),
+                "pair": (item.protocol, item.ensemble),
+                "rates": np.array([cell.rate(seed) for seed in item.seeds]),
+                "images": float(np.mean(list(cell.images.values()))),
+            }
+            for item in pin.evaluations
+            for name, cell in item.cells.items()
+        ]
+    ).sort_values("family", kind="stable")
+    fits = [
+        fit_spread(list(cells["rates"]), list(cells["images"]), cells["pair"].nunique())
+        for _, cells in pinned.groupby("family")
+    ]
+    fitted = {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in vars(fits[0])}
+    return pd.MultiIndex.from_tuples(pinned["key"]), Spread(**fitted)
+
+
+def _judge(cells: pd.DataFrame, fitted: tuple[pd.MultiIndex, Spread], alpha: float) -> pd.DataFrame:
+    """Add intervals, p-values and verdicts to the rows of :func:`_row`."""
+    index, everything = fitted
+    at = index.get_indexer(pd.MultiIndex.from_frame(cells[["protocol", "ensemble", "cell"]]))
+    spread = Spread(**{name: values[at] for name, values in vars(everything).items()})
+    rows = with_interval(cells, "count", "fresh").assign(
+        pinned_seeds=spread.seeds.astype(int),
+        pinned_mean=spread.mean,
+        pinned_sd=spread.sd,
+        pinned_low=spread.low,
+        pinned_high=spread.high,
+    )
+    fresh, images = rows["fresh"].to_numpy(dtype=float), rows["n"].to_numpy(dtype=float)
+    unpaired = np.maximum(p_spread(fresh, spread), p_sampling(fresh, images, spread.mean))
+    paired = p_flips(rows["flips"].fillna(0).to_numpy(dtype=float), rows["units"].to_numpy(dtype=float))
+    rows["p"] = np.where(rows["comparison"] == "paired", paired, unpaired)
+    rows["moved"], rows["p_adjusted"] = multipletests(rows["p"], alpha=alpha, method="holm")[:2]
+    rows["pinned"] = rows["twin"].fillna(rows["pinned_mean"])
+    rows["difference_points"] = 100 * (rows["fresh"] - rows["pinned"])
+    direction = rows["difference_points"].round(9)
+    way = np.select([direction > 0, direction < 0], ["higher", "lower"], default="changed")
+    rows["verdict"] = np.where(rows["moved"], way, "same")
+    return rows[COLUMNS]

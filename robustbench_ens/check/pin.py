@@ -1,0 +1,205 @@
+"""The pin: a baseline of at least five training seeds in one JSON file that can be read, diffed and committed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from robustbench_ens.check.cells import Evaluation, Units, evaluate
+from robustbench_ens.errors import UserError
+from robustbench_ens.outcomes import OutcomeFile
+from robustbench_ens.settings import Settings, validate
+from robustbench_ens.store import read_json, write_json
+
+PIN_VERSION = 1
+FEWEST_SEEDS = 5
+
+
+class PinnedCell(Settings):
+    """One rate for each seed: ``count`` of ``images * units_per_image`` outcomes; ``bits`` are those outcomes.
+
+    Keys of the tables are seeds. The bits are packed image by image, then base64.
+    """
+
+    units_per_image: int = Field(ge=1)
+    images: dict[str, Annotated[int, Field(ge=1)]]
+    count: dict[str, Annotated[int, Field(ge=0)]]
+    bits: dict[str, str]
+
+    def rate(self, seed: str) -> float:
+        """The rate of one seed, in [0, 1]."""
+        return self.count[seed] / (self.images[seed] * self.units_per_image)
+
+    def units(self, seed: str) -> Units:
+        """The outcomes of one seed, (images, units per image).
+
+        Raises:
+            ValueError: the bits do not fit the numbers beside them.
+        """
+        size = self.images[seed] * self.units_per_image
+        packed = np.frombuffer(base64.b64decode(self.bits[seed], validate=True), dtype=np.uint8)
+        if len(packed) != (size + 7) // 8:
+            raise ValueError(f"expected {size} outcomes, got {8 * len(packed)}")
+        units = np.unpackbits(packed, count=size).astype(bool)
+        if units.sum() != self.count[seed]:
+            raise ValueError(f"expected {self.count[seed]} outcomes that are true, got {units.sum()}")
+        return units.reshape(self.images[seed], self.units_per_image)
+
+
+class PinnedSeed(Settings):
+    """Digests of one seed's weights and of the indices of its attacked images."""
+
+    weights: str
+    images: str
+
+
+class PinnedEvaluation(Settings):
+    """One ensemble under one protocol: what is compared exactly, and the cells of every seed."""
+
+    protocol: str
+    ensemble: str
+    facts: dict[str, int | str]
+    seeds: dict[str, PinnedSeed]
+    cells: dict[str, PinnedCell]
+
+
+class Pin(Settings):
+    """A baseline: what ``rbe check`` compares fresh outcomes with."""
+
+    format: Literal["robustbench_ens baseline"] = "robustbench_ens baseline"
+    version: int = PIN_VERSION
+    alpha: float = Field(gt=0, lt=1)
+    made_by: list[dict[str, dict[str, Any]]]
+    evaluations: list[PinnedEvaluation] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for item in self.evaluations:
+            where = f"expected a whole baseline: {item.protocol} on {item.ensemble}"
+            if len(item.seeds) < FEWEST_SEEDS:
+                raise ValueError(f"{where} needs at least {FEWEST_SEEDS} seeds, has {len(item.seeds)}")
+            for name, cell in item.cells.items():
+                if any(set(table) != set(item.seeds) for table in (cell.images, cell.count, cell.bits)):
+                    raise ValueError(f"{where}, cell {name!r} lacks a seed")
+                try:
+                    for seed in item.seeds:
+                        cell.units(seed)
+                except (ValueError, binascii.Error) as error:
+                    raise ValueError(f"{where}, cell {name!r} is damaged ({error})") from None
+        return self
+
+
+def evaluate_all(files: Sequence[OutcomeFile]) -> list[Evaluation]:
+    """The evaluations of ``files``, in order of protocol, ensemble and seed.
+
+    Raises:
+        UserError: two files answer for the same protocol, ensemble and seed.
+    """
+    seen: dict[tuple[str, str, int], OutcomeFile] = {}
+    for file in files:
+        target = file.provenance["target"]
+        key = (file.provenance["protocol"]["label"], target["label"], target["seed"])
+        if key in seen:
+            raise UserError(
+                f"{file.path}: expected one outcomes file of {key[0]} on {key[1]} seed {key[2]}, "
+                f"got another in {seen[key].path}; delete the older one or name the files to compare"
+            )
+        seen[key] = file
+    return [evaluate(seen[key]) for key in sorted(seen)]
+
+
+def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01) -> Pin:
+    """Make a baseline from outcomes of at least five training seeds of each ensemble under each protocol.
+
+    Args:
+        files: outcomes; protocols and ensembles are told apart by their labels.
+        alpha: chance that a check of untouched code reports any moved cell, in (0, 1).
+
+    Raises:
+        UserError: no outcomes, too few seeds, several files for one seed, or seeds that were not evaluated alike.
+    """
+    if not files:
+        raise UserError("expected outcomes to pin, got none; run `rbe attack` first")
+    groups: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
+    for item in evaluate_all(files):
+        groups[item.protocol, item.ensemble].append(item)
+    for (protocol, ensemble), members in groups.items():
+        if len(members) < FEWEST_SEEDS:
+            raise UserError(
+                f"{protocol} on {ensemble}: expected at least {FEWEST_SEEDS} training seeds to pin, got {len(members)} "
+                f"({', '.join(str(item.seed) for item in members)}); run `rbe attack` with more --seeds"
+            )
+    made_by = {
+        repr(entry): entry
+        for entry in ({key: file.provenance[key] for key in ("software", "hardware")} for file in files)
+    }
+    content = {
+        "alpha": alpha,
+        "made_by": [made_by[key] for key in sorted(made_by)],
+        "evaluations": [_pinned(members) for members in groups.values()],
+    }
+    return validate(Pin, content, "baseline")
+
+
+def _pinned(members: list[Evaluation]) -> dict[str, Any]:
+    """Content of one :class:`PinnedEvaluation`."""
+    first = members[0]
+    where = f"{first.protocol} on {first.ensemble}"
+    facts: dict[str, int | str] = {}
+    for item in members:
+        for name, value in item.facts.items():
+            if facts.setdefault(name, value) != value:
+                raise UserError(f"{where}: expected one {name} for all seeds, got {facts[name]} and {value}")
+        if {name: units.shape[1] for name, units in item.cells.items()} != {
+            name: units.shape[1] for name, units in first.cells.items()
+        }:
+            raise UserError(f"{where}: expected the same attempts for all seeds, got others for seed {item.seed}")
+    return {
+        "protocol": first.protocol,
+        "ensemble": first.ensemble,
+        "facts": facts,
+        "seeds": {str(item.seed): {"weights": item.weights, "images": item.images} for item in members},
+        "cells": {
+            name: {
+                "units_per_image": units.shape[1],
+                "images": {str(item.seed): len(item.cells[name]) for item in members},
+                "count": {str(item.seed): int(item.cells[name].sum()) for item in members},
+                "bits": {
+                    str(item.seed): base64.b64encode(np.packbits(item.cells[name]).tobytes()).decode()
+                    for item in members
+                },
+            }
+            for name, units in first.cells.items()
+        },
+    }
+
+
+def read_pin(path: Path) -> Pin:
+    """Read a baseline.
+
+    Raises:
+        UserError: the file is missing, damaged, not a baseline, or of another version.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: baseline not found; write it with `rbe check {path} --update`")
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != "robustbench_ens baseline":
+        raise UserError(f"{path}: expected a baseline written by `rbe check --update`, got other JSON")
+    if content.get("version") != PIN_VERSION:
+        raise UserError(
+            f"{path}: expected baseline version {PIN_VERSION}, got {content.get('version')}; "
+            f"write it again with `rbe check {path} --update`"
+        )
+    return validate(Pin, content, str(path))
+
+
+def write_pin(path: Path, pin: Pin) -> None:
+    """Write a baseline; the file appears whole or not at all."""
+    write_json(path, pin.model_dump(mode="json"))

@@ -1,0 +1,110 @@
+"""How far a fresh rate may lie from pinned ones: the tests behind the check. Pure functions of arrays, one per cell.
+
+Notation: k pinned seeds with rates r_1 .. r_k of mean m and standard deviation s; n images; a fresh rate f.
+v = q (1 - q) / n is the binomial variance of a rate at q, which is m kept one image away from 0 and from 1.
+
+*Spread.* Is f a draw like the pinned ones? A prediction test on k seeds alone has k - 1 degrees of freedom; corrected
+for a hundred cells it asks for a deviation of 10 s at k = 5, and misses changes anyone would call large. But cells
+resemble each other in s^2 / v, so their variances are moderated, as is usual for many small samples (Smyth 2004,
+"Linear models and empirical Bayes methods", Section 6.2): with d = k - 1 and a prior dispersion phi_0 worth d_0
+degrees of freedom, both fitted to all cells,
+
+    phi = (d_0 phi_0 + d s^2 / v) / (d_0 + d),    T = (f - m) / sqrt(phi v (1 + 1 / k))  ~  t with d_0 + d degrees.
+
+Cells of one ensemble under one protocol move together, so the fit sees fewer independent cells than there are. We
+deviate from the paper there: d_0 + d is held to at most d times the number of (protocol, ensemble) pairs.
+
+*Sampling.* Could n images alone explain f? Twice the smaller tail of Binomial(n, q) at n f; exact, so that it holds
+where a handful of images decides. Both must speak against chance: the p-value of a cell is the larger of the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, special, stats
+
+Floats = npt.NDArray[np.float64]
+
+FLIP_RATE = 0.01
+"""Share of outcomes that rounding (another device, another library version) may flip with the weights unchanged."""
+_ROUNDING_VARIANCE = 1 / 12  # images^2: a count is whole, so it never tells a smaller variance than this
+_FEWEST_CELLS = 3  # that a prior is fitted to
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the pinned seeds say about each cell; arrays of shape (cells,)."""
+
+    mean: Floats
+    sd: Floats
+    low: Floats
+    high: Floats
+    seeds: Floats
+    variance: Floats  # moderated, of one seed's rate
+    degrees: Floats
+
+
+def _kept_inside(rate: Floats, images: Floats) -> Floats:
+    return np.clip(rate, 1 / images, 1 - 1 / images)
+
+
+def fit_prior(dispersion: Floats, degrees: Floats) -> tuple[float, float]:
+    """Prior degrees of freedom and dispersion under ``dispersion ~ phi_0 F(degrees, d_0)``, by moments of its log.
+
+    Returns:
+        d_0 (0: nothing to learn from; inf: all cells have one dispersion) and phi_0.
+    """
+    if len(dispersion) < _FEWEST_CELLS:
+        return 0.0, 1.0
+    log = np.log(dispersion) - special.digamma(degrees / 2) + np.log(degrees / 2)
+    excess = float(log.var(ddof=1) - special.polygamma(1, degrees / 2).mean())
+    if excess < 1e-8:
+        return np.inf, float(np.average(dispersion, weights=degrees))
+    half = optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-9, 1e9)
+    return 2 * half, float(np.exp(log.mean() + special.digamma(half) - np.log(half)))
+
+
+def fit_spread(rates: list[Floats], images: list[float], groups: int) -> Spread:
+    """Moderated spread of every cell of one family.
+
+    Args:
+        rates: for each cell the pinned seeds' rates in [0, 1]; at least two seeds.
+        images: for each cell the number of images behind one rate.
+        groups: how many sets of cells vary on their own: the number of (protocol, ensemble) pairs.
+    """
+    n = np.asarray(images, dtype=float)
+    mean, sd, low, high = (
+        np.array([float(reduce(rate)) for rate in rates])
+        for reduce in (np.mean, lambda rate: np.std(rate, ddof=1), np.min, np.max)
+    )
+    seeds = np.array([float(len(rate)) for rate in rates])
+    inside = _kept_inside(mean, n)
+    binomial = inside * (1 - inside) / n
+    dispersion = np.maximum(sd**2, _ROUNDING_VARIANCE / n**2) / binomial
+    degrees = seeds - 1
+    informative = inside == mean  # at 0 or 1 there is no spread to learn from
+    prior_degrees, prior = fit_prior(dispersion[informative], degrees[informative])
+    added = np.minimum(prior_degrees, degrees * (groups - 1))
+    moderated = (added * prior + degrees * dispersion) / (added + degrees)
+    return Spread(mean, sd, low, high, seeds, moderated * binomial, added + degrees)
+
+
+def p_spread(fresh: Floats, spread: Spread) -> Floats:
+    """Two-sided p-value of ``fresh`` (cells,) as one more draw beside the pinned seeds."""
+    deviation = np.abs(fresh - spread.mean) / np.sqrt(spread.variance * (1 + 1 / spread.seeds))
+    return np.asarray(2 * stats.t.sf(deviation, spread.degrees))
+
+
+def p_sampling(fresh: Floats, images: Floats, mean: Floats) -> Floats:
+    """Two-sided exact binomial p-value of ``fresh * images`` images, rounded, against the pinned mean rate."""
+    count, inside = np.round(fresh * images), _kept_inside(mean, images)
+    tails = np.minimum(stats.binom.cdf(count, images, inside), stats.binom.sf(count - 1, images, inside))
+    return np.asarray(np.minimum(1, 2 * tails))
+
+
+def p_flips(flips: Floats, units: Floats) -> Floats:
+    """p-value of at least ``flips`` flipped outcomes in ``units`` if at most ``FLIP_RATE`` of them flip by rounding."""
+    return np.asarray(stats.binom.sf(flips - 1, units, FLIP_RATE))

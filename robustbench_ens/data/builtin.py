@@ -1,0 +1,86 @@
+"""The datasets that are known by name: ``digits`` from scikit-learn, ``cifar10`` and ``cifar100`` from torchvision."""
+
+from __future__ import annotations
+
+import pickle
+import tarfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_ens.data.dataset import Dataset
+from robustbench_ens.data.decoded import fingerprint_files
+from robustbench_ens.errors import UserError
+
+DIGITS_TEST_IMAGES = 500
+
+CIFAR: dict[str, str] = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+"""Label -> class in ``torchvision.datasets``."""
+
+
+def digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 1x8x8: 1,297 to train, 500 to test; split stratified and fixed.
+
+    The levels 0 to 16 become ``round(level * 255 / 16)``. All products are exact in float64; the one tie, level 8 at
+    127.5, goes to the even 128.
+    """
+    # Imported here: scikit-learn takes a second, and nothing else needs it.
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    labels = bunch.target.astype(np.int64)
+    images = np.rint(bunch.images * 255 / 16).astype(np.uint8)[:, None]
+    train, test = train_test_split(
+        np.arange(len(labels)), test_size=DIGITS_TEST_IMAGES, stratify=labels, random_state=0
+    )
+    tensors = [torch.from_numpy(array[part]) for part in (train, test) for array in (images, labels)]
+    return Dataset.build("digits", tuple(str(name) for name in bunch.target_names), *tensors)
+
+
+def cifar(name: str, root: Path) -> Dataset:
+    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 3x32x32, 50,000 to train and 10,000 to test, in the original order.
+
+    torchvision downloads it into ``root`` if it is not there, and verifies the MD5 of every batch file.
+
+    Raises:
+        UserError: the download failed, or a file is damaged.
+    """
+    source = _torchvision_class(name)
+    try:
+        with warnings.catch_warnings():
+            # The batch files hold dtype flags as integers; NumPy 2.4.0 to 2.4.4 warn about those.
+            warnings.filterwarnings("ignore", message=r".*align should be passed")
+            train, test = (source(str(root), train=is_train, download=True) for is_train in (True, False))
+    # torchvision says RuntimeError for a wrong checksum, urllib an OSError.
+    except (OSError, EOFError, RuntimeError, tarfile.TarError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{name}: expected it in {root} or downloadable from {source.url}, got {type(error).__name__}: "
+            f"{' '.join(str(error).split())}; check the network and free space, delete {root / source.filename} and "
+            f"{root / source.base_folder} if they are damaged, or put {source.filename} (MD5 {source.tgz_md5}) there"
+        ) from None
+    return Dataset.build(name, tuple(train.classes), *_split(train), *_split(test))
+
+
+def cifar_fingerprint(name: str, root: Path) -> str | None:
+    """Changes when the batch files in ``root`` do; None if they are not all there."""
+    source = _torchvision_class(name)
+    files = [file for file, _ in source.train_list + source.test_list] + [source.meta["filename"]]
+    paths = [root / source.base_folder / file for file in files]
+    return fingerprint_files(root, paths) if all(path.is_file() for path in paths) else None
+
+
+def _torchvision_class(name: str) -> Any:
+    # Imported here: torchvision takes seconds, and most runs find the decoded tensors.
+    from torchvision import datasets
+
+    return getattr(datasets, CIFAR[name])
+
+
+def _split(source: Any) -> tuple[Tensor, Tensor]:
+    images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
+    return images, torch.tensor(source.targets, dtype=torch.int64)

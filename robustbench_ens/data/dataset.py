@@ -1,0 +1,121 @@
+"""The dataset every other part sees: two splits of uint8 images, their labels, their class names, one digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustbench_ens.errors import UserError
+
+
+# Tensors have no truth value, so a generated __eq__ would raise; two datasets are the same if their digests are.
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels of one dataset, decoded.
+
+    Attributes:
+        name: label in recipes, hashes and reports; not part of the digest.
+        x_train: uint8 (N, C, H, W), 0 to 255; C is 1 (grey) or 3 (RGB).
+        y_train: int64 (N,), from 0 to ``num_classes - 1``.
+        x_test: like ``x_train``.
+        y_test: like ``y_train``.
+        classes: class names; label ``k`` is ``classes[k]``.
+        digest: SHA-256 over pixels, labels, shapes and class names, as 64 hexadecimal digits.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor
+    y_test: Tensor
+    classes: tuple[str, ...]
+    digest: str
+
+    @classmethod
+    def build(
+        cls, name: str, classes: tuple[str, ...], x_train: Tensor, y_train: Tensor, x_test: Tensor, y_test: Tensor
+    ) -> Dataset:
+        """A dataset with its digest computed; the readers have checked what a user can get wrong."""
+        for x, y in ((x_train, y_train), (x_test, y_test)):
+            assert x.dtype == torch.uint8
+            assert x.ndim == 4
+            assert x.is_contiguous()
+            assert y.dtype == torch.int64
+            assert y.shape == x.shape[:1]
+            assert y.is_contiguous()
+        assert x_train.shape[1:] == x_test.shape[1:]
+        return cls(name, x_train, y_train, x_test, y_test, classes, _digest(x_train, y_train, x_test, y_test, classes))
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        return int(self.x_train.shape[1])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.x_train.shape[2]), int(self.x_train.shape[3])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    def mean(self) -> Tensor:
+        """Mean of each channel over the pixels of the train split, on the [0, 1] scale: float32 (C,)."""
+        return self._moments()[0].float()
+
+    def std(self) -> Tensor:
+        """Standard deviation of each channel over the pixels of the train split, on the [0, 1] scale: float32 (C,).
+
+        The population formula (divided by the number of pixels). A constant channel gets 1, so that normalising it
+        divides by no zero.
+        """
+        variance = self._moments()[1]
+        return torch.where(variance > 0, variance.sqrt(), torch.ones_like(variance)).float()
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and population variance per channel, float64 (C,), [0, 1] scale.
+
+        From histograms, which count exactly and need no float copy of the images.
+        """
+        counts = torch.stack(
+            [torch.bincount(self.x_train[:, c].flatten(), minlength=256) for c in range(self.channels)]
+        ).double()
+        shares = counts / counts.sum(dim=1, keepdim=True)
+        levels = torch.arange(256, dtype=torch.float64) / 255
+        mean = shares @ levels
+        return mean, (shares * (levels - mean[:, None]) ** 2).sum(dim=1) * (counts.count_nonzero(dim=1) > 1)
+
+
+def _digest(x_train: Tensor, y_train: Tensor, x_test: Tensor, y_test: Tensor, classes: tuple[str, ...]) -> str:
+    tensors = (x_train, y_train, x_test, y_test)
+    header = {"classes": list(classes), "shapes": [list(tensor.shape) for tensor in tensors]}
+    sha = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for tensor in tensors:
+        sha.update(tensor.numpy().data)
+    return sha.hexdigest()
+
+
+def to_float(images_uint8: Tensor) -> Tensor:
+    """``x / 255``: uint8 images of any shape, 0 to 255, as float32 in [0, 1] on the same device."""
+    return images_uint8.float() / 255
+
+
+def select_images(n_available: int, count: int, seed: int) -> Tensor:
+    """Which test images an evaluation uses: int64 (count,), ascending, without repetition.
+
+    All of them if ``count == n_available``, else a random subset drawn from ``seed``. Under one seed a smaller subset
+    lies inside every larger one.
+
+    Raises:
+        UserError: ``count`` is not between 1 and ``n_available``.
+    """
+    if not 1 <= count <= n_available:
+        raise UserError(f"number of test images: expected 1 to {n_available} (all there are), got {count}")
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(n_available, generator=generator)[:count].sort().values

@@ -1,0 +1,155 @@
+"""From a dataset's name to its tensors: which source a name means, and whether it is decoded already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustbench_ens.data import builtin, decoded, folder, npz
+from robustbench_ens.data.dataset import Dataset
+from robustbench_ens.errors import UserError
+
+BUILTIN_NAMES: tuple[str, ...] = ("digits", *builtin.CIFAR)
+
+
+def default_data_root() -> Path:
+    """``RBE_DATA`` if set, else ``~/.cache/robustbench_ens``."""
+    given = os.environ.get("RBE_DATA")
+    return Path(given) if given else decoded.user_cache_dir()
+
+
+def load_dataset(
+    name: str,
+    data_root: Path | None = None,
+    cache: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Load a dataset by built-in name, by name in the data root, or by path.
+
+    - ``digits``, ``cifar10``, ``cifar100`` are built in. The last two are downloaded into the data root once.
+    - Any other name is the folder ``<data_root>/<name>/`` (``train/<class>/`` and ``test/<class>/`` with images) or the
+      file ``<data_root>/<name>.npz``.
+    - A name with a path separator, or ending in ``.npz``, is the path of such a folder or file, relative to the working
+      directory; its base name without ``.npz`` becomes the label.
+
+    A label means one dataset: a user's dataset may not carry the name of a built-in one, wherever it lies. If
+    ``<data_root>/cifar10/`` holds ``train/`` or ``test/``, or ``<data_root>/cifar10.npz`` exists, then ``cifar10`` is
+    an error too, since neither choice could be told from the other in a report.
+
+    Args:
+        name: built-in name, name in the data root, or path.
+        data_root: where datasets lie; :func:`default_data_root` if None.
+        cache: keep the decoded tensors in ``<data_root>/decoded/`` (the user's cache directory if that cannot be
+            written) and use them as long as the source's file names, sizes and times are unchanged.
+        progress: called with (images decoded, images in all) while a folder is decoded.
+
+    Raises:
+        UserError: no such dataset, or its files are not as described in ``folder``, ``npz`` and ``builtin``.
+    """
+    # os.path.expanduser leaves an unknown user's ~name alone, where Path.expanduser raises.
+    root = Path(os.path.expanduser(default_data_root() if data_root is None else data_root))
+    if root.exists() and not root.is_dir():
+        raise UserError(f"data root {root}: expected a directory, got a file; set --data-root or RBE_DATA")
+    source = _find_source(name, root)
+    try:
+        return _read_through_cache(source, root, progress) if cache else source.read(progress)
+    except OSError as error:
+        raise UserError(f"dataset {name!r}: {source.path} could not be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One place that images come from; ``fingerprint`` is None if there is nothing (yet) worth caching."""
+
+    label: str
+    path: Path
+    fingerprint: Callable[[], str | None]
+    read: Callable[[Callable[[int, int], None] | None], Dataset]
+
+
+def _read_through_cache(source: _Source, root: Path, progress: Callable[[int, int], None] | None) -> Dataset:
+    before = source.fingerprint()
+    directories = (root / "decoded", decoded.user_cache_dir() / "decoded")
+    dataset = decoded.read(source.label, source.path, before, directories) if before else None
+    if dataset is None:
+        dataset = source.read(progress)
+        # A download leaves its files behind only now. Files that change while being read are noticed the next time,
+        # since the fingerprint is the one from before.
+        fingerprint = before or source.fingerprint()
+        if fingerprint:
+            decoded.write(dataset, source.path, fingerprint, directories)
+    return dataset
+
+
+def _find_source(name: str, root: Path) -> _Source:
+    if _is_path(name):
+        return _path_source(name)
+    folder_path, npz_path = root / name, root / f"{name}.npz"
+    if name in BUILTIN_NAMES:
+        if any((folder_path / split).is_dir() for split in folder.SPLITS):
+            raise _reserved(name, folder_path)
+        if npz_path.exists():
+            raise _reserved(name, npz_path)
+        return _builtin_source(name, root)
+    if folder_path.is_dir() and npz_path.is_file():
+        raise UserError(f"dataset {name!r}: both {folder_path} and {npz_path} exist; rename or remove one of them")
+    if folder_path.is_dir():
+        return _folder_source(name, folder_path)
+    if npz_path.is_file():
+        return _npz_source(name, npz_path)
+    raise UserError(
+        f"unknown dataset {name!r}: not built in ({', '.join(BUILTIN_NAMES)}), and neither {folder_path}{os.sep} (with "
+        f"train/ and test/) nor {npz_path} exists; put it there, give its path, or set --data-root or RBE_DATA"
+    )
+
+
+def _is_path(name: str) -> bool:
+    separators = [separator for separator in (os.sep, os.altsep) if separator]
+    return name in ("", ".", "..", "~") or name.endswith(".npz") or any(separator in name for separator in separators)
+
+
+def _path_source(name: str) -> _Source:
+    # abspath, not resolve: a link's own name is the label its owner chose.
+    path = Path(os.path.abspath(os.path.expanduser(name)))
+    if path.is_dir() and path.name and name:
+        return _folder_source(path.name, path)
+    if path.is_file() and path.suffix == ".npz":
+        return _npz_source(path.stem, path)
+    raise UserError(
+        f"dataset {name!r}: expected a folder with train/ and test/, or an .npz file, at {path}; "
+        f"got {'another kind of file' if path.exists() else 'nothing there'} "
+        f"(built-in names: {', '.join(BUILTIN_NAMES)})"
+    )
+
+
+def _reserved(label: str, path: Path) -> UserError:
+    return UserError(
+        f"{path}: the label {label!r} belongs to the built-in dataset {label.lower()!r}; rename the folder or file, "
+        f"for example to {label}-own"
+    )
+
+
+def _check_label(label: str, path: Path) -> None:
+    # Letter case alone would not keep two labels apart on every file system, nor in a reader's mind.
+    if label.lower() in BUILTIN_NAMES:
+        raise _reserved(label, path)
+
+
+def _folder_source(label: str, path: Path) -> _Source:
+    _check_label(label, path)
+    return _Source(label, path, lambda: folder.fingerprint(path), lambda progress: folder.read(path, label, progress))
+
+
+def _npz_source(label: str, path: Path) -> _Source:
+    _check_label(label, path)
+    return _Source(label, path, lambda: npz.fingerprint(path), lambda progress: npz.read(path, label))
+
+
+def _builtin_source(name: str, root: Path) -> _Source:
+    if name == "digits":
+        return _Source(name, root, lambda: None, lambda progress: builtin.digits())
+    return _Source(
+        name, root, lambda: builtin.cifar_fingerprint(name, root), lambda progress: builtin.cifar(name, root)
+    )

@@ -1,0 +1,79 @@
+"""Crafted images on disk, reusable against any target.
+
+An image is kept as the part of its budget that each pixel uses, in 127 levels on either side (8 bits a pixel), so that
+what is read back lies within the budget by construction. Scoring always uses the images as they are read back: fresh
+and reused images give the same outcome. Against the exact images a pixel moves by at most ``eps / 254``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.perturb.gradient import project
+from robustbench_ens.store import atomic_path
+
+LEVELS = 127
+TOLERANCE = 1e-6
+
+
+def encode(crafted: Tensor, images: Tensor, eps: float) -> Tensor:
+    """The part of the budget each pixel uses, as int8 from -127 to 127.
+
+    Raises:
+        UserError: a pixel leaves the budget or [0, 1].
+    """
+    check_budget(crafted, images, eps)
+    if eps == 0:
+        return torch.zeros_like(images, dtype=torch.int8)
+    return ((crafted - images) / eps * LEVELS).round().clamp(-LEVELS, LEVELS).to(torch.int8)
+
+
+def decode(levels: Tensor, images: Tensor, eps: float) -> Tensor:
+    """Images ``(N, C, H, W)`` within ``eps`` of ``images`` and in [0, 1]; undoes :func:`encode`."""
+    return project(images + levels.to(images.dtype) * (eps / LEVELS), images, eps)
+
+
+def check_budget(crafted: Tensor, images: Tensor, eps: float) -> None:
+    """Refuse images outside the budget.
+
+    Raises:
+        UserError: a pixel differs from its clean one by more than ``eps``, or leaves [0, 1], by more than 1e-6.
+    """
+    used = float((crafted - images).abs().max()) if len(images) else 0.0
+    low, high = (float(crafted.min()), float(crafted.max())) if len(images) else (0.0, 1.0)
+    if not (used <= eps + TOLERANCE and low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise UserError(
+            f"crafted images: expected at most eps {eps} from the clean image and pixels in [0, 1], "
+            f"got {used:.6g} and [{low:.6g}, {high:.6g}]"
+        )
+
+
+def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float) -> None:
+    """Write crafted images; the file appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        save_file({"levels": encode(crafted, images, eps).contiguous()}, temporary, metadata={"eps": repr(eps)})
+
+
+def load_crafted(path: Path, images: Tensor, eps: float) -> Tensor:
+    """Read crafted images for the clean ``images`` ``(N, C, H, W)``.
+
+    Raises:
+        UserError: the file is damaged, or made for other images or another eps.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            levels, metadata = file.get_tensor("levels"), file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: expected crafted images, got a damaged file ({error}); delete it") from None
+    if levels.shape != images.shape or levels.dtype != torch.int8 or metadata.get("eps") != repr(eps):
+        raise UserError(
+            f"{path}: expected {tuple(images.shape)} crafted images at eps {eps}, "
+            f"got {tuple(levels.shape)} at eps {metadata.get('eps')}; delete it"
+        )
+    return decode(levels, images, eps)

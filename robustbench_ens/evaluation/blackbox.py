@@ -1,0 +1,126 @@
+"""Black-box transfer: images crafted on hold-out surrogates, all or nothing over variants (DVERGE, Section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.adversarial import load_crafted, save_crafted
+from robustbench_ens.evaluation.job import Job, Subject
+from robustbench_ens.evaluation.whitebox import Part
+from robustbench_ens.models.trained import EnsembleRecord
+from robustbench_ens.protocols import Blackbox
+from robustbench_ens.store import short_hash
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to craft: an attack with a loss, from one random start."""
+
+    attack: str
+    loss: str
+    restart: int
+
+    @property
+    def key(self) -> str:
+        """A name for files."""
+        return f"{self.attack}-{self.loss}-{self.restart}"
+
+
+def variants(settings: Blackbox) -> list[Variant]:
+    """All variants on one surrogate, in the protocol's order."""
+    return [
+        Variant(group.attack, loss, restart)
+        for group in settings.variants
+        for loss in group.losses
+        for restart in range(group.restarts)
+    ]
+
+
+def attempts(settings: Blackbox, members: int) -> int:
+    """Attempts on each image, for progress."""
+    return len(settings.eps) * len(variants(settings)) * len(settings.surrogates)
+
+
+def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
+    """Refuse a surrogate that shares an initialisation, or an ancestor, with the target.
+
+    Raises:
+        UserError: names what they share.
+    """
+    shared = sorted(set(target.lineage) & set(surrogate.lineage))
+    if shared or target.weights == surrogate.weights:
+        raise UserError(
+            f"surrogate {surrogate.id!r}: expected a hold-out ensemble for target {target.id!r}, but both descend from "
+            f"{shared[0] if shared else 'the same weights'}; give the surrogate another seed in the protocol"
+        )
+
+
+def crafting_hash(job: Job, source: Subject) -> str:
+    """Names the folder of the images crafted on ``source``: everything that decides them but variant and eps."""
+    settings = job.settings
+    return short_hash(
+        {
+            "weights": source.record.weights,
+            "data": job.data_digest,
+            "images": job.indices.tolist(),
+            "steps": settings.steps,
+            "step_size": settings.step_size,
+            "seed": settings.seed,
+            "numerics": settings.numerics,
+        }
+    )
+
+
+def _crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
+    """The images of one variant at one eps: read where they exist, else crafted and stored."""
+    folder: Path = job.store.adversarial_dir(crafting_hash(job, source))
+    path = folder / f"eps-{eps}" / f"{variant.key}.safetensors"
+    if path.exists():
+        job.task.advance(len(job.images))
+    else:
+        everything = torch.arange(len(job.images))
+        found = job.craft(
+            source.ensemble,
+            everything,
+            attack=variant.attack,
+            loss=variant.loss,
+            eps=eps,
+            key=("surrogate", variant.restart),
+        )
+        save_crafted(path, found, job.images, eps)
+    return load_crafted(path, job.images, eps)
+
+
+def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFrame:
+    crafted = _crafted(job, source, variant, eps)
+    return job.rows(
+        torch.arange(len(job.images)),
+        job.predict(job.target.ensemble, crafted),
+        source=source.record.id,
+        attack=variant.attack,
+        loss=variant.loss,
+        eps=eps,
+        restart=variant.restart,
+    )
+
+
+def blackbox(job: Job) -> Iterator[Part]:
+    """The parts of a black-box evaluation: one for each surrogate, variant and eps."""
+    settings = job.settings
+    assert isinstance(settings, Blackbox)
+    for source in job.sources:
+        check_hold_out(job.target.record, source.record)
+    for source in job.sources:
+        for eps in settings.eps:
+            for variant in variants(settings):
+                yield (
+                    f"{short_hash(source.record.id)}-eps-{eps}-{variant.key}",
+                    lambda source=source, eps=eps, variant=variant: _rows(job, source, variant, eps),
+                )

@@ -1,0 +1,216 @@
+"""Run a protocol against a target: parts that survive an interruption, then one file of outcomes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from robustbench_ens.data import Dataset
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation import blackbox, transferability, whitebox
+from robustbench_ens.evaluation.job import Job, Subject, evaluation_images
+from robustbench_ens.models.trained import EnsembleRecord
+from robustbench_ens.outcomes import (
+    ENSEMBLE,
+    MEASUREMENTS,
+    find_outcomes,
+    read_outcomes,
+    read_provenance,
+    write_outcomes,
+)
+from robustbench_ens.progress import Progress, Silent
+from robustbench_ens.protocols import Protocol
+from robustbench_ens.provenance import hardware, now, software
+from robustbench_ens.store import Store, digest_json
+
+
+class Kind(NamedTuple):
+    """How a kind of protocol is run: its parts, and how many attempts on each image they make."""
+
+    parts: Callable[[Job], Iterator[whitebox.Part]]
+    attempts: Callable[[Any, int], int]
+
+
+KINDS: dict[str, Kind] = {
+    "whitebox": Kind(whitebox.whitebox, whitebox.attempts),
+    "transferability": Kind(transferability.transferability, transferability.attempts),
+    "blackbox": Kind(blackbox.blackbox, blackbox.attempts),
+}
+
+
+def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> str:
+    """Digest of everything that decides the outcomes; outcomes that carry it are never computed twice."""
+    return digest_json(
+        {
+            "protocol": protocol.hash,
+            "target": target.weights,
+            "data": target.data_digest,
+            "sources": [source.weights for source in sources],
+        }
+    )
+
+
+def outcomes_file(store: Store, protocol: Protocol, target: EnsembleRecord) -> Path:
+    """Where the outcomes of ``target`` under ``protocol`` lie."""
+    key = f"{target.recipe.replace('/', '-')}-{target.recipe_hash}-seed-{target.seed}"
+    return store.outcomes_path(protocol.name, protocol.hash, key)
+
+
+def is_evaluated(
+    store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]
+) -> bool:
+    """Whether the outcomes exist and come from these weights.
+
+    Raises:
+        UserError: the file is there but damaged.
+    """
+    path = outcomes_file(store, protocol, target)
+    return path.exists() and read_provenance(path).get("inputs") == inputs_digest(protocol, target, sources)
+
+
+def measurement(target: str, name: str, value: float, unit: str, *, step: int = 0, member: int = ENSEMBLE) -> dict:
+    """One row of the measurements table about ``target`` itself."""
+    return {
+        "target": target,
+        "target_member": member,
+        "source": target,
+        "source_member": ENSEMBLE,
+        "name": name,
+        "eps": 0.0,
+        "step": step,
+        "value": value,
+        "unit": unit,
+    }
+
+
+UNITS = {"lr": "1", "layer": "1", "epoch_s": "s"}
+
+
+def training_measurements(record: EnsembleRecord, history: pd.DataFrame | None) -> list[dict]:
+    """The training history and clean accuracies of an ensemble as measurements, so that a report needs no more."""
+    rows = []
+    for name in [] if history is None else [name for name in history.columns if name not in ("epoch", "step")]:
+        assert history is not None
+        for epoch, value in zip(history["epoch"], history[name], strict=True):
+            unit = UNITS.get(name, "nats")
+            rows.append(measurement(record.id, f"train/{name}", float(value), unit, step=int(epoch)))
+    for member, accuracy in (record.training or {}).get("clean_accuracy", {}).items():
+        rows.append(measurement(record.id, "test/accuracy", accuracy, "1", member=int(member)))
+    return rows
+
+
+def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> tuple[pd.DataFrame, float]:
+    """Rows of one part and the seconds they took: read where the part was finished before, else computed and kept."""
+    if path.exists():
+        kept = read_outcomes(path)
+        if kept.provenance.get("inputs") == digest:
+            return kept.outcomes, kept.provenance["wall_time_s"]
+    began = time.monotonic()
+    rows = compute()
+    seconds = time.monotonic() - began
+    empty = pd.DataFrame(columns=MEASUREMENTS.names)
+    write_outcomes(path, rows, empty, {"inputs": digest, "wall_time_s": seconds})
+    return rows, seconds
+
+
+def evaluate(
+    protocol: Protocol,
+    target: Subject,
+    sources: Sequence[Subject],
+    dataset: Dataset,
+    store: Store,
+    *,
+    device: torch.device | str = "cpu",
+    history: pd.DataFrame | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Run ``protocol`` against ``target`` and write its outcomes; what an interrupted run finished is kept.
+
+    Args:
+        protocol: what to run.
+        target: what to attack.
+        sources: the protocol's surrogates, in its order.
+        dataset: must be the data the target was trained on.
+        store: the run directory.
+        device: where to compute.
+        history: the target's training history, for the report.
+        progress: who is told how far it is.
+
+    Returns:
+        path of the outcomes file.
+
+    Raises:
+        UserError: the dataset is another one than the target's or the protocol's, or a surrogate is not hold-out.
+    """
+    device, progress = torch.device(device), progress or Silent()
+    for subject in (target, *sources):
+        if subject.record.data_digest != dataset.digest:
+            raise UserError(
+                f"{subject.record.id}: expected an ensemble trained on the dataset {dataset.name!r} as it is now, "
+                f"got one trained on {subject.record.dataset!r} with other images"
+            )
+        subject.ensemble.to(device)
+    path = outcomes_file(store, protocol, target.record)
+    parts_folder = path.with_name(f".{path.stem}.parts")
+    kind, settings = KINDS[protocol.settings.kind], protocol.settings
+    source_records = [source.record for source in sources]
+    digest = inputs_digest(protocol, target.record, source_records)
+    job = Job(settings, target, sources, **evaluation_images(settings, dataset), store=store, device=device)
+    total = kind.attempts(settings, len(target.ensemble)) * len(job.images)
+    frames, seconds = [job.clean_rows()], 0.0
+    with progress.task(f"attack {target.record.id} under {protocol.label}", total, "image") as job.task:
+        parts = list(kind.parts(job))
+        for name, compute in parts:
+            part = parts_folder / f"{name}.parquet"
+            if part.exists():
+                job.task.advance(total // len(parts))
+            rows, took = _part(job, part, digest, compute)
+            frames.append(rows)
+            seconds += took
+    provenance = {
+        "inputs": digest,
+        "protocol": {
+            "name": protocol.name,
+            "label": protocol.label,
+            "hash": protocol.hash,
+            "kind": settings.kind,
+            "version": settings.version,
+            "resolved": settings.model_dump(mode="json"),
+        },
+        "target": asdict(target.record),
+        "sources": [asdict(record) for record in source_records],
+        "software": software(),
+        "hardware": hardware(device),
+        "wall_time_s": round(seconds, 3),
+        "finished_at": now(),
+    }
+    measurements = [
+        *training_measurements(target.record, history),
+        measurement(target.record.id, "time/attack", seconds, "s"),
+    ]
+    outcomes = pd.concat(frames, ignore_index=True)
+    write_outcomes(path, outcomes, pd.DataFrame(measurements), provenance)
+    shutil.rmtree(parts_folder, ignore_errors=True)
+    return path
+
+
+def past_seconds(store: Store) -> dict[tuple[str, str], list[float]]:
+    """Seconds that past evaluations took, by (protocol hash, target's recipe hash)."""
+    seconds: dict[tuple[str, str], list[float]] = {}
+    folder = store.root / "outcomes"
+    for path in find_outcomes([folder]) if folder.exists() else []:
+        try:
+            provenance = read_provenance(path)
+        except UserError:
+            continue
+        if "target" in provenance:
+            key = (provenance["protocol"]["hash"], provenance["target"]["recipe_hash"])
+            seconds.setdefault(key, []).append(provenance["wall_time_s"])
+    return seconds

@@ -1,0 +1,159 @@
+"""What an evaluation works on, and the rows it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from robustbench_ens.data import Dataset, select_images, to_float
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.trained import EnsembleRecord
+from robustbench_ens.outcomes import ENSEMBLE
+from robustbench_ens.perturb.attacks import BATCH_SIZE, craft
+from robustbench_ens.progress import Silent, Task
+from robustbench_ens.protocols import AnyProtocolFile
+from robustbench_ens.store import Store
+
+AGGREGATION = "mean_softmax"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained ensemble and what it is."""
+
+    ensemble: Ensemble
+    record: EnsembleRecord
+
+
+def _silent_task() -> Task:
+    with Silent().task("", 0, "") as task:
+        return task
+
+
+@dataclass
+class Job:
+    """One protocol against one target.
+
+    Attributes:
+        settings: the protocol.
+        target: what is attacked.
+        sources: the surrogates, in the protocol's order; empty where the attack is on the target itself.
+        indices: of the images in the test split, sorted.
+        images: ``(N, C, H, W)`` in [0, 1], on the CPU.
+        labels: ``(N,)``.
+        task: told of each attempt on an image that is finished.
+    """
+
+    settings: AnyProtocolFile
+    target: Subject
+    sources: Sequence[Subject]
+    indices: Tensor
+    images: Tensor
+    labels: Tensor
+    data_digest: str
+    store: Store
+    device: torch.device
+    task: Task = field(default_factory=_silent_task)
+
+    def craft(
+        self, model: nn.Module, rows: Tensor, *, attack: str, loss: str, eps: float, key: Sequence[object]
+    ) -> Tensor:
+        """Craft on ``model`` for the images at positions ``rows``, with the protocol's steps and seed."""
+        return craft(
+            model,
+            self.images[rows],
+            self.labels[rows],
+            self.indices[rows].tolist(),
+            attack=attack,
+            loss=loss,
+            eps=eps,
+            step_size=self.settings.step_size_at(eps),
+            steps=self.settings.steps,
+            start_key=(self.settings.seed, *key),
+            device=self.device,
+            on_batch=self.task.advance,
+        )
+
+    def predict(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Predicted classes ``(N,)`` of ``images``, on the CPU; ``model`` in eval mode, always in fp32."""
+        return predict(model, images, self.device)
+
+    def rows(
+        self,
+        positions: Tensor,
+        predicted: Tensor,
+        *,
+        source: str,
+        attack: str,
+        loss: str,
+        eps: float,
+        restart: int = 0,
+        steps: int | None = None,
+        source_member: int = ENSEMBLE,
+        target_member: int = ENSEMBLE,
+        attempted: Tensor | None = None,
+    ) -> pd.DataFrame:
+        """Outcome rows for the images at ``positions``; where ``attempted`` is false they are null."""
+        labels = self.labels[positions].numpy()
+        tried = np.ones(len(positions), dtype=bool) if attempted is None else attempted.numpy()
+        correct = predicted.numpy() == labels
+        return pd.DataFrame(
+            {
+                "target": self.target.record.id,
+                "target_member": target_member,
+                "source": source,
+                "source_member": source_member,
+                "attack": attack,
+                "loss": loss,
+                "restart": restart,
+                "steps": self.settings.steps if steps is None else steps,
+                "aggregation": AGGREGATION,
+                "eps": eps,
+                "image": self.indices[positions].numpy(),
+                "label": labels,
+                "predicted": pd.array(np.where(tried, predicted.numpy(), 0), dtype="Int32").copy(),
+                "correct": pd.array(correct, dtype="boolean"),
+            }
+        ).assign(
+            predicted=lambda frame: frame["predicted"].mask(~tried),
+            correct=lambda frame: frame["correct"].mask(~tried),
+        )
+
+    def clean_rows(self) -> pd.DataFrame:
+        """The target's predictions of the clean images: attack ``clean``, eps 0."""
+        positions = torch.arange(len(self.images))
+        predicted = self.predict(self.target.ensemble, self.images)
+        own = self.target.record.id
+        return self.rows(positions, predicted, source=own, attack="clean", loss="none", eps=0.0, steps=0)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Tensor, device: torch.device, batch_size: int = BATCH_SIZE) -> Tensor:
+    """Predicted classes ``(N,)`` on the CPU of images ``(N, C, H, W)``; puts ``model`` into eval mode.
+
+    Raises:
+        UserError: the model returns values that are not numbers.
+    """
+    model.eval()
+    scores = torch.cat([model(part.to(device)).cpu() for part in images.split(batch_size)] or [torch.zeros(0, 1)])
+    if torch.isnan(scores).any():
+        raise UserError("the model returns NaN for images in [0, 1]; no accuracy can be given")
+    return scores.argmax(dim=1)
+
+
+def evaluation_images(settings: AnyProtocolFile, dataset: Dataset) -> dict[str, Any]:
+    """The images a protocol asks for: ``indices``, ``images`` and ``labels`` of :class:`Job`."""
+    indices = select_images(len(dataset.y_test), settings.images, settings.seed)
+    return {
+        "indices": indices,
+        "images": to_float(dataset.x_test[indices]),
+        "labels": dataset.y_test[indices],
+        "data_digest": dataset.digest,
+    }

@@ -1,0 +1,84 @@
+"""Transferability: attacks on one sub-model, scored on every sub-model and on the ensemble (DVERGE, Section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.whitebox import Part
+from robustbench_ens.outcomes import ENSEMBLE
+from robustbench_ens.protocols import Transferability
+
+
+def attempts(settings: Transferability, members: int) -> int:
+    """Attempts on each image, for progress."""
+    return len(settings.eps) * settings.restarts * members
+
+
+def images_all_get_right(job: Job) -> Tensor:
+    """Positions of the images that every sub-model classifies correctly.
+
+    Raises:
+        UserError: there is none.
+    """
+    right = torch.ones(len(job.images), dtype=torch.bool)
+    for member in job.target.ensemble.members:
+        right &= job.predict(member, job.images) == job.labels
+    if not right.any():
+        raise UserError(
+            f"transferability of {job.target.record.id}: expected images that every sub-model classifies correctly, "
+            f"got none among {len(job.images)}; is it trained?"
+        )
+    return right.nonzero().squeeze(1)
+
+
+def _from_source(
+    job: Job, settings: Transferability, positions: Tensor, eps: float, source_member: int
+) -> pd.DataFrame:
+    """Attacks on one sub-model at one eps. No image is dropped between starts: what beats j need not beat i."""
+    members = dict(enumerate(job.target.ensemble.members)) | {ENSEMBLE: job.target.ensemble}
+    own = job.target.record.id
+    frames = []
+    for restart in range(settings.restarts):
+        crafted = job.craft(
+            members[source_member],
+            positions,
+            attack=settings.attack,
+            loss=settings.loss,
+            eps=eps,
+            key=("member", source_member, restart),
+        )
+        for target_member, model in members.items():
+            frames.append(
+                job.rows(
+                    positions,
+                    job.predict(model, crafted),
+                    source=own,
+                    attack=settings.attack,
+                    loss=settings.loss,
+                    eps=eps,
+                    restart=restart,
+                    source_member=source_member,
+                    target_member=target_member,
+                )
+            )
+    job.task.advance(settings.restarts * (len(job.images) - len(positions)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def transferability(job: Job) -> Iterator[Part]:
+    """The parts of a transferability evaluation: one for each eps and source sub-model."""
+    settings = job.settings
+    assert isinstance(settings, Transferability)
+    positions = images_all_get_right(job)
+    for eps in settings.eps:
+        for member in range(len(job.target.ensemble)):
+            yield (
+                f"eps-{eps}-from-{member}",
+                lambda eps=eps, member=member: _from_source(job, settings, positions, eps, member),
+            )

@@ -1,0 +1,99 @@
+"""From a recipe to an untrained ensemble."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.ensemble import Ensemble, SubModel
+from robustbench_ens.models.resnet import RESNET_DEPTHS, ResNet
+from robustbench_ens.recipes import Recipe
+from robustbench_ens.seeds import derive_seed
+from robustbench_ens.settings import import_object
+
+Build = Callable[..., nn.Module]
+
+NETWORKS: dict[str, Build] = {f"resnet{depth}": partial(ResNet, depth) for depth in RESNET_DEPTHS}
+"""Networks by name: ``build(channels=, classes=, **network_args)``. A recipe may also say ``package.module:build``."""
+
+
+def network_builder(recipe: Recipe) -> Build:
+    """The function that builds one network of ``recipe``, its ``network_args`` checked and bound.
+
+    Raises:
+        UserError: unknown network, or unknown ``network_args``.
+    """
+    spec, arguments = recipe.settings.network, recipe.settings.network_args
+    if spec not in NETWORKS and ":" not in spec:
+        raise UserError(
+            f"recipe {recipe.label!r}: key 'network': expected one of {', '.join(NETWORKS)} or package.module:build, "
+            f"got {spec!r}"
+        )
+    build = NETWORKS.get(spec) or import_object(spec, f"recipe {recipe.label!r}: key 'network'")
+    parameters = inspect.signature(build).parameters
+    valid = sorted(set(parameters) - {"depth", "channels", "classes"})
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = sorted(set(arguments) - set(valid))
+    if unknown and not takes_any:
+        raise UserError(
+            f"recipe {recipe.label!r}: unknown key 'network_args.{unknown[0]}'; valid keys: {', '.join(valid) or 'none'}"
+        )
+    for key, value in arguments.items():
+        default = parameters[key].default if key in parameters else None
+        if isinstance(default, (int, float, str)) and not isinstance(value, (type(default), int)):
+            raise UserError(
+                f"recipe {recipe.label!r}: key 'network_args.{key}': expected a value like {default!r}, got {value!r}"
+            )
+    return partial(build, **arguments)
+
+
+def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
+    """Call ``build`` under ``seed``; the global generator is afterwards as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def build_ensemble(recipe: Recipe, seed: int, *, channels: int, classes: int, mean: Tensor, std: Tensor) -> Ensemble:
+    """An untrained ensemble; member ``i`` is initialised from a seed derived from (recipe, seed, i).
+
+    Args:
+        recipe: names the network and its arguments.
+        seed: the training seed.
+        channels, classes: of the dataset.
+        mean, std: per channel, ``(C,)``, in [0, 1] pixel scale; they become the sub-models' normalisation.
+    """
+    build = network_builder(recipe)
+
+    def member(index: int) -> SubModel:
+        member_seed = derive_seed("member", recipe.name, seed, index)
+        network = seeded(member_seed, lambda: build(channels=channels, classes=classes))
+        return SubModel(network, mean, std)
+
+    return Ensemble(member(index) for index in range(recipe.settings.sub_models))
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable scalars."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """What a report says about a recipe."""
+    settings = recipe.settings
+    return {
+        "recipe": recipe.name,
+        "label": recipe.label,
+        "recipe_hash": recipe.hash,
+        "dataset": settings.dataset,
+        "method": settings.method,
+        "network": settings.network,
+        "sub_models": settings.sub_models,
+        "resolved": recipe.resolved,
+    }

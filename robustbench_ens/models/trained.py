@@ -1,0 +1,166 @@
+"""Trained ensembles on disk: weights as safetensors, and the record that says what they are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.build import build_ensemble, count_parameters, describe
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.recipes import Recipe
+from robustbench_ens.store import Store, atomic_path, digest_json, read_json, write_json
+
+WEIGHTS = "weights.safetensors"
+RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class EnsembleRecord:
+    """What a trained ensemble is: goes beside its weights and into every outcome.
+
+    ``fingerprint`` covers what decided the weights: the recipe's hash, the seed, the data and the parent's weights.
+    ``weights`` is :func:`digest_state` of the weights. ``lineage`` lists the initialisations it descends from.
+    ``training`` is null where the weights were imported.
+    """
+
+    id: str
+    recipe: str
+    label: str
+    recipe_hash: str
+    seed: int
+    fingerprint: str
+    weights: str
+    dataset: str
+    data_digest: str
+    method: str
+    network: str
+    sub_models: int
+    channels: int
+    classes: int
+    parameters: int
+    lineage: list[str]
+    resolved: dict[str, Any]
+    training: dict[str, Any] | None
+
+
+def digest_state(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of a state dict; the file around it does not matter."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].detach().cpu().contiguous()
+        digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(recipe: Recipe, seed: int, data_digest: str, parent: EnsembleRecord | None) -> str:
+    """Digest of everything that decides the weights of ``recipe`` at ``seed``."""
+    parent_weights = parent.weights if parent else None
+    return digest_json({"recipe": recipe.hash, "seed": seed, "data": data_digest, "parent": parent_weights})
+
+
+def run_dir(store: Store, recipe: Recipe, seed: int) -> Path:
+    """Where the ensemble of ``recipe`` and ``seed`` lies."""
+    return store.ensemble_dir(recipe.name, recipe.hash, seed)
+
+
+def save_trained(
+    folder: Path,
+    ensemble: Ensemble,
+    recipe: Recipe,
+    seed: int,
+    *,
+    run_fingerprint: str,
+    data_digest: str,
+    lineage: list[str],
+    training: dict[str, Any] | None,
+) -> EnsembleRecord:
+    """Write weights and record into ``folder``; the record comes last, so that a run with a record is complete."""
+    state = {key: value.detach().cpu().contiguous() for key, value in ensemble.state_dict().items()}
+    first_convolution = next(p for p in ensemble.parameters() if p.dim() == 4)
+    classes = [p for p in ensemble.parameters() if p.dim() == 2][-1].shape[0]
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(state, temporary, metadata={"fingerprint": run_fingerprint})
+    record = EnsembleRecord(
+        id=f"{recipe.label}#{seed}",
+        seed=seed,
+        fingerprint=run_fingerprint,
+        weights=digest_state(state),
+        data_digest=data_digest,
+        channels=first_convolution.shape[1],
+        classes=classes,
+        parameters=count_parameters(ensemble),
+        lineage=lineage,
+        training=training,
+        **describe(recipe),
+    )
+    write_json(folder / RECORD, asdict(record))
+    return record
+
+
+def read_record(folder: Path) -> EnsembleRecord | None:
+    """The record in ``folder``, or none where there is no finished ensemble.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    try:
+        return EnsembleRecord(**read_json(path))
+    except TypeError:
+        raise UserError(f"{path}: expected the record of a trained ensemble, got other JSON") from None
+
+
+def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord]:
+    """Load the ensemble in ``folder``, in eval mode on the CPU.
+
+    Raises:
+        UserError: nothing is there; the weights are truncated, foreign, changed since, or of another recipe.
+    """
+    record = read_record(folder)
+    path = folder / WEIGHTS
+    if record is None:
+        raise UserError(f"{folder}: no trained ensemble here; run `rbe train {recipe.label}`")
+    if record.recipe_hash != recipe.hash:
+        raise UserError(
+            f"{path}: expected weights of recipe hash {recipe.hash} ({recipe.label}), got {record.recipe_hash} "
+            f"({record.label}); move that folder away and train again"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path}: expected a safetensors file, got a missing or truncated one ({error}); delete {folder} and run "
+            f"`rbe train {recipe.label}`"
+        ) from None
+    if metadata.get("fingerprint") != record.fingerprint or digest_state(state) != record.weights:
+        raise UserError(
+            f"{path}: expected the weights described by {RECORD} (fingerprint {record.fingerprint[:10]}), got others; "
+            f"delete {folder} and run `rbe train {recipe.label}`"
+        )
+    zeros = torch.zeros(record.channels)
+    ensemble = build_ensemble(
+        recipe, record.seed, channels=record.channels, classes=record.classes, mean=zeros, std=zeros + 1
+    )
+    try:
+        ensemble.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"{path}: expected weights of {recipe.label}, got others: {_first(error)}") from None
+    return ensemble.eval(), record
+
+
+def _first(error: RuntimeError) -> str:
+    """The first telling line of PyTorch's report on a state dict that does not fit."""
+    return str(error).splitlines()[min(1, len(str(error).splitlines()) - 1)].strip()

@@ -1,0 +1,89 @@
+"""The one gradient loop: every attack, and every image crafted for training, is a setting of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Objective = Callable[[Tensor], Tensor]
+"""Maps images ``(B, C, H, W)`` to one value per image ``(B,)``, to be maximised."""
+
+Treatment = Callable[[Tensor, Tensor], Tensor]
+"""Maps a gradient and the previous direction (zeros at first) to the direction whose sign is followed."""
+
+
+def plain(gradient: Tensor, previous: Tensor) -> Tensor:
+    """Follow the gradient itself (PGD, arXiv:1706.06083)."""
+    return gradient
+
+
+def momentum(decay: float = 1.0) -> Treatment:
+    """Accumulate gradients of unit L1 norm: ``g <- decay * g + grad / ||grad||_1`` per image (arXiv:1710.06081)."""
+
+    def treat(gradient: Tensor, previous: Tensor) -> Tensor:
+        norm = gradient.abs().sum(dim=tuple(range(1, gradient.dim())), keepdim=True)
+        return decay * previous + gradient / norm.clamp_min(torch.finfo(gradient.dtype).tiny)
+
+    return treat
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No parameter of ``module`` asks for gradients inside this context; what they asked for before comes back."""
+    asking = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
+
+
+def project(images: Tensor, center: Tensor, eps: float) -> Tensor:
+    """The nearest images within ``eps`` of ``center`` (l-infinity) and within [0, 1]."""
+    return torch.minimum(torch.maximum(images, (center - eps).clamp_min(0)), (center + eps).clamp_max(1))
+
+
+def perturb(
+    images: Tensor,
+    objective: Objective,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    start: Tensor | None = None,
+    treatment: Treatment = plain,
+) -> Tensor:
+    """Maximise ``objective`` within ``eps`` of ``images`` by signed gradient steps.
+
+    ``x <- project(x + step_size * sign(treatment(grad)))``, ``steps`` times. Every image's value must depend on that
+    image alone, or through batch statistics only: the gradient is that of the sum.
+
+    Args:
+        images: ``(B, C, H, W)`` in [0, 1]; not changed.
+        objective: one value per image, to be maximised. Its module's parameters should be :func:`frozen`.
+        eps: l-infinity radius in pixel scale.
+        step_size: in pixel scale.
+        steps: number of gradient steps.
+        start: offset in units of ``eps``, in [-1, 1], of the shape of ``images``; none starts at the images.
+        treatment: what happens to the gradient before its sign is taken.
+
+    Returns:
+        images ``(B, C, H, W)`` within ``eps`` of ``images`` and in [0, 1], detached.
+    """
+    images = images.detach()
+    lower, upper = (images - eps).clamp_min(0), (images + eps).clamp_max(1)
+    x = images if start is None else torch.clamp(images + eps * start, lower, upper)
+    direction = torch.zeros_like(images)
+    for _ in range(steps):
+        x = x.detach().requires_grad_(True)
+        with torch.enable_grad():
+            value = objective(x).sum()
+        (gradient,) = torch.autograd.grad(value, x)
+        direction = treatment(gradient, direction)
+        x = torch.clamp(x.detach() + step_size * direction.sign(), lower, upper)
+    return x.detach()

@@ -1,0 +1,255 @@
+"""What depends on what: train -> score, surrogates before the targets they attack; what is done, what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.blackbox import check_hold_out
+from robustbench_ens.evaluation.evaluate import evaluate, is_evaluated, past_seconds
+from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.models.build import network_builder
+from robustbench_ens.models.trained import EnsembleRecord, fingerprint, load_trained, read_record, run_dir
+from robustbench_ens.progress import Progress
+from robustbench_ens.protocols import Blackbox, Protocol
+from robustbench_ens.recipes import Recipe, load_recipe
+from robustbench_ens.store import Store
+from robustbench_ens.training.trainer import HISTORY, EpochHook, train
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An ensemble that is, or will be, trained: a recipe with a seed."""
+
+    recipe: Recipe
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """As in outcomes: ``digits/dverge-3#0``."""
+        return f"{self.recipe.label}#{self.seed}"
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """Train one ensemble."""
+
+    ensemble: Trained
+    done: bool
+    seconds: float | None
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return f"train {self.ensemble.id}"
+
+
+@dataclass(frozen=True)
+class AttackStep:
+    """Run one protocol against one ensemble."""
+
+    protocol: Protocol
+    target: Trained
+    sources: tuple[Trained, ...]
+    done: bool
+    seconds: float | None
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return f"attack {self.target.id} under {self.protocol.label}"
+
+
+Step = TrainStep | AttackStep
+
+
+@dataclass
+class Workplace:
+    """Where a plan is carried out: the run directory, the data, the device.
+
+    Attributes:
+        store: the run directory.
+        data_root: folder of datasets; none is the default one.
+        device: where to compute.
+        progress: who is told how far it is.
+        epoch_hook: makes a listener for each training's epochs, e.g. a TensorBoard writer.
+    """
+
+    store: Store
+    data_root: Path | None
+    device: str
+    progress: Progress
+    epoch_hook: Callable[[Path], EpochHook] | None = None
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+
+    def dataset(self, name: str) -> Dataset:
+        """Load a dataset, once."""
+        if name not in self._datasets:
+            self._datasets[name] = load_dataset(name, self.data_root)
+        return self._datasets[name]
+
+
+def surrogates(protocol: Protocol) -> tuple[Trained, ...]:
+    """The protocol's surrogates, trained on the protocol's dataset.
+
+    Raises:
+        UserError: a surrogate's recipe is unknown.
+    """
+    if not isinstance(protocol.settings, Blackbox):
+        return ()
+    found = []
+    for surrogate in protocol.settings.surrogates:
+        recipe = load_recipe(surrogate.recipe)
+        if recipe.settings.dataset != protocol.settings.dataset:
+            recipe = load_recipe(surrogate.recipe, {"dataset": protocol.settings.dataset})
+        found.append(Trained(recipe, surrogate.seed))
+    return tuple(found)
+
+
+class Plan:
+    """Steps in an order in which each finds what it needs, without repeats."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self.workplace = workplace
+        self.steps: list[Step] = []
+        self._planned: dict[tuple[str, int], bool] = {}
+
+    @cached_property
+    def _training_seconds(self) -> dict[str, list[float]]:
+        seconds: dict[str, list[float]] = {}
+        for path in sorted((self.workplace.store.root / "ensembles").glob("**/run.json")):
+            record = read_record(path.parent)
+            if record and record.training:
+                seconds.setdefault(record.recipe_hash, []).append(record.training["wall_time_s"])
+        return seconds
+
+    @cached_property
+    def _attack_seconds(self) -> dict[tuple[str, str], list[float]]:
+        return past_seconds(self.workplace.store)
+
+    def record(self, ensemble: Trained) -> EnsembleRecord | None:
+        """The record of a finished ensemble that still matches its inputs, else none."""
+        record = read_record(run_dir(self.workplace.store, ensemble.recipe, ensemble.seed))
+        if record is None or record.training is None:
+            return record
+        parent = None
+        if ensemble.recipe.parent is not None:
+            parent = self.record(Trained(ensemble.recipe.parent, ensemble.seed))
+            if parent is None:
+                return None
+        digest = record.data_digest
+        if record.dataset not in BUILTIN_NAMES:
+            digest = self.workplace.dataset(record.dataset).digest
+        expected = fingerprint(ensemble.recipe, ensemble.seed, digest, parent)
+        return record if record.fingerprint == expected else None
+
+    def add_training(self, ensemble: Trained) -> bool:
+        """Plan an ensemble and what it starts from; returns whether it is done already."""
+        key = (ensemble.recipe.hash, ensemble.seed)
+        if key not in self._planned:
+            network_builder(ensemble.recipe)
+            parent = ensemble.recipe.parent
+            parent_done = parent is None or self.add_training(Trained(parent, ensemble.seed))
+            done = parent_done and self.record(ensemble) is not None
+            self._planned[key] = done
+            self.steps.append(TrainStep(ensemble, done, _mean(self._training_seconds.get(ensemble.recipe.hash))))
+        return self._planned[key]
+
+    def add_attack(self, protocol: Protocol, target: Trained) -> None:
+        """Plan a protocol against a target, with the training of both target and surrogates.
+
+        Raises:
+            UserError: the target is of another dataset than the protocol, or a surrogate is not hold-out.
+        """
+        dataset, wanted = target.recipe.settings.dataset, protocol.settings.dataset
+        if dataset != wanted:
+            raise UserError(
+                f"protocol {protocol.label!r}: key 'dataset': expected {dataset!r} as in recipe "
+                f"{target.recipe.label!r}, got {wanted!r}; use a protocol for that dataset, or --set dataset={dataset}"
+            )
+        sources = surrogates(protocol)
+        for source in sources:
+            shared = set(target.recipe.lineage(target.seed)) & set(source.recipe.lineage(source.seed))
+            if shared:
+                raise UserError(
+                    f"protocol {protocol.label!r}: surrogate {source.id!r}: expected a hold-out ensemble for target "
+                    f"{target.id!r}, but both descend from {min(shared)}; give the surrogate another seed"
+                )
+        ready = [self.add_training(ensemble) for ensemble in (target, *sources)]
+        done = all(ready) and self._is_evaluated(protocol, target, sources)
+        seconds = _mean(self._attack_seconds.get((protocol.hash, target.recipe.hash)))
+        self.steps.append(AttackStep(protocol, target, sources, done, seconds))
+
+    def _is_evaluated(self, protocol: Protocol, target: Trained, sources: Iterable[Trained]) -> bool:
+        records = [record for ensemble in (target, *sources) if (record := self.record(ensemble))]
+        for record in records[1:]:
+            check_hold_out(records[0], record)
+        return is_evaluated(self.workplace.store, protocol, records[0], records[1:])
+
+    @property
+    def due(self) -> list[Step]:
+        """Steps still to run, in order."""
+        return [step for step in self.steps if not step.done]
+
+    def outcome_targets(self) -> list[AttackStep]:
+        """The attack steps, in order."""
+        return [step for step in self.steps if isinstance(step, AttackStep)]
+
+
+def _mean(values: Sequence[float] | None) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def run(plan: Plan) -> None:
+    """Carry out what is due, in order."""
+    loaded: dict[str, Subject] = {}
+    for step in plan.due:
+        if isinstance(step, TrainStep):
+            _train(plan.workplace, step)
+        else:
+            _attack(plan.workplace, step, loaded)
+
+
+def _train(workplace: Workplace, step: TrainStep) -> None:
+    recipe, seed = step.ensemble.recipe, step.ensemble.seed
+    folder = run_dir(workplace.store, recipe, seed)
+    stale = read_record(folder)
+    if stale is not None:
+        aside = folder.with_name(f"{folder.name}.stale-{stale.fingerprint[:8]}")
+        workplace.progress.message(f"{step.ensemble.id}: its data or its parent changed; the old run is kept as {aside}")
+        folder.rename(aside)
+    hook = workplace.epoch_hook(folder) if workplace.epoch_hook else None
+    dataset = workplace.dataset(recipe.settings.dataset)
+    train(
+        recipe,
+        seed,
+        dataset,
+        workplace.store,
+        device=workplace.device,
+        progress=workplace.progress,
+        on_epoch=hook,
+    )
+
+
+def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject]) -> None:
+    for ensemble in (step.target, *step.sources):
+        if ensemble.id not in loaded:
+            folder = run_dir(workplace.store, ensemble.recipe, ensemble.seed)
+            loaded[ensemble.id] = Subject(*load_trained(folder, ensemble.recipe))
+    history_path = run_dir(workplace.store, step.target.recipe, step.target.seed) / HISTORY
+    evaluate(
+        step.protocol,
+        loaded[step.target.id],
+        [loaded[source.id] for source in step.sources],
+        workplace.dataset(step.target.recipe.settings.dataset),
+        workplace.store,
+        device=workplace.device,
+        history=pd.read_csv(history_path) if history_path.exists() else None,
+        progress=workplace.progress,
+    )

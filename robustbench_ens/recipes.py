@@ -1,0 +1,186 @@
+"""Recipes: one TOML file per ensemble under ``zoo/``. Parsed, validated, hashed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.settings import (
+    Number,
+    Settings,
+    apply_overrides,
+    import_object,
+    label,
+    locate,
+    name_of,
+    parse_overrides,
+    read_toml,
+    split_reference,
+    validate,
+)
+from robustbench_ens.store import short_hash
+
+METHODS = {
+    "baseline": "robustbench_ens.training.baseline:Baseline",
+    "dverge": "robustbench_ens.training.dverge:Dverge",
+}
+"""Training methods by name. A recipe may also say ``package.module:Name``."""
+
+SHARED_WITH_PARENT = ("dataset", "network", "network_args", "sub_models")
+"""Keys in which an ensemble and the one it starts from must agree; overriding one overrides it in the parent too."""
+
+
+class Optimizer(Settings):
+    """Optimiser settings; the defaults are the DVERGE paper's (Appendix A)."""
+
+    name: Literal["sgd", "adam"] = "sgd"
+    lr: Number = Field(0.1, gt=0)
+    momentum: Number = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: Number = Field(1e-4, ge=0)
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Optimizer:
+        if self.name == "sgd" and self.nesterov and self.momentum == 0:
+            raise ValueError("expected momentum above 0 where nesterov = true")
+        return self
+
+
+class Schedule(Settings):
+    """Learning rate over training. Positions are fractions of all steps."""
+
+    name: Literal["constant", "multi-step", "one-cycle"] = "multi-step"
+    milestones: tuple[Number, ...] = Field((0.5, 0.75), strict=False)
+    gamma: Number = Field(0.1, gt=0, le=1)
+    warmup: Number = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _milestones_ascend(self) -> Schedule:
+        inside = all(0 < milestone < 1 for milestone in self.milestones)
+        if not inside or list(self.milestones) != sorted(self.milestones):
+            raise ValueError("expected milestones in ascending order between 0 and 1")
+        return self
+
+
+class RecipeFile(Settings):
+    """The keys of a recipe."""
+
+    dataset: str = Field(min_length=1)
+    network: str = "resnet20"
+    network_args: dict[str, Any] = {}
+    sub_models: int = Field(3, ge=1, le=64)
+    method: str = "baseline"
+    hyperparameters: dict[str, Any] = {}
+    init_from: str | None = None
+    epochs: int = Field(200, ge=1)
+    steps: int | None = Field(None, ge=1)
+    batch_size: int = Field(128, ge=2)
+    augmentation: Literal["none", "pad-crop-flip"] = "pad-crop-flip"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = True
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe with its name, its overrides and the recipe it starts from.
+
+    ``settings`` are the validated keys, ``method`` the training method with its hyper-parameters, ``parent`` the
+    recipe of ``init_from``.
+    """
+
+    name: str
+    overrides: dict[str, Any]
+    settings: RecipeFile
+    method: Any
+    parent: Recipe | None
+
+    @property
+    def label(self) -> str:
+        """Name and overrides: a reference that loads this recipe again."""
+        return label(self.name, self.overrides)
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """What decides the weights, without keys left at their defaults (a default added later changes no hash)."""
+        content = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"hyperparameters"})
+        hyperparameters = self.method.model_dump(mode="json", exclude_defaults=True)
+        return content | ({"hyperparameters": hyperparameters} if hyperparameters else {})
+
+    @cached_property
+    def hash(self) -> str:
+        """Ten digits that name the recipe: its name (which seeds it), keys, method numerics and parent's hash."""
+        return short_hash(
+            {
+                "name": self.name,
+                "recipe": self.resolved,
+                "numerics": self.method.numerics,
+                "parent": self.parent.hash if self.parent else None,
+            }
+        )
+
+    def lineage(self, seed: int) -> list[str]:
+        """Initialisations this ensemble descends from, as ``recipe#seed/member``, its own and its ancestors'."""
+        own = [f"{self.name}#{seed}/{member}" for member in range(self.settings.sub_models)]
+        return own + (self.parent.lineage(seed) if self.parent else [])
+
+
+def _parent(path: str, settings: RecipeFile, overrides: dict[str, Any], chain: tuple[str, ...]) -> Recipe | None:
+    if settings.init_from is None:
+        return None
+    if settings.init_from in chain:
+        raise UserError(
+            f"{path}: key 'init_from': expected no cycle, got {' -> '.join((*chain, settings.init_from))}"
+        )
+    shared = {key: value for key, value in overrides.items() if key.split(".")[0] in SHARED_WITH_PARENT}
+    parent = load_recipe(settings.init_from, shared, (*chain, settings.init_from))
+    for key in SHARED_WITH_PARENT:
+        mine, theirs = getattr(settings, key), getattr(parent.settings, key)
+        if mine != theirs:
+            raise UserError(
+                f"{path}: key {key!r}: expected {theirs!r} as in {parent.label!r}, from which it starts, got {mine!r}"
+            )
+    return parent
+
+
+def load_recipe(reference: str, overrides: dict[str, Any] | None = None, _chain: tuple[str, ...] = ()) -> Recipe:
+    """Load a recipe by path or name, with overrides: ``digits/dverge-3[epochs=5]``.
+
+    Args:
+        reference: path of a TOML file, or a name such as ``digits/baseline-3``, with overrides in brackets.
+        overrides: further values by dotted key; they win.
+
+    Raises:
+        UserError: unknown recipe or method, an invalid key or value, a cycle in `extends` or `init_from`.
+    """
+    name_or_path, assignments = split_reference(reference)
+    all_overrides = parse_overrides(assignments) | (overrides or {})
+    path = locate("zoo", name_or_path)
+    content = apply_overrides(read_toml("zoo", path), all_overrides)
+    where = label(str(path), all_overrides)
+    settings = validate(RecipeFile, content, where)
+    method = load_method(settings, where)
+    parent = _parent(where, settings, all_overrides, _chain or (name_or_path,))
+    return Recipe(name_of("zoo", path), all_overrides, settings, method, parent)
+
+
+def load_method(settings: RecipeFile, where: str) -> Any:
+    """The training method of a recipe with its hyper-parameters checked.
+
+    Raises:
+        UserError: unknown method, unknown or invalid hyper-parameter.
+    """
+    spec = METHODS.get(settings.method, settings.method)
+    if ":" not in spec:
+        raise UserError(
+            f"{where}: key 'method': expected one of {', '.join(METHODS)} or package.module:Name, got {spec!r}"
+        )
+    method_class = import_object(spec, f"{where}: key 'method'")
+    if not (isinstance(method_class, type) and issubclass(method_class, Settings)):
+        raise UserError(f"{where}: key 'method': expected a subclass of robustbench_ens.training.Method, got {spec!r}")
+    return validate(method_class, settings.hyperparameters, where, ("hyperparameters",))

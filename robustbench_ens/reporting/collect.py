@@ -1,0 +1,105 @@
+"""What a report draws from: rates, training histories and provenance of many outcome files, derived file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.outcomes import OutcomeFile, gather
+from robustbench_ens.reporting import derive
+
+HISTORY = ["ensemble", "method", "seed", "name", "target_member", "step", "value", "unit"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The input of every section.
+
+    ``accuracies``, ``transferability`` and ``attempts`` are the frames of the same names in :mod:`derive`; ``history``
+    has the columns ``HISTORY``, one row per ensemble, seed, name, member and epoch; ``provenance`` is one dict and
+    ``images`` the number of different images per file.
+    """
+
+    accuracies: pd.DataFrame
+    transferability: pd.DataFrame
+    attempts: pd.DataFrame
+    history: pd.DataFrame
+    provenance: list[dict[str, Any]]
+    images: list[int]
+
+
+def collect(files: Sequence[OutcomeFile]) -> Collection:
+    """Derive all that a report needs; time and memory grow linearly with the files.
+
+    Raises:
+        UserError: there are no files; two files answer the same question; a file lacks rows.
+    """
+    if not files:
+        raise UserError("expected at least one outcomes file, got none; run `rbe attack` or `rbe quickstart` first")
+    files = told_apart(files)
+    derived: dict[Callable[[pd.DataFrame], pd.DataFrame], list[pd.DataFrame]] = {
+        derive.accuracies: [],
+        derive.transferability: [],
+        derive.attempts: [],
+    }
+    for file in files:
+        frame = gather([file])
+        for function, results in derived.items():
+            results.append(function(frame))
+    accuracies, transferability, attempts = (_concat(results) for results in derived.values())
+    history = _concat([_history(file) for file in files]).drop_duplicates(HISTORY[:-2], ignore_index=True)
+    provenance, images = [file.provenance for file in files], [file.outcomes["image"].nunique() for file in files]
+    return Collection(accuracies, transferability, attempts, history, provenance, images)
+
+
+def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
+    """The same files, with labels that name one thing each, sorted by protocol, ensemble and seed.
+
+    Where one label stands for several recipe hashes, data sets or (at one seed) weights, or one protocol label for
+    several hashes, the label gains the digits that differ: rates of different things are never pooled.
+
+    Raises:
+        UserError: two files hold the same protocol, ensemble, weights and seed.
+    """
+    targets = pd.DataFrame([file.provenance["target"] for file in files])
+    protocols = pd.DataFrame([file.provenance["protocol"] for file in files])
+    marks = pd.Series("", index=targets.index)
+    for name, column, within in (
+        ("recipe", "recipe_hash", ["label"]),
+        ("data", "data_digest", ["label"]),
+        ("weights", "weights", ["label", "seed"]),
+    ):
+        ambiguous = targets.groupby(within)[column].transform("nunique") > 1
+        ambiguous = ambiguous.groupby(targets["label"]).transform("any")
+        marks = marks.where(~ambiguous, marks + f" ({name} " + targets[column].str[:7] + ")")
+    several = protocols.groupby("label")["hash"].transform("nunique") > 1
+    names = protocols["label"].where(~several, protocols["label"] + " (" + protocols["hash"].str[:7] + ")")
+    found: dict[tuple[str, str, int], OutcomeFile] = {}
+    for file, label, name in zip(files, targets["label"] + marks, names, strict=True):
+        target = file.provenance["target"] | {"label": label, "reference": file.provenance["target"]["label"]}
+        protocol = file.provenance["protocol"] | {"label": name}
+        key = (name, label, target["seed"])
+        if key in found:
+            raise UserError(
+                f"{file.path}: expected one outcomes file for {label} (seed {target['seed']}) under {name}, "
+                f"got another one in {found[key].path}; name only one of them"
+            )
+        found[key] = replace(file, provenance=file.provenance | {"target": target, "protocol": protocol})
+    return [found[key] for key in sorted(found)]
+
+
+def _history(file: OutcomeFile) -> pd.DataFrame:
+    target = file.provenance["target"]
+    own = file.measurements[file.measurements["target"] == target["id"]]
+    own = own.astype({"name": str, "unit": str})
+    own = own[own["name"].str.startswith(("train/", "test/"))]
+    return own.assign(ensemble=target["label"], method=target["method"], seed=target["seed"])[HISTORY]
+
+
+def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)] or list(frames[:1])
+    return pd.concat(filled, ignore_index=True)

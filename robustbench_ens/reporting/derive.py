@@ -1,0 +1,126 @@
+"""Rates derived from outcome rows: accuracies, transferability, intervals. Pure functions of data frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.outcomes import ENSEMBLE
+
+CONFIDENCE = 0.95
+CELL = ["dataset", "protocol", "protocol_hash", "kind", "ensemble", "seed", "method", "sub_models"]
+
+
+def with_interval(frame: pd.DataFrame, count: str, rate: str) -> pd.DataFrame:
+    """Add ``rate``, ``low`` and ``high``: ``count / n`` and its Wilson 95% interval, all in [0, 1]."""
+    low, high = proportion_confint(frame[count], frame["n"], alpha=1 - CONFIDENCE, method="wilson")
+    value = frame[count] / frame["n"]
+    # At 0 and 1 an end of the interval is the rate itself, but for rounding.
+    return frame.assign(**{rate: value, "low": np.minimum(low, value), "high": np.maximum(high, value)})
+
+
+def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """One row per ``keys`` and image: ``correct`` only if no attempt changed the prediction.
+
+    ``correct`` is null where nothing was attempted, because an earlier restart had already won; such a row neither
+    saves nor loses the image.
+
+    Raises:
+        UserError: an image has attempts that were not made and none that won, so its worst case is unknown.
+    """
+    correct = rows["correct"].astype("boolean")
+    known = rows.assign(correct=correct.fillna(True).astype(bool), tried=correct.notna())
+    images = known.groupby([*keys, "image"], observed=True)[["correct", "tried"]].all().reset_index()
+    unknown = images[images["correct"] & ~images["tried"]]
+    if len(unknown):
+        first = unknown.iloc[0]
+        raise UserError(
+            f"outcomes of {first['ensemble']} (seed {first['seed']}) under {first['protocol']}: expected every attempt "
+            f"on image {first['image']} at eps {first['eps']:g} or one that won, got attempts that were never made; "
+            "delete the file and run `rbe attack` again"
+        )
+    return images.drop(columns="tried")
+
+
+def survivors(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """All or nothing: one row per ensemble, eps and image; ``correct`` only if every attempt was classified correctly.
+
+    Attempts that were not made (``correct`` is null: an earlier restart had won) do not count. ``correct_clean`` also
+    asks for the clean image. Rows of sub-models and of transferability are left out.
+
+    Returns:
+        the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``correct_clean`` (both bool).
+
+    Raises:
+        UserError: an attacked image has no row for its clean version, or attempts are missing.
+    """
+    rows = outcomes[(outcomes["target_member"] == ENSEMBLE) & (outcomes["kind"] != "transferability")]
+    images = _worst_case(rows, [*CELL, "eps"])
+    clean = images.loc[images["eps"] == 0, [*CELL, "image", "correct"]].rename(columns={"correct": "clean"})
+    images = images.merge(clean, on=[*CELL, "image"], how="left", validate="many_to_one")
+    missing = images[images["clean"].isna()]
+    if len(missing):
+        first = missing.iloc[0]
+        raise UserError(
+            f"outcomes of {first['ensemble']} (seed {first['seed']}) under {first['protocol']}: expected a clean row "
+            f"(eps 0) for image {first['image']}, got none; delete the file and run `rbe attack` again"
+        )
+    return images.assign(correct_clean=images["correct"] & images["clean"].astype(bool)).drop(columns="clean")
+
+
+def accuracies(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of each ensemble at each eps of each protocol, over all images; eps 0 is the clean accuracy.
+
+    Returns:
+        the columns of ``CELL``, ``eps``, ``n``, ``correct``, ``correct_clean``, ``accuracy``, ``low``, ``high``.
+
+    Raises:
+        UserError: see :func:`survivors`.
+    """
+    images = survivors(outcomes)
+    counts = images.groupby([*CELL, "eps"], observed=True).agg(
+        n=("correct", "size"), correct=("correct", "sum"), correct_clean=("correct_clean", "sum")
+    )
+    return with_interval(counts.reset_index(), "correct", "accuracy")
+
+
+def transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Success rate on sub-model ``target_member`` of attacks crafted on ``source_member``, at each eps.
+
+    Success on any start counts; the denominator is all images that every sub-model gets right. ``target_member`` -1
+    is the ensemble; equal members are the white-box diagonal (DVERGE, Section 4.2).
+
+    Returns:
+        the columns of ``CELL``, ``eps``, ``source_member``, ``target_member``, ``n``, ``success``, ``rate``, ``low``,
+        ``high``.
+
+    Raises:
+        UserError: attempts are missing.
+    """
+    rows = outcomes[(outcomes["kind"] == "transferability") & (outcomes["eps"] > 0)]
+    keys = [*CELL, "eps", "source_member", "target_member"]
+    images = _worst_case(rows, keys)
+    beaten = images.assign(success=~images["correct"]).groupby(keys, observed=True)["success"]
+    counts = beaten.agg(n="size", success="sum").reset_index()
+    return with_interval(counts, "success", "rate")
+
+
+def between_sub_models(transfer: pd.DataFrame) -> pd.DataFrame:
+    """The off-diagonal part of :func:`transferability`: pairs of different sub-models, without the ensemble column."""
+    target, source = transfer["target_member"], transfer["source_member"]
+    return transfer[(target != source) & (target != ENSEMBLE)]
+
+
+def attempts(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Number of attempts on each image of each white-box or black-box cell: sources x attacks x losses x restarts.
+
+    Returns:
+        the columns of ``CELL``, ``attempts``.
+    """
+    rows = outcomes[(outcomes["eps"] > 0) & (outcomes["kind"] != "transferability")]
+    one_eps = rows.drop_duplicates([*CELL, "source", "attack", "loss", "restart"])
+    return one_eps.groupby(CELL, observed=True).size().rename("attempts").reset_index()

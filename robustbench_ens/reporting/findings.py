@@ -1,0 +1,125 @@
+"""What the numbers say, in words: a sentence stands only where the intervals support it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from robustbench_ens.reporting.derive import between_sub_models
+from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds
+from robustbench_ens.reporting.text import kind_name, listing, percent
+
+_ORDER = {"blackbox": 0, "whitebox": 1, "transferability": 2}
+RULE = "“Clearly” means that the 95% intervals do not touch, in any pair of seeds where there are several."
+
+
+def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> list[str]:
+    """One sentence per protocol about the ensembles' order at the headline eps, and one on how sure that is."""
+    everything = pd.concat([frame for frame in (accuracies, transfer) if len(frame)], ignore_index=True)
+    sentences = []
+    for _, dataset in everything.groupby("dataset", observed=True):
+        chosen = eps_of_dataset(dataset)
+        if chosen is None:
+            continue
+        at_eps = dataset[dataset["eps"] == chosen.eps]
+        groups = at_eps.groupby(["kind", "protocol"], observed=True)
+        found = {(str(kind), str(protocol)): rows for (kind, protocol), rows in groups}
+        for kind, protocol in sorted(found, key=lambda key: (_ORDER.get(key[0], len(_ORDER)), key)):
+            rows = found[kind, protocol]
+            sizes = " to ".join(str(size) for size in sorted({int(rows["n"].min()), int(rows["n"].max())}))
+            where = f"{kind_name(kind)} at eps {chosen.eps:g}, n = {sizes} ({protocol})"
+            speak = _transfer if kind == "transferability" else _accuracy
+            sentences += [f"{where}: {text}" for text in speak(rows)]
+    single = sorted(everything.groupby("ensemble")["seed"].nunique().loc[lambda seeds: seeds == 1].index)
+    if single:
+        sentences.append(
+            f"{listing(single)} {'stands' if len(single) == 1 else 'stand'} on one training seed: the intervals cover "
+            "the choice of images, not the luck of training."
+        )
+    return sentences
+
+
+def warnings(accuracies: pd.DataFrame) -> list[str]:
+    """Signs that an attack is weaker than it should be, where the intervals show them, and unequal comparisons."""
+    return [*_transfer_beats_whitebox(accuracies), *_rises_with_eps(accuracies), *_different_images(accuracies)]
+
+
+def _bounds(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per ensemble: ``mean`` over seeds, and the outermost ends of their intervals."""
+    return rows.groupby("ensemble").agg(mean=("accuracy", "mean"), low=("low", "min"), high=("high", "max"))
+
+
+def _accuracy(rows: pd.DataFrame) -> list[str]:
+    bounds = _bounds(rows).sort_values("mean", ascending=False)
+    if len(bounds) < 2:
+        return []
+    texts = {str(name): over_seeds(own.sort_values("seed")) for name, own in rows.groupby("ensemble")}
+    best = str(bounds.index[0])
+    below = [str(name) for name in bounds.index[1:] if bounds.loc[name, "high"] < bounds.loc[best, "low"]]
+    level = [str(name) for name in bounds.index[1:] if str(name) not in below]
+    text = {name: f"{name} ({texts[name]})" for name in texts}
+    if not below:
+        return [
+            f"no ensemble stands clearly on top: the intervals of {listing([text[n] for n in (best, *level)])} overlap."
+        ]
+    tail = f"; it is not told apart from {listing([text[name] for name in level])}" if level else ""
+    return [f"{best} keeps {texts[best]}, clearly more than {listing([text[name] for name in below])}{tail}."]
+
+
+def _transfer(rows: pd.DataFrame) -> list[str]:
+    pairs = between_sub_models(rows)
+    bounds = pairs.groupby("ensemble").agg(mean=("rate", "mean"), low=("low", "min"), high=("high", "max"))
+    bounds = bounds.sort_values("mean")
+    if len(bounds) < 2:
+        return []
+    best = bounds.index[0]
+    above = [name for name in bounds.index[1:] if bounds.loc[name, "low"] > bounds.loc[best, "high"]]
+    level = [name for name in bounds.index[1:] if name not in above]
+    mean = {name: f"{name} ({percent(bounds.loc[name, 'mean'])})" for name in bounds.index}
+    if not above:
+        names = listing([mean[name] for name in (best, *level)])
+        return [f"no ensemble lets clearly fewer attacks pass: the intervals of the pairs of {names} overlap."]
+    tail = f"; not told apart from {listing([mean[name] for name in level])}" if level else ""
+    return [
+        f"between the sub-models of {best}, {percent(bounds.loc[best, 'mean'])} of attacks pass on average, and every "
+        f"pair lies clearly below every pair of {listing([mean[name] for name in above])}{tail}."
+    ]
+
+
+def _transfer_beats_whitebox(accuracies: pd.DataFrame) -> list[str]:
+    keys = ["dataset", "ensemble", "seed", "eps"]
+    attacked = accuracies[accuracies["eps"] > 0]
+    white, black = (attacked[attacked["kind"] == kind] for kind in ("whitebox", "blackbox"))
+    both = white.merge(black, on=keys, suffixes=("_white", "_black"))
+    odd = both[both["high_black"] < both["low_white"]]
+    return [
+        f"{row['ensemble']} (seed {row['seed']}) at eps {row['eps']:g}: the black-box attack leaves "
+        f"{percent(row['accuracy_black'])}, the white-box attack {percent(row['accuracy_white'])}. Whoever knows the "
+        "model should win more, so the white-box attack is too weak, and its accuracy too high."
+        for row in odd.to_dict("records")
+    ]
+
+
+def _rises_with_eps(accuracies: pd.DataFrame) -> list[str]:
+    texts = []
+    for (protocol, ensemble, seed), rows in accuracies.groupby(["protocol", "ensemble", "seed"], observed=True):
+        ladder = rows.sort_values("eps").reset_index(drop=True)
+        lowest_high = ladder["high"].cummin().shift()
+        risen = ladder[ladder["low"] > lowest_high]
+        if len(risen):
+            texts.append(
+                f"{ensemble} (seed {seed}) under {protocol}: accuracy rises again at eps {risen['eps'].iloc[0]:g}. A "
+                "larger budget contains the smaller one, so the attack fails there."
+            )
+    return texts
+
+
+def _different_images(accuracies: pd.DataFrame) -> list[str]:
+    texts = []
+    for protocol, rows in accuracies.groupby("protocol", observed=True):
+        sizes: Sequence[int] = sorted(rows["n"].unique())
+        if len(sizes) > 1:
+            numbers = listing([str(size) for size in sizes])
+            texts.append(f"{protocol}: the ensembles were attacked on different numbers of images ({numbers}).")
+    return texts

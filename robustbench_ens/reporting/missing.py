@@ -1,0 +1,46 @@
+"""Evaluations that a report lacks, and the command that would make them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+
+def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:
+    """The `rbe attack` commands for each ensemble of the report that has no outcomes of ``kind``, as shell lines.
+
+    One command per protocol and set of seeds. The protocol is the one that other ensembles of the dataset were
+    evaluated under; where there is none, the one of the recipe's folder that is named after the kind.
+    """
+    targets: dict[tuple[str, int], dict[str, Any]] = {}
+    protocols: dict[str, str] = {}
+    for document in provenance:
+        target, protocol = document["target"], document["protocol"]
+        targets.setdefault((_reference(target), target["seed"]), target)
+        if protocol["kind"] == kind:
+            protocols.setdefault(target["dataset"], protocol["name"])
+    have = {
+        (_reference(document["target"]), document["target"]["seed"])
+        for document in provenance
+        if document["protocol"]["kind"] == kind
+    }
+    due: dict[tuple[str, str], list[int]] = {}
+    for (reference, seed), target in sorted(targets.items()):
+        if (reference, seed) not in have:
+            folder = target["recipe"].rpartition("/")[0] or target["dataset"]
+            protocol = protocols.get(target["dataset"], f"{folder}/{kind}")
+            due.setdefault((protocol, reference), []).append(seed)
+    commands: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for (protocol, reference), seeds in due.items():
+        commands.setdefault((protocol, tuple(seeds)), []).append(reference)
+    return [
+        shlex.join(["rbe", "attack", protocol, *references, "--seeds", ",".join(map(str, seeds))])
+        for (protocol, seeds), references in commands.items()
+    ]
+
+
+def _reference(target: dict[str, Any]) -> str:
+    """What loads the recipe again: its label before the report told equal labels apart."""
+    reference: str = target.get("reference", target["label"])
+    return reference

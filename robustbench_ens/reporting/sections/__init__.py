@@ -1,0 +1,1 @@
+"""One section of the report per file: blocks of text, tables and figures."""

@@ -1,0 +1,66 @@
+"""Accuracy against eps under the protocols of one kind: curves, tables, or the command that would make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.document import Beside, Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
+from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
+from robustbench_ens.reporting.missing import attack_commands
+from robustbench_ens.reporting.style import Look
+from robustbench_ens.reporting.svg import to_svg
+from robustbench_ens.reporting.tables.accuracy import accuracy_table
+from robustbench_ens.reporting.text import kind_name, slug
+
+MEANING = {
+    "whitebox": "The attacker knows the ensemble and follows its own gradient.",
+    "blackbox": "The attacker does not know the ensemble: the images were crafted on surrogates that share no "
+    "initialisation and no ancestor with it.",
+}
+
+
+def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look]) -> Section:
+    """One figure and one table per protocol of ``kind``."""
+    blocks: list[Block] = [Paragraph(MEANING[kind])]
+    rates = collection.accuracies[collection.accuracies["kind"] == kind]
+    for number, (protocol, rows) in enumerate(rates.groupby("protocol", observed=True), start=1):
+        tries = collection.attempts.loc[collection.attempts["protocol"] == protocol, "attempts"]
+        title = f"{kind_name(kind)} accuracy, {protocol}"
+        figure = FigureBlock(
+            f"{kind}-{number}-{slug(protocol)}",
+            to_svg(accuracy_curve(rows, looks, title)),
+            f"{title}: accuracy against eps, one line per ensemble; the table holds the numbers.",
+        )
+        blocks.append(Beside(Figures([figure], _figure_caption(rows)), _table(str(protocol), rows, tries)))
+    return Section(f"{kind_name(kind)} accuracy", kind, blocks + missing_blocks(collection, kind))
+
+
+def missing_blocks(collection: Collection, kind: str) -> list[Block]:
+    """What to run for the ensembles without outcomes of ``kind``; empty where all have them."""
+    commands = attack_commands(collection.provenance, kind)
+    if not commands:
+        return []
+    everyone = all(document["protocol"]["kind"] != kind for document in collection.provenance)
+    who = "These outcomes are missing" if everyone else "These outcomes are missing for some ensembles"
+    return [Paragraph(f"{who}; this makes them:"), Listing("\n".join(commands))]
+
+
+def _figure_caption(rows: pd.DataFrame) -> str:
+    if rows["seed"].nunique() > 1:
+        return (
+            "Lines: mean over seeds; bars: standard deviation; bands: from the lowest to the highest end of the seeds' "
+            "Wilson 95% intervals."
+        )
+    return "Bands: Wilson 95% intervals."
+
+
+def _table(protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> Table:
+    tries = " to ".join(str(n) for n in sorted({attempts.min(), attempts.max()})) if len(attempts) else "0"
+    caption = (
+        f"{protocol}: share of all n images that survive every one of {tries} attempts (sources × attacks × losses × "
+        "random starts), with its Wilson 95% interval; the last column also asks that the clean image be right."
+    )
+    return Table(accuracy_table(rows), caption, group="Ensemble")

@@ -1,0 +1,30 @@
+"""How the ensembles were trained: their histories by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section
+from robustbench_ens.reporting.figures.training_history import training_history
+from robustbench_ens.reporting.style import Look
+from robustbench_ens.reporting.svg import to_svg
+from robustbench_ens.reporting.text import listing, slug
+
+
+def history_section(collection: Collection, looks: Mapping[str, Look]) -> Section:
+    """One figure per ensemble; ensembles without a history are named."""
+    history = collection.history
+    figures = [
+        FigureBlock(
+            f"training-{number}-{slug(ensemble)}",
+            to_svg(training_history(rows, looks[str(ensemble)], str(ensemble))),
+            f"Training history of {ensemble}: loss terms, test accuracy and learning rate by epoch.",
+        )
+        for number, (ensemble, rows) in enumerate(history.groupby("ensemble", observed=True), start=1)
+    ]
+    blocks: list[Block] = [Figures(figures, "One line per seed.")] if figures else []
+    without = sorted({document["target"]["label"] for document in collection.provenance} - set(history["ensemble"]))
+    if without:
+        blocks.append(Paragraph(f"No history was recorded for {listing(without)}: the weights were imported."))
+    return Section("Training history", "training", blocks)

@@ -1,0 +1,38 @@
+"""What was run, so that it can be run again: ensembles, protocols, evaluations, and all their settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.document import Listing, Section, Table
+from robustbench_ens.reporting.tables.runs import DIGITS, ensembles_table, evaluations_table, protocols_table
+
+
+def runs_section(collection: Collection) -> Section:
+    """Three tables and the resolved settings."""
+    documents = collection.provenance
+    ensembles = [record for document in documents for record in (document["target"], *document["sources"])]
+    protocols = [document["protocol"] for document in documents]
+    return Section(
+        "What was run",
+        "runs",
+        [
+            Table(
+                ensembles_table(documents),
+                f"Ensembles. Weights and data by the first {DIGITS} digits of their SHA-256.",
+                stacked=True,
+            ),
+            Table(protocols_table(documents), "Protocols."),
+            Table(evaluations_table(documents, collection.images), "Evaluations, one per outcomes file.", stacked=True),
+            _settings("Settings of the protocols", protocols),
+            _settings("Settings of the recipes", ensembles),
+        ],
+    )
+
+
+def _settings(title: str, records: Iterable[dict[str, Any]]) -> Listing:
+    settings = {record["label"]: record["resolved"] for record in records}
+    return Listing(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False), title)

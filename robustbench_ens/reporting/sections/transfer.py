@@ -1,0 +1,48 @@
+"""Transferability between the sub-models of each ensemble: heatmaps, and their numbers with intervals."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
+from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
+from robustbench_ens.reporting.sections.accuracy import missing_blocks
+from robustbench_ens.reporting.svg import to_svg
+from robustbench_ens.reporting.tables.transfer import transfer_table
+from robustbench_ens.reporting.text import slug
+
+MEANING = (
+    "An attack is crafted on one sub-model and scored on another: the success rate in percent, over the images that "
+    "every sub-model gets right. Success on any random start counts. Framed cells are white-box: crafted and scored on "
+    "the same sub-model. The fewer attacks pass, the more the ensemble gains from its size."
+)
+
+
+def transfer_section(collection: Collection) -> Section:
+    """One heatmap per ensemble and eps of every protocol, and one table per protocol."""
+    blocks: list[Block] = [Paragraph(MEANING)]
+    number = 0
+    for protocol, rows in collection.transferability.groupby("protocol", observed=True):
+        for ensemble, own in rows.groupby("ensemble", observed=True):
+            figures = []
+            for eps in sorted(own["eps"].unique()):
+                number += 1
+                figures.append(_figure(f"transferability-{number}", str(ensemble), eps, own[own["eps"] == eps]))
+            blocks.append(Figures(figures, f"{ensemble} under {protocol}. {_seeds(own)}"))
+        caption = f"{protocol}: the numbers of the heatmaps, each with its n and Wilson 95% interval."
+        blocks.append(Table(transfer_table(rows), caption, group="Ensemble", collapsed=True))
+    return Section("Transferability", "transferability", blocks + missing_blocks(collection, "transferability"))
+
+
+def _figure(name: str, ensemble: str, eps: float, cell: pd.DataFrame) -> FigureBlock:
+    sizes = " to ".join(str(n) for n in sorted({int(cell["n"].min()), int(cell["n"].max())}))
+    seeds = cell["seed"].nunique()
+    note = f"eps {eps:g}, n = {sizes}" + (f", {seeds} seeds" if seeds > 1 else "")
+    alt = f"Transferability between the sub-models of {ensemble} at eps {eps:g}; the table below holds the numbers."
+    name = f"{name}-{slug(ensemble)}-eps-{slug(f'{eps:g}')}"
+    return FigureBlock(name, to_svg(transfer_heatmap(cell, ensemble, note)), alt)
+
+
+def _seeds(rows: pd.DataFrame) -> str:
+    return "Cells are means over seeds." if rows["seed"].nunique() > 1 else "One seed."

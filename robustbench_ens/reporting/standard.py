@@ -1,0 +1,40 @@
+"""The one eps that stands for a ladder, where a summary has room for one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+STANDARD_EPS = {"digits": 0.2, "cifar10": 0.03}
+"""Standard eps by dataset; a name also speaks for the names it begins (``cifar100``, ``cifar10-jpeg``)."""
+
+
+@dataclass(frozen=True)
+class HeadlineEps:
+    """The eps of a summary, in [0, 1] pixel scale, and whether it is the dataset's standard."""
+
+    eps: float
+    standard: bool
+
+    def __str__(self) -> str:
+        return f"{self.eps:g}" + ("" if self.standard else " (middle of the ladder)")
+
+
+def headline_eps(dataset: str, ladder: Collection[float]) -> HeadlineEps | None:
+    """The standard eps of ``dataset`` if ``ladder`` has it, else the (upper) middle of the ladder.
+
+    Args:
+        dataset: name of the dataset.
+        ladder: the eps that were attacked; zeros (clean images) are ignored.
+
+    Returns:
+        None for a ladder without a positive eps.
+    """
+    radii = sorted({eps for eps in ladder if eps > 0})
+    if not radii:
+        return None
+    names = [name for name in STANDARD_EPS if dataset.startswith(name)]
+    wanted = STANDARD_EPS[max(names, key=len)] if names else None
+    found = [eps for eps in radii if wanted is not None and math.isclose(eps, wanted)]
+    return HeadlineEps(found[0], True) if found else HeadlineEps(radii[len(radii) // 2], False)

@@ -1,0 +1,92 @@
+"""How every figure looks: one colour, marker and line style per method, readable without colour and on any ground."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+INK = "#20242c"
+"""Colour of text, axes and grid. :mod:`svg` turns it into the colour of the page's text, for light and dark."""
+
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": INK,
+    "grid.alpha": 0.14,
+    "grid.linewidth": 0.7,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "robustbench_ens",
+}
+
+_LOOKS = (
+    ("#d9700a", "o", (0, ())),
+    ("#2f80d8", "s", (0, (5, 1.5))),
+    ("#12a074", "^", (0, (1.2, 1.2))),
+    ("#c264a0", "D", (0, (6, 1.5, 1.2, 1.5))),
+    ("#a98a00", "v", (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2))),
+    ("#7a6fd0", "P", (0, (8, 2))),
+    ("#c2504c", "X", (0, (2.5, 2.5))),
+    ("#2aa5b8", "*", (0, (9, 1.5, 3, 1.5))),
+)
+_METHODS = {"baseline": 0, "dverge": 1, "adp": 2, "gal": 3, "advt": 4, "dverge_advt": 5}
+_FILLS = ("full", "none", "left", "top", "right", "bottom")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and line style of a method; the marker's filling tells ensembles of one method apart."""
+
+    colour: str
+    marker: str
+    line: tuple[int, tuple[float, ...]]
+    fill: str
+
+
+def looks(methods: Mapping[str, str]) -> dict[str, Look]:
+    """The look of each ensemble, the same in all figures of a report.
+
+    Known methods keep their look in every report; methods from elsewhere take the free ones, in order of name.
+
+    Args:
+        methods: the method of each ensemble.
+    """
+    numbers = _numbers(methods.values())
+    result: dict[str, Look] = {}
+    seen: Counter[str] = Counter()
+    for ensemble, method in sorted(methods.items()):
+        colour, marker, line = _LOOKS[numbers[method]]
+        result[ensemble] = Look(colour, marker, line, _FILLS[seen[method] % len(_FILLS)])
+        seen[method] += 1
+    return result
+
+
+def _numbers(methods: Iterable[str]) -> dict[str, int]:
+    present = sorted(set(methods))
+    taken = {_METHODS[method] for method in present if method in _METHODS}
+    free = [number for number in range(len(_LOOKS)) if number not in taken] or list(range(len(_LOOKS)))
+    foreign = [method for method in present if method not in _METHODS]
+    return {method: _METHODS[method] for method in present if method in _METHODS} | {
+        method: free[position % len(free)] for position, method in enumerate(foreign)
+    }

@@ -1,0 +1,100 @@
+"""What was run: the ensembles, the protocols, and each evaluation with its software, hardware and wall time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from robustbench_ens.reporting.text import duration, kind_name
+
+DIGITS = 12
+"""Leading digits of a SHA-256 that a table shows."""
+
+
+def ensembles_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Targets and surrogates, each once: what they are and how they were trained."""
+    roles: dict[str, tuple[dict[str, Any], set[str]]] = {}
+    for document in provenance:
+        for role, record in [("target", document["target"]), *(("surrogate", r) for r in document["sources"])]:
+            seen = roles.setdefault(f"{record['id']} {record['weights']}", (record, set()))
+            seen[1].add(role)
+    rows = []
+    for record, parts in sorted(roles.values(), key=lambda item: (item[0]["label"], item[0]["seed"])):
+        training = record["training"]
+        rows.append(
+            {
+                "Ensemble": record["label"],
+                "Seed": str(record["seed"]),
+                "Role": "target" if "target" in parts else "surrogate",
+                "Method": record["method"],
+                "Network": f"{record['sub_models']} × {record['network']}",
+                "Parameters": f"{record['parameters']:,}",
+                "Training": _training(training),
+                "Recipe hash": record["recipe_hash"],
+                "Weights": record["weights"][:DIGITS],
+                "Data": f"{record['dataset']} {record['data_digest'][:DIGITS]}",
+            }
+        )
+    return pd.DataFrame(rows, dtype=str)
+
+
+def _training(training: dict[str, Any] | None) -> str:
+    if training is None:
+        return "imported weights"
+    return f"{duration(training['wall_time_s'])}, {training['steps']} steps, {training['hardware']}"
+
+
+def protocols_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """The protocols, each once."""
+    protocols = {document["protocol"]["label"]: document["protocol"] for document in provenance}
+    rows = [
+        {
+            "Protocol": label,
+            "Kind": kind_name(protocol["kind"]),
+            "Version": str(protocol["version"]),
+            "Hash": protocol["hash"],
+        }
+        for label, protocol in sorted(protocols.items())
+    ]
+    return pd.DataFrame(rows, dtype=str)
+
+
+def evaluations_table(provenance: Sequence[dict[str, Any]], images: Sequence[int]) -> pd.DataFrame:
+    """Each outcomes file: who was attacked from where, on how many images, how long it took, on what.
+
+    Args:
+        provenance: one document per file.
+        images: number of different images in each file.
+    """
+    rows = []
+    for document, count in zip(provenance, images, strict=True):
+        target, software, hardware = document["target"], document["software"], document["hardware"]
+        rows.append(
+            {
+                "Protocol": document["protocol"]["label"],
+                "Target": f"{target['label']} #{target['seed']}",
+                "Crafted on": ", ".join(
+                    "itself" if source["id"] == target["id"] else f"{source['label']} #{source['seed']}"
+                    for source in document["sources"]
+                ),
+                "Images": str(count),
+                "Wall time": duration(document["wall_time_s"]),
+                "Finished": _minute(document["finished_at"]),
+                "Hardware": f"{hardware['name']} ({hardware['device']}, {hardware['threads']} threads)",
+                "Software": _software(software),
+            }
+        )
+    return pd.DataFrame(rows, dtype=str)
+
+
+def _minute(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _software(software: dict[str, Any]) -> str:
+    commit = software.get("commit")
+    own = f"robustbench_ens {software['robustbench_ens']} ({commit[:10] if commit else 'no commit'})"
+    return f"{own}, torch {software['torch']}, python {software['python']}"

@@ -1,0 +1,108 @@
+"""The table on top: one row per ensemble, one number per question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from robustbench_ens.reporting import derive
+from robustbench_ens.reporting.standard import HeadlineEps, headline_eps
+from robustbench_ens.reporting.text import mean_and_std, percent, with_brackets
+
+NOT_RUN = "not run"
+ATTACKS = {"whitebox": "White-box accuracy", "blackbox": "Black-box accuracy"}
+TRANSFER = "Transferability"
+
+
+def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The summary of outcome rows as :func:`robustbench_ens.outcomes.gather` gives them; see :func:`summarise`."""
+    return summarise(derive.accuracies(outcomes), derive.transferability(outcomes))
+
+
+def summarise(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
+    """One row per ensemble, as text ready to print.
+
+    Rates stand with their Wilson 95% interval, or over several seeds as mean and standard deviation; transferability
+    is the mean over pairs of different sub-models, with the lowest and the highest pair. A dataset that was attacked
+    under several protocols of one kind has a column for each.
+
+    Returns:
+        the columns ``Ensemble``, ``Seeds``, ``n``, ``eps``, ``Clean accuracy``, ``White-box accuracy``,
+        ``Black-box accuracy``, ``Transferability``.
+    """
+    everything = pd.concat([frame for frame in (accuracies, transfer) if len(frame)], ignore_index=True)
+    columns = _columns(everything)
+    rows = []
+    for (dataset, ensemble), own in everything.groupby(["dataset", "ensemble"], observed=True):
+        chosen = eps_of_dataset(everything[everything["dataset"] == dataset])
+        rates = own[own["kind"] != "transferability"]
+        clean = rates[rates["eps"] == 0].sort_values("n", ascending=False).drop_duplicates("seed")
+        sizes = sorted(int(n) for n in rates["n"].unique())
+        row = {
+            "Ensemble": ensemble,
+            "Seeds": str(own["seed"].nunique()),
+            "n": " to ".join(map(str, dict.fromkeys([sizes[0], sizes[-1]]))) if sizes else "",
+            "eps": str(chosen) if chosen else "",
+            "Clean accuracy": over_seeds(clean, own) if len(clean) else NOT_RUN,
+        }
+        for (kind, protocol), column in columns.items():
+            cell = own[(own["protocol"] == protocol) & (own["eps"] == (chosen.eps if chosen else None))]
+            text = _pairs(cell, own) if kind == "transferability" else over_seeds(cell, own)
+            row[column] = text if len(cell) else row.get(column, NOT_RUN)
+        rows.append(row)
+    table = pd.DataFrame(rows).fillna(NOT_RUN)
+    for column in (*ATTACKS.values(), TRANSFER):
+        if column not in columns.values() and not any(name.startswith(column) for name in columns.values()):
+            table[column] = NOT_RUN
+    return table
+
+
+def eps_of_dataset(rates: pd.DataFrame) -> HeadlineEps | None:
+    """The eps at which ensembles of one dataset are summed up: from the radii that all of its protocols share."""
+    attacked = rates[rates["eps"] > 0]
+    ladders = [set(rows["eps"]) for _, rows in attacked.groupby("protocol", observed=True)]
+    if not ladders:
+        return None
+    dataset = str(attacked["dataset"].iloc[0])
+    return headline_eps(dataset, set.intersection(*ladders) or set.union(*ladders))
+
+
+def over_seeds(cell: pd.DataFrame, known: pd.DataFrame | None = None) -> str:
+    """The rate of one seed with its interval, or mean and standard deviation of several.
+
+    The number of seeds is said unless it is the one of the rows ``known``.
+    """
+    if len(cell) > 1:
+        return mean_and_std(cell["accuracy"]) + _seeds(cell, known)
+    return "".join(with_brackets(row["accuracy"], row["low"], row["high"]) for row in cell.to_dict("records"))
+
+
+def _seeds(cell: pd.DataFrame, known: pd.DataFrame | None) -> str:
+    count = cell["seed"].nunique()
+    return "" if known is not None and count == known["seed"].nunique() else f" over {count} seeds"
+
+
+def _pairs(cell: pd.DataFrame, known: pd.DataFrame) -> str:
+    pairs = derive.between_sub_models(cell)
+    if not len(pairs):
+        return "no pairs"
+    by_seed = pairs.groupby("seed")["rate"].mean()
+    if len(by_seed) > 1:
+        return mean_and_std(by_seed) + _seeds(cell, known)
+    low, high = pairs["rate"].min(), pairs["rate"].max()
+    return f"{percent(by_seed.iloc[0])} ({100 * low:.1f} to {100 * high:.1f}; n = {pairs['n'].iloc[0]})"
+
+
+def _columns(everything: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Heading of each (kind, protocol); the protocol is named only where a dataset has several of one kind."""
+    protocols = everything[["dataset", "kind", "protocol"]].drop_duplicates()
+    several = protocols.groupby(["dataset", "kind"])["protocol"].transform("size") > 1
+    headings = {**ATTACKS, "transferability": TRANSFER}
+    order: Sequence[str] = [*headings, *sorted(set(protocols["kind"]) - set(headings))]
+    named = protocols.assign(several=several, place=protocols["kind"].map(order.index))
+    return {
+        (row["kind"], row["protocol"]): headings.get(row["kind"], row["kind"])
+        + (f": {row['protocol']}" if row["several"] else "")
+        for row in named.sort_values(["place", "protocol"]).to_dict("records")
+    }

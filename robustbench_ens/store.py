@@ -1,0 +1,129 @@
+"""The run directory: where things lie, fingerprints, atomic writes, locks.
+
+::
+
+    runs/ensembles/<recipe>-<hash>/seed-<s>/   weights.safetensors, run.json, recipe.json, history.csv
+    runs/adversarial/<hash>/                   crafted images, reusable against any target
+    runs/outcomes/<protocol>-<hash>/           one pair of Parquet files per target
+    runs/reports/<name>/                       rendered reports
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustbench_ens.errors import UserError
+
+HASH_LENGTH = 10
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of ``value`` as canonical JSON (sorted keys, no blanks), as 64 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def short_hash(value: Any) -> str:
+    """The first ten digits of :func:`digest_json`; names a directory."""
+    return digest_json(value)[:HASH_LENGTH]
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it replaces ``path``, on failure it is removed.
+
+    A reader sees the old file or the whole new one, also after a crash or on a full disk.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8; the file appears whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON; the file appears whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: file not found") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: expected JSON, got a damaged file ({error})") from None
+
+
+@dataclass(frozen=True)
+class Store:
+    """Paths inside one run directory."""
+
+    root: Path
+
+    def ensemble_dir(self, recipe: str, recipe_hash: str, seed: int) -> Path:
+        """Folder of one trained ensemble."""
+        return self.root / "ensembles" / f"{recipe}-{recipe_hash}" / f"seed-{seed}"
+
+    def adversarial_dir(self, crafting_hash: str) -> Path:
+        """Folder of the images crafted on one surrogate under one protocol's crafting settings."""
+        return self.root / "adversarial" / crafting_hash
+
+    def outcomes_path(self, protocol: str, protocol_hash: str, target_key: str) -> Path:
+        """File of one target's outcomes under one protocol."""
+        return self.root / "outcomes" / f"{protocol}-{protocol_hash}" / f"{target_key}.parquet"
+
+    def report_dir(self, name: str) -> Path:
+        """Folder of the rendered report ``name``."""
+        return self.root / "reports" / name
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this run directory for writing; the lock goes with the process, however that ends.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.root / ".lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise UserError(
+                    f"{self.root}: the run directory is in use by process {file.read().strip() or 'unknown'}; "
+                    "wait for it to end, or give another one with --runs"
+                ) from None
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
+            yield

@@ -1,0 +1,22 @@
+"""Baseline: every sub-model learns clean images on its own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.training.method import Batch, Context, Method
+
+
+def summed_cross_entropy(ensemble: Ensemble, images: Tensor, labels: Tensor) -> Tensor:
+    """``sum_i CE(f_i(x), y)``: the mean over images, the sum over sub-models; a scalar in nats."""
+    return torch.stack([F.cross_entropy(member(images), labels) for member in ensemble.members]).sum()
+
+
+class Baseline(Method):
+    """Independent cross-entropy on clean images (the paper's baseline ensemble). No hyper-parameters."""
+
+    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+        return {"cross_entropy": summed_cross_entropy(ensemble, batch.images, batch.labels)}

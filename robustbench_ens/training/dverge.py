@@ -1,0 +1,87 @@
+"""DVERGE: sub-models learn to classify what looks like another class to the others (arXiv:2009.14720)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.perturb.batch_norm import BatchNormMode
+from robustbench_ens.perturb.distill import distill
+from robustbench_ens.settings import Number
+from robustbench_ens.training.method import Batch, Context, Method
+
+
+def diversification_losses(ensemble: Ensemble, distilled: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Equation 5: ``loss_i = sum_{j != i} CE(f_i(x'_j), y_s)``.
+
+    Args:
+        ensemble: in train mode; each distilled batch is a forward pass, and BatchNorm batch, of its own.
+        distilled: for each sub-model ``j``, the images ``(B, C, H, W)`` distilled from it.
+        labels: ``(B,)``, of the source images.
+
+    Returns:
+        one loss per sub-model, ``(M,)``, in nats.
+    """
+    losses = []
+    for i, member in enumerate(ensemble.members):
+        others = [F.cross_entropy(member(images), labels) for j, images in enumerate(distilled) if j != i]
+        losses.append(torch.stack(others).sum())
+    return torch.stack(losses)
+
+
+class Dverge(Method):
+    """Algorithm 1 of the DVERGE paper.
+
+    Each step draws a source batch, distils for each sub-model ``j`` the source images that it sees as the batch
+    (Equation 1), and trains every other sub-model to give them the source's labels (Equation 5).
+
+    Attributes:
+        eps: radius of the distillation, pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
+        steps: distillation steps; each is ``eps / steps`` long unless ``step_size`` says otherwise.
+        layer: ``epoch`` draws the layer anew each epoch, ``step`` each step; a number fixes it (Table 7).
+        distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
+    """
+
+    eps: Number = Field(0.07, gt=0, le=1)
+    steps: int = Field(10, ge=1)
+    step_size: Number | None = Field(None, gt=0, le=1)
+    layer: int | Literal["epoch", "step"] = "epoch"
+    distill_batch_norm: BatchNormMode = "batch_and_update"
+
+    def draw_layer(self, num_layers: int, context: Context) -> int:
+        """The layer to distil at, uniform over 1 to ``num_layers``."""
+        if isinstance(self.layer, int):
+            if not 1 <= self.layer <= num_layers:
+                raise UserError(f"hyperparameters.layer: expected 1 to {num_layers}, got {self.layer}")
+            return self.layer
+        draw = context.epoch_generator if self.layer == "epoch" else context.step_generator
+        return int(torch.randint(1, num_layers + 1, (), generator=draw("layer")))
+
+    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+        if len(ensemble) < 2:
+            raise UserError(f"method 'dverge': expected at least 2 sub-models, got {len(ensemble)}")
+        source = context.draw_source()
+        layer = self.draw_layer(ensemble.members[0].num_layers, context)  # type: ignore[arg-type]
+        context.records["layer"] = layer
+        with context.autocast():
+            distilled = [
+                distill(
+                    member,  # type: ignore[arg-type]
+                    source.images,
+                    batch.images,
+                    layer,
+                    eps=self.eps,
+                    step_size=self.step_size or self.eps / self.steps,
+                    steps=self.steps,
+                    batch_norm=self.distill_batch_norm,
+                )
+                for member in ensemble.members
+            ]
+        return {"diversification": diversification_losses(ensemble, distilled, source.labels).sum()}

@@ -1,0 +1,65 @@
+"""What a training method is: hyper-parameters, and a function from a batch to named loss terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.seeds import generator
+from robustbench_ens.settings import Settings
+
+
+class Batch(NamedTuple):
+    """Images ``(B, C, H, W)`` in [0, 1] and labels ``(B,)``."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass
+class Context:
+    """What a method may use beside the batch.
+
+    Attributes:
+        seed: the run's seed, as a text that generators are derived from.
+        epoch, step: counted from 0; ``step`` over the whole training.
+        draw_source: returns an independent, augmented batch of as many images.
+        autocast: context for crafting, at the recipe's precision.
+        records: numbers the method wants in the history, by name; the last of an epoch counts.
+    """
+
+    seed: str
+    epoch: int
+    step: int
+    draw_source: Callable[[], Batch]
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    records: dict[str, float] = field(default_factory=dict)
+
+    def epoch_generator(self, purpose: str) -> torch.Generator:
+        """A generator that starts the same at every step of an epoch."""
+        return generator(self.seed, purpose, "epoch", self.epoch)
+
+    def step_generator(self, purpose: str) -> torch.Generator:
+        """A generator of this step's own."""
+        return generator(self.seed, purpose, "step", self.step)
+
+
+class Method(Settings):
+    """A training method; its fields are its hyper-parameters, set in a recipe under ``[hyperparameters]``.
+
+    Because sub-models share no parameters and crafted inputs are detached, the sum of the sub-models' losses and one
+    backward pass give exactly the round-robin update; so a method only returns terms, and the trainer does the rest.
+    ``numerics`` goes up whenever the same hyper-parameters would give other weights.
+    """
+
+    numerics: ClassVar[int] = 1
+
+    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+        """Loss terms by name, scalars in nats; the trainer minimises their sum. ``ensemble`` is in train mode."""
+        raise TypeError(f"{type(self).__name__} does not say what its loss is")

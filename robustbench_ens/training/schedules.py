@@ -1,0 +1,35 @@
+"""Learning rates as a function of the step."""
+
+from __future__ import annotations
+
+import math
+
+from robustbench_ens.recipes import Schedule
+
+START_DIVISOR = 25.0
+FINAL_DIVISOR = 1e4
+
+
+def _cosine(start: float, end: float, part: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
+
+
+def learning_rate(schedule: Schedule, lr: float, step: int, total_steps: int) -> float:
+    """The learning rate of step ``step`` (from 0) of ``total_steps``.
+
+    - ``constant``: ``lr``.
+    - ``multi-step``: times ``gamma`` at each milestone, a fraction of all steps.
+    - ``one-cycle``: cosine from ``lr / 25`` up to ``lr`` over the fraction ``warmup``, then cosine down to
+      ``lr / 25 / 1e4`` (Smith and Topin, arXiv:1708.07120; the same curve as PyTorch's ``OneCycleLR``).
+    """
+    if schedule.name == "constant":
+        return lr
+    if schedule.name == "multi-step":
+        passed = sum(step >= round(milestone * total_steps) for milestone in schedule.milestones)
+        return float(lr * schedule.gamma**passed)
+    peak_step = schedule.warmup * total_steps - 1
+    start = lr / START_DIVISOR
+    if step <= peak_step:
+        return _cosine(start, lr, step / peak_step)
+    rest = max(total_steps - 1 - peak_step, 1)
+    return _cosine(lr, start / FINAL_DIVISOR, (step - peak_step) / rest)

@@ -1,0 +1,265 @@
+"""The one trainer: data order, optimiser, schedule, precision, history, checkpoints, resuming, the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from robustbench_ens.data import Dataset, to_float
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.build import build_ensemble
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.trained import EnsembleRecord, fingerprint, load_trained, run_dir, save_trained
+from robustbench_ens.progress import Progress, Silent
+from robustbench_ens.provenance import hardware, now, software
+from robustbench_ens.recipes import Optimizer, Recipe
+from robustbench_ens.store import Store, atomic_path
+from robustbench_ens.training.batches import Batches
+from robustbench_ens.training.checkpoint import RESUME, Progressed, load_checkpoint, save_checkpoint
+from robustbench_ens.training.method import Context
+from robustbench_ens.training.schedules import learning_rate
+
+HISTORY = "history.csv"
+CHECKPOINT_INTERVAL_S = 10.0
+SCORING_BATCH = 500
+
+EpochHook = Callable[[dict[str, float]], None]
+
+
+def build_optimizer(settings: Optimizer, ensemble: Ensemble) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over all sub-models' parameters."""
+    if settings.name == "adam":
+        return torch.optim.Adam(ensemble.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(
+        ensemble.parameters(),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )
+
+
+@torch.no_grad()
+def clean_accuracies(ensemble: Ensemble, dataset: Dataset, device: torch.device) -> dict[int, float]:
+    """Accuracy on the test split in [0, 1], of the ensemble (key -1) and of each sub-model."""
+    ensemble.eval()
+    correct = dict.fromkeys(range(-1, len(ensemble)), 0)
+    for images, labels in zip(
+        dataset.x_test.split(SCORING_BATCH), dataset.y_test.split(SCORING_BATCH), strict=True
+    ):
+        labels = labels.to(device)
+        images = to_float(images.to(device))
+        predictions = [ensemble(images), *(member(images) for member in ensemble.members)]
+        for member, scores in enumerate(predictions, start=-1):
+            correct[member] += int((scores.argmax(dim=1) == labels).sum())
+    return {member: count / len(dataset.y_test) for member, count in correct.items()}
+
+
+class Training:
+    """One training run: an ensemble, its optimiser, and how far it is."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        seed: int,
+        dataset: Dataset,
+        folder: Path,
+        run_fingerprint: str,
+        ensemble: Ensemble,
+        device: torch.device,
+        on_epoch: EpochHook | None = None,
+        checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+    ) -> None:
+        settings = recipe.settings
+        self.recipe, self.folder, self.fingerprint, self.device = recipe, folder, run_fingerprint, device
+        self.seed_text = f"{recipe.name}/{seed}"
+        self.batches = Batches(dataset, settings, self.seed_text, device)
+        self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        self.ensemble = ensemble.to(device=device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(settings.optimizer, self.ensemble)
+        self.total_steps = settings.steps or settings.epochs * self.batches.per_epoch
+        self.progressed = Progressed()
+        self.on_epoch = on_epoch
+        self.checkpoint_interval_s = checkpoint_interval_s
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The recipe's precision."""
+        if self.recipe.settings.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint in the run's folder, if there is one; returns whether there was."""
+        found = load_checkpoint(self.folder, self.fingerprint)
+        if found is None:
+            return False
+        weights, optimizer, self.progressed = found
+        self.ensemble.load_state_dict(weights)
+        self.optimizer.load_state_dict(optimizer)
+        return True
+
+    def save(self) -> None:
+        """Write the checkpoint that :meth:`resume` reads."""
+        weights = self.ensemble.state_dict()
+        save_checkpoint(self.folder, self.fingerprint, weights, self.optimizer.state_dict(), self.progressed)
+
+    def step(self) -> dict[str, float]:
+        """One optimiser step; returns the loss terms."""
+        settings, progressed = self.recipe.settings, self.progressed
+        index = progressed.step
+        lr = learning_rate(settings.schedule, settings.optimizer.lr, index, self.total_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        context = Context(
+            seed=self.seed_text,
+            epoch=index // self.batches.per_epoch,
+            step=index,
+            draw_source=partial(self.batches.source, index),
+            autocast=self.autocast,
+        )
+        self.ensemble.train()
+        with self.autocast():
+            terms = self.recipe.method(self.ensemble, self.batches.batch(index), context)
+            loss = torch.stack(list(terms.values())).sum()
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        self._check_finite(values, context)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        progressed.records = {"lr": lr, **context.records}
+        for name, value in values.items():
+            progressed.sums[name] = progressed.sums.get(name, 0.0) + value
+        progressed.step += 1
+        return values
+
+    def _check_finite(self, values: dict[str, float], context: Context) -> None:
+        for name, value in values.items():
+            if not -float("inf") < value < float("inf"):
+                kept = self.folder / RESUME
+                last = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
+                raise UserError(
+                    f"training {self.recipe.label}: term {name!r} is {value} at epoch {context.epoch}, step "
+                    f"{context.step}; {last}; lower optimizer.lr or check the method"
+                )
+
+    def _finish_epoch(self) -> None:
+        progressed = self.progressed
+        steps = (progressed.step - 1) % self.batches.per_epoch + 1
+        row = {
+            "epoch": (progressed.step - 1) // self.batches.per_epoch,
+            "step": progressed.step,
+            **progressed.records,
+            **{name: total / steps for name, total in progressed.sums.items()},
+            "epoch_s": progressed.elapsed_s - progressed.epoch_started_s,
+        }
+        progressed.history.append(row)
+        progressed.sums = {}
+        progressed.epoch_started_s = progressed.elapsed_s
+        if self.on_epoch:
+            self.on_epoch(row)
+
+    def run(self, progress: Progress) -> None:
+        """Train to the end, writing a checkpoint every few seconds."""
+        progressed = self.progressed
+        with progress.task(f"train {self.recipe.label}", self.total_steps, "step") as task:
+            task.advance(progressed.step)
+            saved = last = time.monotonic()
+            while progressed.step < self.total_steps:
+                values = self.step()
+                current = time.monotonic()
+                progressed.elapsed_s += current - last
+                last = current
+                if progressed.step % self.batches.per_epoch == 0 or progressed.step == self.total_steps:
+                    self._finish_epoch()
+                task.advance()
+                task.note(f"loss {sum(values.values()):.3f}")
+                if current - saved >= self.checkpoint_interval_s and progressed.step < self.total_steps:
+                    self.save()
+                    saved = last = time.monotonic()
+
+
+def _initial(recipe: Recipe, seed: int, dataset: Dataset, store: Store) -> tuple[Ensemble, EnsembleRecord | None]:
+    """The ensemble before training: newly initialised, or the parent's."""
+    if recipe.parent is None:
+        return build_ensemble(
+            recipe,
+            seed,
+            channels=dataset.channels,
+            classes=dataset.num_classes,
+            mean=dataset.mean(),
+            std=dataset.std(),
+        ), None
+    return load_trained(run_dir(store, recipe.parent, seed), recipe.parent)
+
+
+def train(
+    recipe: Recipe,
+    seed: int,
+    dataset: Dataset,
+    store: Store,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    on_epoch: EpochHook | None = None,
+    checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
+) -> EnsembleRecord:
+    """Train ``recipe`` with ``seed`` and write the ensemble into ``store``; an interrupted run goes on.
+
+    On one machine the weights are a function of recipe, seed and data alone, bit by bit, interrupted or not.
+
+    Args:
+        recipe: what to train; its parent must be trained already.
+        seed: of initialisation, data order and every draw.
+        dataset: the images.
+        store: the run directory.
+        device: where to train.
+        progress: who is told how far it is.
+        on_epoch: called with each epoch's row of the history.
+        checkpoint_interval_s: seconds between checkpoints.
+
+    Raises:
+        UserError: the parent is missing or damaged, a loss is not finite, or the method refuses the ensemble.
+    """
+    device = torch.device(device)
+    folder = run_dir(store, recipe, seed)
+    ensemble, parent = _initial(recipe, seed, dataset, store)
+    run_fingerprint = fingerprint(recipe, seed, dataset.digest, parent)
+    training = Training(
+        recipe, seed, dataset, folder, run_fingerprint, ensemble, device, on_epoch, checkpoint_interval_s
+    )
+    training.resume()
+    training.run(progress or Silent())
+    progressed = training.progressed
+    accuracies = clean_accuracies(training.ensemble, dataset, device)
+    with atomic_path(folder / HISTORY) as temporary:
+        pd.DataFrame(progressed.history).to_csv(temporary, index=False)
+    summary: dict[str, Any] = {
+        "wall_time_s": round(progressed.elapsed_s, 3),
+        "steps": progressed.step,
+        "steps_per_s": round(progressed.step / progressed.elapsed_s, 3),
+        "clean_accuracy": {str(member): accuracy for member, accuracy in accuracies.items()},
+        "device": device.type,
+        "hardware": hardware(device)["name"],
+        "threads": torch.get_num_threads(),
+        "software": software(),
+        "finished_at": now(),
+    }
+    record = save_trained(
+        folder,
+        training.ensemble,
+        recipe,
+        seed,
+        run_fingerprint=run_fingerprint,
+        data_digest=dataset.digest,
+        lineage=recipe.lineage(seed),
+        training=summary,
+    )
+    (folder / RESUME).unlink(missing_ok=True)
+    return record

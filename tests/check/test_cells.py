@@ -1,0 +1,147 @@
+"""Cells and facts of one outcomes file, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from robustbench_ens.check.cells import evaluate, family
+from robustbench_ens.errors import UserError
+from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES, OutcomeFile
+
+WRONG, RIGHT, SPARED = False, True, None
+
+
+def _file(kind: str, rows: list[dict[str, Any]]) -> OutcomeFile:
+    common = {"target": "e#0", "target_member": ENSEMBLE, "source": "e#0", "source_member": ENSEMBLE, "attack": "pgd"}
+    common |= {"loss": "cross_entropy", "restart": 0, "steps": 1, "aggregation": "mean_softmax", "eps": 0.1, "label": 0}
+    frame = pd.DataFrame([common | row for row in rows])
+    frame["correct"] = frame["correct"].astype(object)
+    if "predicted" not in frame:
+        frame["predicted"] = frame["correct"].map({RIGHT: 0.0, WRONG: 1.0})
+    provenance = {
+        "protocol": {"label": f"digits/{kind}", "hash": "p1", "kind": kind},
+        "target": {"label": "e", "recipe_hash": "r1", "seed": 0, "weights": "w1", "sub_models": 2}
+        | {"dataset": "digits", "method": "baseline"},
+    }
+    return OutcomeFile(Path(f"{kind}.parquet"), provenance, frame[OUTCOMES.names], pd.DataFrame())
+
+
+def _clean(correct: list[bool]) -> list[dict[str, Any]]:
+    plain = {"attack": "clean", "loss": "none", "eps": 0.0}
+    return [plain | {"image": image, "correct": value} for image, value in enumerate(correct)]
+
+
+def _starts(*starts: list[bool | None], **columns: Any) -> list[dict[str, Any]]:
+    return [
+        columns | {"restart": restart, "image": image, "correct": value}
+        for restart, row in enumerate(starts)
+        for image, value in enumerate(row)
+    ]
+
+
+def test_whitebox() -> None:
+    rows = _clean([RIGHT, RIGHT, WRONG]) + _starts([RIGHT, WRONG, WRONG], [RIGHT, SPARED, SPARED])
+    found = evaluate(_file("whitebox", rows))
+    assert (found.protocol, found.ensemble, found.seed, found.weights) == ("digits/whitebox", "e", 0, "w1")
+    assert {name: units.tolist() for name, units in found.cells.items()} == {
+        "clean accuracy": [[True], [True], [False]],
+        "accuracy at eps 0.1": [[True], [False], [False]],
+    }
+    assert found.facts == {
+        "protocol hash": "p1",
+        "recipe hash": "r1",
+        "sub-models": 2,
+        "images": 3,
+        "variants": 1,
+        "restarts of pgd": 2,
+    }
+
+
+def test_restarts_are_told_by_survivors_alone() -> None:
+    """Rows of starts that were never made do not count, and without survivors nothing is claimed."""
+    beaten = _clean([RIGHT, RIGHT]) + _starts([WRONG, WRONG], [SPARED, SPARED])
+    assert "restarts of pgd" not in evaluate(_file("whitebox", beaten)).facts
+    one_start = _clean([RIGHT, RIGHT]) + _starts([RIGHT, WRONG])
+    assert evaluate(_file("whitebox", one_start)).facts["restarts of pgd"] == 1
+
+
+def test_blackbox() -> None:
+    rows = _clean([RIGHT, RIGHT])
+    for loss, starts in {
+        "cross_entropy": ([RIGHT, WRONG], [RIGHT, RIGHT]),
+        "cw": ([RIGHT, WRONG], [WRONG, RIGHT]),
+    }.items():
+        rows += _starts(*starts, source="s#9", attack="momentum_pgd", loss=loss)
+    found = evaluate(_file("blackbox", rows))
+    assert {name: units.tolist() for name, units in found.cells.items()} == {
+        "clean accuracy": [[True], [True]],
+        "accuracy at eps 0.1": [[False], [False]],
+        "accuracy under momentum_pgd with cross_entropy at eps 0.1": [[True], [False]],
+        "accuracy under momentum_pgd with cw at eps 0.1": [[False], [False]],
+        "losses differ at eps 0.1": [[False, True], [False, False]],
+    }
+    assert (found.facts["variants"], found.facts["restarts of momentum_pgd"]) == (2, 2)
+
+
+def test_losses_differ_by_prediction_not_by_correctness() -> None:
+    rows = _clean([RIGHT])
+    for loss, predicted in (("cross_entropy", 3), ("cw", 7)):
+        rows += [{"attack": "momentum_pgd", "loss": loss, "image": 0, "correct": WRONG, "predicted": predicted}]
+    rows[0]["predicted"] = 0
+    assert evaluate(_file("blackbox", rows)).cells["losses differ at eps 0.1"].tolist() == [[True]]
+
+
+def test_transferability_averages_over_pairs() -> None:
+    """Three images, of which two are right everywhere; any start that beats an image counts."""
+    rows = _clean([RIGHT, RIGHT, WRONG])
+    for source, target, starts in (
+        (0, 0, ([WRONG, WRONG], [WRONG, WRONG])),
+        (0, 1, ([RIGHT, WRONG], [RIGHT, RIGHT])),
+        (0, -1, ([RIGHT, RIGHT], [RIGHT, RIGHT])),
+        (1, 0, ([RIGHT, RIGHT], [WRONG, WRONG])),
+        (1, 1, ([WRONG, RIGHT], [WRONG, WRONG])),
+        (1, -1, ([RIGHT, RIGHT], [WRONG, RIGHT])),
+    ):
+        rows += _starts(*starts, source_member=source, target_member=target)
+    found = evaluate(_file("transferability", rows))
+    assert {name: units.mean() for name, units in found.cells.items()} == {
+        "clean accuracy": pytest.approx(2 / 3),
+        "images every sub-model gets right": pytest.approx(2 / 3),
+        "transferability between sub-models at eps 0.1": 3 / 4,
+        "transferability onto itself at eps 0.1": 1,
+        "transferability onto the ensemble at eps 0.1": 1 / 4,
+    }
+    assert found.cells["transferability onto the ensemble at eps 0.1"].tolist() == [[False, True], [False, False]]
+    assert (found.facts["images"], found.facts["variants"]) == (3, 6)
+
+
+def test_digest_of_images_tells_which_were_attacked() -> None:
+    first = _file("whitebox", _clean([RIGHT, RIGHT]) + _starts([RIGHT, WRONG]))
+    other = replace(first, outcomes=first.outcomes.assign(image=first.outcomes["image"] + 1))
+    assert evaluate(first).images == evaluate(first).images != evaluate(other).images
+    np.testing.assert_array_equal(*(evaluate(file).cells["clean accuracy"] for file in (first, other)))
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+def test_gaps_and_repeats_are_errors(repeat: bool) -> None:
+    rows = _clean([RIGHT, RIGHT]) + _starts([RIGHT, RIGHT], source_member=0, target_member=1)
+    rows += _starts([RIGHT, RIGHT], source_member=1, target_member=0)
+    if repeat:
+        rows += _clean([RIGHT])
+    else:
+        rows.pop()
+    with pytest.raises(UserError, match=r"transferability\.parquet: expected every image once under every attempt"):
+        evaluate(_file("transferability", rows))
+
+
+def test_families() -> None:
+    assert family("clean accuracy") == family("accuracy at eps 0.1") == "accuracy"
+    assert family("images every sub-model gets right") == "accuracy"
+    assert family("losses differ at eps 0.1") == "losses"
+    assert family("transferability onto itself at eps 0.1") == "transferability"

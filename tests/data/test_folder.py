@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from robustbench_ens.data import Dataset, load_dataset
+from robustbench_ens.errors import UserError
+
+WriteImage = Callable[..., Path]
+
+
+def load(root: Path) -> Dataset:
+    return load_dataset(str(root), root.parent, cache=False)
+
+
+def test_pixels_labels_and_order(image_folder: Path) -> None:
+    for name in ("pets", str(image_folder)):
+        dataset = load_dataset(name, image_folder.parent)
+        assert dataset.name == "pets"
+        assert dataset.classes == ("cat", "dog")
+        assert dataset.x_train.shape == (4, 3, 2, 3)
+        assert dataset.image_size == (2, 3)
+        assert dataset.x_train[:, :, 1, 2].tolist() == [[0, 100, 50], [1, 100, 50], [10, 100, 50], [11, 100, 50]]
+        assert dataset.x_test[:, :, 0, 0].tolist() == [[0, 100, 200], [10, 100, 200]]
+        assert dataset.y_train.tolist() == [0, 0, 1, 1]
+        assert dataset.y_test.tolist() == [0, 1]
+        assert dataset.y_train.dtype == torch.int64
+
+
+def test_relative_path_with_a_separator(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(image_folder.parent)
+    assert load_dataset("./pets", cache=False).name == "pets"
+
+
+def test_rows_and_columns_are_not_swapped(image_folder: Path) -> None:
+    pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    Image.fromarray(pixels).save(image_folder / "train" / "cat" / "0.png")
+    assert torch.equal(load(image_folder).x_train[0], torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+def test_same_order_and_labels_as_torchvision(image_folder: Path, write_image: WriteImage) -> None:
+    from torchvision.datasets import ImageFolder
+
+    for i, name in enumerate(("B.png", "a.PNG", "10.png", "z/deep.png", "m.png")):
+        write_image(image_folder / "train" / "cat" / name, (20 + i, 0, 0))
+    reference = ImageFolder(str(image_folder / "train"))
+    dataset = load(image_folder)
+    expected = {(image.getpixel((0, 0)), label) for image, label in reference}
+    assert {
+        (tuple(x[:, 0, 0].tolist()), y.item()) for x, y in zip(dataset.x_train, dataset.y_train, strict=True)
+    } == expected
+    assert tuple(reference.classes) == dataset.classes
+
+
+def test_grey_only_if_every_file_is(tmp_path: Path, write_image: WriteImage) -> None:
+    root = tmp_path / "grey"
+    for split in ("train", "test"):
+        for k, name in enumerate("ab"):
+            write_image(root / split / name / "0.png", 40 + k, mode="L")
+    dataset = load(root)
+    assert dataset.channels == 1
+    assert dataset.x_test.shape == (2, 1, 2, 3)
+    assert dataset.x_test[:, 0, 0, 0].tolist() == [40, 41]
+    write_image(root / "test" / "b" / "1.png", (1, 2, 3))
+    dataset = load(root)
+    assert dataset.channels == 3
+    assert dataset.x_test[:, :, 0, 0].tolist() == [[40] * 3, [41] * 3, [1, 2, 3]]
+
+
+def test_hidden_and_other_files_are_passed_over(image_folder: Path) -> None:
+    before = load(image_folder).digest
+    (image_folder / "train" / ".checkpoints").mkdir()
+    (image_folder / "train" / "cat" / "._0.png").write_bytes(b"no image")
+    (image_folder / "train" / "cat" / "notes.txt").write_text("no image")
+    (image_folder / "train" / "README").write_text("no class")
+    assert load(image_folder).digest == before
+
+
+def test_progress_counts_to_the_end(image_folder: Path, write_image: WriteImage) -> None:
+    for i in range(100):
+        write_image(image_folder / "train" / "dog" / f"more-{i}.png")
+    calls: list[tuple[int, int]] = []
+    load_dataset(str(image_folder), image_folder.parent, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(64, 106), (106, 106)]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_missing_split(image_folder: Path, split: str) -> None:
+    shutil.rmtree(image_folder / split)
+    with pytest.raises(UserError, match=rf"pets: expected the folders train/ and test/, .* got no {split}/"):
+        load(image_folder)
+
+
+def test_other_classes(image_folder: Path) -> None:
+    (image_folder / "test" / "dog").rename(image_folder / "test" / "wolf")
+    (image_folder / "test" / "fox").mkdir()
+    with pytest.raises(UserError, match=r"the same classes .* got only in train/: dog; only in test/: fox, wolf"):
+        load(image_folder)
+
+
+def test_empty_class(image_folder: Path) -> None:
+    (image_folder / "test" / "dog" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"pets/test/dog: expected images \(\.bmp, .* got none; add some, or remove"):
+        load(image_folder)
+
+
+def test_one_class(image_folder: Path) -> None:
+    for split in ("train", "test"):
+        shutil.rmtree(image_folder / split / "dog")
+    with pytest.raises(UserError, match="expected at least 2 class folders in train/, got 1"):
+        load(image_folder)
+
+
+def test_other_size(image_folder: Path, write_image: WriteImage) -> None:
+    write_image(image_folder / "test" / "dog" / "big.png", size=(4, 2))
+    with pytest.raises(UserError, match=r"test/dog/big\.png: expected 3x2 pixels like .*train/cat/0\.png, got 4x2"):
+        load(image_folder)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+def test_damaged_image(image_folder: Path, write_image: WriteImage, suffix: str, keep: float) -> None:
+    path = write_image(image_folder / "train" / "dog" / f"bad.{suffix}")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole))])
+    with pytest.raises(UserError, match=rf"bad\.{suffix}: expected a whole image, got "):
+        load(image_folder)
+
+
+def test_sixteen_bits_are_refused_rather_than_clipped(image_folder: Path, write_image: WriteImage) -> None:
+    write_image(image_folder / "train" / "dog" / "deep.png", 40_000, mode="I;16")
+    with pytest.raises(UserError, match=r"deep\.png: expected 8 bits per channel, got Pillow's mode I;16"):
+        load(image_folder)
+
+
+def test_broken_link(image_folder: Path) -> None:
+    (image_folder / "train" / "dog" / "gone.png").symlink_to(image_folder / "nowhere.png")
+    for cache in (True, False):
+        with pytest.raises(UserError, match=r"gone\.png"):
+            load_dataset(str(image_folder), image_folder.parent, cache=cache)

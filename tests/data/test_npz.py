@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from robustbench_ens.data import load_dataset
+from robustbench_ens.errors import UserError
+
+Array = np.ndarray
+Arrays = dict[str, Array]
+Write = Callable[..., Path]
+
+
+def load(path: Path) -> object:
+    return load_dataset(str(path), path.parent, cache=False)
+
+
+def test_label_pixels_and_classes(arrays: Arrays, write_npz: Write) -> None:
+    path = write_npz(arrays)
+    for name in ("mine", str(path)):
+        dataset = load_dataset(name, path.parent)
+        assert dataset.name == "mine"
+        assert dataset.classes == ("0", "1")
+        assert dataset.x_train.shape == (4, 3, 4, 5)
+        assert dataset.x_train.dtype == torch.uint8
+        assert torch.equal(dataset.x_train, torch.from_numpy(arrays["x_train"]).permute(0, 3, 1, 2))
+        assert torch.equal(dataset.x_test, torch.from_numpy(arrays["x_test"]).permute(0, 3, 1, 2))
+        assert dataset.y_train.tolist() == [1, 0, 1, 0]
+        assert dataset.y_train.dtype == torch.int64
+        assert dataset.y_test.tolist() == [0, 1]
+
+
+def test_all_layouts_and_types_give_one_dataset(arrays: Arrays, write_npz: Write) -> None:
+    grey = {name: array[..., 0] if name.startswith("x") else array for name, array in arrays.items()}
+
+    def images(change: Callable[[Array], Array]) -> str:
+        changed = {name: change(array) if name.startswith("x") else array for name, array in grey.items()}
+        return load_dataset(str(write_npz(changed)), cache=False).digest
+
+    expected = images(lambda x: x)
+    assert images(lambda x: x[..., None]) == expected
+    assert images(lambda x: x[:, None]) == expected
+    assert images(lambda x: (x / 255).astype(np.float16)) == expected
+    assert images(lambda x: (x / 255).astype(np.float32)) == expected
+    assert images(lambda x: x / 255) == expected
+    labels = {name: array.astype(np.uint8) if name.startswith("y") else array for name, array in grey.items()}
+    assert load_dataset(str(write_npz(labels)), cache=False).digest == expected
+
+
+def test_floats_go_to_the_nearest_level(arrays: Arrays, write_npz: Write) -> None:
+    x = np.zeros((2, 2, 2))
+    # In levels: 0.4, 0.6, 254.6, and the tie 127.5, which goes to the even 128.
+    x[0] = [[0.4 / 255, 0.6 / 255], [254.6 / 255, 0.5]]
+    changed = arrays | {"x_test": x, "x_train": np.zeros((4, 2, 2))}
+    dataset = load_dataset(str(write_npz(changed)), cache=False)
+    assert dataset.x_test[0, 0].tolist() == [[0, 1], [255, 128]]
+
+
+def test_named_classes_may_have_no_image(arrays: Arrays, write_npz: Write) -> None:
+    dataset = load_dataset(str(write_npz(arrays | {"classes": np.array(["cat", "dog", "eel"])})))
+    assert dataset.classes == ("cat", "dog", "eel")
+    assert dataset.num_classes == 3
+
+
+RGB = np.zeros((4, 4, 5, 3))
+BAD: list[tuple[Arrays, str]] = [
+    ({"x_train": RGB.astype(np.int64)}, "x_train: expected uint8 images, or float ones in [0, 1], got int64"),
+    ({"x_train": RGB + 255.0}, "x_train: expected float images in [0, 1], got 255 to 255; scale them, or give uint8"),
+    ({"x_train": RGB - 0.5}, "x_train: expected float images in [0, 1], got -0.5 to -0.5"),
+    ({"x_train": RGB * np.nan}, "x_train: expected float images in [0, 1], got nan to nan"),
+    ({"x_train": RGB[..., :2]}, "x_train: expected shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"),
+    ({"x_train": RGB[0, 0]}, "x_train: expected shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"),
+    ({"x_train": RGB[:, :3]}, "x_train: shape (4, 3, 5, 3) is ambiguous: both dimensions 1 and 3 could be"),
+    ({"x_train": RGB[:0], "y_train": np.zeros(0, int)}, "x_train: expected at least one image, got shape (0, 3, 4, 5)"),
+    (
+        {"x_train": RGB[:, :2]},
+        "train and test images of one shape, got (channels, height, width) (3, 2, 5) and (3, 4, 5)",
+    ),
+    ({"y_train": np.zeros(4)}, "y_train: expected integer labels, got float64"),
+    ({"y_train": np.zeros(3, int)}, "y_train: expected shape (4,), one label per image, got (3,)"),
+    ({"y_test": np.zeros((2, 1), int)}, "y_test: expected shape (2,), one label per image, got (2, 1)"),
+    ({"y_test": np.array([0, 2])}, "y_test: expected labels 0 to 1, got 2"),
+    ({"y_test": np.array([-1, 0])}, "y_test: expected labels 0 to 1, got -1"),
+    (
+        {"y_train": np.array([1, 2, 1, 2])},
+        "y_train: expected every label from 0 up to the largest, got 1 after 0 labels",
+    ),
+    (
+        {"y_train": np.array([0, 1, 10**12, 0])},
+        "got 1000000000000 after 2 labels in sequence; number the labels from 0",
+    ),
+    ({"y_train": np.array([0, -1, 1, 0])}, "expected every label from 0 up to the largest, got -1 after 0 labels"),
+    (
+        {"y_train": np.zeros(4, int), "y_test": np.zeros(2, int)},
+        "expected at least 2 classes with different names, got 0",
+    ),
+    ({"classes": np.array(["a", "a"])}, "expected at least 2 classes with different names, got a, a"),
+    ({"classes": np.array([1, 2])}, "classes: expected strings in one dimension, got int64 (2,)"),
+    ({"classes": np.array(["a", "b"]), "y_train": np.array([0, 1, 2, 0])}, "y_train: expected labels 0 to 1, got 2"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD, ids=[message[:60] for _, message in BAD])
+def test_bad_arrays(arrays: Arrays, write_npz: Write, change: Arrays, message: str) -> None:
+    path = write_npz(arrays | change)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_arrays(arrays: Arrays, write_npz: Write) -> None:
+    del arrays["x_test"], arrays["y_train"]
+    with pytest.raises(
+        UserError, match=r"expected the arrays x_train, y_train, x_test, y_test, got no y_train, x_test"
+    ):
+        load(write_npz(arrays))
+
+
+def test_pickled_objects_are_refused(arrays: Arrays, write_npz: Write) -> None:
+    with pytest.raises(UserError, match=r"expected a whole \.npz file of plain arrays, got ValueError: Object arrays"):
+        load(write_npz(arrays | {"classes": np.array(["a", "b"], dtype=object)}))
+
+
+def test_a_single_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.npz"
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(UserError, match=r"expected an \.npz file, got a single array"):
+        load(path)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.floats(0, 1, exclude_max=True), flips=st.lists(st.integers(0, 8 * 1800), max_size=3))
+def test_damaged_files_are_one_clear_line(arrays: Arrays, write_npz: Write, cut: float, flips: list[int]) -> None:
+    path = write_npz(arrays)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(cut * len(whole))])
+    with pytest.raises(UserError, match=r"mine\.npz: expected a whole \.npz file") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+    damaged = bytearray(whole)
+    for bit in flips:
+        damaged[bit // 8 % len(whole)] ^= 1 << bit % 8
+    path.write_bytes(damaged)
+    # A flip may hit a byte that decides nothing; whatever else happens is a UserError.
+    with contextlib.suppress(UserError):
+        load(path)

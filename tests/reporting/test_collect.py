@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.reporting.collect import collect, told_apart
+
+
+def test_nothing_to_report():
+    with pytest.raises(UserError, match="expected at least one outcomes file"):
+        collect([])
+
+
+def test_order_of_the_files_does_not_matter(files):
+    one, other = collect(files), collect(files[::-1])
+    assert one.accuracies.equals(other.accuracies)
+    assert one.provenance == other.provenance
+
+
+def test_history_is_kept_once_although_every_file_has_it(files):
+    history = collect(files).history
+    assert len(history) == 2 * 5 * 7
+    assert not history.duplicated(["ensemble", "seed", "name", "target_member", "step"]).any()
+
+
+def test_the_same_cell_twice_is_an_error(files):
+    with pytest.raises(UserError, match=r"expected one outcomes file for digits/baseline-3 \(seed 0\)"):
+        collect([*files, files[0]])
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "mark"),
+    [
+        ("recipe_hash", "ffffffffff", "(recipe fffffff)"),
+        ("weights", "e" * 64, "(weights eeeeeee)"),
+        ("data_digest", "d" * 64, "(data ddddddd)"),
+    ],
+)
+def test_one_label_for_two_ensembles_is_told_apart(files, relabelled, fact, value, mark):
+    apart = told_apart([*files, *relabelled([files[0]], **{fact: value})])
+    labels = {file.provenance["target"]["label"] for file in apart}
+    assert f"digits/baseline-3 {mark}" in labels
+    assert "digits/dverge-3" in labels
+    assert len(labels) == 3
+
+
+def test_seeds_of_one_recipe_stay_together(seeds):
+    assert {file.provenance["target"]["label"] for file in told_apart(seeds)} == {
+        "digits/baseline-3",
+        "digits/dverge-3",
+    }
+
+
+def test_one_protocol_name_with_two_hashes_is_told_apart(files):
+    protocol = files[0].provenance["protocol"] | {"hash": "ffffffffff"}
+    other = dataclasses.replace(files[0], provenance=files[0].provenance | {"protocol": protocol})
+    rates = collect([*files, other]).accuracies
+    assert "digits/whitebox (fffffff)" in set(rates["protocol"])
+    assert rates["n"].max() == 100

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pandas as pd
+
+from robustbench_ens.outcomes import gather
+from robustbench_ens.reporting import derive
+from robustbench_ens.reporting.findings import findings, warnings
+
+from .conftest import rates
+
+NONE = pd.DataFrame()
+
+
+def test_clear_of_each_others_intervals():
+    said = findings(rates([{"correct": 80}, {"correct": 20, "ensemble": "b"}]), NONE)
+    assert "digits/a-3 keeps 80.0%" in said[0]
+    assert "clearly more than b (20.0%" in said[0]
+    assert "stand on one training seed" in said[1]
+
+
+def test_overlap_is_no_claim():
+    said = findings(rates([{"correct": 50}, {"correct": 45, "ensemble": "b"}]), NONE)
+    assert "no ensemble stands clearly on top" in said[0]
+    assert "keeps" not in said[0]
+
+
+def test_a_third_that_is_not_told_apart_is_named():
+    said = findings(rates([{"correct": 50}, {"correct": 45, "ensemble": "b"}, {"correct": 5, "ensemble": "c"}]), NONE)
+    assert "clearly more than c (5.0%" in said[0]
+    assert "not told apart from b (45.0%" in said[0]
+
+
+def test_one_seed_that_overlaps_spoils_the_claim():
+    frame = rates([{"correct": 80}, {"correct": 45, "seed": 1}, {"correct": 40, "ensemble": "b"}])
+    assert "no ensemble stands clearly on top" in findings(frame, NONE)[0]
+
+
+def test_transferability(files):
+    transfer = derive.transferability(gather(files))
+    said = findings(NONE, transfer)
+    assert "every pair lies clearly below every pair of digits/baseline-3" in said[0]
+    same = transfer.assign(success=5, rate=0.05, low=0.02, high=0.1)
+    assert "no ensemble lets clearly fewer attacks pass" in findings(NONE, same)[0]
+
+
+def test_one_ensemble_is_not_compared():
+    assert all("keeps" not in said for said in findings(rates([{"correct": 50}]), NONE))
+
+
+def test_black_box_that_beats_white_box_is_a_warning():
+    frame = rates([{"correct": 60}, {"correct": 20, "kind": "blackbox", "protocol": "p"}])
+    assert "the white-box attack is too weak" in warnings(frame)[0]
+    assert warnings(rates([{"correct": 20}, {"correct": 22, "kind": "blackbox", "protocol": "p"}])) == []
+
+
+def test_accuracy_that_rises_with_eps_is_a_warning():
+    falling = rates([{"eps": 0.0, "correct": 99}, {"eps": 0.1, "correct": 50}, {"eps": 0.2, "correct": 52}])
+    assert warnings(falling) == []
+    rising = rates([{"eps": 0.0, "correct": 99}, {"eps": 0.1, "correct": 20}, {"eps": 0.2, "correct": 60}])
+    assert "rises again at eps 0.2" in warnings(rising)[0]
+
+
+def test_different_numbers_of_images_are_a_warning():
+    frame = rates([{"correct": 50}, {"correct": 50, "n": 200, "ensemble": "b"}])
+    assert "different numbers of images (100 and 200)" in warnings(frame)[0]

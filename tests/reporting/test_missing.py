@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import shlex
+
+from robustbench_ens.reporting.collect import told_apart
+from robustbench_ens.reporting.missing import attack_commands
+
+
+def documents(files, *kinds):
+    return [f.provenance for f in told_apart(files) if f.provenance["protocol"]["kind"] in kinds]
+
+
+def test_nothing_is_missing(seeds):
+    assert attack_commands(documents(seeds, "whitebox"), "whitebox") == []
+
+
+def test_a_kind_that_nobody_has(seeds):
+    assert attack_commands(documents(seeds, "whitebox"), "blackbox") == [
+        "rbe attack digits/blackbox digits/baseline-3 digits/dverge-3 --seeds 0,1,2"
+    ]
+
+
+def test_one_ensemble_lacks_a_kind(files):
+    some = documents(files, "whitebox") + documents(files, "blackbox")[:1]
+    assert attack_commands(some, "blackbox") == ["rbe attack digits/blackbox digits/dverge-3 --seeds 0"]
+
+
+def test_labels_with_overrides_and_blanks_are_quoted(files, relabelled):
+    label = "digits/dverge-3[epochs=5]; rm -rf ~"
+    commands = attack_commands(documents(relabelled(files[:1], label=label), "whitebox"), "blackbox")
+    assert shlex.split(commands[0])[3] == label
