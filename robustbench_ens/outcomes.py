@@ -87,12 +87,10 @@ def _write_table(frame: pd.DataFrame, schema: pa.Schema, provenance: dict[str, A
     metadata = {METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()}
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(metadata)
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def write_outcomes(
-    path: Path, outcomes: pd.DataFrame, measurements: pd.DataFrame, provenance: dict[str, Any]
-) -> None:
+def write_outcomes(path: Path, outcomes: pd.DataFrame, measurements: pd.DataFrame, provenance: dict[str, Any]) -> None:
     """Write both tables of an evaluation; each file appears whole or not at all."""
     provenance = {"schema": SCHEMA_VERSION, **provenance}
     _write_table(measurements, MEASUREMENTS, provenance, measurements_path(path))
@@ -101,21 +99,40 @@ def write_outcomes(
 
 def _read_table(path: Path, schema: pa.Schema) -> tuple[pd.DataFrame, dict[str, Any]]:
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise UserError(f"{path}: outcomes file not found; run `rbe attack` to produce it") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(
-            f"{path}: expected a Parquet file of outcomes, got a damaged or foreign file ({str(error).splitlines()[0]}); "
+            f"{path}: expected a Parquet file of outcomes, got a damaged or foreign file ({reason}); "
             "delete it and run `rbe attack` again"
         ) from None
-    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
-    if metadata is None or set(table.column_names) != set(schema.names):
-        raise UserError(f"{path}: expected outcomes written by robustbench_ens, got another Parquet table")
-    provenance: dict[str, Any] = json.loads(metadata)
+    provenance = _provenance(path, table.schema.metadata)
     if provenance["schema"] != SCHEMA_VERSION:
-        raise UserError(f"{path}: expected outcome schema {SCHEMA_VERSION}, got {provenance['schema']}")
+        raise UserError(
+            f"{path}: expected outcome schema {SCHEMA_VERSION}, got {provenance['schema']}; "
+            "delete it and run `rbe attack` again"
+        )
+    if not table.schema.equals(schema, check_metadata=False):
+        raise _foreign(path)
     return table.to_pandas(), provenance
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(
+        f"{path}: expected outcomes written by robustbench_ens, got another Parquet table; move it out of there"
+    )
+
+
+def _provenance(path: Path, metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    try:
+        provenance = json.loads((metadata or {})[METADATA_KEY])
+    except (KeyError, ValueError):
+        raise _foreign(path) from None
+    if not isinstance(provenance, dict) or "schema" not in provenance:
+        raise _foreign(path)
+    return provenance
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -125,13 +142,10 @@ def read_provenance(path: Path) -> dict[str, Any]:
         UserError: the file is missing, truncated or not ours.
     """
     try:
-        metadata = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
-    except (pa.ArrowInvalid, OSError):
-        metadata = None
-    if metadata is None:
+        metadata = pq.read_schema(path).metadata
+    except (pa.ArrowException, OSError):
         return _read_table(path, OUTCOMES)[1]  # says what is wrong
-    provenance: dict[str, Any] = json.loads(metadata)
-    return provenance
+    return _provenance(path, metadata)
 
 
 def read_outcomes(path: Path) -> OutcomeFile:

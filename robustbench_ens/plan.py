@@ -14,11 +14,19 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.evaluate import evaluate, is_evaluated, past_seconds
 from robustbench_ens.evaluation.job import Subject
-from robustbench_ens.models.build import network_builder
-from robustbench_ens.models.trained import EnsembleRecord, fingerprint, load_trained, read_record, run_dir
+from robustbench_ens.models.build import check_network, network_builder
+from robustbench_ens.models.trained import (
+    EnsembleRecord,
+    check_weights,
+    fingerprint,
+    load_trained,
+    read_record,
+    run_dir,
+)
 from robustbench_ens.progress import Progress
 from robustbench_ens.protocols import Blackbox, Protocol
 from robustbench_ens.recipes import Recipe, load_recipe
+from robustbench_ens.settings import locate, split_reference
 from robustbench_ens.store import Store
 from robustbench_ens.training.trainer import HISTORY, EpochHook, train
 
@@ -105,6 +113,7 @@ def surrogates(protocol: Protocol) -> tuple[Trained, ...]:
         return ()
     found = []
     for surrogate in protocol.settings.surrogates:
+        locate("zoo", split_reference(surrogate.recipe)[0], f"protocol {protocol.label!r}: key 'surrogates': ")
         recipe = load_recipe(surrogate.recipe)
         if recipe.settings.dataset != protocol.settings.dataset:
             recipe = load_recipe(surrogate.recipe, {"dataset": protocol.settings.dataset})
@@ -124,7 +133,10 @@ class Plan:
     def _training_seconds(self) -> dict[str, list[float]]:
         seconds: dict[str, list[float]] = {}
         for path in sorted((self.workplace.store.root / "ensembles").glob("**/run.json")):
-            record = read_record(path.parent)
+            try:
+                record = read_record(path.parent)
+            except UserError:
+                continue  # whoever needs that ensemble hears of it
             if record and record.training:
                 seconds.setdefault(record.recipe_hash, []).append(record.training["wall_time_s"])
         return seconds
@@ -134,9 +146,17 @@ class Plan:
         return past_seconds(self.workplace.store)
 
     def record(self, ensemble: Trained) -> EnsembleRecord | None:
-        """The record of a finished ensemble that still matches its inputs, else none."""
-        record = read_record(run_dir(self.workplace.store, ensemble.recipe, ensemble.seed))
-        if record is None or record.training is None:
+        """The record of a finished ensemble that still matches its inputs, else none.
+
+        Raises:
+            UserError: record or weights are damaged.
+        """
+        folder = run_dir(self.workplace.store, ensemble.recipe, ensemble.seed)
+        record = read_record(folder)
+        if record is None:
+            return None
+        check_weights(folder, record, ensemble.recipe)
+        if record.training is None:
             return record
         parent = None
         if ensemble.recipe.parent is not None:
@@ -206,6 +226,24 @@ def _mean(values: Sequence[float] | None) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def check_inputs(plan: Plan) -> None:
+    """Load the data of what is due and see that it fits, so that a mistake costs no training.
+
+    Raises:
+        UserError: a dataset is missing or damaged, has too few images, or a network does not take it.
+    """
+    for step in plan.due:
+        recipe = step.ensemble.recipe if isinstance(step, TrainStep) else step.target.recipe
+        dataset = plan.workplace.dataset(recipe.settings.dataset)
+        if isinstance(step, TrainStep):
+            check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
+        elif step.protocol.settings.images > len(dataset.y_test):
+            raise UserError(
+                f"protocol {step.protocol.label!r}: key 'images': expected at most {len(dataset.y_test)}, all test "
+                f"images of {dataset.name!r}, got {step.protocol.settings.images}"
+            )
+
+
 def run(plan: Plan) -> None:
     """Carry out what is due, in order."""
     loaded: dict[str, Subject] = {}
@@ -222,7 +260,11 @@ def _train(workplace: Workplace, step: TrainStep) -> None:
     stale = read_record(folder)
     if stale is not None:
         aside = folder.with_name(f"{folder.name}.stale-{stale.fingerprint[:8]}")
-        workplace.progress.message(f"{step.ensemble.id}: its data or its parent changed; the old run is kept as {aside}")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}+")
+        workplace.progress.message(
+            f"{step.ensemble.id}: its data or its parent changed; the old run is kept as {aside}"
+        )
         folder.rename(aside)
     hook = workplace.epoch_hook(folder) if workplace.epoch_hook else None
     dataset = workplace.dataset(recipe.settings.dataset)
@@ -242,7 +284,6 @@ def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject]) 
         if ensemble.id not in loaded:
             folder = run_dir(workplace.store, ensemble.recipe, ensemble.seed)
             loaded[ensemble.id] = Subject(*load_trained(folder, ensemble.recipe))
-    history_path = run_dir(workplace.store, step.target.recipe, step.target.seed) / HISTORY
     evaluate(
         step.protocol,
         loaded[step.target.id],
@@ -250,6 +291,18 @@ def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject]) 
         workplace.dataset(step.target.recipe.settings.dataset),
         workplace.store,
         device=workplace.device,
-        history=pd.read_csv(history_path) if history_path.exists() else None,
+        history=_history(run_dir(workplace.store, step.target.recipe, step.target.seed) / HISTORY),
         progress=workplace.progress,
     )
+
+
+def _history(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    try:
+        history = pd.read_csv(path)
+    except ValueError as error:  # pandas' own errors are among these
+        raise UserError(f"{path}: expected a training history, got a damaged file ({error}); delete it") from None
+    if "epoch" not in history or not all(map(pd.api.types.is_numeric_dtype, history.dtypes)):
+        raise UserError(f"{path}: expected a training history, got another table of numbers; delete it")
+    return history

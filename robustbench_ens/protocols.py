@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.settings import (
@@ -24,6 +24,9 @@ from robustbench_ens.settings import (
 )
 from robustbench_ens.store import short_hash
 
+MOST_RESTARTS, MOST_STEPS, LARGEST_SEED = 2**15 - 1, 2**31 - 1, 2**63 - 1
+"""What the columns of outcomes and PyTorch's generators can hold."""
+
 Loss = Literal["cross_entropy", "cw"]
 Attack = Literal["pgd", "momentum_pgd"]
 
@@ -34,18 +37,24 @@ def _ascending(ladder: tuple[float, ...]) -> tuple[float, ...]:
     return ladder
 
 
-def _step_size(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"eps\s*/\s*[0-9.]+", value):
-        if float(value.split("/")[1]) < 1:
+def _step_size(value: Any) -> str | float:
+    """A number in (0, 1], or ``eps/<number>`` spelled in one way."""
+    part = re.fullmatch(r"eps\s*/\s*(\d+(\.\d+)?)", value) if isinstance(value, str) else None
+    if part:
+        if float(part.group(1)) < 1:
             raise ValueError("expected a step size of at most eps")
-        return value.replace(" ", "")
-    if isinstance(value, str):
-        raise ValueError('expected a number, or a part of eps such as "eps/5"')
-    return value
+        return f"eps/{float(part.group(1)):.15g}"
+    try:
+        size = _SIZE.validate_python(value)
+    except ValueError:
+        raise ValueError('expected a number above 0 and at most 1, or a part of eps such as "eps/5"') from None
+    return size
 
 
 Eps = Annotated[Number, Field(gt=0, le=1)]
-StepSize = Annotated[str | Annotated[float, Field(gt=0, le=1)], BeforeValidator(_step_size)]
+_SIZE: TypeAdapter[float] = TypeAdapter(Eps, config=Settings.model_config)
+StepSize = Annotated[str | float, BeforeValidator(_step_size)]
+Restarts = Annotated[int, Field(ge=1, le=MOST_RESTARTS)]
 
 
 class ProtocolFile(Settings):
@@ -54,11 +63,11 @@ class ProtocolFile(Settings):
     kind: str
     version: int = Field(ge=1)
     dataset: str = Field(min_length=1)
-    images: int = Field(ge=1)
+    images: int = Field(ge=1, le=MOST_STEPS)
     eps: Annotated[tuple[Eps, ...], Field(min_length=1, strict=False), AfterValidator(_ascending)]
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=1, le=MOST_STEPS)
     step_size: StepSize = "eps/5"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
     numerics: ClassVar[int] = 1
 
@@ -75,7 +84,7 @@ class Whitebox(ProtocolFile):
     kind: Literal["whitebox"]
     attack: Attack = "pgd"
     loss: Loss = "cross_entropy"
-    restarts: int = Field(5, ge=1)
+    restarts: Restarts = 5
 
 
 class Transferability(ProtocolFile):
@@ -84,7 +93,7 @@ class Transferability(ProtocolFile):
     kind: Literal["transferability"]
     attack: Attack = "pgd"
     loss: Loss = "cross_entropy"
-    restarts: int = Field(5, ge=1)
+    restarts: Restarts = 5
 
 
 class Surrogate(Settings):
@@ -99,7 +108,7 @@ class VariantGroup(Settings):
 
     attack: Attack
     losses: tuple[Loss, ...] = Field(("cross_entropy", "cw"), min_length=1, strict=False)
-    restarts: int = Field(1, ge=1)
+    restarts: Restarts = 1
 
 
 class Blackbox(ProtocolFile):
@@ -154,6 +163,6 @@ def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Pr
     content = apply_overrides(read_toml("attacks", path), all_overrides)
     where = label(str(path), all_overrides)
     kind = content.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"{where}: key 'kind': expected one of {', '.join(KINDS)}, got {kind!r}")
     return Protocol(name_of("attacks", path), all_overrides, validate(KINDS[kind], content, where))

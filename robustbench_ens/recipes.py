@@ -38,10 +38,10 @@ class Optimizer(Settings):
     """Optimiser settings; the defaults are the DVERGE paper's (Appendix A)."""
 
     name: Literal["sgd", "adam"] = "sgd"
-    lr: Number = Field(0.1, gt=0)
-    momentum: Number = Field(0.9, ge=0, lt=1)
+    lr: Number = Field(default=0.1, gt=0)
+    momentum: Number = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: Number = Field(1e-4, ge=0)
+    weight_decay: Number = Field(default=1e-4, ge=0)
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Optimizer:
@@ -54,9 +54,9 @@ class Schedule(Settings):
     """Learning rate over training. Positions are fractions of all steps."""
 
     name: Literal["constant", "multi-step", "one-cycle"] = "multi-step"
-    milestones: tuple[Number, ...] = Field((0.5, 0.75), strict=False)
-    gamma: Number = Field(0.1, gt=0, le=1)
-    warmup: Number = Field(0.3, ge=0, lt=1)
+    milestones: tuple[Number, ...] = Field(default=(0.5, 0.75), strict=False)
+    gamma: Number = Field(default=0.1, gt=0, le=1)
+    warmup: Number = Field(default=0.3, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _milestones_ascend(self) -> Schedule:
@@ -71,10 +71,10 @@ class RecipeFile(Settings):
 
     dataset: str = Field(min_length=1)
     network: str = "resnet20"
-    network_args: dict[str, Any] = {}
+    network_args: dict[str, Any] = Field({})
     sub_models: int = Field(3, ge=1, le=64)
     method: str = "baseline"
-    hyperparameters: dict[str, Any] = {}
+    hyperparameters: dict[str, Any] = Field({})
     init_from: str | None = None
     epochs: int = Field(200, ge=1)
     steps: int | None = Field(None, ge=1)
@@ -134,9 +134,8 @@ def _parent(path: str, settings: RecipeFile, overrides: dict[str, Any], chain: t
     if settings.init_from is None:
         return None
     if settings.init_from in chain:
-        raise UserError(
-            f"{path}: key 'init_from': expected no cycle, got {' -> '.join((*chain, settings.init_from))}"
-        )
+        raise UserError(f"{path}: key 'init_from': expected no cycle, got {' -> '.join((*chain, settings.init_from))}")
+    locate("zoo", split_reference(settings.init_from)[0], f"{path}: key 'init_from': ")
     shared = {key: value for key, value in overrides.items() if key.split(".")[0] in SHARED_WITH_PARENT}
     parent = load_recipe(settings.init_from, shared, (*chain, settings.init_from))
     for key in SHARED_WITH_PARENT:
@@ -181,6 +180,9 @@ def load_method(settings: RecipeFile, where: str) -> Any:
             f"{where}: key 'method': expected one of {', '.join(METHODS)} or package.module:Name, got {spec!r}"
         )
     method_class = import_object(spec, f"{where}: key 'method'")
-    if not (isinstance(method_class, type) and issubclass(method_class, Settings)):
-        raise UserError(f"{where}: key 'method': expected a subclass of robustbench_ens.training.Method, got {spec!r}")
+    is_group = isinstance(method_class, type) and issubclass(method_class, Settings)
+    if not is_group or not hasattr(method_class, "numerics"):
+        raise UserError(
+            f"{where}: key 'method': expected a subclass of robustbench_ens.training.method:Method, got {spec!r}"
+        )
     return validate(method_class, settings.hyperparameters, where, ("hyperparameters",))

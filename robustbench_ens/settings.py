@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import re
 import sys
 import tomllib
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -24,7 +26,7 @@ def _number(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, OverflowError):
             raise ValueError('expected a number or a fraction such as "8/255"') from None
     return value
 
@@ -55,7 +57,7 @@ def names(kind: str) -> list[str]:
         path.relative_to(folder).with_suffix("").as_posix(): None
         for folder in folders(kind)
         for path in sorted(folder.rglob("*.toml"))
-        if "weights" not in path.parts
+        if "weights" not in path.relative_to(folder).parts
     }
     return sorted(files)
 
@@ -65,10 +67,14 @@ def split_reference(reference: str) -> tuple[str, list[str]]:
     match = re.fullmatch(r"([^\[\]]+)\[(.*)\]", reference, flags=re.DOTALL)
     if match is None:
         return reference, []
-    parts, depth = [""], 0
+    parts, depth, quoted, escaped = [""], 0, False, False
     for character in match.group(2):
-        depth += (character in "[{") - (character in "]}")
-        if character == "," and depth == 0:
+        if character == '"' and not escaped:
+            quoted = not quoted
+        escaped = character == "\\" and quoted and not escaped
+        if not quoted:
+            depth += (character in "[{") - (character in "]}")
+        if character == "," and depth == 0 and not quoted:
             parts.append("")
         else:
             parts[-1] += character
@@ -76,31 +82,55 @@ def split_reference(reference: str) -> tuple[str, list[str]]:
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, Any]:
-    """Parse ``key=value`` texts; a value is TOML, or else plain text. Keys of tables are dotted.
+    """Parse ``key=value`` texts; a value is TOML, or else plain text. Keys of tables are dotted; a later value wins.
 
     Raises:
-        UserError: an assignment has no ``=`` or no key.
+        UserError: an assignment has no ``=`` or no key, or holds more than one value.
     """
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise UserError(f"--set: expected key=value, got {assignment!r}")
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
-        overrides[key.strip()] = value
+            parsed = tomllib.loads(f"value = {text}")
+        except ValueError:  # not TOML, or a number of more digits than Python reads
+            parsed = {"value": text.strip()}
+        if parsed.keys() != {"value"}:
+            raise UserError(f"--set: expected one value for key {key.strip()!r}, got {text!r}")
+        overrides |= _flatten(key.strip(), parsed["value"])
     return overrides
 
 
-def _spell(value: Any) -> str:
-    """``value`` as it is written in an override."""
+def _flatten(key: str, value: Any) -> dict[str, Any]:
+    """``value`` by dotted keys, so that ``optimizer={lr=0.1}`` and ``optimizer.lr=0.1`` are one override."""
+    if not isinstance(value, dict) or not value:
+        return {key: value}
+    return {name: leaf for inner, item in value.items() for name, leaf in _flatten(f"{key}.{inner}", item).items()}
+
+
+def _toml(value: Any) -> str:
+    """``value`` as TOML, on one line."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return "[" + ",".join(f'"{item}"' if isinstance(item, str) else _spell(item) for item in value) + "]"
+        return "[" + ",".join(map(_toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_toml(key)}={_toml(item)}" for key, item in value.items()) + "}"
     return str(value)
+
+
+def _spell(value: Any) -> str:
+    """``value`` as it is written in an override: text is bare where it reads back as itself, else quoted."""
+    if isinstance(value, str) and split_reference(f"x[k={value}]") == ("x", [f"k={value}"]):
+        try:
+            if parse_overrides([f"k={value}"]) == {"k": value}:
+                return value
+        except UserError:
+            pass
+    return _toml(value)
 
 
 def label(name: str, overrides: dict[str, Any]) -> str:
@@ -110,13 +140,13 @@ def label(name: str, overrides: dict[str, Any]) -> str:
     return name + "[" + ",".join(f"{key}={_spell(value)}" for key, value in sorted(overrides.items())) + "]"
 
 
-def locate(kind: str, name_or_path: str) -> Path:
-    """Find a TOML file by path, or by name in the folders of ``kind``.
+def locate(kind: str, name_or_path: str, where: str = "") -> Path:
+    """Find a TOML file by path, or by name in the folders of ``kind``; ``where`` says who asks for it.
 
     Raises:
         UserError: there is no such file; near names are suggested.
     """
-    as_path = Path(name_or_path)
+    asked, as_path = name_or_path, Path(name_or_path)
     if as_path.suffix == ".toml":
         if as_path.is_file():
             return as_path
@@ -130,7 +160,7 @@ def locate(kind: str, name_or_path: str) -> Path:
     close = difflib.get_close_matches(name_or_path, valid, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise UserError(
-        f"unknown {what} {str(as_path)!r}: expected a path to a .toml file or a name; {hint}valid: {', '.join(valid)}"
+        f"{where}unknown {what} {asked!r}: expected a path to a .toml file or a name; {hint}valid: {', '.join(valid)}"
     )
 
 
@@ -140,8 +170,8 @@ def name_of(kind: str, path: Path) -> str:
     for folder in folders(kind):
         if resolved.is_relative_to(folder):
             return resolved.relative_to(folder).as_posix()
-    if kind in resolved.parts:
-        last = len(resolved.parts) - 1 - resolved.parts[::-1].index(kind)
+    if kind in resolved.parent.parts:
+        last = len(resolved.parts) - 1 - resolved.parts[::-1].index(kind, 1)
         return "/".join(resolved.parts[last + 1 :])
     return resolved.name
 
@@ -167,7 +197,7 @@ def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str,
         raise UserError(f"{path}: key 'extends': expected no cycle, got {chain}")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # a syntax error, bytes that are not UTF-8, a number of too many digits
         raise UserError(f"{path}: expected a TOML file, got a syntax error: {error}") from None
     base = content.pop("extends", None)
     if base is None:
@@ -175,7 +205,8 @@ def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str,
     if not isinstance(base, str):
         raise UserError(f"{path}: key 'extends': expected the name or path of a file, got {base!r}")
     beside = path.parent / base
-    base_path = beside if base.endswith(".toml") and beside.is_file() else locate(kind, base)
+    found = base.endswith(".toml") and beside.is_file()
+    base_path = beside if found else locate(kind, base, f"{path}: key 'extends': ")
     return merge(read_toml(kind, base_path, (*_chain, resolved)), content)
 
 
@@ -189,40 +220,86 @@ def apply_overrides(content: dict[str, Any], overrides: dict[str, Any]) -> dict[
     return content
 
 
-def _valid_keys(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Keys allowed beside the last element of ``location``, as far as the fields' own models tell."""
-    for part in location[:-1]:
-        field = model.model_fields.get(str(part))
-        inner = getattr(field, "annotation", None)
-        arguments = [a for a in (inner, *getattr(inner, "__args__", ())) if isinstance(a, type)]
-        models = [a for a in arguments if issubclass(a, BaseModel)]
-        if isinstance(part, str) and models:
-            model = models[0]
-    return sorted(model.model_fields)
+def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel] | None]:
+    """The parts of ``location`` that a file has, without pydantic's own, and the group that holds the last of them."""
+    annotation: Any = model
+    parts: list[str] = []
+    group = None
+    for part in location:
+        if str(part).startswith("function-"):
+            continue
+        group = None
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        if get_origin(annotation) in (Union, UnionType):
+            options = [option for option in get_args(annotation) if option is not type(None)]
+            if len(options) > 1:  # the part names the alternative that was tried
+                annotation = None
+                continue
+            annotation = options[0]
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            group = annotation
+            field = group.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:  # the item of a tuple, the value of a table
+            arguments = get_args(annotation)
+            annotation = arguments[-1 if get_origin(annotation) is dict else 0] if arguments else None
+        parts.append(str(part))
+    return parts, group
+
+
+WORDS = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "too_short": "at least {min_length} item",
+    "string_too_short": "text of at least {min_length} character",
+}
+"""What pydantic's errors expect, in the words of a TOML file."""
+
+
+def _expected(error: Any) -> str:
+    if error["type"] in WORDS:
+        return WORDS[error["type"]].format(**error.get("ctx", {}))
+    message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return message.removeprefix("expected ")
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str, prefix: tuple[str, ...] = ()) -> UserError:
     """Turn pydantic's errors into one line: file, key, expected, got, the valid choices."""
-    first, more = error.errors()[0], error.error_count() - 1
-    location = tuple(part for part in first["loc"] if not str(part).startswith("function-"))
-    key = ".".join(str(part) for part in (*prefix, *location))
-    suffix = f" (and {more} more)" if more else ""
+    found: dict[str, list[Any]] = {}  # by key: one error, or one for each alternative of its type
+    for item in error.errors(include_url=False):
+        found.setdefault(".".join((*prefix, *_walk(model, item["loc"])[0])), []).append(item)
+    # A group that lacks a key, or has too few items, often does so because another key in it is wrong.
+    follows = [key for key, items in found.items() if items[0]["type"] in ("missing", "too_short")]
+    key = next((key for key in found if key not in follows), next(iter(found)))
+    items = found.pop(key)
+    first = items[0]
+    others = [other for other in found if other not in follows]
+    suffix = f" (and {len(others)} more)" if others else ""
+    parts, group = _walk(model, first["loc"])
     if first["type"] == "extra_forbidden":
-        valid = _valid_keys(model, location)
-        close = difflib.get_close_matches(str(location[-1]), valid, n=1)
+        valid = sorted(group.model_fields) if group else []
+        close = difflib.get_close_matches(parts[-1], valid, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return UserError(f"{where}: unknown key {key!r}; {hint}valid keys: {', '.join(valid) or 'none'}{suffix}")
     if first["type"] == "missing":
         return UserError(f"{where}: key {key!r} is missing{suffix}")
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    message = message[0].lower() + message[1:]
-    expected = message if message.startswith("expected") else f"expected {message}"
     where = f"{where}: key {key!r}" if key else where
     got = "" if isinstance(first["input"], dict) and not key else f", got {first['input']!r}"
-    return UserError(f"{where}: {expected}{got}{suffix}")
+    return UserError(f"{where}: expected {' or '.join(map(_expected, items))}{got}{suffix}")
 
 
-def validate(model: type[AnySettings], content: dict[str, Any], where: str, prefix: tuple[str, ...] = ()) -> AnySettings:
+def validate(
+    model: type[AnySettings], content: dict[str, Any], where: str, prefix: tuple[str, ...] = ()
+) -> AnySettings:
     """Validate ``content`` against ``model``.
 
     Raises:
@@ -247,8 +324,8 @@ def import_object(spec: str, where: str) -> Any:
         sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{where}: cannot import {spec!r}: {error}") from None
+    except Exception as error:  # importing runs a user's code, which can raise anything
+        raise UserError(f"{where}: cannot import {spec!r}: {type(error).__name__}: {error}") from None
     if not hasattr(module, attribute):
         raise UserError(f"{where}: module {module_name!r} has no {attribute!r}")
     return getattr(module, attribute)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -42,6 +43,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it replaces ``path``, on failure it is removed.
 
     A reader sees the old file or the whole new one, also after a crash or on a full disk.
+
+    Raises:
+        OSError: names ``path``; on a full disk always with ``ENOSPC``, whatever the library that wrote has raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
@@ -53,9 +57,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        full = isinstance(error, Exception) and not isinstance(error, UserError) and _is_full(path.parent, error)
         temporary.unlink(missing_ok=True)
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if isinstance(error, OSError):
+            raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
         raise
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Whether a full disk is behind ``error``: it says so, or there is no room for another page.
+
+    safetensors raises an error of its own, whose text says so; PyTorch one that does not say why.
+    """
+    state = os.statvfs(folder)
+    return os.strerror(errno.ENOSPC) in str(error) or state.f_bavail * state.f_frsize < 4096
 
 
 def write_text(path: Path, text: str) -> None:

@@ -58,7 +58,7 @@ def evaluate(file: OutcomeFile) -> Evaluation:
         cells = _clean(rows) | (
             _transferability(rows) if protocol["kind"] == "transferability" else _worst_case(rows) | _losses(attacked)
         )
-    except _Ragged as gap:
+    except _RaggedError as gap:
         raise UserError(
             f"{file.path}: expected every image once under every attempt, got gaps or repeats in {str(gap)!r}; "
             "delete the file and run `rbe attack` again"
@@ -80,16 +80,16 @@ def family(cell: str) -> str:
     return measure if measure in ("losses", "transferability") else "accuracy"
 
 
-class _Ragged(Exception):
+class _RaggedError(Exception):
     """A cell's units do not fill a matrix."""
 
 
 def _units(frame: pd.DataFrame, columns: list[str], value: str, cell: str) -> Units:
     if frame.duplicated(["image", *columns]).any():
-        raise _Ragged(cell)
+        raise _RaggedError(cell)
     wide = frame.pivot(index="image", columns=columns, values=value)
     if wide.isna().any(axis=None):
-        raise _Ragged(cell)
+        raise _RaggedError(cell)
     return wide.to_numpy(dtype=bool)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -120,7 +121,5 @@ def blackbox(job: Job) -> Iterator[Part]:
     for source in job.sources:
         for eps in settings.eps:
             for variant in variants(settings):
-                yield (
-                    f"{short_hash(source.record.id)}-eps-{eps}-{variant.key}",
-                    lambda source=source, eps=eps, variant=variant: _rows(job, source, variant, eps),
-                )
+                name = f"{short_hash(source.record.id)}-eps-{eps}-{variant.key}"
+                yield name, partial(_rows, job, source, variant, eps)

@@ -21,6 +21,7 @@ from robustbench_ens.outcomes import (
     ENSEMBLE,
     MEASUREMENTS,
     find_outcomes,
+    measurements_path,
     read_outcomes,
     read_provenance,
     write_outcomes,
@@ -63,16 +64,15 @@ def outcomes_file(store: Store, protocol: Protocol, target: EnsembleRecord) -> P
     return store.outcomes_path(protocol.name, protocol.hash, key)
 
 
-def is_evaluated(
-    store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]
-) -> bool:
+def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> bool:
     """Whether the outcomes exist and come from these weights.
 
     Raises:
         UserError: the file is there but damaged.
     """
     path = outcomes_file(store, protocol, target)
-    return path.exists() and read_provenance(path).get("inputs") == inputs_digest(protocol, target, sources)
+    whole = path.exists() and measurements_path(path).exists()
+    return whole and read_provenance(path).get("inputs") == inputs_digest(protocol, target, sources)
 
 
 def measurement(target: str, name: str, value: float, unit: str, *, step: int = 0, member: int = ENSEMBLE) -> dict:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -36,21 +38,62 @@ def network_builder(recipe: Recipe) -> Build:
             f"got {spec!r}"
         )
     build = NETWORKS.get(spec) or import_object(spec, f"recipe {recipe.label!r}: key 'network'")
-    parameters = inspect.signature(build).parameters
+    try:
+        parameters = inspect.signature(build).parameters
+    except (TypeError, ValueError):
+        raise UserError(
+            f"recipe {recipe.label!r}: key 'network': expected a function build(channels=, classes=, ...), got {spec!r}"
+        ) from None
     valid = sorted(set(parameters) - {"depth", "channels", "classes"})
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = sorted(set(arguments) - set(valid))
     if unknown and not takes_any:
         raise UserError(
-            f"recipe {recipe.label!r}: unknown key 'network_args.{unknown[0]}'; valid keys: {', '.join(valid) or 'none'}"
+            f"recipe {recipe.label!r}: unknown key 'network_args.{unknown[0]}'; {_hint(unknown[0], valid)}"
+            f"valid keys: {', '.join(valid) or 'none'}"
         )
     for key, value in arguments.items():
         default = parameters[key].default if key in parameters else None
-        if isinstance(default, (int, float, str)) and not isinstance(value, (type(default), int)):
+        kinds = (float, int) if isinstance(default, float) else type(default)
+        wrong_kind = not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)
+        if isinstance(default, (int, float, str)) and wrong_kind:
             raise UserError(
                 f"recipe {recipe.label!r}: key 'network_args.{key}': expected a value like {default!r}, got {value!r}"
             )
     return partial(build, **arguments)
+
+
+def _hint(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def check_network(recipe: Recipe, shape: torch.Size, classes: int) -> None:
+    """Build one network and show it a black image of ``shape`` (C, H, W), to see that it takes both.
+
+    Raises:
+        UserError: unknown network or ``network_args``, or the network refuses their values or the image.
+    """
+    build = network_builder(recipe)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = seeded(0, lambda: build(channels=shape[0], classes=classes)).eval()
+            with torch.no_grad():
+                returned = tuple(network(torch.zeros(1, *shape)).shape)
+    except UserError as error:
+        raise UserError(f"recipe {recipe.label!r}: key 'network_args': {error}") from None
+    except Exception as error:  # a network refuses its arguments with whatever it likes
+        raise UserError(
+            f"recipe {recipe.label!r}: network {recipe.settings.network!r}: expected one that maps images "
+            f"{tuple(shape)} to {classes} classes with network_args {recipe.settings.network_args}, "
+            f"got {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from None
+    if returned != (1, classes):
+        raise UserError(
+            f"recipe {recipe.label!r}: network {recipe.settings.network!r}: expected scores of shape (1, {classes}) "
+            f"for one image, got {returned}"
+        )
 
 
 def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:

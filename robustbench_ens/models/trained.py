@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,7 +20,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble, count_parameters, describe
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.recipes import Recipe
-from robustbench_ens.store import Store, atomic_path, digest_json, read_json, write_json
+from robustbench_ens.store import Store, atomic_path, digest_json, write_json
 
 WEIGHTS = "weights.safetensors"
 RECORD = "run.json"
@@ -49,6 +53,11 @@ class EnsembleRecord:
     lineage: list[str]
     resolved: dict[str, Any]
     training: dict[str, Any] | None
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+
+
+_RECORD = TypeAdapter(EnsembleRecord)
 
 
 def digest_state(state: dict[str, Tensor]) -> str:
@@ -116,9 +125,50 @@ def read_record(folder: Path) -> EnsembleRecord | None:
     if not path.exists():
         return None
     try:
-        return EnsembleRecord(**read_json(path))
-    except TypeError:
-        raise UserError(f"{path}: expected the record of a trained ensemble, got other JSON") from None
+        return _RECORD.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(
+            f"{path}: expected the record of a trained ensemble, got a damaged file ({key}: {first['msg']}); "
+            f"move {folder} away and train again"
+        ) from None
+
+
+def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
+    """See that ``folder`` holds the weights of ``recipe``, from the head and the length of the file alone.
+
+    Raises:
+        UserError: the file is missing, truncated, foreign, or of another recipe or run.
+    """
+    path = folder / WEIGHTS
+    if record.recipe_hash != recipe.hash:
+        raise UserError(
+            f"{path}: expected weights of recipe hash {recipe.hash} ({recipe.label}), got {record.recipe_hash} "
+            f"({record.label}); move that folder away and train again"
+        )
+    with _opened(path, record) as file:
+        _check_fingerprint(path, (file.metadata() or {}).get("fingerprint") == record.fingerprint, record)
+
+
+@contextmanager
+def _opened(path: Path, record: EnsembleRecord) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path}: expected a safetensors file, got a missing or truncated one ({error}); "
+            f"delete {path.parent} and run `rbe train {record.label}`"
+        ) from None
+
+
+def _check_fingerprint(path: Path, matches: bool, record: EnsembleRecord) -> None:
+    if not matches:
+        raise UserError(
+            f"{path}: expected the weights described by {RECORD} (fingerprint {record.fingerprint[:10]}), got others; "
+            f"delete {path.parent} and run `rbe train {record.label}`"
+        )
 
 
 def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord]:
@@ -131,25 +181,10 @@ def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord
     path = folder / WEIGHTS
     if record is None:
         raise UserError(f"{folder}: no trained ensemble here; run `rbe train {recipe.label}`")
-    if record.recipe_hash != recipe.hash:
-        raise UserError(
-            f"{path}: expected weights of recipe hash {recipe.hash} ({recipe.label}), got {record.recipe_hash} "
-            f"({record.label}); move that folder away and train again"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path}: expected a safetensors file, got a missing or truncated one ({error}); delete {folder} and run "
-            f"`rbe train {recipe.label}`"
-        ) from None
-    if metadata.get("fingerprint") != record.fingerprint or digest_state(state) != record.weights:
-        raise UserError(
-            f"{path}: expected the weights described by {RECORD} (fingerprint {record.fingerprint[:10]}), got others; "
-            f"delete {folder} and run `rbe train {recipe.label}`"
-        )
+    check_weights(folder, record, recipe)
+    with _opened(path, record) as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    _check_fingerprint(path, digest_state(state) == record.weights, record)
     zeros = torch.zeros(record.channels)
     ensemble = build_ensemble(
         recipe, record.seed, channels=record.channels, classes=record.classes, mean=zeros, std=zeros + 1

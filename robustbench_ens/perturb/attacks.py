@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustbench_ens.perturb.gradient import Treatment, frozen, momentum, perturb, plain, project
+from robustbench_ens.models.fold import folded
+from robustbench_ens.perturb.gradient import Treatment, momentum, perturb, plain, project
 from robustbench_ens.perturb.losses import LOSSES
 from robustbench_ens.perturb.starts import uniform_starts
 
@@ -50,7 +51,7 @@ def craft(
     batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Adversarial images for ``model``, which is put into eval mode.
+    """Adversarial images for ``model`` in eval mode, crafted on a folded copy; the model itself is not touched.
 
     Args:
         model: maps images ``(B, C, H, W)`` in [0, 1] to logits or log-probabilities.
@@ -69,31 +70,30 @@ def craft(
     Returns:
         ``(N, C, H, W)``, on the CPU, within ``eps`` of ``images`` and in [0, 1].
     """
-    model.eval()
+    fast = folded(model).requires_grad_(False)
     settings, objective = ATTACKS[attack], LOSSES[loss]
     crafted = []
-    with frozen(model):
-        for begin in range(0, len(images), batch_size):
-            part = slice(begin, begin + batch_size)
-            clean, target = images[part].to(device), labels[part].to(device)
-            start = None
-            if settings.random_start:
-                noise = uniform_starts(images.shape[1:], indices[part], attack, loss, *start_key)
-                start = noise.to(device=device, dtype=images.dtype)
+    for begin in range(0, len(images), batch_size):
+        part = slice(begin, begin + batch_size)
+        clean, target = images[part].to(device), labels[part].to(device)
+        start = None
+        if settings.random_start:
+            noise = uniform_starts(images.shape[1:], indices[part], attack, loss, *start_key)
+            start = noise.to(device=device, dtype=images.dtype)
 
-            def value(x: Tensor, target: Tensor = target) -> Tensor:
-                return objective(model(x), target)
+        def value(x: Tensor, target: Tensor = target) -> Tensor:
+            return objective(fast(x), target)
 
-            found = perturb(
-                clean,
-                value,
-                eps=eps,
-                step_size=step_size,
-                steps=steps,
-                start=start,
-                treatment=settings.treatment,
-            )
-            crafted.append(project(found, clean, eps).cpu())
-            if on_batch:
-                on_batch(len(clean))
+        found = perturb(
+            clean,
+            value,
+            eps=eps,
+            step_size=step_size,
+            steps=steps,
+            start=start,
+            treatment=settings.treatment,
+        )
+        crafted.append(project(found, clean, eps).cpu())
+        if on_batch:
+            on_batch(len(clean))
     return torch.cat(crafted) if crafted else images.clone()

@@ -1,8 +1,8 @@
-"""What a report draws from: rates, training histories and provenance of many outcome files, derived file by file."""
+"""What a report draws from: rates, training histories and provenance of many outcome files, derived batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,8 @@ from robustbench_ens.outcomes import OutcomeFile, gather
 from robustbench_ens.reporting import derive
 
 HISTORY = ["ensemble", "method", "seed", "name", "target_member", "step", "value", "unit"]
+_BATCH_ROWS = 150_000
+"""Rows that are held in one frame: enough to be quick with small files, few enough for memory."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,26 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         derive.transferability: [],
         derive.attempts: [],
     }
-    for file in files:
-        frame = gather([file])
+    for batch in _batches(files):
+        frame = gather(batch)
         for function, results in derived.items():
             results.append(function(frame))
     accuracies, transferability, attempts = (_concat(results) for results in derived.values())
     history = _concat([_history(file) for file in files]).drop_duplicates(HISTORY[:-2], ignore_index=True)
     provenance, images = [file.provenance for file in files], [file.outcomes["image"].nunique() for file in files]
     return Collection(accuracies, transferability, attempts, history, provenance, images)
+
+
+def _batches(files: Sequence[OutcomeFile]) -> Iterator[list[OutcomeFile]]:
+    batch: list[OutcomeFile] = []
+    rows = 0
+    for file in files:
+        if batch and rows + len(file.outcomes) > _BATCH_ROWS:
+            yield batch
+            batch, rows = [], 0
+        batch.append(file)
+        rows += len(file.outcomes)
+    yield batch
 
 
 def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:

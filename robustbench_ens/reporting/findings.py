@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from robustbench_ens.reporting.derive import between_sub_models
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds
-from robustbench_ens.reporting.text import kind_name, listing, percent
+from robustbench_ens.reporting.text import kind_name, listing, percent, shorten
 
 _ORDER = {"blackbox": 0, "whitebox": 1, "transferability": 2}
+_LONGEST = 64  # characters of a name in running text
 RULE = "“Clearly” means that the 95% intervals do not touch, in any pair of seeds where there are several."
 
 
 def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> list[str]:
     """One sentence per protocol about the ensembles' order at the headline eps, and one on how sure that is."""
     everything = pd.concat([frame for frame in (accuracies, transfer) if len(frame)], ignore_index=True)
+    everything = everything.assign(ensemble=everything["ensemble"].map(_short_names(everything["ensemble"].unique())))
     sentences = []
     for _, dataset in everything.groupby("dataset", observed=True):
         chosen = eps_of_dataset(dataset)
@@ -43,6 +45,12 @@ def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> list[str]:
 def warnings(accuracies: pd.DataFrame) -> list[str]:
     """Signs that an attack is weaker than it should be, where the intervals show them, and unequal comparisons."""
     return [*_transfer_beats_whitebox(accuracies), *_rises_with_eps(accuracies), *_different_images(accuracies)]
+
+
+def _short_names(names: Iterable[str]) -> dict[str, str]:
+    """Long names with their middle left out, unless two would become one."""
+    short = {name: shorten(name, _LONGEST) for name in names}
+    return short if len(set(short.values())) == len(short) else {name: name for name in short}
 
 
 def _bounds(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_outcomes import default_accuracy, write_fake_outcomes
+from tests.fake_outcomes import default_accuracy, write_fake_outcomes
 
 from robustbench_ens.check import Pin, make_pin
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes

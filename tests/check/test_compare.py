@@ -74,9 +74,12 @@ def test_untouched_seeds_pass(pin: Pin, evaluate_seeds: Evaluate) -> None:
 
 def test_the_same_weights_are_paired_and_pass(pin: Pin, same: list[OutcomeFile]) -> None:
     result = check(pin, same)
-    assert not result.moved and not result.problems and not result.notes
+    assert not result.moved
+    assert not result.problems
+    assert not result.notes
     assert set(result.rows["comparison"]) == {"paired"}
-    assert (result.rows["flips"] == 0).all() and (result.rows["p"] == 1).all()
+    assert (result.rows["flips"] == 0).all()
+    assert (result.rows["p"] == 1).all()
     assert np.allclose(result.rows["difference_points"], 0)
 
 
@@ -163,7 +166,8 @@ def test_missing_cells_and_evaluations(pin: Pin, fresh: list[OutcomeFile]) -> No
     files = _changed(fresh, "whitebox", lambda outcomes: outcomes[outcomes["eps"] != 0.2])
     del files[_one(files, "blackbox", BASELINE)]
     result = check(pin, files)
-    assert result.moved and not result.rows["moved"].any()
+    assert result.moved
+    assert not result.rows["moved"].any()
     assert result.problems == [
         f"digits/blackbox on {BASELINE}: missing: no fresh outcomes",
         f"digits/whitebox on {DVERGE} seed 10: accuracy at eps 0.2: missing",
@@ -232,7 +236,10 @@ def test_text_of_moved_numbers(pin: Pin, evaluate_seeds: Evaluate) -> None:
     assert lines[:2] == ["Structural differences:", f"  digits/blackbox on {BASELINE}: missing: no fresh outcomes"]
     assert f"digits/whitebox on {DVERGE} seed 3, against the same weights:" in lines
     row = next(line for line in lines if "accuracy at eps 0.1" in line)
-    assert "20 of 200" in row and "+10.0" in row and row.endswith("higher") and "±" in row
+    assert "20 of 200" in row
+    assert "+10.0" in row
+    assert row.endswith("higher")
+    assert "±" in row
     assert "accuracy at eps 0.05" not in text
     assert "rbe check --update" in lines[-1]
     assert max(map(len, lines[2:-2])) <= 120

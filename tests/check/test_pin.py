@@ -120,7 +120,8 @@ def test_refuses_damage_in_one_line(pin: Pin, tmp_path: Path, damage: str) -> No
         read_pin(path)
     assert message in str(error.value)
     assert str(error.value).startswith(str(path))
-    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", '{"a": 1}', '{"format": ', "", "\x00"])

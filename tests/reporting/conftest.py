@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from fake_outcomes import write_fake_outcomes
 
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
+from tests.fake_outcomes import write_fake_outcomes
 
 HOSTILE = "<script>alert(1)</script> ../../x|y `z` $\\frac$ 数字 \N{RIGHT-TO-LEFT OVERRIDE}\x1b[31m" + "long" * 60
 

@@ -19,6 +19,19 @@ def test_order_of_the_files_does_not_matter(files):
     assert one.provenance == other.provenance
 
 
+def test_batches_change_nothing(files, monkeypatch):
+    whole = collect(files)
+    monkeypatch.setattr("robustbench_ens.reporting.collect._BATCH_ROWS", 1)
+    alone = collect(files)
+    keys = ["kind", "ensemble", "eps"]
+    assert (
+        whole.accuracies.sort_values(keys)
+        .reset_index(drop=True)
+        .equals(alone.accuracies.sort_values(keys).reset_index(drop=True))
+    )
+    assert whole.transferability.equals(alone.transferability)
+
+
 def test_history_is_kept_once_although_every_file_has_it(files):
     history = collect(files).history
     assert len(history) == 2 * 5 * 7

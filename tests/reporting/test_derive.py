@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_ens.errors import UserError
@@ -33,6 +33,7 @@ def wilson(count: int, n: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_interval_is_wilsons(pair):
     count, n = pair

@@ -43,6 +43,14 @@ def test_transferability(files):
     assert "no ensemble lets clearly fewer attacks pass" in findings(NONE, same)[0]
 
 
+def test_long_names_are_shortened_but_never_merged():
+    names = ["x" * 100 + middle + "y" * 100 for middle in "ab"]
+    said = findings(rates([{"correct": 80, "ensemble": names[0]}, {"correct": 20, "ensemble": names[1]}]), NONE)
+    assert f"clearly more than {names[1]}" in said[0]
+    said = findings(rates([{"correct": 80, "ensemble": names[0]}, {"correct": 20, "ensemble": "b"}]), NONE)
+    assert names[0] not in said[0]
+
+
 def test_one_ensemble_is_not_compared():
     assert all("keeps" not in said for said in findings(rates([{"correct": 50}]), NONE))
 

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fake_outcomes import write_fake_outcomes
 from markdown_it import MarkdownIt
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.reporting import render_report
+from tests.fake_outcomes import write_fake_outcomes
 
 from .conftest import HOSTILE
 
@@ -108,7 +108,7 @@ def test_rates_stand_with_n_and_interval(report):
     assert "n = 99" in page.text
 
 
-def test_the_same_input_gives_the_same_bytes(files, report, folder):
+def test_the_same_input_in_any_order_gives_the_same_bytes(files, report, folder):
     render(files[::-1], folder)
     first = {path.relative_to(report[2]): path.read_bytes() for path in report[2].rglob("*") if path.is_file()}
     second = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -116,7 +116,7 @@ def test_the_same_input_gives_the_same_bytes(files, report, folder):
 
 
 def test_figures_of_an_older_report_go(files, folder):
-    render(files, folder)
+    render(files[:4], folder)
     render([file for file in files if file.provenance["protocol"]["kind"] == "whitebox"], folder)
     names = [path.name for path in (folder / "figures").iterdir()]
     assert len(names) == 3
@@ -132,7 +132,7 @@ def test_missing_kinds_say_the_command(files, folder):
 
 
 def test_several_seeds(seeds, folder):
-    page, markdown = render(seeds, folder)
+    page, markdown = render([file for file in seeds if file.provenance["protocol"]["kind"] == "whitebox"], folder)
     assert "mean\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}std" in page.text
     assert "bars: standard deviation" in markdown
 

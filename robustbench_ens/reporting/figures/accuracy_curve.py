@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from robustbench_ens.reporting.style import RC, Look
 from robustbench_ens.reporting.text import shorten
 
-_TICKS = 9  # a longer ladder is left to matplotlib's own ticks
+_TICKS = 10  # as many labels have room; a finer ladder is left to matplotlib's own ticks
 
 
 def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Figure:
@@ -26,14 +27,14 @@ def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: s
         title: of the figure.
     """
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(4.9, 3.6), layout="constrained")
+        figure = Figure(figsize=(4.9, 3.2 + 0.2 * accuracies["ensemble"].nunique()), layout="constrained")
         axes = figure.subplots()
         for ensemble, rows in accuracies.groupby("ensemble", observed=True):
             _draw(axes, str(ensemble), rows, looks[str(ensemble)])
         axes.set(xlabel="eps (l-infinity, pixel scale)", ylabel="accuracy (%)", ylim=(-3, 103), xlim=(0, None))
         axes.set_title(shorten(title, 48), loc="left")
         ladder = sorted(accuracies["eps"].unique())
-        if len(ladder) <= _TICKS:
+        if len(ladder) > 1 and min(np.diff(ladder)) >= ladder[-1] / _TICKS:
             axes.set_xticks(ladder, [f"{eps:g}" for eps in ladder])
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=1)
     return figure

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.reporting.style import INK, RC
+from robustbench_ens.reporting.style import RC
 from robustbench_ens.reporting.text import shorten
 
+_FRAME = "#e08a1e"  # stands out from every shade of the map, on light and dark pages
 _DARK_FROM = 55.0  # percent from which the colour map is dark enough for white figures
 _UPRIGHT_FROM = 0.55  # inches a column needs for the word "ensemble"
 
@@ -40,7 +41,7 @@ def transfer_heatmap(transfer: pd.DataFrame, title: str, note: str = "") -> Figu
             for column, target in enumerate(rates.columns):
                 _write(axes, row, column, values[row, column], cell)
                 if source == target:
-                    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=INK, linewidth=1.6))
+                    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=_FRAME, linewidth=2))
         names = ["ensemble" if member == ENSEMBLE else str(member) for member in rates.columns]
         axes.set_xticks([column + 0.5 for column in range(columns)], names)
         if cell < _UPRIGHT_FROM:

@@ -1,0 +1,271 @@
+"""`rbe`: parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import robustbench_ens
+from robustbench_ens.errors import UserError
+
+MOST_SEEDS = 1000
+
+
+class Seeds(click.ParamType):
+    """Training seeds as ``0,1,2`` or ``0-4``."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """Parse the text."""
+        if isinstance(value, list):
+            return value
+        seeds: list[int] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", part.strip())
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+            if not first <= last < first + MOST_SEEDS:
+                expected = f"expected seeds such as 0,1,2 or 0-4, at most {MOST_SEEDS} of them"
+                self.fail(f"{expected}, got {value!r}", param, ctx)
+            seeds.extend(range(first, last + 1))
+        return list(dict.fromkeys(seeds))
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that every command has."""
+    for option in (
+        click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.", show_default=True),
+        click.option(
+            "--data-root",
+            type=click.Path(path_type=Path),
+            envvar="RBE_DATA",
+            help="Folder of datasets [env RBE_DATA; default ~/.cache/robustbench_ens].",
+        ),
+        click.option(
+            "--runs",
+            type=click.Path(path_type=Path),
+            default=Path("runs"),
+            envvar="RBE_RUNS",
+            help="Run directory [env RBE_RUNS].",
+            show_default=True,
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+seeds_option = click.option(
+    "--seeds", type=Seeds(), default="0", help="Training seeds: 0,1,2 or 0-4.", show_default=True
+)
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key; changes the hash.")
+dry_option = click.option("--dry-run", is_flag=True, help="Only show what would run, in which order, and how long.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(robustbench_ens.__version__, prog_name="rbe")
+def rbe() -> None:
+    """Adversarial robustness of ensembles: train a zoo, attack it, report, guard the numbers.
+
+    Recipes and protocols are given by name (digits/dverge-3) or path (zoo/digits/dverge-3.toml), with changes in
+    brackets: digits/dverge-3[epochs=5].
+    """
+
+
+@rbe.command("list")
+@options
+def list_command(runs: Path, data_root: Path | None, device: str) -> None:
+    """Show recipes and protocols, and which are trained or evaluated."""
+    from robustbench_ens import commands
+
+    commands.show_list(commands.workplace(runs, data_root, device))
+
+
+@rbe.command()
+@click.argument("names", nargs=-1)
+@seeds_option
+@options
+def plan(names: tuple[str, ...], seeds: list[int], runs: Path, data_root: Path | None, device: str) -> None:
+    """Show what recipes and protocols (default: the quickstart's) would run, in which order, and how long."""
+    from robustbench_ens import commands
+    from robustbench_ens.quickstart import quickstart_plan
+
+    place = commands.workplace(runs, data_root, device)
+    commands.show_plan(commands.make_plan(place, names, seeds) if names else quickstart_plan(place, seeds))
+
+
+@rbe.command()
+@click.argument("recipes", nargs=-1, required=True)
+@seeds_option
+@set_option
+@dry_option
+@click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard (optional extra).")
+@options
+def train(
+    recipes: tuple[str, ...],
+    seeds: list[int],
+    sets: tuple[str, ...],
+    dry_run: bool,
+    tensorboard: bool,
+    runs: Path,
+    data_root: Path | None,
+    device: str,
+) -> None:
+    """Train ensembles, and first what they start from; what is done is skipped, what is unfinished goes on."""
+    from robustbench_ens import commands
+
+    commands.train(commands.workplace(runs, data_root, device, tensorboard), recipes, seeds, sets, dry_run)
+
+
+@rbe.command()
+@click.argument("protocol")
+@click.argument("recipes", nargs=-1)
+@seeds_option
+@set_option
+@dry_option
+@options
+def attack(
+    protocol: str,
+    recipes: tuple[str, ...],
+    seeds: list[int],
+    sets: tuple[str, ...],
+    dry_run: bool,
+    runs: Path,
+    data_root: Path | None,
+    device: str,
+) -> None:
+    """Run a protocol against ensembles (default: all trained ones), training first what is missing."""
+    from robustbench_ens import commands
+
+    commands.attack(commands.workplace(runs, data_root, device), protocol, recipes, seeds, sets, dry_run)
+
+
+@rbe.command()
+@click.argument("outcomes", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--name", default="report", help="Folder under RUNS/reports.", show_default=True)
+@click.option("--publish", metavar="NAME", help="Write to reports/NAME instead.")
+@options
+def report(
+    outcomes: tuple[Path, ...], name: str, publish: str | None, runs: Path, data_root: Path | None, device: str
+) -> None:
+    """Render outcomes (files or folders; default: all) as report.md and index.html."""
+    from robustbench_ens import commands
+
+    commands.report(commands.workplace(runs, data_root, device), outcomes, name, publish)
+
+
+@rbe.command()
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.argument("outcomes", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--update", is_flag=True, help="Pin the present outcomes instead (at least five training seeds).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options
+def check(
+    baseline: Path,
+    outcomes: tuple[Path, ...],
+    update: bool,
+    as_json: bool,
+    runs: Path,
+    data_root: Path | None,
+    device: str,
+) -> None:
+    """Compare outcomes with pinned ones; exit code 1 when numbers moved, either way."""
+    from robustbench_ens import commands
+
+    if commands.check(commands.workplace(runs, data_root, device), baseline, outcomes, update, as_json):
+        sys.exit(1)
+
+
+@rbe.command()
+@seeds_option
+@dry_option
+@options
+def quickstart(seeds: list[int], dry_run: bool, runs: Path, data_root: Path | None, device: str) -> None:
+    """Train, attack and report on 8x8 digits, in minutes on two cores."""
+    from robustbench_ens import commands
+    from robustbench_ens.quickstart import quickstart_plan
+
+    place = commands.workplace(runs, data_root, device)
+    prepared = quickstart_plan(place, seeds)
+    commands.carry_out(prepared, dry_run)
+    if not dry_run:
+        files = commands.plan_outcomes(prepared)
+        commands.write_report(place, files, "quickstart", None, "rbe quickstart")
+
+
+@rbe.command("import-checkpoint")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("recipe")
+@seed_option
+@set_option
+@options
+def import_checkpoint(
+    checkpoint: Path,
+    recipe: str,
+    seed: int,
+    sets: tuple[str, ...],
+    runs: Path,
+    data_root: Path | None,
+    device: str,
+) -> None:
+    """Take weights in the DVERGE authors' format as the trained ensemble of RECIPE."""
+    from robustbench_ens import commands
+
+    commands.import_checkpoint(commands.workplace(runs, data_root, device), checkpoint, recipe, seed, sets)
+
+
+@rbe.command("export-checkpoint")
+@click.argument("recipe")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@seed_option
+@set_option
+@options
+def export_checkpoint(
+    recipe: str,
+    checkpoint: Path,
+    seed: int,
+    sets: tuple[str, ...],
+    runs: Path,
+    data_root: Path | None,
+    device: str,
+) -> None:
+    """Write a trained ensemble in the DVERGE authors' format."""
+    from robustbench_ens import commands
+
+    commands.export_checkpoint(commands.workplace(runs, data_root, device), recipe, seed, checkpoint, sets)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `rbe`; a mistake of the user is one line and exit code 2, an interruption 130."""
+    try:
+        code = rbe.main(arguments, prog_name="rbe", standalone_mode=False)
+    except UserError as error:
+        code = _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = 2
+    except click.ClickException as error:
+        code = _fail(error.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nrbe: interrupted; the same command goes on from here", err=True)
+        code = 130
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        where = f"{error.filename}: " if error.filename else ""
+        code = _fail(f"{where}{what}; what was finished before is kept, and the same command goes on from there")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(line: str) -> int:
+    click.echo(f"rbe: error: {' '.join(line.split())}", err=True)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

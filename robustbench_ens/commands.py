@@ -1,0 +1,295 @@
+"""What each command does, once its arguments are parsed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from robustbench_ens import check as checking
+from robustbench_ens.console import OUT, Bars, show, table
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.evaluate import outcomes_file
+from robustbench_ens.models.build import check_network
+from robustbench_ens.models.released import export_released, from_released
+from robustbench_ens.models.trained import digest_state, load_trained, read_record, run_dir, save_trained
+from robustbench_ens.outcomes import OutcomeFile, find_outcomes, gather, read_outcomes, read_provenance
+from robustbench_ens.plan import Plan, Trained, TrainStep, Workplace, check_inputs, run
+from robustbench_ens.protocols import load_protocol
+from robustbench_ens.recipes import Recipe, load_recipe
+from robustbench_ens.reporting import render_report, summary
+from robustbench_ens.reporting.text import duration
+from robustbench_ens.settings import folders, locate, names, parse_overrides, split_reference
+from robustbench_ens.store import Store
+from robustbench_ens.tensorboard import epoch_writer
+
+
+def workplace(runs: Path, data_root: Path | None, device: str, tensorboard: bool = False) -> Workplace:
+    """The run directory, the data and the device of a command.
+
+    Raises:
+        UserError: the device does not exist.
+    """
+    if runs.exists() and not runs.is_dir():
+        raise UserError(f"--runs: expected a folder, got the file {str(runs)!r}")
+    available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if device == "auto":
+        device = available[-1] if len(available) == 1 else "cuda:0"
+    elif device == "cuda" and len(available) > 1:
+        device = "cuda:0"
+    if device not in available:
+        raise UserError(f"--device: expected auto or one of {', '.join(available)}, got {device!r}")
+    hook = epoch_writer if tensorboard else None
+    return Workplace(Store(runs), data_root, device, Bars(OUT), hook)
+
+
+def show_plan(plan: Plan) -> None:
+    """Print the steps in order, what is done, and how long the rest will take by past timings."""
+    rows, known, unknown = [], 0.0, 0
+    for number, step in enumerate(plan.steps, start=1):
+        state = "done" if step.done else "due"
+        rows.append((number, step.title, state, duration(step.seconds) if step.seconds is not None else "?"))
+        if not step.done:
+            known += step.seconds or 0.0
+            unknown += step.seconds is None
+    show(table("", ("#", "step", "state", "takes about"), rows))
+    rest = f", and {unknown} never timed here" if unknown else ""
+    OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due: about {duration(known)}{rest}.")
+
+
+def carry_out(plan: Plan, dry_run: bool) -> None:
+    """Run what is due, or only show it."""
+    if dry_run:
+        show_plan(plan)
+        return
+    if plan.due:
+        check_inputs(plan)
+        with plan.workplace.store.lock():
+            run(plan)
+
+
+def training_summary(plan: Plan) -> None:
+    """Print clean accuracy, time and speed of every ensemble of the plan."""
+    rows = []
+    for step in plan.steps:
+        if not isinstance(step, TrainStep):
+            continue
+        record = plan.record(step.ensemble)
+        if record is None or record.training is None:
+            continue
+        clean = {int(member): value for member, value in record.training["clean_accuracy"].items()}
+        members = " ".join(f"{100 * clean[index]:.1f}" for index in range(record.sub_models))
+        seconds, speed = record.training["wall_time_s"], record.training["steps_per_s"]
+        rows.append((record.id, f"{100 * clean[-1]:.1f}", members, duration(seconds), f"{speed:.1f}"))
+    columns = ("ensemble", "clean %", "sub-models %", "time", "steps/s")
+    show(table("Trained ensembles, accuracy on the whole test split", columns, rows))
+
+
+def train(place: Workplace, references: Sequence[str], seeds: Sequence[int], sets: Sequence[str], dry: bool) -> None:
+    """`rbe train`."""
+    plan = Plan(place)
+    overrides = parse_overrides(list(sets))
+    for reference in references:
+        recipe = load_recipe(reference, overrides)
+        for seed in seeds:
+            plan.add_training(Trained(recipe, seed))
+    carry_out(plan, dry)
+    if not dry:
+        training_summary(plan)
+
+
+def _targets(place: Workplace, dataset: str, references: Sequence[str], seeds: Sequence[int]) -> list[Trained]:
+    """The ensembles to attack: those named, or else all of the dataset's recipes that are trained with these seeds."""
+    if references:
+        return [Trained(load_recipe(reference), seed) for reference in references for seed in seeds]
+    recipes = [load_recipe(name) for name in names("zoo")]
+    candidates = [Trained(recipe, seed) for recipe in recipes if recipe.settings.dataset == dataset for seed in seeds]
+    plan = Plan(place)
+    trained = [candidate for candidate in candidates if plan.record(candidate) is not None]
+    if not trained:
+        raise UserError(
+            f"no recipe given, and none for dataset {dataset!r} is trained with seeds {', '.join(map(str, seeds))} in "
+            f"{place.store.root}; name a recipe, one of {', '.join(r.name for r in recipes)}"
+        )
+    return trained
+
+
+def attack(
+    place: Workplace, protocol: str, references: Sequence[str], seeds: Sequence[int], sets: Sequence[str], dry: bool
+) -> None:
+    """`rbe attack`."""
+    loaded = load_protocol(protocol, parse_overrides(list(sets)))
+    plan = Plan(place)
+    for target in _targets(place, loaded.settings.dataset, references, seeds):
+        plan.add_attack(loaded, target)
+    carry_out(plan, dry)
+    if not dry:
+        print_summary(plan_outcomes(plan))
+
+
+def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
+    """The outcomes of every attack of a plan that was carried out."""
+    files = []
+    for step in plan.outcome_targets():
+        record = plan.record(step.target)
+        assert record is not None
+        files.append(read_outcomes(outcomes_file(plan.workplace.store, step.protocol, record)))
+    return files
+
+
+def print_summary(files: Sequence[OutcomeFile]) -> None:
+    """Print the summary table of a report."""
+    frame = summary(gather(files))
+    show(table("", [str(column) for column in frame.columns], frame.itertuples(index=False)))
+
+
+def show_list(place: Workplace) -> None:
+    """`rbe list`."""
+    plan = Plan(place)
+    root = place.store.root / "ensembles"
+    rows = []
+    for name in names("zoo"):
+        recipe = load_recipe(name)
+        trained = [seed for seed in _seeds(root, recipe) if plan.record(Trained(recipe, seed)) is not None]
+        seeds = "seeds " + ", ".join(map(str, trained)) if trained else "-"
+        settings = recipe.settings
+        rows.append((name, settings.dataset, settings.method, settings.sub_models, recipe.hash, seeds))
+    show(table("Recipes (rbe train)", ("recipe", "dataset", "method", "sub-models", "hash", "trained"), rows))
+    evaluated = _evaluated(place.store)
+    rows = []
+    for name in names("attacks"):
+        protocol = load_protocol(name)
+        targets = evaluated.get(protocol.hash, [])
+        shown = ", ".join(targets) if targets else "-"
+        keys = protocol.settings
+        rows.append((name, keys.dataset, keys.kind, keys.version, protocol.hash, shown))
+    columns = ("protocol", "dataset", "kind", "version", "hash", "evaluated")
+    show(table("Protocols (rbe attack)", columns, rows))
+
+
+def _seeds(root: Path, recipe: Recipe) -> list[int]:
+    folder = root / f"{recipe.name}-{recipe.hash}"
+    numbers = (path.name.removeprefix("seed-") for path in folder.glob("seed-*"))
+    return sorted(int(number) for number in numbers if number.isdigit())
+
+
+def _evaluated(store: Store) -> dict[str, list[str]]:
+    """Ids of evaluated targets by protocol hash."""
+    found: dict[str, list[str]] = {}
+    folder = store.root / "outcomes"
+    for path in find_outcomes([folder]) if folder.exists() else []:
+        provenance = read_provenance(path)
+        found.setdefault(provenance["protocol"]["hash"], []).append(provenance["target"]["id"])
+    return found
+
+
+def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:
+    """The plan for recipes and protocols named together: each protocol against each recipe."""
+    protocols: list[str] = []
+    recipes: list[str] = []
+    for reference in references:
+        name, _ = split_reference(reference)
+        (protocols if _is_protocol(name) else recipes).append(reference)
+    plan = Plan(place)
+    for recipe in recipes:
+        for seed in seeds:
+            plan.add_training(Trained(load_recipe(recipe), seed))
+    for reference in protocols:
+        protocol = load_protocol(reference)
+        for target in _targets(place, protocol.settings.dataset, recipes, seeds):
+            plan.add_attack(protocol, target)
+    return plan
+
+
+def _is_protocol(name: str) -> bool:
+    """Whether ``name`` is a protocol's, not a recipe's; where it is neither's, whether it is nearer to a protocol's."""
+    try:
+        path = locate("attacks", name)
+    except UserError:
+        near = difflib.get_close_matches(name, [*names("zoo"), *names("attacks")], n=1)
+        return bool(near) and near[0] not in names("zoo")
+    return any(path.resolve().is_relative_to(folder) for folder in folders("attacks")) or "attacks" in path.parts
+
+
+def _outcomes(place: Workplace, sources: Sequence[Path]) -> list[Path]:
+    """The outcomes files among ``sources``, or else all of the run directory."""
+    folder = place.store.root / "outcomes"
+    paths = find_outcomes(sources or ([folder] if folder.exists() else []))
+    if not paths:
+        where = ", ".join(map(str, sources)) or str(folder)
+        raise UserError(f"{where}: expected outcomes, got none; run `rbe attack PROTOCOL RECIPE` first")
+    return paths
+
+
+def report(place: Workplace, sources: Sequence[Path], name: str, publish: str | None) -> None:
+    """`rbe report`."""
+    paths = _outcomes(place, sources)
+    write_report(place, [read_outcomes(path) for path in paths], name, publish, "rbe report")
+
+
+def write_report(place: Workplace, files: Sequence[OutcomeFile], name: str, publish: str | None, command: str) -> None:
+    """Render a report, print its summary and where it lies."""
+    for part in (name, publish or name):
+        if Path(part).name != part or part in ("", ".", ".."):
+            raise UserError(f"report name: expected a plain folder name, got {part!r}")
+    destination = Path("reports") / publish if publish else place.store.report_dir(name)
+    index = render_report(files, destination, title=f"Robustness report: {publish or name}", command=command)
+    print_summary(files)
+    OUT.print(f"Report: {index} (and {destination / 'report.md'})", markup=False)
+
+
+def check(place: Workplace, baseline: Path, sources: Sequence[Path], update: bool, as_json: bool) -> bool:
+    """`rbe check`: whether any number moved."""
+    paths = _outcomes(place, sources)
+    files = [read_outcomes(path) for path in paths]
+    if update:
+        pin = checking.make_pin(files)
+        checking.write_pin(baseline, pin)
+        OUT.print(f"{baseline}: pinned {len(files)} outcome files", markup=False)
+        return False
+    result = checking.check(checking.read_pin(baseline), files)
+    if as_json:
+        OUT.print_json(data=checking.render_json(result))
+    else:
+        OUT.print(checking.render_text(result), markup=False)
+    return result.moved
+
+
+def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, sets: Sequence[str]) -> None:
+    """`rbe import-checkpoint`."""
+    recipe = load_recipe(reference, parse_overrides(list(sets)))
+    folder = run_dir(place.store, recipe, seed)
+    dataset = place.dataset(recipe.settings.dataset)
+    check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
+    ensemble = from_released(path, recipe)
+    channels = ensemble.state_dict()["members.0.normalizer.mean"].numel()
+    if channels != dataset.channels:
+        raise UserError(f"{path}: expected {dataset.channels} channels as in {dataset.name!r}, got {channels}")
+    classes = ensemble(torch.zeros(1, *dataset.x_test.shape[1:])).shape[1]
+    if classes != dataset.num_classes:
+        raise UserError(f"{path}: expected {dataset.num_classes} classes as in {dataset.name!r}, got {classes}")
+    with place.store.lock():
+        if read_record(folder) is not None:
+            raise UserError(f"{folder}: there is a trained ensemble already; give another --seed, or move it away")
+        digest = digest_state(ensemble.state_dict())
+        record = save_trained(
+            folder,
+            ensemble,
+            recipe,
+            seed,
+            run_fingerprint=f"imported-{digest}",
+            data_digest=dataset.digest,
+            lineage=[f"imported {digest}"],
+            training=None,
+        )
+    OUT.print(f"{record.id}: imported from {path} into {folder}", markup=False)
+
+
+def export_checkpoint(place: Workplace, reference: str, seed: int, path: Path, sets: Sequence[str]) -> None:
+    """`rbe export-checkpoint`."""
+    recipe = load_recipe(reference, parse_overrides(list(sets)))
+    ensemble, record = load_trained(run_dir(place.store, recipe, seed), recipe)
+    export_released(path, ensemble)
+    OUT.print(f"{record.id}: exported to {path}", markup=False)

@@ -1,0 +1,94 @@
+"""What a person sees on the terminal: progress bars, tables, one-line errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.progress import Task as RichTask
+from rich.table import Table
+from rich.text import Text
+
+from robustbench_ens.progress import Task
+
+OUT = Console(highlight=False, soft_wrap=True)
+WHOLE, UNFOLDED = 20, 10_000
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        """Units per second, since the start."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {task.fields['unit']}s/s" if speed else "")
+
+
+class _Bar:
+    def __init__(self, progress: RichProgress, task: int) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, units: int = 1) -> None:
+        self._progress.advance(self._task, units)  # type: ignore[arg-type]
+
+    def note(self, text: str) -> None:
+        self._progress.update(self._task, note=text)  # type: ignore[arg-type]
+
+
+class Bars:
+    """Progress bars with rates and remaining time; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+        """Show a bar for one piece of work, and a line when it is done."""
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        with RichProgress(*columns, console=self._console, transient=True) as progress:
+            bar = progress.add_task(title, total=total, unit=unit, note="")
+            yield _Bar(progress, bar)
+            task = progress.tasks[0]
+        seconds = task.elapsed or 0.0
+        rate = f", {task.completed / seconds:.1f} {unit}s/s" if seconds >= 0.05 else ""
+        self._console.print(f"{escape(title)}: done in {seconds:.1f} s{rate}")
+
+    def message(self, text: str) -> None:
+        """Say one line."""
+        self._console.print(escape(text))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table of text. Where room is short, long cells fold; short ones, such as numbers, stay whole."""
+    cells = [[str(value) for value in row] for row in rows]
+    drawn = Table(title=escape(title) or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        widest = max((len(row[index]) for row in cells), default=0)
+        justify: Literal["left", "right"] = "right" if index else "left"
+        drawn.add_column(escape(column), justify=justify, overflow="fold", no_wrap=widest <= WHOLE)
+    for row in cells:
+        drawn.add_row(*map(escape, row))
+    return drawn
+
+
+def show(drawn: Table) -> None:
+    """Print a table: folded to a terminal's width, as wide as it is into a file or a pipe."""
+    console = OUT if OUT.is_terminal else Console(highlight=False, width=UNFOLDED)
+    console.print(drawn)

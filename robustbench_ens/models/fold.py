@@ -1,0 +1,34 @@
+"""BatchNorm folded into the convolution before it: the same function in eval mode, a fifth less work."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from robustbench_ens.models.resnet import BasicBlock, ResNet
+
+
+def _fold(module: nn.Module, convolution: str, batch_norm: str) -> None:
+    fused = fuse_conv_bn_eval(module.get_submodule(convolution), module.get_submodule(batch_norm))
+    setattr(module, convolution, fused)
+    setattr(module, batch_norm, nn.Identity())
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` for crafting: in eval mode, channels-last, BatchNorm folded where the layers are known.
+
+    Its outputs and input gradients are those of ``model`` in eval mode, but for rounding. Networks other than our own
+    ResNets are copied as they are: which BatchNorm follows which convolution cannot be told from outside.
+    """
+    fast = copy.deepcopy(model).eval()
+    for module in list(fast.modules()):
+        if isinstance(module, ResNet | BasicBlock):
+            _fold(module, "conv1", "bn1")
+        if isinstance(module, BasicBlock):
+            _fold(module, "conv2", "bn2")
+            if isinstance(module.downsample, nn.Sequential):
+                _fold(module.downsample, "0", "1")
+    return fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,55 @@
+"""Small ensembles trained once, and jobs on them."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from robustbench_ens.data import load_dataset
+from robustbench_ens.evaluation.job import Job, Subject, evaluation_images
+from robustbench_ens.models.trained import load_trained, run_dir
+from robustbench_ens.protocols import load_protocol
+from robustbench_ens.recipes import load_recipe
+from robustbench_ens.store import Store
+from robustbench_ens.training.trainer import train
+
+RECIPE = "digits/baseline-3[network_args.width=4,epochs=4]"
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, digits):
+    """Two subjects of one recipe, seeds 0 and 1000, as loaded from disk."""
+    store, recipe = Store(tmp_path_factory.mktemp("trained")), load_recipe(RECIPE)
+    subjects = {}
+    for seed in (0, 1000):
+        train(recipe, seed, digits, store)
+        subjects[seed] = Subject(*load_trained(run_dir(store, recipe, seed), recipe))
+    return subjects
+
+
+@pytest.fixture
+def make_job(trained, digits, tmp_path):
+    """Build a job in float64, where nothing but the method decides the outcome."""
+
+    def make(reference, dtype=torch.float64):
+        settings = load_protocol(reference).settings
+        subjects = [Subject(trained[seed].ensemble.to(dtype), trained[seed].record) for seed in (0, 1000)]
+        sources = subjects[1:] if settings.kind == "blackbox" else []
+        job = Job(
+            settings,
+            subjects[0],
+            sources,
+            **evaluation_images(settings, digits),
+            store=Store(tmp_path),
+            device=torch.device("cpu"),
+        )
+        return replace(job, images=job.images.to(dtype))
+
+    yield make
+    for subject in trained.values():
+        subject.ensemble.float()

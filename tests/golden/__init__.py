@@ -1,0 +1,44 @@
+"""The golden vectors, and the networks they were computed with."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robustbench_ens.models.ensemble import Ensemble, SubModel
+from robustbench_ens.models.resnet import ResNet
+
+FOLDER = Path(__file__).parent
+CHECKPOINT = FOLDER / "released-format-3xResNet20.pth"
+LEAKY_CHECKPOINT = FOLDER / "released-format-3xResNet20-leaky.pth"
+
+
+@cache
+def vectors():
+    with np.load(FOLDER / "golden.npz") as file:
+        return {key: torch.from_numpy(file[key]) for key in file}
+
+
+@cache
+def numbers():
+    return json.loads((FOLDER / "golden.json").read_text())
+
+
+@cache
+def _states(path):
+    return torch.load(path, weights_only=True)
+
+
+def ensemble(path=CHECKPOINT, activation="relu"):
+    """The three ResNet-20s in float64, in eval mode, with the normalisation's decimals restored."""
+    members = []
+    for state in _states(path).values():
+        member = SubModel(ResNet(20, activation=activation), torch.zeros(3), torch.ones(3))
+        member.load_state_dict(state)
+        member.double()
+        for buffer in (member.normalizer.mean, member.normalizer.std):
+            buffer.copy_(torch.tensor([round(value, 4) for value in buffer.tolist()], dtype=torch.float64))
+        members.append(member)
+    return Ensemble(members).eval()

@@ -1,0 +1,34 @@
+import torch
+
+from robustbench_ens.models.build import build_ensemble
+from robustbench_ens.recipes import load_recipe
+
+
+def build(seed=0, reference="digits/baseline-3"):
+    mean, std = torch.tensor([0.3]), torch.tensor([0.4])
+    return build_ensemble(load_recipe(reference), seed, channels=1, classes=10, mean=mean, std=std)
+
+
+def first_weights(ensemble):
+    return [member.model.conv1.weight for member in ensemble.members]
+
+
+def test_the_same_seed_gives_the_same_members_and_each_its_own():
+    first, again, other = first_weights(build()), first_weights(build()), first_weights(build(seed=1))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert not torch.equal(first[0], first[1])
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    build()
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_normalisation_lies_inside_the_sub_models():
+    member = build().members[1]
+    assert member.normalizer.mean.item() == torch.tensor(0.3)
+    assert member.normalizer.std.item() == torch.tensor(0.4)

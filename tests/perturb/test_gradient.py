@@ -1,0 +1,136 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from robustbench_ens.perturb.gradient import frozen, momentum, perturb, plain, project
+from robustbench_ens.perturb.losses import cross_entropy
+from tests import golden
+
+TREATMENTS = {"plain": plain, "momentum": momentum(1.0)}
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+@pytest.mark.parametrize("model", ["single", "ensemble"])
+def test_pgd_matches_the_released_code(treatment, model):
+    ensemble, vectors = golden.ensemble(), golden.vectors()
+    attacked = ensemble if model == "ensemble" else ensemble.members[0]
+    with frozen(ensemble):
+        found = perturb(
+            vectors["x"],
+            lambda x: cross_entropy(attacked(x), vectors["y"]),
+            eps=0.03,
+            step_size=0.006,
+            steps=20,
+            treatment=TREATMENTS[treatment],
+        )
+    torch.testing.assert_close(found, vectors[f"pgd_{treatment}_{model}"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("treatment", "name"), [("plain", "pgd"), ("momentum", "mim")])
+def test_pgd_matches_advertorchs_outputs(treatment, name):
+    ensemble, vectors = golden.ensemble(), golden.vectors()
+    with frozen(ensemble):
+        found = perturb(
+            vectors["x"],
+            lambda x: cross_entropy(ensemble(x), vectors["y"]),
+            eps=0.03,
+            step_size=0.006,
+            steps=10,
+            treatment=TREATMENTS[treatment],
+        )
+    torch.testing.assert_close(found, vectors[f"advertorch_{name}_ensemble"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
+def test_on_a_linear_objective_every_pixel_goes_to_the_edge_of_the_budget(treatment):
+    images = torch.tensor([[[[0.5, 0.5], [0.02, 0.99]]]], dtype=torch.float64)
+    weights = torch.tensor([[[[1.0, -2.0], [-3.0, 4.0]]]], dtype=torch.float64)
+    found = perturb(
+        images,
+        lambda x: (x * weights).flatten(1).sum(1),
+        eps=0.1,
+        step_size=0.03,
+        steps=5,
+        treatment=TREATMENTS[treatment],
+    )
+    expected = torch.tensor([[[[0.6, 0.4], [0.0, 1.0]]]], dtype=torch.float64)  # clipped to [0, 1]
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_pixel_without_gradient_stays():
+    images = torch.full((1, 1, 1, 2), 0.5)
+    found = perturb(images, lambda x: x[:, 0, 0, 0], eps=0.1, step_size=0.1, steps=3, treatment=momentum(1.0))
+    torch.testing.assert_close(found, torch.tensor([[[[0.6, 0.5]]]]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    eps=st.floats(0, 1),
+    relative=st.floats(0.01, 3),
+    steps=st.integers(0, 4),
+    treatment=st.sampled_from(sorted(TREATMENTS)),
+    start=st.booleans(),
+)
+def test_budget_is_kept_and_the_input_untouched(seed, eps, relative, steps, treatment, start):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(3, 2, 4, 4, generator=generator)
+    before = images.clone()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
+    labels = torch.tensor([0, 1, 2])
+    noise = torch.rand(images.shape, generator=generator) * 2 - 1
+    with frozen(network):
+        found = perturb(
+            images,
+            lambda x: cross_entropy(network(x), labels),
+            eps=eps,
+            step_size=eps * relative,
+            steps=steps,
+            start=noise if start else None,
+            treatment=TREATMENTS[treatment],
+        )
+    assert torch.equal(images, before)
+    assert (found - images).abs().max() <= eps + 1e-6
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert not found.requires_grad
+    if eps == 0:
+        assert torch.equal(found, images)
+
+
+def test_more_steps_are_no_weaker_on_a_convex_objective():
+    images = torch.rand(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    values = []
+    for steps in (0, 1, 2, 5, 10):
+        found = perturb(images, lambda x: (x - 0.3).square().flatten(1).sum(1), eps=0.2, step_size=0.04, steps=steps)
+        values.append((found - 0.3).square().flatten(1).sum(1))
+    assert all((later >= earlier - 1e-6).all() for earlier, later in zip(values, values[1:], strict=False))
+
+
+def test_momentum_by_hand():
+    treat = momentum(0.5)
+    first = treat(torch.tensor([[3.0, -1.0]]), torch.zeros(1, 2))
+    torch.testing.assert_close(first, torch.tensor([[0.75, -0.25]]))
+    second = treat(torch.tensor([[0.0, 2.0]]), first)
+    torch.testing.assert_close(second, torch.tensor([[0.375, 0.875]]))
+
+
+def test_momentum_of_a_zero_gradient_is_not_nan():
+    assert torch.equal(momentum(1.0)(torch.zeros(1, 2), torch.zeros(1, 2)), torch.zeros(1, 2))
+
+
+def test_project_keeps_budget_and_pixel_range():
+    center = torch.tensor([0.05, 0.5, 0.95])
+    found = project(torch.tensor([-1.0, 0.9, 2.0]), center, 0.1)
+    torch.testing.assert_close(found, torch.tensor([0.0, 0.6, 1.0]))
+
+
+def test_parameters_ask_for_no_gradient_while_frozen_and_as_before_afterwards():
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[1].bias.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="stop"), frozen(network):
+        assert not any(parameter.requires_grad for parameter in network.parameters())
+        raise RuntimeError("stop")
+    assert [parameter.requires_grad for parameter in network.parameters()] == [True, True, True, False]
