@@ -231,7 +231,7 @@ def report(place: Workplace, sources: Sequence[Path], name: str, publish: str | 
 
 def write_report(place: Workplace, files: Sequence[OutcomeFile], name: str, publish: str | None, command: str) -> None:
     """Render a report, print its summary and where it lies."""
-    for part in (name, publish or name):
+    for part in (name, name if publish is None else publish):
         if Path(part).name != part or part in ("", ".", ".."):
             raise UserError(f"report name: expected a plain folder name, got {part!r}")
     destination = Path("reports") / publish if publish else place.store.report_dir(name)

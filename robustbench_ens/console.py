@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -13,6 +14,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -34,15 +36,41 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f} {task.fields['unit']}s/s" if speed else "")
 
 
+LINE_INTERVAL_S = 60.0
+
+
 class _Bar:
-    def __init__(self, progress: RichProgress, task: int) -> None:
+    """One task's bar; where the output is no terminal, a line a minute instead."""
+
+    def __init__(self, progress: RichProgress, task: TaskID, done: int) -> None:
         self._progress, self._task = progress, task
+        self._began = self._said = time.monotonic()
+        self._done_before = done
+
+    @property
+    def seconds(self) -> float:
+        """Since the task was opened."""
+        return time.monotonic() - self._began
+
+    def state(self) -> tuple[RichTask, float]:
+        """The task, and its units per second so far."""
+        task = self._progress.tasks[0]
+        return task, (task.completed - self._done_before) / max(self.seconds, 1e-9)
 
     def advance(self, units: int = 1) -> None:
-        self._progress.advance(self._task, units)  # type: ignore[arg-type]
+        self._progress.advance(self._task, units)
+        if self._progress.disable and time.monotonic() - self._said >= LINE_INTERVAL_S:
+            self._said = time.monotonic()
+            task, rate = self.state()
+            left = (task.total or 0) - task.completed
+            self._progress.console.print(
+                f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {rate:.1f} {task.fields['unit']}s/s, "
+                f"about {left / max(rate, 1e-9):.0f} s left",
+                markup=False,
+            )
 
     def note(self, text: str) -> None:
-        self._progress.update(self._task, note=text)  # type: ignore[arg-type]
+        self._progress.update(self._task, note=text)
 
 
 class Bars:
@@ -52,7 +80,7 @@ class Bars:
         self._console = console
 
     @contextmanager
-    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+    def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
         """Show a bar for one piece of work, and a line when it is done."""
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -62,17 +90,18 @@ class Bars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        with RichProgress(*columns, console=self._console, transient=True) as progress:
-            bar = progress.add_task(title, total=total, unit=unit, note="")
-            yield _Bar(progress, bar)
-            task = progress.tasks[0]
-        seconds = task.elapsed or 0.0
-        rate = f", {task.completed / seconds:.1f} {unit}s/s" if seconds >= 0.05 else ""
-        self._console.print(f"{escape(title)}: done in {seconds:.1f} s{rate}")
+        plain = not self._console.is_terminal
+        with RichProgress(*columns, console=self._console, transient=True, disable=plain) as progress:
+            task = progress.add_task(title, total=total, completed=done, unit=unit, note="")
+            bar = _Bar(progress, task, done)
+            yield bar
+            _, rate = bar.state()
+        speed = f", {rate:.1f} {unit}s/s" if bar.seconds >= 0.5 else ""
+        self._console.print(f"{title}: done in {bar.seconds:.1f} s{speed}", markup=False)
 
     def message(self, text: str) -> None:
         """Say one line."""
-        self._console.print(escape(text))
+        self._console.print(text, markup=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -21,8 +21,8 @@ class Progress(Protocol):
     """Opens tasks; the command line shows them as bars with rates and remaining time."""
 
     @contextmanager
-    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
-        """Open a task of ``total`` units."""
+    def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
+        """Open a task of ``total`` units, ``done`` of which were finished before."""
         yield from ()  # pragma: no cover
 
     def message(self, text: str) -> None:
@@ -41,7 +41,7 @@ class Silent:
     """Progress that nobody listens to."""
 
     @contextmanager
-    def task(self, title: str, total: int, unit: str) -> Iterator[Task]:
+    def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
         """A task that shows nothing."""
         yield _SilentTask()
 

@@ -42,7 +42,7 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: p
 
 @pytest.fixture(scope="session")
 def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory with the ensembles and outcomes named above. Read it, never write: ``runs`` is a copy to spoil."""
+    """A run directory with the ensembles and outcomes named above. Read it only; ``runs`` is a copy to spoil."""
     root = tmp_path_factory.mktemp("tiny") / "runs"
     plan = Plan(Workplace(Store(root), None, "cpu", Silent()))
     baseline, dverge = Trained(load_recipe(BASELINE), 0), Trained(load_recipe(DVERGE), 0)

@@ -254,10 +254,12 @@ def test_protocol_keys_and_values(refused: Refused, protocol: str, setting: str,
 
 def test_a_key_in_a_table_of_a_file(refused: Refused) -> None:
     write("zoo/x.toml", 'extends = "digits/dverge-3"\n[hyperparameters]\nepsilon = 0.2\n')
-    assert refused("train", "x").startswith("zoo/x.toml: unknown key 'hyperparameters.epsilon'; did you mean")
+    assert "zoo/x.toml: unknown key 'hyperparameters.epsilon'; valid keys: distill_batch_norm, eps" in refused(
+        "train", "x"
+    )
     write("attacks/x.toml", 'extends = "digits/blackbox-compact"\n[[variants]]\natack = "pgd"\n')
     line = refused("attack", "x", "digits/baseline-3")
-    assert line.startswith("attacks/x.toml: unknown key 'variants.0.atack'; did you mean 'attack'?")
+    assert "attacks/x.toml: unknown key 'variants.0.atack'; did you mean 'attack'?" in line
 
 
 @pytest.mark.parametrize(
@@ -265,13 +267,13 @@ def test_a_key_in_a_table_of_a_file(refused: Refused) -> None:
 )
 def test_malformed_toml(refused: Refused, text: str) -> None:
     write("zoo/x.toml", text)
-    assert refused("train", "x").startswith("zoo/x.toml: expected a TOML file, got a syntax error: ")
-    assert refused("list").startswith("zoo/x.toml: expected a TOML file")
+    assert "zoo/x.toml: expected a TOML file, got a syntax error: " in refused("train", "x")
+    assert "zoo/x.toml: expected a TOML file" in refused("list")
 
 
 def test_toml_that_is_not_utf8(refused: Refused) -> None:
     write("zoo/x.toml", "").write_bytes(b"dataset = '\xff'")
-    assert refused("train", "x").startswith("zoo/x.toml: expected a TOML file, got a syntax error: 'utf-8' codec")
+    assert "zoo/x.toml: expected a TOML file, got a syntax error: 'utf-8' codec" in refused("train", "x")
 
 
 def test_cycles(refused: Refused) -> None:
@@ -295,10 +297,10 @@ def test_init_from_cycle(refused: Refused) -> None:
 def test_extends_what_does_not_exist(refused: Refused) -> None:
     write("zoo/x.toml", 'extends = "digits/baseline"')
     line = refused("train", "x")
-    assert line.startswith("zoo/x.toml: key 'extends': unknown recipe 'digits/baseline': ")
+    assert "zoo/x.toml: key 'extends': unknown recipe 'digits/baseline': " in line
     assert "did you mean 'digits/baseline-3'?" in line
     write("zoo/x.toml", "extends = 3")
-    assert refused("train", "x") == "zoo/x.toml: key 'extends': expected the name or path of a file, got 3"
+    assert refused("train", "x").endswith("zoo/x.toml: key 'extends': expected the name or path of a file, got 3")
 
 
 def test_parent_of_another_shape(refused: Refused) -> None:
@@ -451,7 +453,7 @@ def test_checkpoint_of_another_ensemble(refused: Refused, checkpoint: Path) -> N
     assert line.startswith("good.pth: model_0.model.layer1.1.")
     assert line.endswith("as in network 'resnet14', got nothing")
     line = refused("import-checkpoint", checkpoint, NEW, "--set", "network_args.width=8")
-    assert line.endswith("expected (8,) as in network 'resnet8', got (4,)")
+    assert line.endswith("model_0.model.conv1.weight: expected (8, 1, 3, 3) as in network 'resnet8', got (4, 1, 3, 3)")
     for key, value in (("normalizer.mean", torch.zeros(2)), ("normalizer.std", torch.zeros(()))):
         torch.save(states | {"model_0": states["model_0"] | {key: value}}, "odd.pth")
         assert "odd.pth: model_0: expected keys model.*" in refused("import-checkpoint", "odd.pth", NEW)
@@ -555,7 +557,8 @@ def test_damaged_resume_state(refused: Refused, runs: Path) -> None:
     write(str(folder_of(runs, NEW) / "resume.pt"), "no zip")
     line = refused("train", NEW)
     assert line.endswith(
-        "resume.pt: expected a checkpoint to resume from, got a damaged file (UnpicklingError); delete it to train from the start"
+        "resume.pt: expected a checkpoint to resume from, got a damaged file (UnpicklingError); "
+        "delete it to train from the start"
     )
 
 

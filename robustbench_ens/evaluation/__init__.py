@@ -1,0 +1,1 @@
+"""Evaluation: one module per kind of protocol, all through one harness."""

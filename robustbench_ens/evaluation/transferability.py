@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 import torch
@@ -78,7 +79,4 @@ def transferability(job: Job) -> Iterator[Part]:
     positions = images_all_get_right(job)
     for eps in settings.eps:
         for member in range(len(job.target.ensemble)):
-            yield (
-                f"eps-{eps}-from-{member}",
-                lambda eps=eps, member=member: _from_source(job, settings, positions, eps, member),
-            )
+            yield f"eps-{eps}-from-{member}", partial(_from_source, job, settings, positions, eps, member)

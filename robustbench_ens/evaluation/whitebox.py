@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pandas as pd
 import torch
@@ -53,4 +54,4 @@ def whitebox(job: Job) -> Iterator[Part]:
     settings = job.settings
     assert isinstance(settings, Whitebox)
     for eps in settings.eps:
-        yield f"eps-{eps}", lambda eps=eps: _at_eps(job, settings, eps)
+        yield f"eps-{eps}", partial(_at_eps, job, settings, eps)

@@ -1,0 +1,1 @@
+"""Networks with addressable layers, ensembles of them, and their weights on disk."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -53,6 +54,8 @@ def network_builder(recipe: Recipe) -> Build:
             f"valid keys: {', '.join(valid) or 'none'}"
         )
     for key, value in arguments.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"recipe {recipe.label!r}: key 'network_args.{key}': expected a finite number, got {value}")
         default = parameters[key].default if key in parameters else None
         kinds = (float, int) if isinstance(default, float) else type(default)
         wrong_kind = not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)

@@ -12,8 +12,9 @@ from robustbench_ens.models.resnet import BasicBlock, ResNet
 
 
 def _fold(module: nn.Module, convolution: str, batch_norm: str) -> None:
-    fused = fuse_conv_bn_eval(module.get_submodule(convolution), module.get_submodule(batch_norm))
-    setattr(module, convolution, fused)
+    first, second = module.get_submodule(convolution), module.get_submodule(batch_norm)
+    assert isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
+    setattr(module, convolution, fuse_conv_bn_eval(first, second))
     setattr(module, batch_norm, nn.Identity())
 
 
@@ -31,4 +32,4 @@ def folded(model: nn.Module) -> nn.Module:
             _fold(module, "conv2", "bn2")
             if isinstance(module.downsample, nn.Sequential):
                 _fold(module.downsample, "0", "1")
-    return fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return fast.to(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Everything that moves pixels: the gradient loop, its treatments, losses, feature distillation."""

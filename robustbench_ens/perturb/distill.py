@@ -56,6 +56,4 @@ def distill(
             recorded.replay()
             return -distance
 
-        return perturb(
-            source, closeness, eps=eps, step_size=step_size, steps=steps, treatment=momentum(decay=1.0)
-        )
+        return perturb(source, closeness, eps=eps, step_size=step_size, steps=steps, treatment=momentum(decay=1.0))

@@ -51,9 +51,7 @@ def clean_accuracies(ensemble: Ensemble, dataset: Dataset, device: torch.device)
     """Accuracy on the test split in [0, 1], of the ensemble (key -1) and of each sub-model."""
     ensemble.eval()
     correct = dict.fromkeys(range(-1, len(ensemble)), 0)
-    for images, labels in zip(
-        dataset.x_test.split(SCORING_BATCH), dataset.y_test.split(SCORING_BATCH), strict=True
-    ):
+    for images, labels in zip(dataset.x_test.split(SCORING_BATCH), dataset.y_test.split(SCORING_BATCH), strict=True):
         labels = labels.to(device)
         images = to_float(images.to(device))
         predictions = [ensemble(images), *(member(images) for member in ensemble.members)]
@@ -78,7 +76,8 @@ class Training:
         checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
     ) -> None:
         settings = recipe.settings
-        self.recipe, self.folder, self.fingerprint, self.device = recipe, folder, run_fingerprint, device
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self.folder, self.fingerprint = folder, run_fingerprint
         self.seed_text = f"{recipe.name}/{seed}"
         self.batches = Batches(dataset, settings, self.seed_text, device)
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -168,8 +167,8 @@ class Training:
     def run(self, progress: Progress) -> None:
         """Train to the end, writing a checkpoint every few seconds."""
         progressed = self.progressed
-        with progress.task(f"train {self.recipe.label}", self.total_steps, "step") as task:
-            task.advance(progressed.step)
+        title = f"train {self.recipe.label}#{self.seed}"
+        with progress.task(title, self.total_steps, "step", done=progressed.step) as task:
             saved = last = time.monotonic()
             while progressed.step < self.total_steps:
                 values = self.step()

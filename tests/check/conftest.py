@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.fake_outcomes import default_accuracy, write_fake_outcomes
 
 from robustbench_ens.check import Pin, make_pin
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
+from tests.fake_outcomes import default_accuracy, write_fake_outcomes
 
 IMAGES = 200
 SEEDS = range(6)

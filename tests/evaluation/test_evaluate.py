@@ -39,7 +39,9 @@ def test_outcomes_carry_their_provenance(reference, trained, digits, tmp_path):
 
 
 @pytest.mark.parametrize("reference", PROTOCOLS)
-def test_an_interrupted_evaluation_goes_on_with_the_parts_it_finished(reference, trained, digits, tmp_path, monkeypatch):
+def test_an_interrupted_evaluation_goes_on_with_the_parts_it_finished(
+    reference, trained, digits, tmp_path, monkeypatch
+):
     protocol = load_protocol(reference)
     arguments = (protocol, trained[0], sources(protocol, trained), digits)
     whole = read_outcomes(evaluate(*arguments, Store(tmp_path / "whole"))).outcomes

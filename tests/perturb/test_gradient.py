@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -106,7 +108,7 @@ def test_more_steps_are_no_weaker_on_a_convex_objective():
     for steps in (0, 1, 2, 5, 10):
         found = perturb(images, lambda x: (x - 0.3).square().flatten(1).sum(1), eps=0.2, step_size=0.04, steps=steps)
         values.append((found - 0.3).square().flatten(1).sum(1))
-    assert all((later >= earlier - 1e-6).all() for earlier, later in zip(values, values[1:], strict=False))
+    assert all((later >= earlier - 1e-6).all() for earlier, later in pairwise(values))
 
 
 def test_momentum_by_hand():

@@ -4,6 +4,7 @@ from torch.nn import functional as F
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
+from robustbench_ens.perturb.distill import distill
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.training.dverge import Dverge, diversification_losses
 from robustbench_ens.training.method import Batch, Context
@@ -72,7 +73,8 @@ def test_no_sub_model_learns_from_its_own_images():
     distilled = [images(i).images for i in range(3)]
     diversification_losses(ensemble, distilled, images(0).labels)
     for index, inputs in seen.items():
-        assert [next(j for j, d in enumerate(distilled) if d is x) for x in inputs] == [j for j in range(3) if j != index]
+        others = [j for j in range(3) if j != index]
+        assert [next(j for j, d in enumerate(distilled) if d is x) for x in inputs] == others
 
 
 def test_the_source_is_changed_and_gives_the_labels():
@@ -99,14 +101,13 @@ def test_sum_of_losses_is_the_round_robin_update():
         one.zero_grad()
         method(together, batch, now)["diversification"].backward()
         one.step()
-        from robustbench_ens.perturb.distill import distill
-
         layer = method.draw_layer(8, now)
         settings = {"eps": 0.1, "step_size": 0.05, "steps": 2, "batch_norm": "batch_and_update"}
         distilled = [distill(m, source.images, batch.images, layer, **settings) for m in apart.members]
         for i, optimizer in enumerate(many):
             optimizer.zero_grad()
-            sum(F.cross_entropy(apart.members[i](x), source.labels) for j, x in enumerate(distilled) if j != i).backward()
+            others = (x for j, x in enumerate(distilled) if j != i)
+            sum(F.cross_entropy(apart.members[i](x), source.labels) for x in others).backward()
             optimizer.step()
     for a, b in zip(together.state_dict().values(), apart.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)

@@ -25,6 +25,8 @@ def training_history(history: pd.DataFrame, look: Look, title: str) -> Figure:
     """
     losses = history[(history["unit"] == "nats") & history["name"].str.startswith("train/")]
     accuracy = history[history["name"] == "test/accuracy"]
+    if accuracy["step"].nunique() < 2:  # measured at the end only: nothing to draw over epochs
+        accuracy = accuracy.iloc[:0]
     rate = history[history["name"] == "train/lr"]
     panels = [(losses, _losses), (accuracy, _accuracy), (rate, _learning_rate)]
     drawn = [(rows, draw) for rows, draw in panels if len(rows)]
