@@ -237,6 +237,11 @@ def check_inputs(plan: Plan) -> None:
         dataset = plan.workplace.dataset(recipe.settings.dataset)
         if isinstance(step, TrainStep):
             check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
+            if recipe.settings.batch_size > len(dataset.y_train):
+                raise UserError(
+                    f"recipe {recipe.label!r}: key 'batch_size': expected at most {len(dataset.y_train)}, all training "
+                    f"images of {dataset.name!r}, got {recipe.settings.batch_size}"
+                )
         elif step.protocol.settings.images > len(dataset.y_test):
             raise UserError(
                 f"protocol {step.protocol.label!r}: key 'images': expected at most {len(dataset.y_test)}, all test "

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import tomllib
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
@@ -124,12 +125,13 @@ def _toml(value: Any) -> str:
 
 def _spell(value: Any) -> str:
     """``value`` as it is written in an override: text is bare where it reads back as itself, else quoted."""
-    if isinstance(value, str) and split_reference(f"x[k={value}]") == ("x", [f"k={value}"]):
-        try:
-            if parse_overrides([f"k={value}"]) == {"k": value}:
-                return value
-        except UserError:
-            pass
+    if isinstance(value, str):
+        bare = f"k={value}"
+        # Twice, so that a bracket or a quote left open shows.
+        if split_reference(f"x[{bare},{bare}]") == ("x", [bare, bare]):
+            with suppress(UserError):
+                if parse_overrides([bare]) == {"k": value}:
+                    return value
     return _toml(value)
 
 
@@ -137,7 +139,8 @@ def label(name: str, overrides: dict[str, Any]) -> str:
     """The reference that names a file and its overrides; :func:`split_reference` undoes it."""
     if not overrides:
         return name
-    return name + "[" + ",".join(f"{key}={_spell(value)}" for key, value in sorted(overrides.items())) + "]"
+    dotted = [item for key, value in overrides.items() for item in _flatten(key, value).items()]
+    return name + "[" + ",".join(f"{key}={_spell(value)}" for key, value in sorted(dict(dotted).items())) + "]"
 
 
 def locate(kind: str, name_or_path: str, where: str = "") -> Path:
@@ -267,7 +270,8 @@ WORDS = {
 
 def _expected(error: Any) -> str:
     if error["type"] in WORDS:
-        return WORDS[error["type"]].format(**error.get("ctx", {}))
+        context = error.get("ctx", {}).items()
+        return WORDS[error["type"]].format(**{key: int(v) if v in (0.0, 1.0) else v for key, v in context})
     message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return message.removeprefix("expected ")
 

@@ -15,11 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.perturb.gradient import project
+from robustbench_ens.perturb.gradient import check_budget, project
 from robustbench_ens.store import atomic_path
 
 LEVELS = 127
-TOLERANCE = 1e-6
 
 
 def encode(crafted: Tensor, images: Tensor, eps: float) -> Tensor:
@@ -37,21 +36,6 @@ def encode(crafted: Tensor, images: Tensor, eps: float) -> Tensor:
 def decode(levels: Tensor, images: Tensor, eps: float) -> Tensor:
     """Images ``(N, C, H, W)`` within ``eps`` of ``images`` and in [0, 1]; undoes :func:`encode`."""
     return project(images + levels.to(images.dtype) * (eps / LEVELS), images, eps)
-
-
-def check_budget(crafted: Tensor, images: Tensor, eps: float) -> None:
-    """Refuse images outside the budget.
-
-    Raises:
-        UserError: a pixel differs from its clean one by more than ``eps``, or leaves [0, 1], by more than 1e-6.
-    """
-    used = float((crafted - images).abs().max()) if len(images) else 0.0
-    low, high = (float(crafted.min()), float(crafted.max())) if len(images) else (0.0, 1.0)
-    if not (used <= eps + TOLERANCE and low >= -TOLERANCE and high <= 1 + TOLERANCE):
-        raise UserError(
-            f"crafted images: expected at most eps {eps} from the clean image and pixels in [0, 1], "
-            f"got {used:.6g} and [{low:.6g}, {high:.6g}]"
-        )
 
 
 def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float) -> None:

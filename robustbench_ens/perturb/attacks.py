@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.models.fold import folded
-from robustbench_ens.perturb.gradient import Treatment, momentum, perturb, plain, project
+from robustbench_ens.perturb.gradient import Treatment, check_budget, momentum, perturb, plain, project
 from robustbench_ens.perturb.losses import LOSSES
 from robustbench_ens.perturb.starts import uniform_starts
 
@@ -93,7 +93,9 @@ def craft(
             start=start,
             treatment=settings.treatment,
         )
-        crafted.append(project(found, clean, eps).cpu())
+        found = project(found, clean, eps)
+        check_budget(found, clean, eps)
+        crafted.append(found.cpu())
         if on_batch:
             on_batch(len(clean))
     return torch.cat(crafted) if crafted else images.clone()

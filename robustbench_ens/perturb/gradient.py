@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.errors import UserError
+
 Objective = Callable[[Tensor], Tensor]
 """Maps images ``(B, C, H, W)`` to one value per image ``(B,)``, to be maximised."""
 
@@ -46,6 +48,25 @@ def frozen(module: nn.Module) -> Iterator[None]:
 def project(images: Tensor, center: Tensor, eps: float) -> Tensor:
     """The nearest images within ``eps`` of ``center`` (l-infinity) and within [0, 1]."""
     return torch.minimum(torch.maximum(images, (center - eps).clamp_min(0)), (center + eps).clamp_max(1))
+
+
+TOLERANCE = 1e-6
+"""How far rounding may carry a pixel out of its budget."""
+
+
+def check_budget(crafted: Tensor, images: Tensor, eps: float) -> None:
+    """Refuse images outside the budget; every image that is scored passes here.
+
+    Raises:
+        UserError: a pixel differs from its clean one by more than ``eps``, or leaves [0, 1], by more than 1e-6.
+    """
+    used = float((crafted - images).abs().max()) if len(images) else 0.0
+    low, high = (float(crafted.min()), float(crafted.max())) if len(images) else (0.0, 1.0)
+    if not (used <= eps + TOLERANCE and low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise UserError(
+            f"crafted images: expected at most eps {eps} from the clean image and pixels in [0, 1], "
+            f"got {used:.6g} and [{low:.6g}, {high:.6g}]"
+        )
 
 
 def perturb(

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.adversarial import check_budget, decode, encode, load_crafted, save_crafted
+from robustbench_ens.evaluation.adversarial import decode, encode, load_crafted, save_crafted
+from robustbench_ens.perturb.gradient import check_budget
 
 
 @given(seed=st.integers(0, 1000), eps=st.sampled_from([0.0, 0.01, 0.03, 0.2, 1.0]))
