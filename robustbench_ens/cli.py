@@ -253,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         code = _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nrbe: interrupted; the same command goes on from here", err=True)
+        click.echo("rbe: interrupted; the same command goes on from here", err=True)
         code = 130
     except OSError as error:
         what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))

@@ -50,11 +50,11 @@ def show_plan(plan: Plan) -> None:
     rows, known, unknown = [], 0.0, 0
     for number, step in enumerate(plan.steps, start=1):
         state = "done" if step.done else "due"
-        rows.append((number, step.title, state, duration(step.seconds) if step.seconds is not None else "?"))
+        rows.append((number, step.title, state, step.work, duration(step.seconds) if step.seconds is not None else "?"))
         if not step.done:
             known += step.seconds or 0.0
             unknown += step.seconds is None
-    show(table("", ("#", "step", "state", "takes about"), rows))
+    show(table("", ("#", "step", "state", "work", "takes about"), rows))
     rest = f", and {unknown} never timed here" if unknown else ""
     OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due: about {duration(known)}{rest}.")
 

@@ -104,13 +104,17 @@ class Bars:
         self._console.print(text, markup=False)
 
 
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell in ("", "-", "?")
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table of text. Where room is short, long cells fold; short ones, such as numbers, stay whole."""
+    """A table of text, numbers to the right. Where room is short, long cells fold; short ones stay whole."""
     cells = [[str(value) for value in row] for row in rows]
     drawn = Table(title=escape(title) or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         widest = max((len(row[index]) for row in cells), default=0)
-        justify: Literal["left", "right"] = "right" if index else "left"
+        justify: Literal["left", "right"] = "right" if all(_is_number(row[index]) for row in cells) else "left"
         drawn.add_column(escape(column), justify=justify, overflow="fold", no_wrap=widest <= WHOLE)
     for row in cells:
         drawn.add_row(*map(escape, row))

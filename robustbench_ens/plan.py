@@ -12,7 +12,7 @@ import pandas as pd
 from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.blackbox import check_hold_out
-from robustbench_ens.evaluation.evaluate import evaluate, is_evaluated, past_seconds
+from robustbench_ens.evaluation.evaluate import KINDS, evaluate, is_evaluated, past_seconds
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network, network_builder
 from robustbench_ens.models.trained import (
@@ -57,6 +57,12 @@ class TrainStep:
         """What a person calls it."""
         return f"train {self.ensemble.id}"
 
+    @property
+    def work(self) -> str:
+        """How much there is to do, before anything was timed."""
+        settings = self.ensemble.recipe.settings
+        return f"{settings.steps:,} steps" if settings.steps else f"{settings.epochs:,} epochs"
+
 
 @dataclass(frozen=True)
 class AttackStep:
@@ -72,6 +78,13 @@ class AttackStep:
     def title(self) -> str:
         """What a person calls it."""
         return f"attack {self.target.id} under {self.protocol.label}"
+
+    @property
+    def work(self) -> str:
+        """How much there is to do at most, before anything was timed: gradients of one image."""
+        settings = self.protocol.settings
+        attempts = KINDS[settings.kind].attempts(settings, self.target.recipe.settings.sub_models)
+        return f"{attempts * settings.images * settings.steps:,} gradients"
 
 
 Step = TrainStep | AttackStep

@@ -16,7 +16,7 @@ from robustbench_ens import console, plan
 from robustbench_ens.cli import rbe as group
 from robustbench_ens.evaluation import blackbox
 from robustbench_ens.models.trained import load_trained, read_record, run_dir
-from robustbench_ens.outcomes import find_outcomes
+from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.settings import names
@@ -138,8 +138,8 @@ def test_attack_without_a_recipe_takes_what_is_trained(rbe: Rbe) -> None:
 def test_plan_shows_order_state_and_cost(rbe: Rbe, tiny_runs: Path) -> None:
     result = rbe("plan", DVERGE, BLACKBOX, "--seeds", "0,1", "--runs", tiny_runs)
     assert (result.code, result.err) == (0, "")
-    steps = [line.split() for line in result.out.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
-    assert [(step[1], step[-3] if step[-1] == "s" else step[-2]) for step in steps] == [
+    steps = [line.split() for line in result.out.splitlines() if " train " in line or " attack " in line]
+    assert [(step[1], next(word for word in step if word in ("done", "due"))) for step in steps] == [
         ("train", "done"),
         ("train", "done"),
         ("train", "due"),
@@ -148,13 +148,14 @@ def test_plan_shows_order_state_and_cost(rbe: Rbe, tiny_runs: Path) -> None:
         ("attack", "done"),
         ("attack", "due"),
     ]
+    assert not [step for step in steps if step[-1] == "?"]
     assert "3 of 7 steps due: about " in result.out
     assert "never timed here" not in result.out
 
 
 def test_plan_of_the_quickstart(rbe: Rbe) -> None:
     result = rbe("plan")
-    assert "9 of 9 steps due: about 0.0 s, and 9 never timed here." in result.out
+    assert "9 of 9 steps due: about 0.0\xa0s, and 9 never timed here." in result.out
     assert rbe("quickstart", "--dry-run").out == result.out
     assert not Path("runs").exists()
 
@@ -200,7 +201,7 @@ def test_training_goes_on_after_ctrl_c(rbe: Rbe, tiny_runs: Path, monkeypatch: p
         interrupt_at(patch, Training, "step", step)
         result = rbe("train", BASELINE)
     assert result.code == 130
-    assert result.err == "\nrbe: interrupted; the same command goes on from here\n"
+    assert result.err.splitlines()[-1:] == ["rbe: interrupted; the same command goes on from here"]
     assert [path.name for path in folder.glob("*")] == ([RESUME] if step > 1 else [])
     taken: list[int] = []
     real = Training.step
@@ -270,11 +271,13 @@ def test_check(rbe: Rbe, runs: Path) -> None:
     outcomes = "five/outcomes"
     assert rbe("check", "pin.json", outcomes, "--update").code == 0
     assert rbe("check", "pin.json", outcomes).code == 0
-    pinned = json.loads(Path("pin.json").read_text())
-    for cell in pinned["evaluations"][0]["cells"].values():
-        cell["count"] = dict.fromkeys(cell["count"], 0)
-        cell["bits"] = {seed: "AAAAAAAAAAAAAAAA"[: len(bits)] for seed, bits in cell["bits"].items()}
-    assert rbe("check", "pin.json", outcomes, "--json").code == 0
+    file = read_outcomes(find_outcomes([Path(outcomes)])[0])
+    file.outcomes["predicted"] = file.outcomes["label"]
+    file.outcomes["correct"] = True
+    write_outcomes(file.path, file.outcomes, file.measurements, file.provenance)
+    result = rbe("check", "pin.json", outcomes, "--json")
+    assert (result.code, result.err) == (1, "")
+    assert json.loads(result.out)["moved"] is True
 
 
 def test_a_checkpoint_goes_out_and_comes_back(rbe: Rbe, runs: Path) -> None:

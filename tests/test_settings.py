@@ -167,7 +167,7 @@ def test_what_is_no_number(value: object) -> None:
         ({"table": {"a": {"q": 1}}}, "unknown key 'table.a.q'; valid keys: lr"),
         ({"maybe": {"q": 1}}, "unknown key 'maybe.q'; valid keys: lr"),
         ({"choice": "none"}, "key 'choice': expected a valid integer or 'all', got 'none'"),
-        ({"inner": {"lr": 0}}, "key 'inner.lr': expected a number above 0, got 0"),
+        ({"inner": {"lr": 0}}, "key 'inner.lr': expected a number greater than 0, got 0"),
         ({"inner": {"lr": -1}, "choice": 0.5}, "key 'choice': expected a valid integer or 'all', got 0.5 (and 1 more)"),
         ({"needed": None}, "key 'needed': expected a valid integer, got None"),
         ({"inners": 3}, "key 'inners': expected a list, got 3"),

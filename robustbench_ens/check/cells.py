@@ -16,7 +16,7 @@ import pandas as pd
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
 from robustbench_ens.reporting.derive import survivors
-from robustbench_ens.store import short_hash
+from robustbench_ens.store import digest_json, short_hash
 
 Units = npt.NDArray[np.bool_]
 """Outcomes of one cell, (images, units per image)."""
@@ -28,7 +28,8 @@ _ATTEMPT = ["source", "source_member", "target_member", "attack", "loss"]
 class Evaluation:
     """What one outcomes file says about one ensemble under one protocol.
 
-    ``images`` is a digest of the attacked images' indices; ``facts`` are compared exactly, ``cells`` as rates.
+    ``weights`` is a digest of the weights of the target and of the surrogates, ``images`` one of the attacked images'
+    indices; ``facts`` are compared exactly, ``cells`` as rates.
     """
 
     protocol: str
@@ -67,7 +68,7 @@ def evaluate(file: OutcomeFile) -> Evaluation:
         protocol["label"],
         target["label"],
         target["seed"],
-        target["weights"],
+        digest_json([ensemble["weights"] for ensemble in (target, *file.provenance["sources"])]),
         short_hash(sorted(int(image) for image in attacked["image"].unique())),
         _facts(file, rows, attacked),
         cells,

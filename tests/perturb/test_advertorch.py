@@ -20,7 +20,10 @@ def test_zero_gradients():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("name", "extra", "treatment"),
-    [("LinfPGDAttack", {"rand_init": False}, plain), ("LinfMomentumIterativeAttack", {"decay_factor": 1.0}, momentum(1.0))],
+    [
+        ("LinfPGDAttack", {"rand_init": False}, plain),
+        ("LinfMomentumIterativeAttack", {"decay_factor": 1.0}, momentum(1.0)),
+    ],
 )
 def test_its_attacks_run_and_agree_with_ours_image_by_image(name, extra, treatment):
     """In float64 from the same start. advertorch sums the loss over images, and so do we."""
