@@ -6,6 +6,8 @@ import errno
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,27 @@ class Seeds(click.ParamType):
         return list(dict.fromkeys(seeds))
 
 
+@dataclass(frozen=True)
+class Where:
+    """Where a command works: the options that every command has."""
+
+    runs: Path
+    data_root: Path | None
+    device: str
+    threads: int | None
+
+
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every command has."""
+    """Give ``command`` the options that every command has, as its first argument :class:`Where`."""
+
+    @wraps(command)
+    def called(*, runs: Path, data_root: Path | None, device: str, threads: int | None, **rest: Any) -> Any:
+        return command(Where(runs, data_root, device, threads), **rest)
+
     for option in (
+        click.option(
+            "--threads", type=click.IntRange(1), help="CPU threads [default: one for small images, else all]."
+        ),
         click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.", show_default=True),
         click.option(
             "--data-root",
@@ -56,8 +76,8 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
         ),
     ):
-        command = option(command)
-    return command
+        called = option(called)
+    return called
 
 
 seeds_option = click.option(
@@ -80,23 +100,23 @@ def rbe() -> None:
 
 @rbe.command("list")
 @options
-def list_command(runs: Path, data_root: Path | None, device: str) -> None:
+def list_command(where: Where) -> None:
     """Show recipes and protocols, and which are trained or evaluated."""
     from robustbench_ens import commands
 
-    commands.show_list(commands.workplace(runs, data_root, device))
+    commands.show_list(commands.workplace(where.runs, where.data_root, where.device, where.threads))
 
 
 @rbe.command()
 @click.argument("names", nargs=-1)
 @seeds_option
 @options
-def plan(names: tuple[str, ...], seeds: list[int], runs: Path, data_root: Path | None, device: str) -> None:
+def plan(where: Where, names: tuple[str, ...], seeds: list[int]) -> None:
     """Show what recipes and protocols (default: the quickstart's) would run, in which order, and how long."""
     from robustbench_ens import commands
     from robustbench_ens.quickstart import quickstart_plan
 
-    place = commands.workplace(runs, data_root, device)
+    place = commands.workplace(where.runs, where.data_root, where.device, where.threads)
     commands.show_plan(commands.make_plan(place, names, seeds) if names else quickstart_plan(place, seeds))
 
 
@@ -108,19 +128,23 @@ def plan(names: tuple[str, ...], seeds: list[int], runs: Path, data_root: Path |
 @click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard (optional extra).")
 @options
 def train(
+    where: Where,
     recipes: tuple[str, ...],
     seeds: list[int],
     sets: tuple[str, ...],
     dry_run: bool,
     tensorboard: bool,
-    runs: Path,
-    data_root: Path | None,
-    device: str,
 ) -> None:
     """Train ensembles, and first what they start from; what is done is skipped, what is unfinished goes on."""
     from robustbench_ens import commands
 
-    commands.train(commands.workplace(runs, data_root, device, tensorboard), recipes, seeds, sets, dry_run)
+    commands.train(
+        commands.workplace(where.runs, where.data_root, where.device, where.threads, tensorboard),
+        recipes,
+        seeds,
+        sets,
+        dry_run,
+    )
 
 
 @rbe.command()
@@ -131,19 +155,24 @@ def train(
 @dry_option
 @options
 def attack(
+    where: Where,
     protocol: str,
     recipes: tuple[str, ...],
     seeds: list[int],
     sets: tuple[str, ...],
     dry_run: bool,
-    runs: Path,
-    data_root: Path | None,
-    device: str,
 ) -> None:
     """Run a protocol against ensembles (default: all trained ones), training first what is missing."""
     from robustbench_ens import commands
 
-    commands.attack(commands.workplace(runs, data_root, device), protocol, recipes, seeds, sets, dry_run)
+    commands.attack(
+        commands.workplace(where.runs, where.data_root, where.device, where.threads),
+        protocol,
+        recipes,
+        seeds,
+        sets,
+        dry_run,
+    )
 
 
 @rbe.command()
@@ -151,13 +180,13 @@ def attack(
 @click.option("--name", default="report", help="Folder under RUNS/reports.", show_default=True)
 @click.option("--publish", metavar="NAME", help="Write to reports/NAME instead.")
 @options
-def report(
-    outcomes: tuple[Path, ...], name: str, publish: str | None, runs: Path, data_root: Path | None, device: str
-) -> None:
+def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | None) -> None:
     """Render outcomes (files or folders; default: all) as report.md and index.html."""
     from robustbench_ens import commands
 
-    commands.report(commands.workplace(runs, data_root, device), outcomes, name, publish)
+    commands.report(
+        commands.workplace(where.runs, where.data_root, where.device, where.threads), outcomes, name, publish
+    )
 
 
 @rbe.command()
@@ -167,18 +196,22 @@ def report(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options
 def check(
+    where: Where,
     baseline: Path,
     outcomes: tuple[Path, ...],
     update: bool,
     as_json: bool,
-    runs: Path,
-    data_root: Path | None,
-    device: str,
 ) -> None:
     """Compare outcomes with pinned ones; exit code 1 when numbers moved, either way."""
     from robustbench_ens import commands
 
-    if commands.check(commands.workplace(runs, data_root, device), baseline, outcomes, update, as_json):
+    if commands.check(
+        commands.workplace(where.runs, where.data_root, where.device, where.threads),
+        baseline,
+        outcomes,
+        update,
+        as_json,
+    ):
         sys.exit(1)
 
 
@@ -186,12 +219,12 @@ def check(
 @seeds_option
 @dry_option
 @options
-def quickstart(seeds: list[int], dry_run: bool, runs: Path, data_root: Path | None, device: str) -> None:
+def quickstart(where: Where, seeds: list[int], dry_run: bool) -> None:
     """Train, attack and report on 8x8 digits, in minutes on two cores."""
     from robustbench_ens import commands
     from robustbench_ens.quickstart import quickstart_plan
 
-    place = commands.workplace(runs, data_root, device)
+    place = commands.workplace(where.runs, where.data_root, where.device, where.threads)
     prepared = quickstart_plan(place, seeds)
     commands.carry_out(prepared, dry_run)
     if not dry_run:
@@ -206,18 +239,18 @@ def quickstart(seeds: list[int], dry_run: bool, runs: Path, data_root: Path | No
 @set_option
 @options
 def import_checkpoint(
+    where: Where,
     checkpoint: Path,
     recipe: str,
     seed: int,
     sets: tuple[str, ...],
-    runs: Path,
-    data_root: Path | None,
-    device: str,
 ) -> None:
     """Take weights in the DVERGE authors' format as the trained ensemble of RECIPE."""
     from robustbench_ens import commands
 
-    commands.import_checkpoint(commands.workplace(runs, data_root, device), checkpoint, recipe, seed, sets)
+    commands.import_checkpoint(
+        commands.workplace(where.runs, where.data_root, where.device, where.threads), checkpoint, recipe, seed, sets
+    )
 
 
 @rbe.command("export-checkpoint")
@@ -227,18 +260,18 @@ def import_checkpoint(
 @set_option
 @options
 def export_checkpoint(
+    where: Where,
     recipe: str,
     checkpoint: Path,
     seed: int,
     sets: tuple[str, ...],
-    runs: Path,
-    data_root: Path | None,
-    device: str,
 ) -> None:
     """Write a trained ensemble in the DVERGE authors' format."""
     from robustbench_ens import commands
 
-    commands.export_checkpoint(commands.workplace(runs, data_root, device), recipe, seed, checkpoint, sets)
+    commands.export_checkpoint(
+        commands.workplace(where.runs, where.data_root, where.device, where.threads), recipe, seed, checkpoint, sets
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -26,7 +26,9 @@ from robustbench_ens.store import Store
 from robustbench_ens.tensorboard import epoch_writer
 
 
-def workplace(runs: Path, data_root: Path | None, device: str, tensorboard: bool = False) -> Workplace:
+def workplace(
+    runs: Path, data_root: Path | None, device: str, threads: int | None = None, tensorboard: bool = False
+) -> Workplace:
     """The run directory, the data and the device of a command.
 
     Raises:
@@ -42,7 +44,7 @@ def workplace(runs: Path, data_root: Path | None, device: str, tensorboard: bool
     if device not in available:
         raise UserError(f"--device: expected auto or one of {', '.join(available)}, got {device!r}")
     hook = epoch_writer if tensorboard else None
-    return Workplace(Store(runs), data_root, device, Bars(OUT), hook)
+    return Workplace(Store(runs), data_root, device, Bars(OUT), hook, threads)
 
 
 def show_plan(plan: Plan) -> None:

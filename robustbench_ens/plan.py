@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
 from robustbench_ens.errors import UserError
@@ -100,6 +102,7 @@ class Workplace:
         device: where to compute.
         progress: who is told how far it is.
         epoch_hook: makes a listener for each training's epochs, e.g. a TensorBoard writer.
+        threads: CPU threads; none is one for small images and all of the machine's for others.
     """
 
     store: Store
@@ -107,6 +110,7 @@ class Workplace:
     device: str
     progress: Progress
     epoch_hook: Callable[[Path], EpochHook] | None = None
+    threads: int | None = None
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     def dataset(self, name: str) -> Dataset:
@@ -262,14 +266,34 @@ def check_inputs(plan: Plan) -> None:
             )
 
 
+SMALL_PIXELS = 16 * 16
+"""Images up to this size are computed on one thread: more gain little on their small layers, lose several times over
+where another process wants the cores, and make the bits depend on the machine's number of cores."""
+
+
+@contextmanager
+def cpu_threads(threads: int | None, dataset: Dataset) -> Iterator[None]:
+    """Compute on ``threads`` CPU threads, or as many as suit the dataset's images."""
+    before = torch.get_num_threads()
+    height, width = dataset.image_size
+    torch.set_num_threads(threads or (1 if height * width <= SMALL_PIXELS else before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def run(plan: Plan) -> None:
     """Carry out what is due, in order."""
     loaded: dict[str, Subject] = {}
+    place = plan.workplace
     for step in plan.due:
-        if isinstance(step, TrainStep):
-            _train(plan.workplace, step)
-        else:
-            _attack(plan.workplace, step, loaded)
+        ensemble = step.ensemble if isinstance(step, TrainStep) else step.target
+        with cpu_threads(place.threads, place.dataset(ensemble.recipe.settings.dataset)):
+            if isinstance(step, TrainStep):
+                _train(place, step)
+            else:
+                _attack(place, step, loaded)
 
 
 def _train(workplace: Workplace, step: TrainStep) -> None:
