@@ -16,7 +16,7 @@ quickstart: $(STAMP)
 	$(BIN)/rbe quickstart
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -57,9 +57,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(Where(runs, data_root, device, threads), **rest)
 
     for option in (
-        click.option(
-            "--threads", type=click.IntRange(1), help="CPU threads [default: one for small images, else all]."
-        ),
+        click.option("--threads", type=click.IntRange(1), help="CPU cores to use [default: all]."),
         click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.", show_default=True),
         click.option(
             "--data-root",

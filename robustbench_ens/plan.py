@@ -102,7 +102,7 @@ class Workplace:
         device: where to compute.
         progress: who is told how far it is.
         epoch_hook: makes a listener for each training's epochs, e.g. a TensorBoard writer.
-        threads: CPU threads; none is one for small images and all of the machine's for others.
+        threads: CPU cores to use; none is all of them.
     """
 
     store: Store
@@ -267,18 +267,20 @@ def check_inputs(plan: Plan) -> None:
 
 
 SMALL_PIXELS = 16 * 16
-"""Images up to this size are computed on one thread: more gain little on their small layers, lose several times over
-where another process wants the cores, and make the bits depend on the machine's number of cores."""
+"""Images up to this size are computed on one thread each, several batches or sub-models at a time. Threads inside the
+small layers gain little, lose several times over where another process wants the cores, and make the bits depend on the
+machine's number of cores."""
 
 
 @contextmanager
-def cpu_threads(threads: int | None, dataset: Dataset) -> Iterator[None]:
-    """Compute on ``threads`` CPU threads, or as many as suit the dataset's images."""
+def share_cores(cores: int | None, dataset: Dataset) -> Iterator[int]:
+    """Split ``cores`` (none is all of them) between threads inside an operation and workers; gives the workers."""
     before = torch.get_num_threads()
     height, width = dataset.image_size
-    torch.set_num_threads(threads or (1 if height * width <= SMALL_PIXELS else before))
+    small = height * width <= SMALL_PIXELS
+    torch.set_num_threads(1 if small else cores or before)
     try:
-        yield
+        yield (cores or before) if small else 1
     finally:
         torch.set_num_threads(before)
 
@@ -289,14 +291,14 @@ def run(plan: Plan) -> None:
     place = plan.workplace
     for step in plan.due:
         ensemble = step.ensemble if isinstance(step, TrainStep) else step.target
-        with cpu_threads(place.threads, place.dataset(ensemble.recipe.settings.dataset)):
+        with share_cores(place.threads, place.dataset(ensemble.recipe.settings.dataset)) as workers:
             if isinstance(step, TrainStep):
-                _train(place, step)
+                _train(place, step, workers)
             else:
-                _attack(place, step, loaded)
+                _attack(place, step, loaded, workers)
 
 
-def _train(workplace: Workplace, step: TrainStep) -> None:
+def _train(workplace: Workplace, step: TrainStep, workers: int) -> None:
     recipe, seed = step.ensemble.recipe, step.ensemble.seed
     folder = run_dir(workplace.store, recipe, seed)
     stale = read_record(folder)
@@ -318,10 +320,11 @@ def _train(workplace: Workplace, step: TrainStep) -> None:
         device=workplace.device,
         progress=workplace.progress,
         on_epoch=hook,
+        workers=workers,
     )
 
 
-def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject]) -> None:
+def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject], workers: int) -> None:
     for ensemble in (step.target, *step.sources):
         if ensemble.id not in loaded:
             folder = run_dir(workplace.store, ensemble.recipe, ensemble.seed)
@@ -333,6 +336,7 @@ def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject]) 
         workplace.dataset(step.target.recipe.settings.dataset),
         workplace.store,
         device=workplace.device,
+        workers=workers,
         history=_history(run_dir(workplace.store, step.target.recipe, step.target.seed) / HISTORY),
         progress=workplace.progress,
     )

@@ -128,6 +128,7 @@ def evaluate(
     store: Store,
     *,
     device: torch.device | str = "cpu",
+    workers: int = 1,
     history: pd.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -140,6 +141,7 @@ def evaluate(
         dataset: must be the data the target was trained on.
         store: the run directory.
         device: where to compute.
+        workers: batches crafted at the same time; changes no outcome.
         history: the target's training history, for the report.
         progress: who is told how far it is.
 
@@ -162,7 +164,9 @@ def evaluate(
     kind, settings = KINDS[protocol.settings.kind], protocol.settings
     source_records = [source.record for source in sources]
     digest = inputs_digest(protocol, target.record, source_records)
-    job = Job(settings, target, sources, **evaluation_images(settings, dataset), store=store, device=device)
+    job = Job(
+        settings, target, sources, **evaluation_images(settings, dataset), store=store, device=device, workers=workers
+    )
     total = kind.attempts(settings, len(target.ensemble)) * len(job.images)
     frames, seconds = [job.clean_rows()], 0.0
     with progress.task(f"attack {target.record.id} under {protocol.label}", total, "image") as job.task:

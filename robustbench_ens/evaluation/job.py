@@ -48,6 +48,7 @@ class Job:
         indices: of the images in the test split, sorted.
         images: ``(N, C, H, W)`` in [0, 1], on the CPU.
         labels: ``(N,)``.
+        workers: batches crafted at the same time.
         task: told of each attempt on an image that is finished.
     """
 
@@ -60,6 +61,7 @@ class Job:
     data_digest: str
     store: Store
     device: torch.device
+    workers: int = 1
     task: Task = field(default_factory=_silent_task)
 
     def craft(
@@ -78,6 +80,7 @@ class Job:
             steps=self.settings.steps,
             start_key=(self.settings.seed, *key),
             device=self.device,
+            workers=self.workers,
             on_batch=self.task.advance,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -49,6 +50,7 @@ def craft(
     start_key: Sequence[object],
     device: torch.device,
     batch_size: int = BATCH_SIZE,
+    workers: int = 1,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Adversarial images for ``model`` in eval mode, crafted on a folded copy; the model itself is not touched.
@@ -65,6 +67,7 @@ def craft(
         start_key: seed, variant and restart; with the image's index it decides the random start.
         device: where to compute.
         batch_size: images at a time; changes no start.
+        workers: batches computed at the same time; changes nothing else.
         on_batch: called with the number of images of each finished batch.
 
     Returns:
@@ -72,21 +75,17 @@ def craft(
     """
     fast = folded(model).requires_grad_(False)
     settings, objective = ATTACKS[attack], LOSSES[loss]
-    crafted = []
-    for begin in range(0, len(images), batch_size):
+
+    def craft_batch(begin: int) -> Tensor:
         part = slice(begin, begin + batch_size)
         clean, target = images[part].to(device), labels[part].to(device)
         start = None
         if settings.random_start:
             noise = uniform_starts(images.shape[1:], indices[part], attack, loss, *start_key)
             start = noise.to(device=device, dtype=images.dtype)
-
-        def value(x: Tensor, target: Tensor = target) -> Tensor:
-            return objective(fast(x), target)
-
         found = perturb(
             clean,
-            value,
+            lambda x: objective(fast(x), target),
             eps=eps,
             step_size=step_size,
             steps=steps,
@@ -95,7 +94,12 @@ def craft(
         )
         found = project(found, clean, eps)
         check_budget(found, clean, eps)
-        crafted.append(found.cpu())
-        if on_batch:
-            on_batch(len(clean))
+        return found.cpu()
+
+    crafted = []
+    with ThreadPoolExecutor(workers) as pool:
+        for found in pool.map(craft_batch, range(0, len(images), batch_size)):
+            crafted.append(found)
+            if on_batch:
+                on_batch(len(found))
     return torch.cat(crafted) if crafted else images.clone()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.perturb.batch_norm import BatchNormMode
 from robustbench_ens.perturb.distill import distill
 from robustbench_ens.settings import Number
@@ -70,10 +70,11 @@ class Dverge(Method):
         source = context.draw_source()
         layer = self.draw_layer(ensemble.members[0].num_layers, context)  # type: ignore[arg-type]
         context.records["layer"] = layer
-        with context.autocast():
-            distilled = [
-                distill(
-                    member,  # type: ignore[arg-type]
+
+        def distil_from(member: SubModel) -> Tensor:
+            with context.autocast():
+                return distill(
+                    member,
                     source.images,
                     batch.images,
                     layer,
@@ -82,6 +83,6 @@ class Dverge(Method):
                     steps=self.steps,
                     batch_norm=self.distill_batch_norm,
                 )
-                for member in ensemble.members
-            ]
+
+        distilled = list(context.map(distil_from, ensemble.members))
         return {"diversification": diversification_losses(ensemble, distilled, source.labels).sum()}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ class Context:
         seed: the run's seed, as a text that generators are derived from.
         epoch, step: counted from 0; ``step`` over the whole training.
         draw_source: returns an independent, augmented batch of as many images.
-        autocast: context for crafting, at the recipe's precision.
+        autocast: context for crafting, at the recipe's precision; to be entered where the work is done.
+        map: applies a function to sub-models that do not need each other, maybe at the same time; keeps the order.
         records: numbers the method wants in the history, by name; the last of an epoch counts.
     """
 
@@ -39,6 +40,7 @@ class Context:
     step: int
     draw_source: Callable[[], Batch]
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+    map: Callable[[Callable[[Any], Tensor], Iterable[Any]], Iterable[Tensor]] = map
     records: dict[str, float] = field(default_factory=dict)
 
     def epoch_generator(self, purpose: str) -> torch.Generator:
