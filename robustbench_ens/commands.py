@@ -283,6 +283,8 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
             seed,
             run_fingerprint=f"imported-{digest}",
             data_digest=dataset.digest,
+            channels=dataset.channels,
+            classes=dataset.num_classes,
             lineage=[f"imported {digest}"],
             training=None,
         )

@@ -71,8 +71,8 @@ def _hint(name: str, valid: list[str]) -> str:
     return f"did you mean {close[0]!r}? " if close else ""
 
 
-def check_network(recipe: Recipe, shape: torch.Size, classes: int) -> None:
-    """Build one network and show it a black image of ``shape`` (C, H, W), to see that it takes both.
+def check_network(recipe: Recipe, shape: torch.Size, classes: int) -> nn.Module:
+    """Build one network and show it a black image of ``shape`` (C, H, W), to see that it takes both; returns it.
 
     Raises:
         UserError: unknown network or ``network_args``, or the network refuses their values or the image.
@@ -97,6 +97,7 @@ def check_network(recipe: Recipe, shape: torch.Size, classes: int) -> None:
             f"recipe {recipe.label!r}: network {recipe.settings.network!r}: expected scores of shape (1, {classes}) "
             f"for one image, got {returned}"
         )
+    return network
 
 
 def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:

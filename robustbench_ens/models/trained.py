@@ -88,13 +88,23 @@ def save_trained(
     *,
     run_fingerprint: str,
     data_digest: str,
+    channels: int,
+    classes: int,
     lineage: list[str],
     training: dict[str, Any] | None,
 ) -> EnsembleRecord:
-    """Write weights and record into ``folder``; the record comes last, so that a run with a record is complete."""
+    """Write weights and record into ``folder``; the record comes last, so that a run with a record is complete.
+
+    Args:
+        folder: of this run, see :func:`run_dir`.
+        ensemble, recipe, seed: what was trained.
+        run_fingerprint: see :func:`fingerprint`.
+        data_digest: of the dataset.
+        channels, classes: of the dataset; what the networks are built for when they are loaded.
+        lineage: initialisations it descends from.
+        training: time, steps, accuracy, hardware and software; none for imported weights.
+    """
     state = {key: value.detach().cpu().contiguous() for key, value in ensemble.state_dict().items()}
-    first_convolution = next(p for p in ensemble.parameters() if p.dim() == 4)
-    classes = [p for p in ensemble.parameters() if p.dim() == 2][-1].shape[0]
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(state, temporary, metadata={"fingerprint": run_fingerprint})
     record = EnsembleRecord(
@@ -103,7 +113,7 @@ def save_trained(
         fingerprint=run_fingerprint,
         weights=digest_state(state),
         data_digest=data_digest,
-        channels=first_convolution.shape[1],
+        channels=channels,
         classes=classes,
         parameters=count_parameters(ensemble),
         lineage=lineage,

@@ -55,18 +55,22 @@ class Dverge(Method):
     layer: int | Literal["epoch", "step"] = "epoch"
     distill_batch_norm: BatchNormMode = "batch_and_update"
 
+    def check(self, sub_models: int, num_layers: int | None) -> None:
+        if sub_models < 2:
+            raise UserError(f"method 'dverge': key 'sub_models': expected at least 2, got {sub_models}")
+        if num_layers is None:
+            raise UserError("method 'dverge': expected a network with addressable layers (num_layers and features)")
+        if isinstance(self.layer, int) and not 1 <= self.layer <= num_layers:
+            raise UserError(f"key 'hyperparameters.layer': expected 1 to {num_layers}, got {self.layer}")
+
     def draw_layer(self, num_layers: int, context: Context) -> int:
         """The layer to distil at, uniform over 1 to ``num_layers``."""
         if isinstance(self.layer, int):
-            if not 1 <= self.layer <= num_layers:
-                raise UserError(f"hyperparameters.layer: expected 1 to {num_layers}, got {self.layer}")
             return self.layer
         draw = context.epoch_generator if self.layer == "epoch" else context.step_generator
         return int(torch.randint(1, num_layers + 1, (), generator=draw("layer")))
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
-        if len(ensemble) < 2:
-            raise UserError(f"method 'dverge': expected at least 2 sub-models, got {len(ensemble)}")
         source = context.draw_source()
         layer = self.draw_layer(ensemble.members[0].num_layers, context)  # type: ignore[arg-type]
         context.records["layer"] = layer

@@ -62,6 +62,17 @@ class Method(Settings):
 
     numerics: ClassVar[int] = 1
 
+    def check(self, sub_models: int, num_layers: int | None) -> None:
+        """Refuse an ensemble that this method cannot train, before anything is trained.
+
+        Args:
+            sub_models: their number.
+            num_layers: addressable layers of each; none where layers cannot be addressed.
+
+        Raises:
+            UserError: says what the method needs.
+        """
+
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         """Loss terms by name, scalars in nats; the trainer minimises their sum. ``ensemble`` is in train mode."""
         raise TypeError(f"{type(self).__name__} does not say what its loss is")

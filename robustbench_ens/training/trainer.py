@@ -264,6 +264,8 @@ def train(
         seed,
         run_fingerprint=run_fingerprint,
         data_digest=dataset.digest,
+        channels=dataset.channels,
+        classes=dataset.num_classes,
         lineage=recipe.lineage(seed),
         training=summary,
     )

@@ -130,8 +130,15 @@ def test_the_layer_is_recorded():
     assert now.records == {"layer": 5}
 
 
-def test_impossible_settings_are_errors():
-    with pytest.raises(UserError, match="expected 1 to 8, got 9"):
-        Dverge(layer=9)(tiny(2), images(1), context(images(2)))
-    with pytest.raises(UserError, match="at least 2 sub-models"):
-        Dverge()(tiny(1), images(1), context(images(2)))
+@pytest.mark.parametrize(
+    ("method", "sub_models", "layers", "message"),
+    [
+        (Dverge(layer=9), 3, 8, "'hyperparameters.layer': expected 1 to 8, got 9"),
+        (Dverge(), 1, 8, "'sub_models': expected at least 2, got 1"),
+        (Dverge(), 3, None, "addressable layers"),
+    ],
+)
+def test_impossible_ensembles_are_errors(method, sub_models, layers, message):
+    Dverge().check(2, 8)
+    with pytest.raises(UserError, match=message):
+        method.check(sub_models, layers)
