@@ -26,7 +26,11 @@ from robustbench_ens.store import short_hash
 
 METHODS = {
     "baseline": "robustbench_ens.training.baseline:Baseline",
+    "adp": "robustbench_ens.training.adp:Adp",
+    "gal": "robustbench_ens.training.gal:Gal",
+    "advt": "robustbench_ens.training.advt:AdvT",
     "dverge": "robustbench_ens.training.dverge:Dverge",
+    "dverge-advt": "robustbench_ens.training.dverge_advt:DvergeAdvT",
 }
 """Training methods by name. A recipe may also say ``package.module:Name``."""
 

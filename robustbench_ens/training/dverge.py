@@ -70,7 +70,8 @@ class Dverge(Method):
         draw = context.epoch_generator if self.layer == "epoch" else context.step_generator
         return int(torch.randint(1, num_layers + 1, (), generator=draw("layer")))
 
-    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+    def distilled(self, ensemble: Ensemble, batch: Batch, context: Context) -> tuple[Batch, list[Tensor]]:
+        """The source batch, and for each sub-model its images distilled from that sub-model towards ``batch``."""
         source = context.draw_source()
         layer = self.draw_layer(ensemble.members[0].num_layers, context)  # type: ignore[arg-type]
         context.records["layer"] = layer
@@ -88,5 +89,8 @@ class Dverge(Method):
                     batch_norm=self.distill_batch_norm,
                 )
 
-        distilled = list(context.map(distil_from, ensemble.members))
+        return source, list(context.map(distil_from, ensemble.members))
+
+    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+        source, distilled = self.distilled(ensemble, batch, context)
         return {"diversification": diversification_losses(ensemble, distilled, source.labels).sum()}

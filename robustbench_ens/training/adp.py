@@ -1,0 +1,78 @@
+"""ADP, adaptive diversity promoting (Pang et al., arXiv:1901.08846)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.settings import Number
+from robustbench_ens.training.method import Batch, Context, Method
+
+DET_OFFSET = 1e-6
+"""Added to the diagonal before the determinant, as in the ADP authors' code: predictions may be parallel."""
+
+LOG_OFFSET = 1e-20
+
+
+class AdpTerms(NamedTuple):
+    """The three parts of the ADP loss; scalars, means over images, in nats."""
+
+    cross_entropy: Tensor
+    entropy: Tensor
+    log_det: Tensor
+
+
+def adp_terms(logits: Tensor, labels: Tensor) -> AdpTerms:
+    """The parts of the ADP loss (Section 3.2 of the paper).
+
+    - cross-entropy: ``sum_i CE(f_i(x), y)``;
+    - entropy of the mean prediction: ``H(mean_i p_i)``;
+    - log-determinant of ensemble diversity: ``log det(M^T M)``, the columns of ``M`` being the sub-models' predictions
+      without the true class, scaled to unit L2 norm.
+
+    Args:
+        logits: ``(M, B, classes)``.
+        labels: ``(B,)``.
+    """
+    members, images, classes = logits.shape
+    cross_entropy = torch.stack([F.cross_entropy(member, labels) for member in logits]).sum()
+    probabilities = logits.softmax(dim=-1)
+    mean = probabilities.mean(dim=0)
+    entropy = -(mean * (mean + LOG_OFFSET).log()).sum(dim=-1).mean()
+    others = F.one_hot(labels, classes).logical_not().expand(members, -1, -1)
+    non_true = probabilities[others].reshape(members, images, classes - 1)
+    unit = F.normalize(non_true, dim=-1).transpose(0, 1)  # (B, M, classes - 1)
+    gram = unit @ unit.transpose(1, 2) + DET_OFFSET * torch.eye(members, dtype=logits.dtype, device=logits.device)
+    return AdpTerms(cross_entropy, entropy, torch.logdet(gram).mean())
+
+
+class Adp(Method):
+    """``sum CE - alpha * entropy - beta * log det``.
+
+    Attributes:
+        alpha: weight of the ensemble's entropy.
+        beta: weight of the log-determinant.
+
+    The paper's "non-maximal" predictions are those of all classes but the true one, as in its code.
+    """
+
+    alpha: Number = Field(2.0, ge=0)
+    beta: Number = Field(0.5, ge=0)
+
+    def check(self, sub_models: int, num_layers: int | None) -> None:
+        if sub_models < 2:
+            raise UserError(f"method 'adp': key 'sub_models': expected at least 2, got {sub_models}")
+
+    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+        terms = adp_terms(ensemble.member_logits(batch.images).to(batch.images.dtype), batch.labels)
+        return {
+            "cross_entropy": terms.cross_entropy,
+            "ensemble_entropy": -self.alpha * terms.entropy,
+            "log_det": -self.beta * terms.log_det,
+        }

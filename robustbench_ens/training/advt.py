@@ -1,0 +1,60 @@
+"""AdvT, adversarial training of an ensemble (Madry et al., arXiv:1706.06083; DVERGE paper, Appendix A)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
+from robustbench_ens.perturb.gradient import frozen, perturb
+from robustbench_ens.perturb.losses import cross_entropy
+from robustbench_ens.settings import Number, Settings
+from robustbench_ens.training.baseline import summed_cross_entropy
+from robustbench_ens.training.method import Batch, Context, Method
+
+
+class PgdSettings(Settings):
+    """PGD inside training.
+
+    Attributes:
+        eps, step_size: pixel scale.
+        steps: gradient steps.
+        random_start: whether to begin at uniform noise within the budget.
+        craft_batch_norm: how BatchNorm behaves while crafting; the released code crafts in train mode, and so lets
+            crafted images move the running statistics.
+    """
+
+    eps: Number = Field(default=8 / 255, gt=0, le=1)
+    step_size: Number = Field(default=2 / 255, gt=0, le=1)
+    steps: int = Field(default=10, ge=1)
+    random_start: bool = True
+    craft_batch_norm: BatchNormMode = "batch_and_update"
+
+
+def adversarial_batch(
+    model: nn.Module, batch: Batch, settings: PgdSettings, context: Context, purpose: str = "start"
+) -> Tensor:
+    """PGD on ``model`` for ``batch``, ``(B, C, H, W)`` within ``settings.eps``; ``purpose`` names the random start."""
+    start = None
+    if settings.random_start:
+        noise = torch.rand(batch.images.shape, generator=context.step_generator(purpose)) * 2 - 1
+        start = noise.to(device=batch.images.device, dtype=batch.images.dtype)
+    with frozen(model), batch_norm_mode(model, settings.craft_batch_norm), context.autocast():
+        return perturb(
+            batch.images,
+            lambda x: cross_entropy(model(x), batch.labels),
+            eps=settings.eps,
+            step_size=settings.step_size,
+            steps=settings.steps,
+            start=start,
+        )
+
+
+class AdvT(PgdSettings, Method):
+    """``sum_i CE(f_i(x + delta), y)``, ``delta`` crafted on the whole ensemble at each step."""
+
+    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+        adversarial = adversarial_batch(ensemble, batch, self, context)
+        return {"adversarial": summed_cross_entropy(ensemble, adversarial, batch.labels)}

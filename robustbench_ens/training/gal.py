@@ -1,0 +1,63 @@
+"""GAL, gradient alignment loss (Kariyappa and Qureshi, arXiv:1901.09981)."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.settings import Number
+from robustbench_ens.training.method import Batch, Context, Method
+
+
+def coherence(gradients: Tensor) -> Tensor:
+    """``log sum_{i<j} exp(cos(g_i, g_j))`` (Equation 6 of the paper), mean over images; a scalar.
+
+    Args:
+        gradients: input gradients ``(M, B, ...)``, M at least 2.
+    """
+    flat = gradients.flatten(2)
+    pairs = [F.cosine_similarity(flat[i], flat[j], dim=-1) for i, j in combinations(range(len(flat)), 2)]
+    return torch.stack(pairs).logsumexp(dim=0).mean()
+
+
+def with_noise(images: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """``images`` with Gaussian noise of standard deviation ``std`` (pixel scale) on a random half of them."""
+    noise = torch.randn(images.shape, generator=generator) * std
+    noisy = torch.randperm(len(images), generator=generator) < len(images) // 2
+    return images + (noise * noisy.view(-1, 1, 1, 1)).to(device=images.device, dtype=images.dtype)
+
+
+class Gal(Method):
+    """``mean CE + coherence_weight * coherence`` of the sub-models' input gradients; any number of sub-models.
+
+    Attributes:
+        coherence_weight: lambda of the paper.
+        noise_std: Gaussian noise on half of the images, pixel scale; not clipped.
+
+    The networks want LeakyReLU(0.1): with ReLU the second derivative vanishes in large regions.
+    """
+
+    coherence_weight: Number = Field(0.5, ge=0)
+    noise_std: Number = Field(0.045, ge=0)
+
+    def check(self, sub_models: int, num_layers: int | None) -> None:
+        if sub_models < 2:
+            raise UserError(f"method 'gal': key 'sub_models': expected at least 2, got {sub_models}")
+
+    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+        images = batch.images
+        if self.noise_std:
+            images = with_noise(images, self.noise_std, context.step_generator("noise"))
+        images = images.detach().requires_grad_(True)
+        losses = torch.stack([F.cross_entropy(member(images), batch.labels) for member in ensemble.members])
+        gradients = torch.stack([torch.autograd.grad(loss, images, create_graph=True)[0] for loss in losses])
+        return {
+            "cross_entropy": losses.mean(),
+            "coherence": self.coherence_weight * coherence(gradients.to(losses.dtype)),
+        }
