@@ -12,11 +12,12 @@ from robustbench_ens import check as checking
 from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
+from robustbench_ens.execute import check_inputs, run
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.released import export_released, from_released
 from robustbench_ens.models.trained import digest_state, load_trained, read_record, run_dir, save_trained
 from robustbench_ens.outcomes import OutcomeFile, find_outcomes, gather, read_outcomes, read_provenance
-from robustbench_ens.plan import Plan, Trained, TrainStep, Workplace, check_inputs, run
+from robustbench_ens.plan import Plan, Trained, TrainStep, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.reporting import render_report, summary

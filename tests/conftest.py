@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from robustbench_ens import cli
-from robustbench_ens.plan import Plan, Trained, Workplace, run
+from robustbench_ens.execute import run
+from robustbench_ens.plan import Plan, Trained, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe

@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from robustbench_ens import console, plan
+from robustbench_ens import console, execute
 from robustbench_ens.cli import rbe as group
 from robustbench_ens.evaluation import blackbox
 from robustbench_ens.models.trained import load_trained, read_record, run_dir
@@ -62,7 +62,7 @@ def nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("computed again")
 
     for name in ("train", "evaluate", "load_trained"):
-        monkeypatch.setattr(plan, name, computed)
+        monkeypatch.setattr(execute, name, computed)
 
 
 # Help
@@ -195,7 +195,7 @@ def test_set_is_the_same_as_brackets(rbe: Rbe, runs: Path, nothing_is_computed: 
 @pytest.mark.parametrize("step", [1, 5, 20, 21])
 def test_training_goes_on_after_ctrl_c(rbe: Rbe, tiny_runs: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """With a checkpoint after every step; the weights are those of a run that was never interrupted, bit by bit."""
-    monkeypatch.setattr(plan, "train", partial(plan.train, checkpoint_interval_s=0.0))
+    monkeypatch.setattr(execute, "train", partial(execute.train, checkpoint_interval_s=0.0))
     folder = run_dir(Store(Path("runs")), load_recipe(BASELINE), 0)
     with monkeypatch.context() as patch:
         interrupt_at(patch, Training, "step", step)

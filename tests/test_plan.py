@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustbench_ens import plan as planning
+from robustbench_ens import execute
 from robustbench_ens.errors import UserError
+from robustbench_ens.execute import check_inputs, run
 from robustbench_ens.models.trained import read_record, run_dir
-from robustbench_ens.plan import AttackStep, Plan, Trained, TrainStep, Workplace, check_inputs, run
+from robustbench_ens.plan import AttackStep, Plan, Trained, TrainStep, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.quickstart import quickstart_plan
@@ -151,13 +152,13 @@ def test_another_dataset_than_the_protocols(tmp_path: Path) -> None:
 
 def test_weights_are_read_once_for_many_attacks(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
-    real = planning.load_trained
+    real = execute.load_trained
 
     def spy(folder: Path, recipe: object) -> object:
         loads.append(folder.name)
         return real(folder, recipe)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(planning, "load_trained", spy)
+    monkeypatch.setattr(execute, "load_trained", spy)
     plan = Plan(place(runs))
     for seed in (1, 2, 3):
         plan.add_attack(load_protocol(f"{WHITEBOX[:-1]},seed={seed}]"), trained(BASELINE))

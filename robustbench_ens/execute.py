@@ -1,0 +1,131 @@
+"""Carry a plan out: look at the inputs first, then train and attack in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from robustbench_ens.data import Dataset
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.evaluate import evaluate
+from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.models.build import check_network
+from robustbench_ens.models.trained import load_trained, read_record, run_dir
+from robustbench_ens.plan import AttackStep, Plan, TrainStep, Workplace
+from robustbench_ens.training.trainer import HISTORY, train
+
+
+def check_inputs(plan: Plan) -> None:
+    """Load the data of what is due and see that it fits, so that a mistake costs no training.
+
+    Raises:
+        UserError: a dataset is missing or damaged, has too few images, or a network does not take it.
+    """
+    for step in plan.due:
+        recipe = step.ensemble.recipe if isinstance(step, TrainStep) else step.target.recipe
+        dataset = plan.workplace.dataset(recipe.settings.dataset)
+        if isinstance(step, TrainStep):
+            network = check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
+            recipe.method.check(recipe.settings.sub_models, getattr(network, "num_layers", None))
+            if recipe.settings.batch_size > len(dataset.y_train):
+                raise UserError(
+                    f"recipe {recipe.label!r}: key 'batch_size': expected at most {len(dataset.y_train)}, all training "
+                    f"images of {dataset.name!r}, got {recipe.settings.batch_size}"
+                )
+        elif step.protocol.settings.images > len(dataset.y_test):
+            raise UserError(
+                f"protocol {step.protocol.label!r}: key 'images': expected at most {len(dataset.y_test)}, all test "
+                f"images of {dataset.name!r}, got {step.protocol.settings.images}"
+            )
+
+
+SMALL_PIXELS = 16 * 16
+"""Images up to this size are computed on one thread each, several batches or sub-models at a time. Threads inside the
+small layers gain little, lose several times over where another process wants the cores, and make the bits depend on the
+machine's number of cores."""
+
+
+@contextmanager
+def share_cores(cores: int | None, dataset: Dataset) -> Iterator[int]:
+    """Split ``cores`` (none is all of them) between threads inside an operation and workers; gives the workers."""
+    before = torch.get_num_threads()
+    height, width = dataset.image_size
+    small = height * width <= SMALL_PIXELS
+    torch.set_num_threads(1 if small else cores or before)
+    try:
+        yield (cores or before) if small else 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def run(plan: Plan) -> None:
+    """Carry out what is due, in order."""
+    loaded: dict[str, Subject] = {}
+    place = plan.workplace
+    for step in plan.due:
+        ensemble = step.ensemble if isinstance(step, TrainStep) else step.target
+        with share_cores(place.threads, place.dataset(ensemble.recipe.settings.dataset)) as workers:
+            if isinstance(step, TrainStep):
+                _train(place, step, workers)
+            else:
+                _attack(place, step, loaded, workers)
+
+
+def _train(workplace: Workplace, step: TrainStep, workers: int) -> None:
+    recipe, seed = step.ensemble.recipe, step.ensemble.seed
+    folder = run_dir(workplace.store, recipe, seed)
+    stale = read_record(folder)
+    if stale is not None:
+        aside = folder.with_name(f"{folder.name}.stale-{stale.fingerprint[:8]}")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}+")
+        workplace.progress.message(
+            f"{step.ensemble.id}: its data or its parent changed; the old run is kept as {aside}"
+        )
+        folder.rename(aside)
+    hook = workplace.epoch_hook(folder) if workplace.epoch_hook else None
+    dataset = workplace.dataset(recipe.settings.dataset)
+    train(
+        recipe,
+        seed,
+        dataset,
+        workplace.store,
+        device=workplace.device,
+        progress=workplace.progress,
+        on_epoch=hook,
+        workers=workers,
+    )
+
+
+def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject], workers: int) -> None:
+    for ensemble in (step.target, *step.sources):
+        if ensemble.id not in loaded:
+            folder = run_dir(workplace.store, ensemble.recipe, ensemble.seed)
+            loaded[ensemble.id] = Subject(*load_trained(folder, ensemble.recipe))
+    evaluate(
+        step.protocol,
+        loaded[step.target.id],
+        [loaded[source.id] for source in step.sources],
+        workplace.dataset(step.target.recipe.settings.dataset),
+        workplace.store,
+        device=workplace.device,
+        workers=workers,
+        history=_history(run_dir(workplace.store, step.target.recipe, step.target.seed) / HISTORY),
+        progress=workplace.progress,
+    )
+
+
+def _history(path: Path) -> pd.DataFrame | None:
+    if not path.exists():
+        return None
+    try:
+        history = pd.read_csv(path)
+    except ValueError as error:  # pandas' own errors are among these
+        raise UserError(f"{path}: expected a training history, got a damaged file ({error}); delete it") from None
+    if "epoch" not in history or not all(map(pd.api.types.is_numeric_dtype, history.dtypes)):
+        raise UserError(f"{path}: expected a training history, got another table of numbers; delete it")
+    return history
