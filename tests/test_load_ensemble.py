@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from robustbench_ens import load_ensemble
+from robustbench_ens.errors import UserError
+from tests.conftest import BASELINE
+
+
+def test_it_maps_images_to_log_probabilities(tiny_runs):
+    ensemble = load_ensemble(BASELINE, seed=0, runs=tiny_runs)
+    images = torch.rand(4, 1, 8, 8)
+    log_probabilities = ensemble(images)
+    torch.testing.assert_close(log_probabilities.exp().sum(1), torch.ones(4))
+    mean = torch.stack([member(images).softmax(1) for member in ensemble.members]).mean(0)
+    torch.testing.assert_close(log_probabilities.exp(), mean)
+    assert not ensemble.training
+
+
+def test_what_is_not_trained_says_how_to_train_it(tiny_runs):
+    with pytest.raises(UserError, match="no trained ensemble here; run `rbe train digits/dverge-3`"):
+        load_ensemble("digits/dverge-3", runs=tiny_runs)
