@@ -16,8 +16,9 @@ import torch
 from robustbench_ens.data import Dataset, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
-from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
 from robustbench_ens.models.trained import EnsembleRecord, fingerprint, load_trained, run_dir, save_trained
+from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.progress import Progress, Silent
 from robustbench_ens.provenance import hardware, now, software
 from robustbench_ens.recipes import Optimizer, Recipe
@@ -55,8 +56,8 @@ def clean_accuracies(ensemble: Ensemble, dataset: Dataset, device: torch.device)
     for images, labels in zip(dataset.x_test.split(SCORING_BATCH), dataset.y_test.split(SCORING_BATCH), strict=True):
         labels = labels.to(device)
         images = to_float(images.to(device))
-        predictions = [ensemble(images), *(member(images) for member in ensemble.members)]
-        for member, scores in enumerate(predictions, start=-1):
+        logits = ensemble.member_logits(images)
+        for member, scores in enumerate([log_mean_softmax(logits), *logits], start=ENSEMBLE):
             correct[member] += int((scores.argmax(dim=1) == labels).sum())
     return {member: count / len(dataset.y_test) for member, count in correct.items()}
 
