@@ -30,7 +30,9 @@ def check_inputs(plan: Plan) -> None:
         dataset = plan.workplace.dataset(recipe.settings.dataset)
         if isinstance(step, TrainStep):
             network = check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
-            recipe.method.check(recipe.settings.sub_models, getattr(network, "num_layers", None))
+            recipe.method.check(
+                f"recipe {recipe.label!r}", recipe.settings.sub_models, getattr(network, "num_layers", None)
+            )
             if recipe.settings.batch_size > len(dataset.y_train):
                 raise UserError(
                     f"recipe {recipe.label!r}: key 'batch_size': expected at most {len(dataset.y_train)}, all training "

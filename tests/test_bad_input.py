@@ -21,7 +21,7 @@ from PIL import Image
 
 from robustbench_ens.models.released import read_released
 from robustbench_ens.models.trained import run_dir
-from robustbench_ens.recipes import load_recipe
+from robustbench_ens.recipes import METHODS, load_recipe
 from robustbench_ens.store import Store
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 
@@ -86,7 +86,7 @@ def only(folder: Path, pattern: str) -> Path:
             "digits/basline-3",
             ["unknown recipe 'digits/basline-3'", "did you mean 'digits/baseline-3'?", "cifar10/dverge-8"],
         ),
-        ("nothing/like-it", ["unknown recipe 'nothing/like-it'", "valid: cifar10/baseline-3, "]),
+        ("nothing/like-it", ["unknown recipe 'nothing/like-it'", "valid: cifar10/", "cifar10/baseline-3, "]),
         (
             "zoo/digits/none.toml",
             ["unknown recipe 'zoo/digits/none.toml'", "expected a path to a .toml file or a name"],
@@ -124,7 +124,7 @@ def test_a_name_does_not_reach_outside_the_zoo(refused: Refused) -> None:
             "network_args.widht=4",
             "unknown key 'network_args.widht'; did you mean 'width'? valid keys: activation, slope",
         ),
-        ("method=dvrge", "key 'method': expected one of baseline, dverge or package.module:Name, got 'dvrge'"),
+        ("method=dvrge", f"key 'method': expected one of {', '.join(METHODS)} or package.module:Name, got 'dvrge'"),
         ("method=nowhere.at_all:X", "key 'method': cannot import 'nowhere.at_all:X': ModuleNotFoundError: No module"),
         ("method=os:nothing", "key 'method': module 'os' has no 'nothing'"),
         (
@@ -755,3 +755,17 @@ def test_two_processes_on_one_run_directory(refused: Refused, rbe: Rbe, checkpoi
         assert rbe("list").code == 0
         other.stdin.close()
     assert rbe("train", NEW).code == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ("sub_models=1", "key 'sub_models': expected at least 2 for this method, got 1"),
+        ("hyperparameters.layer=9", "key 'hyperparameters.layer': expected 1 to 8, got 9"),
+    ],
+)
+def test_a_method_refuses_what_it_cannot_train_before_its_parent_is_trained(
+    refused: Refused, changes: str, wanted: str
+) -> None:
+    assert refused("train", f"digits/dverge-3[{changes}]").endswith(wanted)
+    assert not list(Path("runs").glob("**/*.safetensors"))

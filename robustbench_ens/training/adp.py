@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.settings import Number
 from robustbench_ens.training.method import Batch, Context, Method
@@ -65,9 +64,7 @@ class Adp(Method):
     alpha: Number = Field(2.0, ge=0)
     beta: Number = Field(0.5, ge=0)
 
-    def check(self, sub_models: int, num_layers: int | None) -> None:
-        if sub_models < 2:
-            raise UserError(f"method 'adp': key 'sub_models': expected at least 2, got {sub_models}")
+    fewest_sub_models: ClassVar[int] = 2
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         terms = adp_terms(ensemble.member_logits(batch.images).to(batch.images.dtype), batch.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -55,13 +55,14 @@ class Dverge(Method):
     layer: int | Literal["epoch", "step"] = "epoch"
     distill_batch_norm: BatchNormMode = "batch_and_update"
 
-    def check(self, sub_models: int, num_layers: int | None) -> None:
-        if sub_models < 2:
-            raise UserError(f"method 'dverge': key 'sub_models': expected at least 2, got {sub_models}")
+    fewest_sub_models: ClassVar[int] = 2
+
+    def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
+        super().check(where, sub_models, num_layers)
         if num_layers is None:
-            raise UserError("method 'dverge': expected a network with addressable layers (num_layers and features)")
+            raise UserError(f"{where}: key 'network': expected one with addressable layers (num_layers and features)")
         if isinstance(self.layer, int) and not 1 <= self.layer <= num_layers:
-            raise UserError(f"key 'hyperparameters.layer': expected 1 to {num_layers}, got {self.layer}")
+            raise UserError(f"{where}: key 'hyperparameters.layer': expected 1 to {num_layers}, got {self.layer}")
 
     def draw_layer(self, num_layers: int, context: Context) -> int:
         """The layer to distil at, uniform over 1 to ``num_layers``."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.settings import Number
 from robustbench_ens.training.method import Batch, Context, Method
@@ -46,9 +46,7 @@ class Gal(Method):
     coherence_weight: Number = Field(0.5, ge=0)
     noise_std: Number = Field(0.045, ge=0)
 
-    def check(self, sub_models: int, num_layers: int | None) -> None:
-        if sub_models < 2:
-            raise UserError(f"method 'gal': key 'sub_models': expected at least 2, got {sub_models}")
+    fewest_sub_models: ClassVar[int] = 2
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         images = batch.images

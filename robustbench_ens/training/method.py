@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.seeds import generator
 from robustbench_ens.settings import Settings
@@ -61,17 +62,22 @@ class Method(Settings):
     """
 
     numerics: ClassVar[int] = 1
+    fewest_sub_models: ClassVar[int] = 1
 
-    def check(self, sub_models: int, num_layers: int | None) -> None:
+    def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
         """Refuse an ensemble that this method cannot train, before anything is trained.
 
         Args:
+            where: names the recipe in errors.
             sub_models: their number.
             num_layers: addressable layers of each; none where layers cannot be addressed.
 
         Raises:
             UserError: says what the method needs.
         """
+        fewest = self.fewest_sub_models
+        if sub_models < fewest:
+            raise UserError(f"{where}: key 'sub_models': expected at least {fewest} for this method, got {sub_models}")
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         """Loss terms by name, scalars in nats; the trainer minimises their sum. ``ensemble`` is in train mode."""

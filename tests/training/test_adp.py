@@ -60,5 +60,5 @@ def test_order_of_sub_models_does_not_matter():
 
 
 def test_one_sub_model_is_an_error():
-    with pytest.raises(UserError, match="'sub_models': expected at least 2, got 1"):
-        Adp().check(1, 8)
+    with pytest.raises(UserError, match="recipe x: key 'sub_models': expected at least 2 for this method, got 1"):
+        Adp().check("recipe x", 1, 8)

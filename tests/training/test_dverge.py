@@ -134,11 +134,11 @@ def test_the_layer_is_recorded():
     ("method", "sub_models", "layers", "message"),
     [
         (Dverge(layer=9), 3, 8, "'hyperparameters.layer': expected 1 to 8, got 9"),
-        (Dverge(), 1, 8, "'sub_models': expected at least 2, got 1"),
+        (Dverge(), 1, 8, "'sub_models': expected at least 2 for this method, got 1"),
         (Dverge(), 3, None, "addressable layers"),
     ],
 )
 def test_impossible_ensembles_are_errors(method, sub_models, layers, message):
-    Dverge().check(2, 8)
+    Dverge().check("recipe x", 2, 8)
     with pytest.raises(UserError, match=message):
-        method.check(sub_models, layers)
+        method.check("recipe x", sub_models, layers)

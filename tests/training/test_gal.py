@@ -51,5 +51,5 @@ def test_half_of_the_images_get_noise():
 
 
 def test_one_sub_model_is_an_error():
-    with pytest.raises(UserError, match="'sub_models': expected at least 2, got 1"):
-        Gal().check(1, 8)
+    with pytest.raises(UserError, match="recipe x: key 'sub_models': expected at least 2 for this method, got 1"):
+        Gal().check("recipe x", 1, 8)
