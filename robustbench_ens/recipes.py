@@ -30,6 +30,7 @@ METHODS = {
     "gal": "robustbench_ens.training.gal:Gal",
     "advt": "robustbench_ens.training.advt:AdvT",
     "dverge": "robustbench_ens.training.dverge:Dverge",
+    "trs": "robustbench_ens.training.trs:Trs",
     "dverge-advt": "robustbench_ens.training.dverge_advt:DvergeAdvT",
 }
 """Training methods by name. A recipe may also say ``package.module:Name``."""

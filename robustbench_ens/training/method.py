@@ -30,6 +30,7 @@ class Context:
     Attributes:
         seed: the run's seed, as a text that generators are derived from.
         epoch, step: counted from 0; ``step`` over the whole training.
+        part: how much of the training is over, from 0 to 1.
         draw_source: returns an independent, augmented batch of as many images.
         autocast: context for crafting, at the recipe's precision; to be entered where the work is done.
         map: applies a function to sub-models that do not need each other, maybe at the same time; keeps the order.
@@ -42,6 +43,7 @@ class Context:
     draw_source: Callable[[], Batch]
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     map: Callable[[Callable[[Any], Tensor], Iterable[Any]], Iterable[Tensor]] = map
+    part: float = 0.0
     records: dict[str, float] = field(default_factory=dict)
 
     def epoch_generator(self, purpose: str) -> torch.Generator:

@@ -127,6 +127,7 @@ class Training:
             draw_source=partial(self.batches.source, index),
             autocast=self.autocast,
             map=self.pool.map,
+            part=index / self.total_steps,
         )
         self.ensemble.train()
         with self.autocast():

@@ -1,0 +1,94 @@
+"""TRS, transferability reduced smooth ensemble (Yang et al., arXiv:2104.00671)."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
+from robustbench_ens.perturb.gradient import frozen, perturb
+from robustbench_ens.settings import Number
+from robustbench_ens.training.method import Batch, Context, Method
+
+
+def similarity(gradients: Tensor) -> Tensor:
+    """``mean_{i<j} |cos(g_i, g_j)|``, mean over images; a scalar in [0, 1].
+
+    Args:
+        gradients: input gradients ``(M, B, ...)``, M at least 2.
+    """
+    flat = gradients.flatten(2)
+    pairs = [F.cosine_similarity(flat[i], flat[j], dim=-1).abs() for i, j in combinations(range(len(flat)), 2)]
+    return torch.stack(pairs).mean()
+
+
+def magnitude(gradients: Tensor) -> Tensor:
+    """``2 mean_i ||g_i||_2^2`` of each image, ``(M, B, ...)`` to ``(B,)``; the factor is the authors'."""
+    return 2 * gradients.flatten(2).square().sum(dim=-1).mean(dim=0)
+
+
+def input_gradients(members: nn.ModuleList, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each sub-model ``(M,)``, and its gradient by the images ``(M, B, C, H, W)``, differentiable.
+
+    As in the authors' code the loss is the mean over the batch, and so the gradients shrink with its size.
+    """
+    losses = torch.stack([F.cross_entropy(member(images), labels) for member in members])
+    gradients = [torch.autograd.grad(loss, images, create_graph=True)[0] for loss in losses]
+    return losses, torch.stack(gradients)
+
+
+class Trs(Method):
+    """``sum CE + similarity_weight * similarity + smoothness_weight * magnitude``; any number of sub-models.
+
+    The magnitude is taken on half of the batch as it is, and on the other half moved to where the input gradients are
+    largest, by PGD with a random start whose radius grows linearly over training.
+
+    Attributes:
+        similarity_weight, smoothness_weight: lambda_a and lambda_b of the paper; 10 is the 5 times 2 of its code.
+        init_eps, eps: radius at the start and at the end of training, pixel scale.
+        steps: PGD steps, each a third of the radius long.
+        craft_batch_norm: how BatchNorm behaves while crafting; the authors' code crafts in train mode.
+
+    The authors average the pairs and magnitudes of three sub-models; for other numbers this is their mean as well.
+    """
+
+    fewest_sub_models: ClassVar[int] = 2
+
+    similarity_weight: Number = Field(10.0, ge=0)
+    smoothness_weight: Number = Field(10.0, ge=0)
+    init_eps: Number = Field(0.1, gt=0, le=1)
+    eps: Number = Field(0.2, gt=0, le=1)
+    steps: int = Field(6, ge=1)
+    craft_batch_norm: BatchNormMode = "batch_and_update"
+
+    def roughest(self, ensemble: Ensemble, batch: Batch, context: Context) -> Tensor:
+        """Images near ``batch`` where the sub-models' input gradients are large."""
+        eps = self.init_eps + (self.eps - self.init_eps) * context.part
+        noise = torch.rand(batch.images.shape, generator=context.step_generator("start")) * 2 - 1
+        with frozen(ensemble), batch_norm_mode(ensemble, self.craft_batch_norm), context.autocast():
+            return perturb(
+                batch.images,
+                lambda x: magnitude(input_gradients(ensemble.members, x, batch.labels)[1]),
+                eps=eps,
+                step_size=eps / 3,
+                steps=self.steps,
+                start=noise.to(device=batch.images.device, dtype=batch.images.dtype),
+            )
+
+    def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+        losses, gradients = input_gradients(ensemble.members, batch.images.detach().requires_grad_(True), batch.labels)
+        half = len(batch.labels) // 2
+        moved = self.roughest(ensemble, Batch(batch.images[half:], batch.labels[half:]), context)
+        mixed = torch.cat([batch.images[:half], moved]).detach().requires_grad_(True)
+        _, rough = input_gradients(ensemble.members, mixed, batch.labels)
+        return {
+            "cross_entropy": losses.sum(),
+            "similarity": self.similarity_weight * similarity(gradients),
+            "smoothness": self.smoothness_weight * magnitude(rough).mean(),
+        }
