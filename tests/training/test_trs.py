@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.training.method import Batch, Context
 from robustbench_ens.training.trs import Trs, input_gradients, magnitude, similarity
 from tests.training.test_dverge import images, tiny
@@ -55,10 +57,16 @@ def test_the_terms_by_their_parts():
     torch.stack(list(terms.values())).sum().backward()
 
 
+def smooth_networks(members):
+    """Without kinks: on ReLU networks the gradient of the magnitude is blind to the jumps between linear pieces."""
+    torch.manual_seed(0)
+    networks = [nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10)) for _ in range(members)]
+    return Ensemble(networks).double()
+
+
 def test_moved_images_have_larger_gradients_inside_a_radius_that_grows():
-    ensemble, batch = tiny(2), images(1)
-    ensemble.eval()
-    method = Trs(craft_batch_norm="running")
+    ensemble, batch = smooth_networks(2), images(1)
+    method = Trs()
 
     def size(x):
         return magnitude(input_gradients(ensemble.members, x.clone().requires_grad_(True), batch.labels)[1])
@@ -67,6 +75,7 @@ def test_moved_images_have_larger_gradients_inside_a_radius_that_grows():
     assert (early - batch.images).abs().max() <= 0.1 + 1e-12
     assert 0.1 < (late - batch.images).abs().max() <= 0.2 + 1e-12
     assert (size(early) > size(batch.images)).all()
+    assert (size(late) > size(batch.images)).all()
 
 
 def test_order_of_sub_models_does_not_matter():
