@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import isfunction
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -185,9 +186,12 @@ def load_method(settings: RecipeFile, where: str) -> Any:
             f"{where}: key 'method': expected one of {', '.join(METHODS)} or package.module:Name, got {spec!r}"
         )
     method_class = import_object(spec, f"{where}: key 'method'")
+    if isfunction(method_class):
+        from_function = import_object("robustbench_ens.training.method:from_function", where)
+        method_class = from_function(method_class, f"{where}: key 'method'")
     is_group = isinstance(method_class, type) and issubclass(method_class, Settings)
     if not is_group or not hasattr(method_class, "numerics"):
         raise UserError(
-            f"{where}: key 'method': expected a subclass of robustbench_ens.training.method:Method, got {spec!r}"
+            f"{where}: key 'method': expected a function or a subclass of robustbench_ens.training.Method, got {spec!r}"
         )
     return validate(method_class, settings.hyperparameters, where, ("hyperparameters",))

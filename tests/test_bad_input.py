@@ -129,9 +129,12 @@ def test_a_name_does_not_reach_outside_the_zoo(refused: Refused) -> None:
         ("method=os:nothing", "key 'method': module 'os' has no 'nothing'"),
         (
             "method=pathlib:Path",
-            "key 'method': expected a subclass of robustbench_ens.training.method:Method, got 'pathl",
+            "key 'method': expected a function or a subclass of robustbench_ens.training.Method, got 'pathl",
         ),
-        ("method=robustbench_ens.settings:Settings", "expected a subclass of robustbench_ens.training.method:Method"),
+        (
+            "method=robustbench_ens.settings:Settings",
+            "expected a function or a subclass of robustbench_ens.training.Method",
+        ),
         ("network=resnet9", "key 'network': expected one of resnet8, resnet14, "),
         ("network=math:pi", "key 'network': expected a function build(channels=, classes=, ...), got 'math:pi'"),
         ("epochs=many", "key 'epochs': expected a valid integer, got 'many'"),

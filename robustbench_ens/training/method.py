@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from inspect import Parameter, signature
+from typing import Any, ClassVar, NamedTuple, get_type_hints
 
 import torch
+from pydantic import create_model
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
@@ -84,3 +86,34 @@ class Method(Settings):
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         """Loss terms by name, scalars in nats; the trainer minimises their sum. ``ensemble`` is in train mode."""
         raise TypeError(f"{type(self).__name__} does not say what its loss is")
+
+
+def from_function(function: Callable[..., dict[str, Tensor]], where: str) -> type[Method]:
+    """A method from ``function(ensemble, batch, context, *, hyper_parameter=default, ...)``.
+
+    Its keyword-only parameters, with their annotations and defaults, are the hyper-parameters. An attribute
+    ``numerics`` of the function is that of the method.
+
+    Raises:
+        UserError: the function takes other arguments.
+    """
+    parameters = signature(function).parameters.values()
+    keywords = [parameter for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY]
+    if len(parameters) - len(keywords) != 3:
+        raise UserError(
+            f"{where}: expected a function (ensemble, batch, context, *, hyper-parameters), got {function.__name__}"
+            f"{signature(function)}"
+        )
+    hints = get_type_hints(function)
+    fields: dict[str, Any] = {
+        keyword.name: (hints.get(keyword.name, Any), ... if keyword.default is Parameter.empty else keyword.default)
+        for keyword in keywords
+    }
+
+    class FromFunction(Method):
+        numerics: ClassVar[int] = getattr(function, "numerics", 1)
+
+        def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
+            return function(ensemble, batch, context, **{name: getattr(self, name) for name in fields})
+
+    return create_model(function.__name__, __base__=FromFunction, **fields)

@@ -1,0 +1,73 @@
+"""The examples train, from recipes outside the zoo; a method and a network of one's own are part of the hash."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from robustbench_ens import load_ensemble
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.nodes import NamedNodes
+from robustbench_ens.perturb.batch_norm import batch_norm_mode
+from robustbench_ens.recipes import load_recipe
+from tests.conftest import Rbe
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(autouse=True)
+def from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES.parent)
+
+
+@pytest.mark.parametrize("name", ["label-noise", "shufflenet-dverge"])
+def test_the_examples_train(rbe: Rbe, tmp_path: Path, name: str) -> None:
+    recipe = str(EXAMPLES / f"{name}.toml")
+    result = rbe("train", recipe, "--set", "steps=2", "--runs", tmp_path)
+    assert (result.code, result.err) == (0, "")
+    ensemble = load_ensemble(f"{recipe}[steps=2]", runs=tmp_path)
+    assert ensemble(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
+def test_hyper_parameters_of_a_function_are_checked_and_hashed() -> None:
+    recipe = str(EXAMPLES / "label-noise.toml")
+    assert load_recipe(recipe).method.share == 0.2
+    assert load_recipe(f"{recipe}[hyperparameters.share=0.3]").hash != load_recipe(recipe).hash
+    with pytest.raises(UserError, match="unknown key 'hyperparameters.shore'; did you mean 'share'"):
+        load_recipe(f"{recipe}[hyperparameters.shore=0.3]")
+    with pytest.raises(UserError, match="key 'hyperparameters.share': expected"):
+        load_recipe(f"{recipe}[hyperparameters.share=much]")
+    with pytest.raises(UserError, match=r"expected a function \(ensemble, batch, context"):
+        load_recipe(f"{recipe}[method=examples.small_shufflenet:build]")
+
+
+def network() -> NamedNodes:
+    from examples.small_shufflenet import build
+
+    torch.manual_seed(0)
+    built = build(1, 10)
+    assert isinstance(built, NamedNodes)
+    return built
+
+
+def test_named_nodes_are_layers() -> None:
+    built, images = network().eval(), torch.rand(2, 1, 8, 8)
+    assert built.num_layers == 5
+    torch.testing.assert_close(built.features(images, 5), built(images))
+    assert built.features(images, 1).shape == (2, 8, 8, 8)
+    assert len(dict(built.named_parameters())) == len(dict(built.network.named_parameters()))
+
+
+def test_named_nodes_leave_batch_norm_as_it_is_told() -> None:
+    built, images = network().train(), torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        expected = network().eval().features(images, 3)
+        with batch_norm_mode(built, "running"):
+            torch.testing.assert_close(built.features(images, 3), expected)
+        assert all(module.training for module in built.network.modules())
+        assert not torch.allclose(built.features(images, 3), expected)
+
+
+def test_a_node_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        NamedNodes(network().network, ["conv1.1", "nowhere"])
