@@ -14,7 +14,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.execute import check_inputs, run
 from robustbench_ens.models.build import check_network
-from robustbench_ens.models.released import export_released, from_released
+from robustbench_ens.models.released import export_released, from_released, read_released
 from robustbench_ens.models.trained import digest_state, load_trained, read_record, run_dir, save_trained
 from robustbench_ens.outcomes import OutcomeFile, find_outcomes, gather, read_outcomes, read_provenance
 from robustbench_ens.plan import Plan, Trained, TrainStep, Workplace
@@ -264,6 +264,7 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
     """`rbe import-checkpoint`."""
     recipe = load_recipe(reference, parse_overrides(list(sets)))
     folder = run_dir(place.store, recipe, seed)
+    read_released(path)  # a damaged file is told before any dataset is downloaded
     dataset = place.dataset(recipe.settings.dataset)
     check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
     ensemble = from_released(path, recipe)
