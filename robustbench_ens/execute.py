@@ -16,7 +16,8 @@ from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.trained import load_trained, read_record, run_dir
 from robustbench_ens.plan import AttackStep, Plan, TrainStep, Workplace
-from robustbench_ens.training.trainer import HISTORY, train
+from robustbench_ens.training.monitor import check_monitor
+from robustbench_ens.training.trainer import HISTORY, MONITORED, train
 
 
 def check_inputs(plan: Plan) -> None:
@@ -30,9 +31,12 @@ def check_inputs(plan: Plan) -> None:
         dataset = plan.workplace.dataset(recipe.settings.dataset)
         if isinstance(step, TrainStep):
             network = check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
-            recipe.method.check(
-                f"recipe {recipe.label!r}", recipe.settings.sub_models, getattr(network, "num_layers", None)
-            )
+            num_layers, where = getattr(network, "num_layers", None), f"recipe {recipe.label!r}"
+            recipe.method.check(where, recipe.settings.sub_models, num_layers)
+            if recipe.settings.monitor is not None:
+                check_monitor(
+                    where, recipe.settings.monitor, recipe.settings.sub_models, num_layers, len(dataset.y_test)
+                )
             if recipe.settings.batch_size > len(dataset.y_train):
                 raise UserError(
                     f"recipe {recipe.label!r}: key 'batch_size': expected at most {len(dataset.y_train)}, all training "
@@ -108,6 +112,7 @@ def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject], 
         if ensemble.id not in loaded:
             folder = run_dir(workplace.store, ensemble.recipe, ensemble.seed)
             loaded[ensemble.id] = Subject(*load_trained(folder, ensemble.recipe))
+    folder = run_dir(workplace.store, step.target.recipe, step.target.seed)
     evaluate(
         step.protocol,
         loaded[step.target.id],
@@ -116,18 +121,20 @@ def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject], 
         workplace.store,
         device=workplace.device,
         workers=workers,
-        history=_history(run_dir(workplace.store, step.target.recipe, step.target.seed) / HISTORY),
+        history=_numbers(folder / HISTORY, "epoch"),
+        monitored=_numbers(folder / MONITORED, "step"),
         progress=workplace.progress,
     )
 
 
-def _history(path: Path) -> pd.DataFrame | None:
+def _numbers(path: Path, counter: str) -> pd.DataFrame | None:
+    """A table of numbers that a training left, one row for each value of ``counter``; none if there is no file."""
     if not path.exists():
         return None
     try:
-        history = pd.read_csv(path)
+        frame = pd.read_csv(path)
     except ValueError as error:  # pandas' own errors are among these
         raise UserError(f"{path}: expected a training history, got a damaged file ({error}); delete it") from None
-    if "epoch" not in history or not all(map(pd.api.types.is_numeric_dtype, history.dtypes)):
+    if counter not in frame or not all(map(pd.api.types.is_numeric_dtype, frame.dtypes)):
         raise UserError(f"{path}: expected a training history, got another table of numbers; delete it")
-    return history
+    return frame

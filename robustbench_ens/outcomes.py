@@ -59,7 +59,7 @@ MEASUREMENTS = pa.schema(
         ("target_member", pa.int16()),
         ("source", _LABEL),
         ("source_member", pa.int16()),
-        ("name", _LABEL),  # e.g. train/loss, train/lr, time/attack
+        ("name", _LABEL),  # e.g. train/lr, monitor/diversity, time/attack
         ("eps", pa.float64()),
         ("step", pa.int64()),  # training epoch, attack step, ...; 0 where it has no meaning
         ("value", pa.float64()),

@@ -72,6 +72,23 @@ class Schedule(Settings):
         return self
 
 
+class Monitor(Settings):
+    """What the trainer measures as training goes; the defaults are those of the DVERGE paper's Figure 2.
+
+    ``images`` are a fixed sample of the test split, ``every_steps`` the training steps between measurements. ``eps``,
+    ``steps`` (of eps/5) and ``restarts`` belong to transferability, ``diversity_eps`` and ``diversity_steps`` to
+    Equation 2.
+    """
+
+    images: int = Field(1000, ge=1)
+    every_steps: int = Field(390, ge=1)
+    eps: Number = Field(0.03, gt=0, le=1)
+    steps: int = Field(50, ge=1)
+    restarts: int = Field(5, ge=1)
+    diversity_eps: Number = Field(0.07, gt=0, le=1)
+    diversity_steps: int = Field(10, ge=1)
+
+
 class RecipeFile(Settings):
     """The keys of a recipe."""
 
@@ -90,6 +107,7 @@ class RecipeFile(Settings):
     channels_last: bool = True
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
+    monitor: Monitor | None = None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.models.build import build_ensemble, count_parameters
 from robustbench_ens.recipes import METHODS, RecipeFile, load_recipe
 from robustbench_ens.settings import locate, names
 
@@ -32,13 +34,36 @@ def test_every_shipped_recipe(name: str) -> None:
     assert recipe.name == recipe.label == name
     assert load_recipe(str(locate("zoo", name))).hash == recipe.hash
     folder, _, file = name.partition("/")
-    assert folder == recipe.settings.dataset
-    assert file.startswith(f"{recipe.settings.method}-{recipe.settings.sub_models}")
+    assert folder.removesuffix("-short") == recipe.settings.dataset
+    single = recipe.settings.sub_models == 1
+    method = recipe.settings.method
+    if single:
+        assert file == ("single" if method == "baseline" else f"single-{method}")
+    else:
+        assert file.startswith(f"{method}-{recipe.settings.sub_models}")
     assert type(recipe.method).__name__.lower() == recipe.settings.method.replace("-", "")
 
 
 def test_no_two_shipped_recipes_are_the_same() -> None:
     assert len({load_recipe(name).hash for name in SHIPPED}) == len(SHIPPED)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "cifar10", "cifar10-short"])
+def test_a_single_network_is_as_large_as_an_ensemble_of_three(dataset: str) -> None:
+    def parameters(name: str) -> int:
+        recipe = load_recipe(f"{dataset}/{name}")
+        return count_parameters(
+            build_ensemble(recipe, 0, channels=3, classes=10, mean=torch.zeros(3), std=torch.ones(3))
+        )
+
+    assert parameters("single") == parameters("single-advt") == pytest.approx(parameters("baseline-3"), rel=0.02)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("folder", ["digits", "cifar10", "cifar10-short"])
+def test_every_method_has_a_recipe_for(folder: str, method: str) -> None:
+    assert f"{folder}/{method}-3" in SHIPPED
+    assert folder != "cifar10" or {f"{folder}/{method}-5", f"{folder}/{method}-8"} <= set(SHIPPED)
 
 
 def test_every_method_has_a_shipped_recipe() -> None:
@@ -91,7 +116,7 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
         schedule = {name = "multi-step", milestones = [0.5, 0.75], gamma = 0.1, warmup = 0.3}
         """,
     )
-    written = set(RecipeFile.model_fields) - {"dataset", "init_from", "steps"}
+    written = set(RecipeFile.model_fields) - {"dataset", "init_from", "steps", "monitor"}
     assert written == {
         *("network", "sub_models", "method", "epochs", "batch_size", "augmentation", "precision", "channels_last"),
         *("network_args", "hyperparameters", "optimizer", "schedule"),
@@ -119,6 +144,7 @@ CHANGES = [
     *("optimizer.weight_decay=0", "schedule.name=constant", "schedule.milestones=[0.4]", "schedule.gamma=0.2"),
     *("schedule.warmup=0.2", "hyperparameters.eps=0.1", "hyperparameters.steps=5", "hyperparameters.step_size=0.1"),
     *("hyperparameters.layer=3", "hyperparameters.layer=step", "hyperparameters.distill_batch_norm=batch"),
+    *("hyperparameters.layer_steps=5", "monitor.images=10"),
     "init_from=digits/baseline-3[epochs=7]",
 ]
 

@@ -90,17 +90,30 @@ def measurement(target: str, name: str, value: float, unit: str, *, step: int = 
     }
 
 
-UNITS = {"lr": "1", "layer": "1", "epoch_s": "s"}
+UNITS = {"lr": "1", "layer": "1", "epoch_s": "s", "transferability": "1", "images": "1"}
 
 
-def training_measurements(record: EnsembleRecord, history: pd.DataFrame | None) -> list[dict]:
-    """The training history and clean accuracies of an ensemble as measurements, so that a report needs no more."""
-    rows = []
-    for name in [] if history is None else [name for name in history.columns if name not in ("epoch", "step")]:
-        assert history is not None
-        for epoch, value in zip(history["epoch"], history[name], strict=True):
-            unit = UNITS.get(name, "nats")
-            rows.append(measurement(record.id, f"train/{name}", float(value), unit, step=int(epoch)))
+def _series(record: EnsembleRecord, frame: pd.DataFrame | None, prefix: str, counter: str) -> list[dict]:
+    """Columns of a table that training left, as measurements by ``counter``; numbers not taken are left out."""
+    rows: list[dict] = []
+    if frame is None:
+        return rows
+    for name in frame.columns.difference(["epoch", "step"], sort=False):
+        for step, value in zip(frame[counter], frame[name], strict=True):
+            if pd.notna(value):
+                unit = UNITS.get(name, "nats")
+                rows.append(measurement(record.id, f"{prefix}/{name}", float(value), unit, step=int(step)))
+    return rows
+
+
+def training_measurements(
+    record: EnsembleRecord, history: pd.DataFrame | None, monitored: pd.DataFrame | None = None
+) -> list[dict]:
+    """The training history and clean accuracies of an ensemble as measurements, so that a report needs no more.
+
+    ``train/...`` by epoch; ``monitor/...``, diversity and transferability during training, by step.
+    """
+    rows = [*_series(record, history, "train", "epoch"), *_series(record, monitored, "monitor", "step")]
     for member, accuracy in (record.training or {}).get("clean_accuracy", {}).items():
         rows.append(measurement(record.id, "test/accuracy", accuracy, "1", member=int(member)))
     return rows
@@ -130,6 +143,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     workers: int = 1,
     history: pd.DataFrame | None = None,
+    monitored: pd.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Run ``protocol`` against ``target`` and write its outcomes; what an interrupted run finished is kept.
@@ -143,6 +157,7 @@ def evaluate(
         device: where to compute.
         workers: batches crafted at the same time; changes no outcome.
         history: the target's training history, for the report.
+        monitored: what was measured while it was trained, for the report.
         progress: who is told how far it is.
 
     Returns:
@@ -196,7 +211,7 @@ def evaluate(
         "finished_at": now(),
     }
     measurements = [
-        *training_measurements(target.record, history),
+        *training_measurements(target.record, history, monitored),
         measurement(target.record.id, "time/attack", seconds, "s"),
     ]
     outcomes = pd.concat(frames, ignore_index=True)

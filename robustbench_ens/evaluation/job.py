@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.data import Dataset, select_images, to_float
-from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.predict import predict
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.perturb.attacks import BATCH_SIZE, craft
+from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.progress import Silent, Task
 from robustbench_ens.protocols import AnyProtocolFile
 from robustbench_ens.store import Store
@@ -135,20 +135,6 @@ class Job:
         predicted = self.predict(self.target.ensemble, self.images)
         own = self.target.record.id
         return self.rows(positions, predicted, source=own, attack="clean", loss="none", eps=0.0, steps=0)
-
-
-@torch.no_grad()
-def predict(model: nn.Module, images: Tensor, device: torch.device, batch_size: int = BATCH_SIZE) -> Tensor:
-    """Predicted classes ``(N,)`` on the CPU of images ``(N, C, H, W)``; puts ``model`` into eval mode.
-
-    Raises:
-        UserError: the model returns values that are not numbers.
-    """
-    model.eval()
-    scores = torch.cat([model(part.to(device)).cpu() for part in images.split(batch_size)] or [torch.zeros(0, 1)])
-    if torch.isnan(scores).any():
-        raise UserError("the model returns NaN for images in [0, 1]; no accuracy can be given")
-    return scores.argmax(dim=1)
 
 
 def evaluation_images(settings: AnyProtocolFile, dataset: Dataset) -> dict[str, Any]:

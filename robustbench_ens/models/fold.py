@@ -13,6 +13,8 @@ from robustbench_ens.models.resnet import BasicBlock, ResNet
 
 def _fold(module: nn.Module, convolution: str, batch_norm: str) -> None:
     first, second = module.get_submodule(convolution), module.get_submodule(batch_norm)
+    if isinstance(second, nn.Identity):
+        return  # folded before
     assert isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
     setattr(module, convolution, fuse_conv_bn_eval(first, second))
     setattr(module, batch_norm, nn.Identity())

@@ -18,7 +18,8 @@ RESUME = "resume.pt"
 class Progressed:
     """How far a training is: everything beside weights and optimiser that it needs to go on bit by bit.
 
-    ``sums`` holds each loss term summed over the steps of the current epoch; ``history`` one row per finished epoch.
+    ``sums`` holds each loss term summed over the steps of the current epoch; ``history`` one row per finished epoch,
+    ``monitored`` one per measurement.
     """
 
     step: int = 0
@@ -27,6 +28,7 @@ class Progressed:
     sums: dict[str, float] = field(default_factory=dict)
     records: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    monitored: list[dict[str, float]] = field(default_factory=list)
 
 
 def save_checkpoint(

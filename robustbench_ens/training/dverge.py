@@ -14,6 +14,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.perturb.batch_norm import BatchNormMode
 from robustbench_ens.perturb.distill import distill
+from robustbench_ens.seeds import generator
 from robustbench_ens.settings import Number
 from robustbench_ens.training.method import Batch, Context, Method
 
@@ -45,7 +46,9 @@ class Dverge(Method):
     Attributes:
         eps: radius of the distillation, pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
         steps: distillation steps; each is ``eps / steps`` long unless ``step_size`` says otherwise.
-        layer: ``epoch`` draws the layer anew each epoch, ``step`` each step; a number fixes it (Table 7).
+        layer: ``epoch`` draws the layer anew each epoch, ``step`` every ``layer_steps`` steps; a number fixes it
+            (Table 7).
+        layer_steps: see ``layer``; short schedules have too few epochs to see every layer.
         distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
     """
 
@@ -53,6 +56,7 @@ class Dverge(Method):
     steps: int = Field(10, ge=1)
     step_size: Number | None = Field(None, gt=0, le=1)
     layer: int | Literal["epoch", "step"] = "epoch"
+    layer_steps: int = Field(1, ge=1)
     distill_batch_norm: BatchNormMode = "batch_and_update"
 
     fewest_sub_models: ClassVar[int] = 2
@@ -68,8 +72,11 @@ class Dverge(Method):
         """The layer to distil at, uniform over 1 to ``num_layers``."""
         if isinstance(self.layer, int):
             return self.layer
-        draw = context.epoch_generator if self.layer == "epoch" else context.step_generator
-        return int(torch.randint(1, num_layers + 1, (), generator=draw("layer")))
+        if self.layer == "epoch":
+            draw = context.epoch_generator("layer")
+        else:
+            draw = generator(context.seed, "layer", "step", context.step - context.step % self.layer_steps)
+        return int(torch.randint(1, num_layers + 1, (), generator=draw))
 
     def distilled(self, ensemble: Ensemble, batch: Batch, context: Context) -> tuple[Batch, list[Tensor]]:
         """The source batch, and for each sub-model its images distilled from that sub-model towards ``batch``."""

@@ -26,9 +26,11 @@ from robustbench_ens.store import Store, atomic_path
 from robustbench_ens.training.batches import Batches
 from robustbench_ens.training.checkpoint import RESUME, Progressed, load_checkpoint, save_checkpoint
 from robustbench_ens.training.method import Context
+from robustbench_ens.training.monitor import TrainingMonitor
 from robustbench_ens.training.schedules import learning_rate
 
 HISTORY = "history.csv"
+MONITORED = "monitored.csv"
 CHECKPOINT_INTERVAL_S = 10.0
 SCORING_BATCH = 500
 
@@ -91,6 +93,9 @@ class Training:
         self.on_epoch = on_epoch
         self.checkpoint_interval_s = checkpoint_interval_s
         self.pool = ThreadPoolExecutor(workers)
+        self.monitor = None
+        if settings.monitor is not None:
+            self.monitor = TrainingMonitor(settings.monitor, dataset, self.seed_text, device, workers)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The recipe's precision."""
@@ -170,11 +175,21 @@ class Training:
         if self.on_epoch:
             self.on_epoch(row)
 
+    def watch(self) -> None:
+        """Measure what the recipe's monitor asks for, where it is due and not measured yet."""
+        settings, progressed = self.recipe.settings.monitor, self.progressed
+        if self.monitor is None or settings is None:
+            return
+        due = progressed.step % settings.every_steps == 0 or progressed.step == self.total_steps
+        if due and all(row["step"] != progressed.step for row in progressed.monitored):
+            progressed.monitored.append({"step": progressed.step, **self.monitor.measure(self.ensemble)})
+
     def run(self, progress: Progress) -> None:
         """Train to the end, writing a checkpoint every few seconds."""
         progressed = self.progressed
         title = f"train {self.recipe.label}#{self.seed}"
         with progress.task(title, self.total_steps, "step", done=progressed.step) as task:
+            self.watch()
             saved = last = time.monotonic()
             while progressed.step < self.total_steps:
                 values = self.step()
@@ -183,6 +198,8 @@ class Training:
                 last = current
                 if progressed.step % self.batches.per_epoch == 0 or progressed.step == self.total_steps:
                     self._finish_epoch()
+                self.watch()
+                last = time.monotonic()
                 task.advance()
                 task.note(f"loss {sum(values.values()):.3f}")
                 if current - saved >= self.checkpoint_interval_s and progressed.step < self.total_steps:
@@ -248,11 +265,15 @@ def train(
     accuracies = clean_accuracies(training.ensemble, dataset, device)
     with atomic_path(folder / HISTORY) as temporary:
         pd.DataFrame(progressed.history).to_csv(temporary, index=False)
+    if progressed.monitored:
+        with atomic_path(folder / MONITORED) as temporary:
+            pd.DataFrame(progressed.monitored).to_csv(temporary, index=False)
     summary: dict[str, Any] = {
         "wall_time_s": round(progressed.elapsed_s, 3),
         "steps": progressed.step,
         "steps_per_s": round(progressed.step / progressed.elapsed_s, 3),
         "clean_accuracy": {str(member): accuracy for member, accuracy in accuracies.items()},
+        "last_epoch": progressed.records,
         "device": device.type,
         "hardware": hardware(device)["name"],
         "threads": torch.get_num_threads(),

@@ -1,0 +1,123 @@
+"""Diversity and transferability as training goes (DVERGE, Section 4.2 and Figure 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robustbench_ens.data import Dataset, select_images, to_float
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.ensemble import Ensemble, SubModel
+from robustbench_ens.models.fold import folded
+from robustbench_ens.models.predict import predict
+from robustbench_ens.perturb.attacks import craft
+from robustbench_ens.perturb.diversity import distill_at_layers, diversity, transferred_losses
+from robustbench_ens.recipes import Monitor
+from robustbench_ens.seeds import derive_seed, generator
+
+
+def transferability(beaten: Tensor) -> float:
+    """Mean success rate over ordered pairs of different sub-models, in [0, 1].
+
+    Args:
+        beaten: boolean ``(M, M, B)``: whether any attack on the row's sub-model beats the column's, by image.
+    """
+    rates = beaten.double().mean(dim=-1)
+    return float(rates[~torch.eye(len(rates), dtype=torch.bool)].mean())
+
+
+def check_monitor(where: str, settings: Monitor, sub_models: int, num_layers: int | None, test_images: int) -> None:
+    """Refuse a monitor that cannot measure, before anything is trained.
+
+    Args:
+        where: names the recipe in errors.
+        settings: the monitor.
+        sub_models: their number.
+        num_layers: addressable layers of each; none where layers cannot be addressed.
+        test_images: size of the test split.
+
+    Raises:
+        UserError: says what the monitor needs.
+    """
+    if sub_models < 2:
+        raise UserError(f"{where}: key 'sub_models': expected at least 2 with a monitor, got {sub_models}")
+    if num_layers is None:
+        raise UserError(f"{where}: key 'network': expected one with addressable layers, which its monitor distils at")
+    if settings.images > test_images:
+        raise UserError(
+            f"{where}: key 'monitor.images': expected at most {test_images}, all test images, got {settings.images}"
+        )
+
+
+class TrainingMonitor:
+    """Measures an ensemble on a sample of test images that stays the same throughout training.
+
+    The sample, the images' partners and layers, and the random starts depend on the seed alone. The networks are
+    copied, so that training goes on to the same bits. The paper fixes the images that every sub-model gets right at
+    first; here it is those of the sample that every sub-model gets right at the time, and their number is recorded: so
+    that a training from scratch can be watched too, and a transfer is never a plain mistake.
+    """
+
+    def __init__(self, settings: Monitor, dataset: Dataset, seed: str, device: torch.device, workers: int = 1) -> None:
+        self.settings, self.seed, self.device, self.workers = settings, seed, device, workers
+        self.indices = select_images(len(dataset.y_test), settings.images, derive_seed(seed, "monitor"))
+        self.images, self.labels = to_float(dataset.x_test[self.indices]), dataset.y_test[self.indices]
+        self.partners = torch.randperm(settings.images, generator=generator(seed, "monitor", "partners"))
+
+    def measure(self, ensemble: Ensemble) -> dict[str, float]:
+        """``diversity`` in nats (Equation 2), ``transferability`` in [0, 1], and the ``images`` they are over.
+
+        Both are NaN where no image is classified correctly by every sub-model.
+        """
+        members = [folded(member).requires_grad_(False) for member in ensemble.members]
+        right = torch.stack([predict(member, self.images, self.device) == self.labels for member in members]).all(dim=0)
+        rows = right.nonzero().squeeze(1)
+        any_right = len(rows) > 0
+        return {
+            "diversity": self._diversity(members, rows) if any_right else float("nan"),
+            "transferability": self._transferability(members, rows) if any_right else float("nan"),
+            "images": float(len(rows)),
+        }
+
+    def _diversity(self, members: list[SubModel], rows: Tensor) -> float:
+        settings = self.settings
+        draw = generator(self.seed, "monitor", "layers")
+        layers = torch.randint(1, members[0].num_layers + 1, (len(self.images),), generator=draw)[rows]
+        target, source = self.images[rows].to(self.device), self.images[self.partners[rows]].to(self.device)
+        distilled = [
+            distill_at_layers(
+                member,
+                source,
+                target,
+                layers.to(self.device),
+                eps=settings.diversity_eps,
+                step_size=settings.diversity_eps / settings.diversity_steps,
+                steps=settings.diversity_steps,
+            )
+            for member in members
+        ]
+        return float(diversity(transferred_losses(members, distilled, self.labels[rows].to(self.device))))
+
+    def _transferability(self, members: list[SubModel], rows: Tensor) -> float:
+        settings = self.settings
+        images, labels = self.images[rows], self.labels[rows]
+        beaten = torch.zeros(len(members), len(members), len(rows), dtype=torch.bool)
+        for i, source in enumerate(members):
+            for restart in range(settings.restarts):
+                crafted = craft(
+                    source,
+                    images,
+                    labels,
+                    self.indices[rows].tolist(),
+                    attack="pgd",
+                    loss="cross_entropy",
+                    eps=settings.eps,
+                    step_size=settings.eps / 5,
+                    steps=settings.steps,
+                    start_key=(self.seed, "monitor", i, restart),
+                    device=self.device,
+                    workers=self.workers,
+                )
+                for j, target in enumerate(members):
+                    beaten[i, j] |= predict(target, crafted, self.device) != labels
+        return transferability(beaten)
