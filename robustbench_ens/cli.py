@@ -97,12 +97,17 @@ def rbe() -> None:
 
 
 @rbe.command("list")
+@click.option("--publish", is_flag=True, help="Write the recipes and their measured costs into zoo/README.md.")
 @options
-def list_command(where: Where) -> None:
+def list_command(where: Where, publish: bool) -> None:
     """Show recipes and protocols, and which are trained or evaluated."""
     from robustbench_ens import commands
 
-    commands.show_list(commands.workplace(where.runs, where.data_root, where.device, where.threads))
+    place = commands.workplace(where.runs, where.data_root, where.device, where.threads)
+    if publish:
+        commands.publish_list(place)
+    else:
+        commands.show_list(place)
 
 
 @rbe.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from robustbench_ens import catalogue
 from robustbench_ens import check as checking
 from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import UserError
@@ -170,6 +171,16 @@ def show_list(place: Workplace) -> None:
         rows.append((name, keys.dataset, keys.kind, keys.version, protocol.hash, shown))
     columns = ("protocol", "dataset", "kind", "version", "hash", "evaluated")
     show(table("Protocols (rbe attack)", columns, rows))
+
+
+def publish_list(place: Workplace) -> None:
+    """`rbe list --publish`."""
+    plan = Plan(place)
+    root = place.store.root / "ensembles"
+    found = (
+        plan.record(Trained(recipe, seed)) for recipe in map(load_recipe, names("zoo")) for seed in _seeds(root, recipe)
+    )
+    catalogue.publish(Path("zoo"), [record for record in found if record is not None])
 
 
 def _seeds(root: Path, recipe: Recipe) -> list[int]:

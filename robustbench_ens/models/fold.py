@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from robustbench_ens.models.resnet import BasicBlock, ResNet
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def _fold(module: nn.Module, convolution: str, batch_norm: str) -> None:
@@ -20,7 +23,7 @@ def _fold(module: nn.Module, convolution: str, batch_norm: str) -> None:
     setattr(module, batch_norm, nn.Identity())
 
 
-def folded(model: nn.Module) -> nn.Module:
+def folded(model: Model) -> Model:
     """A copy of ``model`` for crafting: in eval mode, channels-last, BatchNorm folded where the layers are known.
 
     Its outputs and input gradients are those of ``model`` in eval mode, but for rounding. Networks other than our own

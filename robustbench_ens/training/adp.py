@@ -61,6 +61,9 @@ class Adp(Method):
     The paper's "non-maximal" predictions are those of all classes but the true one, as in its code.
     """
 
+    title: ClassVar[str] = "ADP"
+    paper: ClassVar[str | None] = "arXiv:1901.08846"
+
     alpha: Number = Field(2.0, ge=0)
     beta: Number = Field(0.5, ge=0)
 

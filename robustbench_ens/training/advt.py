@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -54,6 +56,9 @@ def adversarial_batch(
 
 class AdvT(PgdSettings, Method):
     """``sum_i CE(f_i(x + delta), y)``, ``delta`` crafted on the whole ensemble at each step."""
+
+    title: ClassVar[str] = "adversarial training"
+    paper: ClassVar[str | None] = "arXiv:1706.06083"
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         adversarial = adversarial_batch(ensemble, batch, self, context)

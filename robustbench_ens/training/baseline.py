@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,6 +19,8 @@ def summed_cross_entropy(ensemble: Ensemble, images: Tensor, labels: Tensor) -> 
 
 class Baseline(Method):
     """Independent cross-entropy on clean images (the paper's baseline ensemble). No hyper-parameters."""
+
+    title: ClassVar[str] = "baseline"
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         return {"cross_entropy": summed_cross_entropy(ensemble, batch.images, batch.labels)}

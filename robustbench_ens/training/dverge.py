@@ -52,6 +52,9 @@ class Dverge(Method):
         distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
     """
 
+    title: ClassVar[str] = "DVERGE"
+    paper: ClassVar[str | None] = "arXiv:2009.14720"
+
     eps: Number = Field(0.07, gt=0, le=1)
     steps: int = Field(10, ge=1)
     step_size: Number | None = Field(None, gt=0, le=1)

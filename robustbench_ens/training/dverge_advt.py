@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -26,15 +28,19 @@ class DvergeAdvT(Dverge):
         adversarial: PGD inside training.
     """
 
+    title: ClassVar[str] = "DVERGE + adversarial training"
+    paper: ClassVar[str | None] = "arXiv:2009.14720"
+
     diversification_weight: Number = Field(1.0, ge=0)
     adversarial: PgdSettings = PgdSettings()
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         source, distilled = self.distilled(ensemble, batch, context)
-        crafted = [
-            adversarial_batch(member, source, self.adversarial, context, f"start {index}")
-            for index, member in enumerate(ensemble.members)
-        ]
+
+        def craft(index: int) -> Tensor:
+            return adversarial_batch(ensemble.members[index], source, self.adversarial, context, f"start {index}")
+
+        crafted = list(context.map(craft, range(len(ensemble))))
         diversification = diversification_losses(ensemble, distilled, source.labels).sum()
         losses = [
             F.cross_entropy(member(images), source.labels)

@@ -43,6 +43,9 @@ class Gal(Method):
     The networks want LeakyReLU(0.1): with ReLU the second derivative vanishes in large regions.
     """
 
+    title: ClassVar[str] = "GAL"
+    paper: ClassVar[str | None] = "arXiv:1901.09981"
+
     coherence_weight: Number = Field(0.5, ge=0)
     noise_std: Number = Field(0.045, ge=0)
 

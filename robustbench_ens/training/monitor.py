@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,7 @@ class TrainingMonitor:
 
         Both are NaN where no image is classified correctly by every sub-model.
         """
-        members = [folded(member).requires_grad_(False) for member in ensemble.members]
+        members: list[Any] = [folded(member).requires_grad_(False) for member in ensemble.members]
         right = torch.stack([predict(member, self.images, self.device) == self.labels for member in members]).all(dim=0)
         rows = right.nonzero().squeeze(1)
         any_right = len(rows) > 0

@@ -58,6 +58,9 @@ class Trs(Method):
     The authors average the pairs and magnitudes of three sub-models; for other numbers this is their mean as well.
     """
 
+    title: ClassVar[str] = "TRS"
+    paper: ClassVar[str | None] = "arXiv:2104.00671"
+
     fewest_sub_models: ClassVar[int] = 2
 
     similarity_weight: Number = Field(10.0, ge=0)
