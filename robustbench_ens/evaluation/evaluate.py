@@ -15,10 +15,9 @@ import torch
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import blackbox, transferability, whitebox
-from robustbench_ens.evaluation.job import Job, Subject, evaluation_images
+from robustbench_ens.evaluation.job import Job, Subject, evaluation_images, measurement
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import (
-    ENSEMBLE,
     MEASUREMENTS,
     find_outcomes,
     measurements_path,
@@ -75,21 +74,6 @@ def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sourc
     return whole and read_provenance(path).get("inputs") == inputs_digest(protocol, target, sources)
 
 
-def measurement(target: str, name: str, value: float, unit: str, *, step: int = 0, member: int = ENSEMBLE) -> dict:
-    """One row of the measurements table about ``target`` itself."""
-    return {
-        "target": target,
-        "target_member": member,
-        "source": target,
-        "source_member": ENSEMBLE,
-        "name": name,
-        "eps": 0.0,
-        "step": step,
-        "value": value,
-        "unit": unit,
-    }
-
-
 UNITS = {"lr": "1", "layer": "1", "epoch_s": "s", "transferability": "1", "images": "1"}
 
 
@@ -119,18 +103,26 @@ def training_measurements(
     return rows
 
 
-def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> tuple[pd.DataFrame, float]:
-    """Rows of one part and the seconds they took: read where the part was finished before, else computed and kept."""
+class Finished(NamedTuple):
+    """What a part left: its outcomes, its measurements, and the seconds they took."""
+
+    outcomes: pd.DataFrame
+    measurements: pd.DataFrame
+    seconds: float
+
+
+def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
+    """One part: read where it was finished before, else computed and kept."""
     if path.exists():
         kept = read_outcomes(path)
         if kept.provenance.get("inputs") == digest:
-            return kept.outcomes, kept.provenance["wall_time_s"]
+            return Finished(kept.outcomes, kept.measurements, kept.provenance["wall_time_s"])
     began = time.monotonic()
     rows = compute()
     seconds = time.monotonic() - began
-    empty = pd.DataFrame(columns=MEASUREMENTS.names)
-    write_outcomes(path, rows, empty, {"inputs": digest, "wall_time_s": seconds})
-    return rows, seconds
+    measured = pd.DataFrame(job.take_measurements(), columns=MEASUREMENTS.names)
+    write_outcomes(path, rows, measured, {"inputs": digest, "wall_time_s": seconds})
+    return Finished(rows, measured, seconds)
 
 
 def evaluate(
@@ -183,16 +175,17 @@ def evaluate(
         settings, target, sources, **evaluation_images(settings, dataset), store=store, device=device, workers=workers
     )
     total = kind.attempts(settings, len(target.ensemble)) * len(job.images)
-    frames, seconds = [job.clean_rows()], 0.0
+    frames, measured, seconds = [job.clean_rows()], [], 0.0
     with progress.task(f"attack {target.record.id} under {protocol.label}", total, "image") as job.task:
         parts = list(kind.parts(job))
         for name, compute in parts:
             part = parts_folder / f"{name}.parquet"
             if part.exists():
                 job.task.advance(total // len(parts))
-            rows, took = _part(job, part, digest, compute)
-            frames.append(rows)
-            seconds += took
+            finished = _part(job, part, digest, compute)
+            frames.append(finished.outcomes)
+            measured.append(finished.measurements)
+            seconds += finished.seconds
     provenance = {
         "inputs": digest,
         "protocol": {
@@ -214,8 +207,9 @@ def evaluate(
         *training_measurements(target.record, history, monitored),
         measurement(target.record.id, "time/attack", seconds, "s"),
     ]
-    outcomes = pd.concat(frames, ignore_index=True)
-    write_outcomes(path, outcomes, pd.DataFrame(measurements), provenance)
+    outcomes = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    everything = pd.concat([pd.DataFrame(measurements), *(f for f in measured if len(f))], ignore_index=True)
+    write_outcomes(path, outcomes, everything, provenance)
     shutil.rmtree(parts_folder, ignore_errors=True)
     return path
 

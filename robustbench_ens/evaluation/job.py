@@ -37,6 +37,32 @@ def _silent_task() -> Task:
         return task
 
 
+def measurement(
+    target: str,
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    step: int = 0,
+    member: int = ENSEMBLE,
+    source: str | None = None,
+    source_member: int = ENSEMBLE,
+    eps: float = 0.0,
+) -> dict:
+    """One row of the measurements table about ``target``; where no ``source`` is given it is the target itself."""
+    return {
+        "target": target,
+        "target_member": member,
+        "source": target if source is None else source,
+        "source_member": source_member,
+        "name": name,
+        "eps": eps,
+        "step": step,
+        "value": float(value),
+        "unit": unit,
+    }
+
+
 @dataclass
 class Job:
     """One protocol against one target.
@@ -50,6 +76,7 @@ class Job:
         labels: ``(N,)``.
         workers: batches crafted at the same time.
         task: told of each attempt on an image that is finished.
+        measured: rows of the measurements table that a part left beside its outcomes.
     """
 
     settings: AnyProtocolFile
@@ -63,6 +90,16 @@ class Job:
     device: torch.device
     workers: int = 1
     task: Task = field(default_factory=_silent_task)
+    measured: list[dict] = field(default_factory=list)
+
+    def measure(self, name: str, value: float, unit: str, **where: Any) -> None:
+        """Keep a number that is no classification, about the target; ``where`` as in :func:`measurement`."""
+        self.measured.append(measurement(self.target.record.id, name, value, unit, **where))
+
+    def take_measurements(self) -> list[dict]:
+        """What was measured since this was called last."""
+        taken, self.measured = self.measured, []
+        return taken
 
     def craft(
         self, model: nn.Module, rows: Tensor, *, attack: str, loss: str, eps: float, key: Sequence[object]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import predict
+from robustbench_ens.models.predict import predict
 
 
 def test_predictions_do_not_depend_on_the_batch_size(make_job):
