@@ -20,7 +20,7 @@ from robustbench_ens.models.trained import (
     run_dir,
 )
 from robustbench_ens.progress import Progress
-from robustbench_ens.protocols import Blackbox, Protocol
+from robustbench_ens.protocols import Protocol
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.settings import locate, split_reference
 from robustbench_ens.store import Store
@@ -115,15 +115,13 @@ class Workplace:
 
 
 def surrogates(protocol: Protocol) -> tuple[Trained, ...]:
-    """The protocol's surrogates, trained on the protocol's dataset.
+    """The protocol's surrogates, trained on the protocol's dataset; none where its kind has none.
 
     Raises:
         UserError: a surrogate's recipe is unknown.
     """
-    if not isinstance(protocol.settings, Blackbox):
-        return ()
     found = []
-    for surrogate in protocol.settings.surrogates:
+    for surrogate in getattr(protocol.settings, "surrogates", ()):
         locate("zoo", split_reference(surrogate.recipe)[0], f"protocol {protocol.label!r}: key 'surrogates': ")
         recipe = load_recipe(surrogate.recipe)
         if recipe.settings.dataset != protocol.settings.dataset:
