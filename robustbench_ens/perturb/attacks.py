@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.errors import UserError
 from robustbench_ens.models.fold import folded
-from robustbench_ens.perturb.gradient import Treatment, check_budget, momentum, perturb, plain, project
-from robustbench_ens.perturb.losses import LOSSES
+from robustbench_ens.perturb import advertorch
+from robustbench_ens.perturb.gradient import (
+    Transform,
+    Treatment,
+    check_budget,
+    momentum,
+    perturb,
+    plain,
+    project,
+)
+from robustbench_ens.perturb.input_diversity import diversify, draw
+from robustbench_ens.perturb.losses import LOSSES, AttackLoss
+from robustbench_ens.perturb.skip_gradient import skip_gradient
 from robustbench_ens.perturb.starts import uniform_starts
+from robustbench_ens.seeds import derive_seed
 
 
 @dataclass(frozen=True)
@@ -22,18 +37,103 @@ class Attack:
     Attributes:
         treatment: what happens to the gradient before its sign is taken.
         random_start: whether each restart begins at uniform noise within the budget, or at the clean image.
+        diversity_probability: that an image is resized and padded before a step's gradient; none for no diversity.
+        skip_gamma: what the gradient of residual branches is multiplied by; none leaves the network alone.
     """
 
     treatment: Treatment
     random_start: bool = True
+    diversity_probability: float | None = None
+    skip_gamma: float | None = None
 
 
 ATTACKS: dict[str, Attack] = {
     "pgd": Attack(plain),
     "momentum_pgd": Attack(momentum(decay=1.0)),
+    "m_di2_fgsm": Attack(momentum(decay=1.0), random_start=False, diversity_probability=0.5),
+    "sgm": Attack(momentum(decay=1.0), random_start=False, skip_gamma=0.2),
 }
 
 BATCH_SIZE = 250
+
+OnBatchStep = Callable[[slice, int, Tensor, Tensor], None]
+"""Told, for the images at a slice, what :data:`~robustbench_ens.perturb.gradient.OnStep` is told."""
+
+Named = TypeVar("Named")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images to be crafted together; ``rows`` is where they lie among all."""
+
+    rows: slice
+    indices: Sequence[int]
+    images: Tensor
+    labels: Tensor
+
+
+Crafter = Callable[[_Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all batches share; ``key`` is what draws belong to, but for the image."""
+
+    model: nn.Module
+    loss: AttackLoss
+    eps: float
+    step_size: float
+    steps: int
+    key: tuple[object, ...]
+
+
+def _by_gradient(task: _Task, attack: Attack, on_step: OnBatchStep | None) -> Crafter:
+    """Crafts batches by the gradient loop; ``task.model`` is changed where the attack treats the network."""
+    if attack.skip_gamma is not None:
+        skip_gradient(task.model, attack.skip_gamma)
+
+    def start(batch: _Batch) -> Tensor | None:
+        if not attack.random_start:
+            return None
+        return uniform_starts(batch.images.shape[1:], batch.indices, *task.key).to(batch.images)
+
+    def transform(batch: _Batch) -> Transform | None:
+        if attack.diversity_probability is None:
+            return None
+        draws = draw(batch.images.shape[1:], batch.indices, task.steps, attack.diversity_probability, *task.key)
+        sizes, offsets, coins = (drawn.to(batch.images.device) for drawn in draws)
+        return lambda images, step: diversify(images, sizes[step], offsets[step], coins[step])
+
+    return lambda batch: perturb(
+        batch.images,
+        lambda x: task.loss(task.model(x), batch.labels),
+        eps=task.eps,
+        step_size=task.step_size,
+        steps=task.steps,
+        start=start(batch),
+        treatment=attack.treatment,
+        transform=transform(batch),
+        on_step=partial(on_step, batch.rows) if on_step else None,
+    )
+
+
+def _by_advertorch(task: _Task, name: str, options: Mapping[str, object]) -> Crafter:
+    """Crafts batches by an attack of advertorch; one at a time, for it draws from the process's own generators."""
+    adversary = advertorch.build(
+        name, task.model, task.loss, eps=task.eps, step_size=task.step_size, steps=task.steps, options=options
+    )
+
+    def crafter(batch: _Batch) -> Tensor:
+        with advertorch.global_generator(derive_seed("advertorch", *task.key, *batch.indices), batch.images.device):
+            return adversary(batch.images, batch.labels)
+
+    return crafter
+
+
+def _look_up(what: str, name: str, table: Mapping[str, Named], others: str = "") -> Named:
+    if name not in table:
+        raise UserError(f"{what}: expected one of {', '.join(table)}{others}, got {name!r}")
+    return table[name]
 
 
 def craft(
@@ -52,6 +152,8 @@ def craft(
     batch_size: int = BATCH_SIZE,
     workers: int = 1,
     on_batch: Callable[[int], None] | None = None,
+    on_step: OnBatchStep | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> Tensor:
     """Adversarial images for ``model`` in eval mode, crafted on a folded copy; the model itself is not touched.
 
@@ -59,39 +161,40 @@ def craft(
         model: maps images ``(B, C, H, W)`` in [0, 1] to logits or log-probabilities.
         images: ``(N, C, H, W)`` in [0, 1], on the CPU.
         labels: ``(N,)``, the true classes.
-        indices: of the images in their dataset; a random start belongs to its image.
-        attack: a key of ``ATTACKS``.
+        indices: of the images in their dataset; random starts and draws belong to their image.
+        attack: a key of ``ATTACKS``, or ``advertorch:`` with a class name, whose draws belong to the batch of images
+            and whose batches are crafted one after the other.
         loss: a key of ``LOSSES``, maximised.
         eps, step_size: in pixel scale.
         steps: gradient steps.
-        start_key: seed, variant and restart; with the image's index it decides the random start.
+        start_key: seed, variant and restart; with the image's index it decides the random start and every draw.
         device: where to compute.
-        batch_size: images at a time; changes no start.
+        batch_size: images at a time; changes no start and no draw.
         workers: batches computed at the same time; changes nothing else.
         on_batch: called with the number of images of each finished batch.
+        on_step: an observer of the gradient loop, called from the workers' threads; advertorch has none to observe.
+        options: further arguments of an advertorch attack's constructor.
 
     Returns:
         ``(N, C, H, W)``, on the CPU, within ``eps`` of ``images`` and in [0, 1].
+
+    Raises:
+        UserError: no such attack, loss or option; a network that the attack does not work on.
     """
     fast = folded(model).requires_grad_(False)
-    settings, objective = ATTACKS[attack], LOSSES[loss]
+    task = _Task(fast, _look_up("loss", loss, LOSSES), eps, step_size, steps, (attack, loss, *start_key))
+    if attack.startswith(advertorch.PREFIX):
+        crafter, workers = _by_advertorch(task, attack, options or {}), 1
+    else:
+        settings = _look_up("attack", attack, ATTACKS, f", {advertorch.PREFIX}ClassName")
+        if options:
+            raise UserError(f"attack {attack!r}: expected no options, got {', '.join(options)}")
+        crafter = _by_gradient(task, settings, on_step)
 
     def craft_batch(begin: int) -> Tensor:
         part = slice(begin, begin + batch_size)
-        clean, target = images[part].to(device), labels[part].to(device)
-        start = None
-        if settings.random_start:
-            noise = uniform_starts(images.shape[1:], indices[part], attack, loss, *start_key)
-            start = noise.to(device=device, dtype=images.dtype)
-        found = perturb(
-            clean,
-            lambda x: objective(fast(x), target),
-            eps=eps,
-            step_size=step_size,
-            steps=steps,
-            start=start,
-            treatment=settings.treatment,
-        )
+        clean = images[part].to(device)
+        found = crafter(_Batch(part, indices[part], clean, labels[part].to(device)))
         found = project(found, clean, eps)
         check_budget(found, clean, eps)
         return found.cpu()

@@ -16,6 +16,12 @@ Objective = Callable[[Tensor], Tensor]
 Treatment = Callable[[Tensor, Tensor], Tensor]
 """Maps a gradient and the previous direction (zeros at first) to the direction whose sign is followed."""
 
+Transform = Callable[[Tensor, int], Tensor]
+"""Maps images and the step, from 0, to the images whose gradient is taken; differentiable."""
+
+OnStep = Callable[[int, Tensor, Tensor], None]
+"""Told, at each step from 0, the values ``(B,)`` before the step and their gradient ``(B, C, H, W)``; detached."""
+
 
 def plain(gradient: Tensor, previous: Tensor) -> Tensor:
     """Follow the gradient itself (PGD, arXiv:1706.06083)."""
@@ -78,6 +84,8 @@ def perturb(
     steps: int,
     start: Tensor | None = None,
     treatment: Treatment = plain,
+    transform: Transform | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Maximise ``objective`` within ``eps`` of ``images`` by signed gradient steps.
 
@@ -92,6 +100,8 @@ def perturb(
         steps: number of gradient steps.
         start: offset in units of ``eps``, in [-1, 1], of the shape of ``images``; none starts at the images.
         treatment: what happens to the gradient before its sign is taken.
+        transform: what happens to the images, at each step, before the objective sees them.
+        on_step: an observer; must change nothing.
 
     Returns:
         images ``(B, C, H, W)`` within ``eps`` of ``images`` and in [0, 1], detached.
@@ -100,11 +110,14 @@ def perturb(
     lower, upper = (images - eps).clamp_min(0), (images + eps).clamp_max(1)
     x = images if start is None else torch.clamp(images + eps * start, lower, upper)
     direction = torch.zeros_like(images)
-    for _ in range(steps):
+    for step in range(steps):
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
-            value = objective(x).sum()
-        (gradient,) = torch.autograd.grad(value, x)
+            values = objective(x if transform is None else transform(x, step))
+            total = values.sum()
+        (gradient,) = torch.autograd.grad(total, x)
+        if on_step:
+            on_step(step, values.detach(), gradient)
         direction = treatment(gradient, direction)
         x = torch.clamp(x.detach() + step_size * direction.sign(), lower, upper)
     return x.detach()

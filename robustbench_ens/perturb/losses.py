@@ -42,4 +42,28 @@ def cw(logits: Tensor, labels: Tensor) -> Tensor:
     return runner_up - logits.gather(1, index).squeeze(1)
 
 
-LOSSES: dict[str, AttackLoss] = {"cross_entropy": cross_entropy, "cw": cw}
+CONFIDENCE = 0.1
+"""By how much the published codes let a wrong class win before they stop."""
+
+
+def cw_legacy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The CW margin as several published codes have it; wrong, and here only to reproduce their numbers.
+
+    ``-max(0, z_y - max_j (1 - onehot_j) z_j + 0.1)``: the true class is multiplied by zero, not excluded.
+    Log-probabilities are never positive, so on them the runner-up is always 0 and this is ``-log p_y - 0.1``,
+    cross-entropy again, whose gradient dies as soon as ``p_y < exp(-0.1) = 0.905``: long before the image is
+    misclassified.
+
+    Args:
+        logits: ``(B, classes)``, or log-probabilities.
+        labels: ``(B,)``.
+
+    Returns:
+        one value per image, ``(B,)``, at most 0.
+    """
+    index = labels.unsqueeze(1)
+    runner_up = logits.scatter(1, index, 0.0).amax(dim=1)
+    return -F.relu(logits.gather(1, index).squeeze(1) - runner_up + CONFIDENCE)
+
+
+LOSSES: dict[str, AttackLoss] = {"cross_entropy": cross_entropy, "cw": cw, "cw_legacy": cw_legacy}

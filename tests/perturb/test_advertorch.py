@@ -1,12 +1,39 @@
+import importlib
+
 import pytest
 import torch
+from torch import nn
 
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.resnet import ResNet
 from robustbench_ens.perturb import advertorch
+from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.perturb.gradient import frozen, momentum, perturb, plain
-from robustbench_ens.perturb.losses import cross_entropy
+from robustbench_ens.perturb.losses import LOSSES
+from robustbench_ens.perturb.starts import uniform_starts
+from robustbench_ens.protocols import ADVERTORCH_ATTACKS, ONE_START
 from tests import golden
 
+BUDGET = {"eps": 0.03, "step_size": 0.006, "steps": 6}
 SETTINGS = {"eps": 0.03, "nb_iter": 6, "eps_iter": 0.006}
+
+
+IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.8 + 0.1
+
+
+def network():
+    """A ResNet-8 of four channels, in float32, as advertorch's FAB wants it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ResNet(8, channels=1, width=4).eval()
+
+
+def run(class_name, model=None, count=3, **changes):
+    """Crafted against what the network itself says, so that every attack has something to change."""
+    model = model or network()
+    settings = {"loss": "cross_entropy", **BUDGET, "start_key": (0, 0), "device": torch.device("cpu")} | changes
+    labels = model(IMAGES[:count]).argmax(1)
+    return craft(model, IMAGES[:count], labels, range(count), attack=f"advertorch:{class_name}", **settings)
 
 
 def test_zero_gradients():
@@ -17,7 +44,8 @@ def test_zero_gradients():
     assert weight.grad.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
+@pytest.mark.parametrize("attacked", ["single", "ensemble"])
 @pytest.mark.parametrize(
     ("name", "extra", "treatment"),
     [
@@ -25,16 +53,122 @@ def test_zero_gradients():
         ("LinfMomentumIterativeAttack", {"decay_factor": 1.0}, momentum(1.0)),
     ],
 )
-def test_its_attacks_run_and_agree_with_ours_image_by_image(name, extra, treatment):
-    """In float64 from the same start. advertorch sums the loss over images, and so do we."""
+def test_its_attacks_agree_with_ours_image_by_image(name, extra, treatment, attacked, loss):
+    """In float64 from the clean image. advertorch sums the loss over images, and so do we."""
     ensemble, vectors = golden.ensemble(), golden.vectors()
+    model = ensemble if attacked == "ensemble" else ensemble.members[0]
     x, y = vectors["x"][:4], vectors["y"][:4]
     attack = getattr(advertorch.attacks(), name)(
-        ensemble, loss_fn=torch.nn.CrossEntropyLoss(reduction="sum"), **SETTINGS, **extra
+        model, loss_fn=lambda logits, labels: LOSSES[loss](logits, labels).sum(), **SETTINGS, **extra
     )
     theirs = attack.perturb(x, y)
     with frozen(ensemble):
-        ours = perturb(
-            x, lambda z: cross_entropy(ensemble(z), y), eps=0.03, step_size=0.006, steps=6, treatment=treatment
-        )
+        ours = perturb(x, lambda z: LOSSES[loss](model(z), y), **BUDGET, treatment=treatment)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
+def test_pgd_agrees_with_its_loop_from_the_same_random_start(loss):
+    ensemble, vectors = golden.ensemble(), golden.vectors()
+    x, y = vectors["x"][:4], vectors["y"][:4]
+    start = uniform_starts(x.shape[1:], range(4), "pgd", loss, 7, 2).double()
+    advertorch.attacks()
+    loop = importlib.import_module("advertorch.attacks.iterative_projected_gradient").perturb_iterative
+    delta = (x + 0.03 * start).clamp(0, 1) - x
+    summed = {"loss_fn": lambda logits, labels: LOSSES[loss](logits, labels).sum(), "delta_init": delta}
+    theirs = loop(x, y, ensemble, **SETTINGS, **summed).detach()
+    ours = craft(
+        ensemble, x, y, range(4), attack="pgd", loss=loss, **BUDGET, start_key=(7, 2), device=torch.device("cpu")
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ADVERTORCH_ATTACKS)
+def test_every_class_by_name(name):
+    """It keeps the budget, leaves its input and the global generator alone; it draws from the start key or not."""
+    before, state = IMAGES.clone(), torch.get_rng_state()
+    found = run(name)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(IMAGES, before)
+    used = (found - IMAGES[:3]).abs().flatten(1).amax(1)
+    assert (used > 0.001).all()
+    assert (used <= 0.03 + 1e-6).all()
+    torch.rand(3)
+    assert torch.equal(run(name), found)
+    assert torch.equal(run(name, start_key=(0, 1)), found) == (f"advertorch:{name}" in ONE_START)
+    assert torch.equal(run(name, eps=0.0, step_size=0.0), IMAGES[:3])
+
+
+@pytest.mark.parametrize("name", ["LinfPGDAttack", "LinfSPSAAttack"])
+def test_batches_wait_for_each_other_whatever_the_workers(name):
+    shared = {"count": 6, "batch_size": 2, "steps": 2}
+    assert torch.equal(run(name, **shared, workers=4), run(name, **shared))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in ADVERTORCH_ATTACKS if "FAB" not in name and "SPSA" not in name),
+        ("LinfSPSAAttack", {"nb_sample": 256, "lr": 0.02}),
+    ],
+)
+def test_on_a_linear_model_every_pixel_goes_to_the_edge(name, options, loss):
+    """SPSA too: it must see each image's own loss, not the sum of all."""
+    weight = torch.tensor([[1.0, -1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    model[1].weight.data.copy_(weight)
+    images, labels = IMAGES[..., :2, :2], torch.tensor([0, 1, 0, 1, 0, 1])
+    settings = {"eps": 0.05, "step_size": 0.02, "steps": 12, "start_key": (0,), "device": torch.device("cpu")}
+    found = craft(model, images, labels, range(6), attack=f"advertorch:{name}", loss=loss, options=options, **settings)
+    towards = torch.where(labels == 0, -1.0, 1.0).reshape(-1, 1, 1, 1) * weight[0].reshape(1, 1, 2, 2)
+    torch.testing.assert_close(found, images + 0.05 * towards)
+
+
+def test_fab_finds_the_boundary_within_the_budget():
+    """Seen from above: where it stops, the network is about to change its mind, or has."""
+    model = network()
+    clean, found = model(IMAGES), model(run("LinfFABAttack", model, count=6, eps=0.3, steps=20))
+    assert (clean.argmax(1) != found.argmax(1)).all()
+
+
+def test_options_reach_the_constructor():
+    without = run("LinfPGDAttack", options={"rand_init": False})
+    assert torch.equal(without, run("LinfBasicIterativeAttack"))
+    assert not torch.equal(without, run("LinfPGDAttack"))
+
+
+def test_the_global_generator_comes_back_even_after_an_error():
+    state = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="stop"), advertorch.global_generator(1, torch.device("cpu")):
+        first = torch.rand(2)
+        raise RuntimeError("stop")
+    assert torch.equal(torch.get_rng_state(), state)
+    with advertorch.global_generator(1, torch.device("cpu")):
+        assert torch.equal(torch.rand(2), first)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("Foo", {}, "attack 'advertorch:Foo': expected an l-infinity attack of advertorch, one of advertorch:FGSM, "),
+        ("L2PGDAttack", {}, "expected an l-infinity attack of advertorch, one of advertorch:FGSM, adve"),
+        (
+            "LinfSPSAAttack",
+            {"samples": 3},
+            "attack 'advertorch:LinfSPSAAttack': unknown option 'samples'; valid options: delta, lr, nb_sample, "
+            "max_batch_size, targeted",
+        ),
+        ("LinfPGDAttack", {"eps": 1.0}, "unknown option 'eps'; valid options: rand_init, targeted"),
+        (
+            "LinfSPSAAttack",
+            {"nb_sample": "many"},
+            "expected options that LinfSPSAAttack accepts, got {'nb_sample': 'many'}: invalid literal",
+        ),
+        ("LinfSPSAAttack", {"lr": 1}, "expected options that LinfSPSAAttack accepts, got {'lr': 1}"),
+    ],
+)
+def test_errors(name, options, message):
+    with pytest.raises(UserError) as error:
+        run(name, options=options)
+    assert message in str(error.value)

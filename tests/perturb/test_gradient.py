@@ -136,3 +136,19 @@ def test_parameters_ask_for_no_gradient_while_frozen_and_as_before_afterwards():
         assert not any(parameter.requires_grad for parameter in network.parameters())
         raise RuntimeError("stop")
     assert [parameter.requires_grad for parameter in network.parameters()] == [True, True, True, False]
+
+
+def test_a_transform_is_told_the_step_and_the_gradient_passes_through_it():
+    """``x -> -x`` at odd steps: the sum goes up, down, up."""
+    images, seen = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64), []
+
+    def transform(x, step):
+        return -x if step % 2 else x
+
+    def watch(step, values, gradient):
+        assert not values.requires_grad
+        seen.append((step, values.item(), gradient.item()))
+
+    found = perturb(images, lambda x: x.flatten(), eps=0.1, step_size=0.04, steps=3, transform=transform, on_step=watch)
+    assert found.item() == pytest.approx(0.54)
+    assert seen == [(0, 0.5, 1.0), (1, -0.54, -1.0), (2, pytest.approx(0.5), 1.0)]
