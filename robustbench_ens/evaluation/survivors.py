@@ -1,0 +1,62 @@
+"""Attempts one after another, each on the images that none before has beaten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robustbench_ens.evaluation.job import Job
+
+
+class Survivors:
+    """The images that no attempt at one eps has beaten yet, and the outcomes of the attempts.
+
+    An image that is beaten is not attempted again: the worst case is the same.
+    """
+
+    def __init__(self, job: Job, eps: float) -> None:
+        self._job, self._eps = job, eps
+        self._alive = torch.ones(len(job.images), dtype=torch.bool)
+        self._frames: list[pd.DataFrame] = []
+
+    @property
+    def beaten(self) -> int:
+        """How many images were beaten."""
+        return int((~self._alive).sum())
+
+    def attempt(
+        self, craft: Callable[[Tensor], Tensor], *, attack: str, loss: str, restart: int = 0, steps: int | None = None
+    ) -> None:
+        """Attack the survivors and score what comes back.
+
+        Args:
+            craft: maps positions ``(n,)`` of images to adversarial ones ``(n, C, H, W)``.
+            attack, loss, restart, steps: what the outcomes say of it.
+        """
+        job, attempted = self._job, self._alive.clone()
+        everything = torch.arange(len(attempted))
+        positions = everything[attempted]
+        predicted = torch.zeros(len(attempted), dtype=torch.int64)
+        if len(positions):
+            predicted[attempted] = job.predict(job.target.ensemble, craft(positions))
+        self._frames.append(
+            job.rows(
+                everything,
+                predicted,
+                source=job.target.record.id,
+                attack=attack,
+                loss=loss,
+                eps=self._eps,
+                restart=restart,
+                steps=steps,
+                attempted=attempted,
+            )
+        )
+        self._alive &= predicted == job.labels
+
+    def rows(self) -> pd.DataFrame:
+        """The outcomes of all attempts: one row for each and every image."""
+        return pd.concat(self._frames, ignore_index=True)

@@ -1,0 +1,133 @@
+"""Auto-PGD on an ensemble that is known to be one: through its output, its mean logits, or its sub-models reweighed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from robustbench_ens.models.ensemble import AGGREGATIONS, Ensemble, log_mean_softmax
+from robustbench_ens.models.fold import folded
+from robustbench_ens.perturb.apgd import Judged, apgd
+from robustbench_ens.perturb.attacks import BATCH_SIZE, OnBatchStep
+from robustbench_ens.perturb.gradient import OnStep, check_budget, project
+from robustbench_ens.perturb.losses import LOSSES, AttackLoss
+from robustbench_ens.perturb.reweigh import reweighed
+
+Values = Callable[[Tensor, Tensor, AttackLoss], Tensor]
+"""Maps logits of the sub-models ``(M, B, classes)``, labels ``(B,)`` and a loss to one value per image ``(B,)``."""
+
+
+def _mean_softmax(logits: Tensor, labels: Tensor, loss: AttackLoss) -> Tensor:
+    """The loss of the log of the mean probability: the ensemble's own output."""
+    return loss(log_mean_softmax(logits), labels)
+
+
+def _mean_logits(logits: Tensor, labels: Tensor, loss: AttackLoss) -> Tensor:
+    """The loss of the mean logits, whose gradient does not fade in a sub-model that is sure of itself."""
+    return loss(logits.mean(dim=0), labels)
+
+
+def _reweighed(logits: Tensor, labels: Tensor, loss: AttackLoss) -> Tensor:
+    """The value of the ensemble's own loss, with the gradient of the loss of :func:`reweighed` sub-models.
+
+    The weights change at every step, so the reweighed loss of one step cannot be compared with that of another; the
+    step size and the best point are decided by the ensemble's own.
+    """
+    steep = loss(reweighed(logits, labels), labels)
+    return _mean_softmax(logits, labels, loss).detach() + steep - steep.detach()
+
+
+OBJECTIVES: dict[str, Values] = {
+    "mean_softmax": _mean_softmax,
+    "mean_logits": _mean_logits,
+    "reweighed": _reweighed,
+}
+
+
+def _verdicts(ensemble: Ensemble, images: Tensor, logits: Tensor) -> Tensor:
+    """Predicted classes ``(B,)``: from the sub-models' logits where their aggregation is known, else asked for."""
+    with torch.no_grad():
+        if isinstance(ensemble, Ensemble):
+            return AGGREGATIONS[ensemble.aggregation](logits).argmax(dim=1)
+        return ensemble(images).argmax(dim=1)
+
+
+def judge(ensemble: Ensemble, labels: Tensor, objective: str, loss: str) -> Callable[[Tensor], Judged]:
+    """What :func:`~robustbench_ens.perturb.apgd.apgd` maximises; an image is beaten where the ensemble's output errs.
+
+    Args:
+        ensemble: or a model of one's own that maps images to scores of classes and has sub-models, its ``members``.
+        labels: ``(B,)``.
+        objective: a key of ``OBJECTIVES``.
+        loss: a key of ``LOSSES``.
+    """
+    values = OBJECTIVES[objective]
+
+    def judged(images: Tensor) -> Judged:
+        logits = torch.stack([member(images) for member in ensemble.members])
+        beaten = _verdicts(ensemble, images, logits) != labels
+        return Judged(values(logits, labels, LOSSES[loss]), beaten)
+
+    return judged
+
+
+def craft_adaptively(
+    ensemble: Ensemble,
+    images: Tensor,
+    labels: Tensor,
+    starts: Tensor,
+    *,
+    objective: str,
+    loss: str,
+    eps: float,
+    steps: int,
+    device: torch.device,
+    batch_size: int = BATCH_SIZE,
+    workers: int = 1,
+    on_batch: Callable[[int], None] | None = None,
+    on_step: OnBatchStep | None = None,
+) -> Tensor:
+    """Adversarial images for ``ensemble`` in eval mode by APGD, crafted on a folded copy.
+
+    Args:
+        ensemble: not touched; or a model of one's own with ``members``.
+        images: ``(N, C, H, W)`` in [0, 1], on the CPU.
+        labels: ``(N,)``, the true classes.
+        starts: ``(N, C, H, W)``, where to start; projected into the budget.
+        objective: a key of ``OBJECTIVES``.
+        loss: a key of ``LOSSES``.
+        eps: l-infinity radius in pixel scale.
+        steps: gradients taken.
+        device: where to compute.
+        batch_size: images at a time; changes nothing else.
+        workers: batches computed at the same time; changes nothing else.
+        on_batch: called with the number of images of each finished batch.
+        on_step: an observer of the steps, called from the workers' threads.
+
+    Returns:
+        ``(N, C, H, W)``, on the CPU, within ``eps`` of ``images`` and in [0, 1].
+    """
+    fast = folded(ensemble).requires_grad_(False)
+
+    def watch(rows: slice) -> OnStep | None:
+        return (lambda step, values, gradient: on_step(rows, step, values, gradient)) if on_step else None
+
+    def craft_batch(begin: int) -> Tensor:
+        rows = slice(begin, begin + batch_size)
+        clean = images[rows].to(device)
+        judged = judge(fast, labels[rows].to(device), objective, loss)
+        found = apgd(clean, judged, eps=eps, steps=steps, start=starts[rows].to(clean), on_step=watch(rows))
+        found = project(found, clean, eps)
+        check_budget(found, clean, eps)
+        return found.cpu()
+
+    crafted = []
+    with ThreadPoolExecutor(workers) as pool:
+        for found in pool.map(craft_batch, range(0, len(images), batch_size)):
+            crafted.append(found)
+            if on_batch:
+                on_batch(len(found))
+    return torch.cat(crafted) if crafted else images.clone()
