@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import nn
+
     from robustbench_ens.models.ensemble import Ensemble
+    from robustbench_ens.protocols import Protocol
 
 __version__ = "0.1.0"
 
@@ -31,3 +37,46 @@ def load_ensemble(reference: str, seed: int = 0, runs: Path | str = "runs") -> E
 
     recipe = load_recipe(reference)
     return load_trained(run_dir(Store(Path(runs)), recipe, seed), recipe)[0]
+
+
+def evaluate(
+    model: nn.Module,
+    images: Any,
+    labels: Any,
+    protocol: Protocol | str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    surrogates: Sequence[nn.Module] = (),
+    indices: Any = None,
+    name: str = "model",
+) -> pd.DataFrame:
+    """Run a protocol against any model, on any images; nothing is written.
+
+    The model is attacked and scored in eval mode; parameters, modes and device are afterwards what they were. It warns
+    of a model in train mode, of one that returns probabilities, and of one whose scores are not the same twice.
+
+    Args:
+        model: maps images ``(B, C, H, W)`` in [0, 1] to logits or log-probabilities ``(B, classes)``, differentiably
+            where the protocol follows its gradient. Sub-models, where the protocol asks for them, are its ``members``,
+            an ``nn.ModuleList``.
+        images: ``(N, C, H, W)``, float in [0, 1] or uint8, as a tensor or an array. All of them are attacked: the
+            protocol's ``images`` and ``dataset`` decide nothing here.
+        labels: ``(N,)`` integers.
+        protocol: by name or path, with changes in brackets (``digits/whitebox[eps=[0.1]]``), or loaded.
+        device: where to compute.
+        surrogates: black-box only: hold-out models to craft on, one in place of each surrogate of the protocol.
+        indices: ``(N,)`` integers, the images' places in their dataset; random starts belong to them. The order in
+            ``images`` unless given.
+        name: what the result calls the model.
+
+    Returns:
+        one row per image and attempt, clean images too: table *outcomes* of :mod:`robustbench_ens.outcomes`.
+
+    Raises:
+        robustbench_ens.errors.UserError: the model does not score the images, or a value is not what is expected.
+    """
+    from robustbench_ens import own
+
+    return own.evaluate(
+        model, images, labels, protocol, device=device, surrogates=surrogates, indices=indices, name=name
+    )

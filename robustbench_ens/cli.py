@@ -156,6 +156,9 @@ def train(
 @seeds_option
 @set_option
 @dry_option
+@click.option(
+    "--model", metavar="PACKAGE.MODULE:NAME", help="Attack this nn.Module, or what NAME() returns, and no recipe."
+)
 @options
 def attack(
     where: Where,
@@ -164,6 +167,7 @@ def attack(
     seeds: list[int],
     sets: tuple[str, ...],
     dry_run: bool,
+    model: str | None,
 ) -> None:
     """Run a protocol against ensembles (default: all trained ones), training first what is missing."""
     from robustbench_ens import commands
@@ -175,6 +179,7 @@ def attack(
         seeds,
         sets,
         dry_run,
+        model,
     )
 
 

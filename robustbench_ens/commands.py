@@ -17,11 +17,19 @@ from robustbench_ens.execute import check_inputs, run
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.released import export_released, from_released, read_released
 from robustbench_ens.models.trained import digest_state, load_trained, read_record, run_dir, save_trained
-from robustbench_ens.outcomes import OutcomeFile, find_outcomes, gather, read_outcomes, read_provenance
-from robustbench_ens.plan import Plan, Trained, TrainStep, Workplace
+from robustbench_ens.outcomes import (
+    OutcomeFile,
+    find_outcomes,
+    gather,
+    gather_measurements,
+    read_outcomes,
+    read_provenance,
+)
+from robustbench_ens.own import given
+from robustbench_ens.plan import Given, Plan, Trained, TrainStep, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.reporting import render_report, summary
+from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.settings import folders, locate, names, parse_overrides, split_reference
 from robustbench_ens.store import Store
@@ -121,12 +129,27 @@ def _targets(place: Workplace, dataset: str, references: Sequence[str], seeds: S
 
 
 def attack(
-    place: Workplace, protocol: str, references: Sequence[str], seeds: Sequence[int], sets: Sequence[str], dry: bool
+    place: Workplace,
+    protocol: str,
+    references: Sequence[str],
+    seeds: Sequence[int],
+    sets: Sequence[str],
+    dry: bool,
+    model: str | None = None,
 ) -> None:
-    """`rbe attack`."""
+    """`rbe attack`; ``model`` is one of one's own, in place of recipes and seeds."""
+    if model is not None and references:
+        raise UserError(f"--model: expected no recipe beside it, got {', '.join(references)}; attack them one by one")
+    if model is not None and list(seeds) != [0]:
+        raise UserError("--seeds: expected none beside --model, whose weights are what they are")
     loaded = load_protocol(protocol, parse_overrides(list(sets)))
     plan = Plan(place)
-    for target in _targets(place, loaded.settings.dataset, references, seeds):
+    targets: Sequence[Trained | Given]
+    if model is not None:
+        targets = [given(place, loaded, model)]
+    else:
+        targets = _targets(place, loaded.settings.dataset, references, seeds)
+    for target in targets:
         plan.add_attack(loaded, target)
     carry_out(plan, dry)
     if not dry:
@@ -144,9 +167,9 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
 
 
 def print_summary(files: Sequence[OutcomeFile]) -> None:
-    """Print the summary table of a report."""
-    frame = summary(gather(files))
-    show(table("", [str(column) for column in frame.columns], frame.itertuples(index=False)))
+    """Print the summary table of a report, and those of protocols that it has no room for."""
+    for title, frame in summaries(gather(files), gather_measurements(files)).items():
+        show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
 
 
 def show_list(place: Workplace) -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.evaluate import evaluate
+from robustbench_ens.evaluation.evaluate import KINDS, evaluate
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.trained import load_trained, read_record, run_dir
-from robustbench_ens.plan import AttackStep, Plan, TrainStep, Workplace
+from robustbench_ens.plan import AttackStep, Given, Plan, Trained, TrainStep, Workplace
 from robustbench_ens.training.monitor import check_monitor
 from robustbench_ens.training.trainer import HISTORY, MONITORED, train
 
@@ -27,9 +26,9 @@ def check_inputs(plan: Plan) -> None:
         UserError: a dataset is missing or damaged, has too few images, or a network does not take it.
     """
     for step in plan.due:
-        recipe = step.ensemble.recipe if isinstance(step, TrainStep) else step.target.recipe
-        dataset = plan.workplace.dataset(recipe.settings.dataset)
+        dataset = plan.workplace.dataset((step.ensemble if isinstance(step, TrainStep) else step.target).dataset)
         if isinstance(step, TrainStep):
+            recipe = step.ensemble.recipe
             network = check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
             num_layers, where = getattr(network, "num_layers", None), f"recipe {recipe.label!r}"
             recipe.method.check(where, recipe.settings.sub_models, num_layers)
@@ -47,6 +46,9 @@ def check_inputs(plan: Plan) -> None:
                 f"protocol {step.protocol.label!r}: key 'images': expected at most {len(dataset.y_test)}, all test "
                 f"images of {dataset.name!r}, got {step.protocol.settings.images}"
             )
+        else:
+            KINDS[step.protocol.settings.kind].check(step.protocol.settings)
+            KINDS[step.protocol.settings.kind].fits(step.protocol.settings, dataset.num_classes)
 
 
 SMALL_PIXELS = 16 * 16
@@ -56,10 +58,10 @@ machine's number of cores."""
 
 
 @contextmanager
-def share_cores(cores: int | None, dataset: Dataset) -> Iterator[int]:
+def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]:
     """Split ``cores`` (none is all of them) between threads inside an operation and workers; gives the workers."""
     before = torch.get_num_threads()
-    height, width = dataset.image_size
+    height, width = image_size
     small = height * width <= SMALL_PIXELS
     torch.set_num_threads(1 if small else cores or before)
     try:
@@ -74,7 +76,7 @@ def run(plan: Plan) -> None:
     place = plan.workplace
     for step in plan.due:
         ensemble = step.ensemble if isinstance(step, TrainStep) else step.target
-        with share_cores(place.threads, place.dataset(ensemble.recipe.settings.dataset)) as workers:
+        with share_cores(place.threads, place.dataset(ensemble.dataset).image_size) as workers:
             if isinstance(step, TrainStep):
                 _train(place, step, workers)
             else:
@@ -110,21 +112,27 @@ def _train(workplace: Workplace, step: TrainStep, workers: int) -> None:
 def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject], workers: int) -> None:
     for ensemble in (step.target, *step.sources):
         if ensemble.id not in loaded:
-            folder = run_dir(workplace.store, ensemble.recipe, ensemble.seed)
-            loaded[ensemble.id] = Subject(*load_trained(folder, ensemble.recipe))
-    folder = run_dir(workplace.store, step.target.recipe, step.target.seed)
+            loaded[ensemble.id] = _load(workplace, ensemble)
+    target = step.target
+    folder = run_dir(workplace.store, target.recipe, target.seed) if isinstance(target, Trained) else None
     evaluate(
         step.protocol,
         loaded[step.target.id],
         [loaded[source.id] for source in step.sources],
-        workplace.dataset(step.target.recipe.settings.dataset),
+        workplace.dataset(step.target.dataset),
         workplace.store,
         device=workplace.device,
         workers=workers,
-        history=_numbers(folder / HISTORY, "epoch"),
-        monitored=_numbers(folder / MONITORED, "step"),
+        history=_numbers(folder / HISTORY, "epoch") if folder else None,
+        monitored=_numbers(folder / MONITORED, "step") if folder else None,
         progress=workplace.progress,
     )
+
+
+def _load(workplace: Workplace, ensemble: Trained | Given) -> Subject:
+    if isinstance(ensemble, Given):
+        return ensemble.subject
+    return Subject(*load_trained(run_dir(workplace.store, ensemble.recipe, ensemble.seed), ensemble.recipe))
 
 
 def _numbers(path: Path, counter: str) -> pd.DataFrame | None:

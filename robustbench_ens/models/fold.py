@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from robustbench_ens.models.resnet import BasicBlock, ResNet
@@ -23,13 +23,37 @@ def _fold(module: nn.Module, convolution: str, batch_norm: str) -> None:
     setattr(module, batch_norm, nn.Identity())
 
 
+class Uncopied(nn.Module):
+    """A model that cannot be copied, seen from outside only: what is done to the modules and parameters of a copy does
+    not reach it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = (model,)  # in a tuple, so that it is no child
+        members = getattr(model, "members", None)
+        if isinstance(members, nn.ModuleList):
+            self.members = nn.ModuleList(map(Uncopied, members))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the model says."""
+        scores: Tensor = self._model[0](x)
+        return scores
+
+
 def folded(model: Model) -> Model:
     """A copy of ``model`` for crafting: in eval mode, channels-last, BatchNorm folded where the layers are known.
 
     Its outputs and input gradients are those of ``model`` in eval mode, but for rounding. Networks other than our own
-    ResNets are copied as they are: which BatchNorm follows which convolution cannot be told from outside.
+    ResNets are copied as they are: which BatchNorm follows which convolution cannot be told from outside. A model that
+    cannot be copied (old-style ``weight_norm`` after a forward pass, or one that holds a lock) is put into eval mode
+    and used itself.
     """
-    fast = copy.deepcopy(model).eval()
+    try:
+        fast = copy.deepcopy(model).eval()
+    except Exception:  # copying runs a user's code, and refuses with whatever it likes
+        model.eval()
+        uncopied: Any = Uncopied(model)
+        return uncopied
     for module in list(fast.modules()):
         if isinstance(module, ResNet | BasicBlock):
             _fold(module, "conv1", "bn1")

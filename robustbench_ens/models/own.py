@@ -1,0 +1,221 @@
+"""Models of one's own: imported, looked at before anything is computed, and left as they were found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.build import count_parameters, seeded
+from robustbench_ens.models.ensemble import SubModel
+from robustbench_ens.models.trained import EnsembleRecord, digest_state
+from robustbench_ens.outcomes import OWN_MODEL
+from robustbench_ens.settings import import_object
+from robustbench_ens.store import digest_json, short_hash
+
+PROBE_IMAGES = 32
+"""Images that a model is shown before anything is computed."""
+
+
+def import_model(spec: str, where: str) -> nn.Module:
+    """The module ``package.module:name``, or what that returns when it is called without arguments.
+
+    It is called with PyTorch's generator seeded, so that weights it draws are the same each time.
+
+    Raises:
+        UserError: there is no such object, or what it gives is no ``nn.Module``.
+    """
+    found = import_object(spec, where)
+    if isinstance(found, nn.Module):
+        return found
+    wanted = f"{where}: expected {spec!r} to be an nn.Module, or to return one when called without arguments, got"
+    if not callable(found):
+        raise UserError(f"{wanted} {type(found).__name__}")
+    try:
+        model: object = seeded(0, found)
+    except UserError:
+        raise
+    except Exception as error:  # a user's code raises whatever it likes
+        raise UserError(f"{wanted} {_said(error)}") from None
+    if not isinstance(model, nn.Module):
+        raise UserError(f"{wanted} {type(model).__name__}")
+    return model
+
+
+def sub_models(model: nn.Module) -> list[nn.Module]:
+    """The sub-models of ``model``: its ``members``; none where it is a single network.
+
+    Raises:
+        UserError: ``members`` is a plain list of modules, which ``.eval()`` and ``.to()`` do not reach.
+    """
+    members = getattr(model, "members", None)
+    if isinstance(members, list | tuple) and any(isinstance(member, nn.Module) for member in members):
+        raise UserError(
+            f"{type(model).__name__}.members: expected an nn.ModuleList, got a {type(members).__name__}, which .eval() "
+            "and .to() do not reach"
+        )
+    return list(members) if isinstance(members, nn.ModuleList) else []
+
+
+@contextmanager
+def as_found(*models: nn.Module) -> Iterator[None]:
+    """Whatever mode and device ``models`` have inside this context, afterwards they have those of before."""
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    tensors = [next((t for t in (*model.parameters(), *model.buffers())), None) for model in models]
+    devices = [None if tensor is None else tensor.device for tensor in tensors]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for model, device in zip(models, devices, strict=True):
+            if device is not None:
+                model.to(device)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def check_scores(model: nn.Module, images: Tensor, classes: int | None, where: str) -> Tensor:
+    """Show ``model`` the first image alone, then all ``images``, and see that it scores them; gives the scores.
+
+    Args:
+        model: in eval mode, on the device of ``images``.
+        images: ``(B, C, H, W)`` in [0, 1].
+        classes: how many it must have; none for any number from two.
+        where: what errors begin with.
+
+    Raises:
+        UserError: it raises, or does not return floating-point scores ``(B, classes)`` without NaN.
+    """
+    for part in (images[:1], images):
+        try:
+            with torch.no_grad():
+                scores = model(part)
+        except UserError:
+            raise
+        except Exception as error:  # a user's code raises whatever it likes
+            raise UserError(
+                f"{where}: expected a model of {part.dtype} images {tuple(part.shape)} in [0, 1], got {_said(error)}"
+            ) from None
+        if not isinstance(scores, Tensor):
+            raise UserError(f"{where}: expected a tensor of scores (B, classes), got {type(scores).__name__}")
+        wanted = (len(part), classes or "classes")
+        fits = scores.ndim == 2 and len(scores) == len(part) and scores.shape[1] == (classes or max(scores.shape[1], 2))
+        if not fits:
+            shown = f"({wanted[0]}, {wanted[1]})"
+            raise UserError(
+                f"{where}: expected scores of shape {shown} for {len(part)} images, got {tuple(scores.shape)}"
+            )
+        if not scores.is_floating_point():
+            raise UserError(f"{where}: expected scores as floating-point numbers, got {scores.dtype}")
+        if scores.isnan().any():
+            raise UserError(f"{where}: expected scores that are numbers, got NaN for images in [0, 1]")
+    return scores
+
+
+def check_gradient(model: nn.Module, images: Tensor, where: str) -> None:
+    """See that the scores depend on the images in a way that can be differentiated.
+
+    Raises:
+        UserError: they do not.
+    """
+    x = images[:2].detach().clone().requires_grad_()
+    problem = "scores without a gradient; is there a no_grad, detach or argmax inside?"
+    try:
+        with torch.enable_grad():
+            scores = model(x)
+            if scores.requires_grad and torch.autograd.grad(scores.sum(), x, allow_unused=True)[0] is not None:
+                return
+    except Exception as error:  # a user's code raises whatever it likes
+        problem = _said(error)
+    raise UserError(
+        f"{where}: expected scores that can be differentiated with respect to the images, as this protocol follows "
+        f"their gradient, got {problem} Where only the target is meant to have none, use a black-box protocol"
+    )
+
+
+class Look(NamedTuple):
+    """What was seen of a model: its scores ``(B, classes)`` of the images, and what a person should know of it."""
+
+    scores: Tensor
+    steady: bool
+    remarks: list[str]
+
+
+def look_at(
+    model: nn.Module, images: Tensor, classes: int | None, where: str, *, members: bool, gradient: bool
+) -> Look:
+    """Show a model images, as often as it takes to see that it can be evaluated; leaves it in eval mode.
+
+    Args:
+        model: on the device of ``images``.
+        images, classes, where: see :func:`check_scores`.
+        members: look at each sub-model too.
+        gradient: see that there is one.
+
+    Raises:
+        UserError: see :func:`check_scores`, :func:`check_gradient` and :func:`sub_models`.
+    """
+    remarks = []
+    if any(module.training for module in model.modules()):
+        remarks.append(f"{where}: the model is in train mode; it is evaluated in eval mode")
+    model.eval()
+    scores = check_scores(model, images, classes, where)
+    again = check_scores(model, images, classes, where)
+    steady = torch.allclose(scores, again, rtol=1e-3, atol=1e-3)
+    if not steady:
+        remarks.append(f"{where}: the model's scores change from one pass to the next; every number is one draw")
+    sums = scores.double().sum(dim=1)
+    if (scores >= 0).all() and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-3):
+        remarks.append(
+            f"{where}: the model returns probabilities, on which attacks are weaker than they should be; return logits "
+            "or the logarithm"
+        )
+    for index, member in enumerate(sub_models(model)):
+        if members:
+            check_scores(member, images, scores.shape[1], f"{where}: sub-model {index}")
+    if gradient:
+        check_gradient(model, images, where)
+    return Look(scores, steady, remarks)
+
+
+def own_record(
+    model: nn.Module, name: str, look: Look, *, dataset: str, data_digest: str, channels: int
+) -> EnsembleRecord:
+    """What a model of one's own is, in the words for a trained ensemble.
+
+    Its hash covers its name, its weights, and its scores of a few images, to two decimals: code decides as much as
+    weights do.
+    """
+    members = sub_models(model)
+    first = members[0] if members else model
+    state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    weights = digest_state(state)
+    scores = (look.scores.double().cpu() * 100).round().nan_to_num().tolist() if look.steady else None
+    decided = {"model": name, "weights": weights, "scores": scores}
+    return EnsembleRecord(
+        id=name,
+        recipe=name,
+        label=name,
+        recipe_hash=short_hash(decided),
+        seed=0,
+        fingerprint=digest_json(decided),
+        weights=weights,
+        dataset=dataset,
+        data_digest=data_digest,
+        method=OWN_MODEL,
+        network=type(first.model if isinstance(first, SubModel) else first).__name__,
+        sub_models=max(len(members), 1),
+        channels=channels,
+        classes=look.scores.shape[1],
+        parameters=count_parameters(model),
+        lineage=[f"{OWN_MODEL} {weights}"],
+        resolved={"model": name},
+        training=None,
+    )

@@ -1,0 +1,187 @@
+"""Models of one's own, from the command line and from Python, through the same evaluation as the zoo."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from robustbench_ens.data import to_float
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.evaluate import KINDS, evaluate_images
+from robustbench_ens.evaluation.job import Subject, evaluation_images
+from robustbench_ens.execute import share_cores
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.own import PROBE_IMAGES, as_found, import_model, look_at, own_record
+from robustbench_ens.models.trained import digest_state
+from robustbench_ens.outcomes import read_outcomes
+from robustbench_ens.plan import Given, Workplace
+from robustbench_ens.protocols import Protocol, load_protocol
+from robustbench_ens.store import Store
+
+
+def _subject(
+    model: nn.Module,
+    name: str,
+    where: str,
+    images: Tensor,
+    classes: int | None,
+    protocol: Protocol,
+    *,
+    target: bool = True,
+    **data: str,
+) -> tuple[Subject, list[str]]:
+    """``model`` as what ``protocol`` attacks, or crafts on; and what a person should know of it."""
+    kind, transfers = KINDS[protocol.settings.kind], bool(getattr(protocol.settings, "surrogates", ()))
+    members = target and kind.sub_models
+    # Where there are surrogates, the target's own gradient is followed by no kind but those that look at sub-models.
+    gradient = kind.crafts and (members or transfers != target)
+    look = look_at(model, images, classes, where, members=members, gradient=gradient)
+    record = own_record(model, name, look, channels=images.shape[1], **data)
+    # A kind that asks for sub-models is refused where there are none; others need no more than a module.
+    return Subject(cast(Ensemble, model), record), look.remarks
+
+
+def given(place: Workplace, protocol: Protocol, spec: str) -> Given:
+    """The model ``package.module:name`` as a target of ``protocol``; says what a person should know of it.
+
+    Raises:
+        UserError: there is no such model, or it does not score the images of the protocol's dataset.
+    """
+    where = f"--model {spec}"
+    model = import_model(spec, "--model")
+    dataset = place.dataset(protocol.settings.dataset)
+    images = to_float(dataset.x_test[:PROBE_IMAGES]).to(place.device)
+    subject, remarks = _subject(
+        model.to(place.device),
+        spec,
+        where,
+        images,
+        dataset.num_classes,
+        protocol,
+        dataset=dataset.name,
+        data_digest=dataset.digest,
+    )
+    for remark in remarks:
+        place.progress.message(f"warning: {remark}")
+    return Given(subject)
+
+
+def _checked_images(images: Any) -> Tensor:
+    images = torch.as_tensor(images).cpu()
+    if images.ndim != 4 or not len(images):
+        raise UserError(f"images: expected at least one image, (N, C, H, W), got shape {tuple(images.shape)}")
+    if images.dtype == torch.uint8:
+        return to_float(images)
+    if not images.is_floating_point():
+        raise UserError(f"images: expected float images in [0, 1], or uint8, got {images.dtype}")
+    low, high = float(images.min()), float(images.max())
+    if not (low >= 0 and high <= 1):
+        raise UserError(f"images: expected pixels in [0, 1], or uint8, got [{low:g}, {high:g}]")
+    return images.detach()
+
+
+def _checked_integers(what: str, values: Any, count: int) -> Tensor:
+    values = torch.as_tensor(values).cpu()
+    if values.shape != (count,) or values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise UserError(
+            f"{what}: expected {count} integers, one for each image, got {values.dtype} of shape {tuple(values.shape)}"
+        )
+    if int(values.min()) < 0:
+        raise UserError(f"{what}: expected integers from 0, got {int(values.min())}")
+    return values.long()
+
+
+def _checked_protocol(protocol: Protocol | str | Path, surrogates: Sequence[nn.Module]) -> Protocol:
+    loaded = protocol if isinstance(protocol, Protocol) else load_protocol(str(protocol))
+    if KINDS[loaded.settings.kind].images is not evaluation_images:
+        raise UserError(
+            f"protocol {loaded.label!r}: expected a kind that attacks the given images, got {loaded.settings.kind!r}, "
+            "which brings its own; use `rbe attack`"
+        )
+    wanted = getattr(loaded.settings, "surrogates", ())
+    if len(surrogates) != len(wanted):
+        names = ", ".join(f"{surrogate.recipe} with seed {surrogate.seed}" for surrogate in wanted)
+        hint = f" in place of {names}; `load_ensemble` gives those that are trained" if names else ""
+        raise UserError(
+            f"surrogates: expected {len(wanted)} modules, as protocol {loaded.label!r} has surrogates, got "
+            f"{len(surrogates)}{hint}"
+        )
+    return loaded
+
+
+def _checked_device(device: torch.device | str) -> torch.device:
+    try:
+        checked = torch.device(device)
+        torch.zeros(1, device=checked)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"device: expected cpu, cuda or cuda:N that is there, got {device!r}: {error}") from None
+    return checked
+
+
+def evaluate(
+    model: nn.Module,
+    images: Any,
+    labels: Any,
+    protocol: Protocol | str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    surrogates: Sequence[nn.Module] = (),
+    indices: Any = None,
+    name: str = "model",
+) -> pd.DataFrame:
+    """See :func:`robustbench_ens.evaluate`."""
+    for module, what in ((model, "model"), *((s, f"surrogates[{i}]") for i, s in enumerate(surrogates))):
+        if not isinstance(module, nn.Module):
+            raise UserError(f"{what}: expected an nn.Module, got {type(module).__name__}")
+    loaded, on = _checked_protocol(protocol, surrogates), _checked_device(device)
+    images = _checked_images(images)
+    labels = _checked_integers("labels", labels, len(images))
+    indices = torch.arange(len(images)) if indices is None else _checked_integers("indices", indices, len(images))
+    if len(indices.unique()) < len(indices):
+        raise UserError(f"indices: expected {len(indices)} different integers, got some more than once")
+    digest = digest_state({"images": images, "labels": labels})
+    probe = images[:PROBE_IMAGES].to(on)
+    with (
+        as_found(model, *surrogates),
+        TemporaryDirectory(prefix="robustbench_ens-") as folder,
+        share_cores(None, (images.shape[2], images.shape[3])) as workers,
+    ):
+        found: list[tuple[Subject, list[str]]] = []
+        for index, module in enumerate((model, *surrogates)):
+            what = name if index == 0 else f"surrogate {index - 1}"
+            classes = found[0][0].record.classes if found else None
+            module.to(on)
+            found.append(
+                _subject(
+                    module, what, what, probe, classes, loaded, target=index == 0, dataset="given", data_digest=digest
+                )
+            )
+        target, *sources = (subject for subject, _ in found)
+        if int(labels.max()) >= target.record.classes:
+            raise UserError(
+                f"labels: expected integers below {target.record.classes}, the model's classes, got {int(labels.max())}"
+            )
+        KINDS[loaded.settings.kind].check(loaded.settings)
+        KINDS[loaded.settings.kind].fits(loaded.settings, target.record.classes)
+        for remark in (remark for _, remarks in found for remark in remarks):
+            warnings.warn(remark, stacklevel=3)
+        path = evaluate_images(
+            loaded,
+            target,
+            sources,
+            Store(Path(folder)),
+            indices=indices,
+            images=images,
+            labels=labels,
+            data_digest=digest,
+            device=on,
+            workers=workers,
+        )
+        return read_outcomes(path).outcomes
