@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,21 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.data import Dataset, select_images, to_float
+from robustbench_ens.evaluation.health import Crafting, Restarts, health_rows
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.perturb.attacks import craft
+from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.progress import Silent, Task
 from robustbench_ens.protocols import AnyProtocolFile
 from robustbench_ens.store import Store
 
-AGGREGATION = "mean_softmax"
+OWN_AGGREGATION = "own"
+"""Aggregation of a model of one's own: whatever it does."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained ensemble and what it is."""
+    """A trained ensemble and what it is; or a model of one's own, which may have no sub-models."""
 
     ensemble: Ensemble
     record: EnsembleRecord
@@ -77,6 +80,8 @@ class Job:
         workers: batches crafted at the same time.
         task: told of each attempt on an image that is finished.
         measured: rows of the measurements table that a part left beside its outcomes.
+        crafting: how the crafting runs of a part went.
+        restarts: tells restarts that repeat each other.
     """
 
     settings: AnyProtocolFile
@@ -91,6 +96,15 @@ class Job:
     workers: int = 1
     task: Task = field(default_factory=_silent_task)
     measured: list[dict] = field(default_factory=list)
+    crafting: list[Crafting] = field(default_factory=list)
+    restarts: Restarts = field(default_factory=Restarts)
+
+    @property
+    def steps(self) -> int:
+        """The protocol's gradient steps. Of a ladder of them, each runs in a job of its own."""
+        steps = self.settings.steps
+        assert isinstance(steps, int)
+        return steps
 
     def measure(self, name: str, value: float, unit: str, **where: Any) -> None:
         """Keep a number that is no classification, about the target; ``where`` as in :func:`measurement`."""
@@ -98,28 +112,77 @@ class Job:
 
     def take_measurements(self) -> list[dict]:
         """What was measured since this was called last."""
-        taken, self.measured = self.measured, []
+        health = [measurement(**row) for row in health_rows(self.target.record.id, self.crafting)]
+        taken, self.measured, self.crafting = self.measured + health, [], []
         return taken
 
     def craft(
-        self, model: nn.Module, rows: Tensor, *, attack: str, loss: str, eps: float, key: Sequence[object]
+        self,
+        model: nn.Module,
+        rows: Tensor,
+        *,
+        attack: str,
+        loss: str,
+        eps: float,
+        key: Sequence[object],
+        steps: int | None = None,
+        source: str | None = None,
+        source_member: int = ENSEMBLE,
     ) -> Tensor:
-        """Craft on ``model`` for the images at positions ``rows``, with the protocol's steps and seed."""
-        return craft(
-            model,
-            self.images[rows],
+        """Craft on ``model`` for the images at positions ``rows``, with the protocol's seed; keeps how it went.
+
+        ``steps`` are the protocol's unless given. ``source`` and ``source_member`` say what ``model`` is: the target's
+        ensemble unless given.
+        """
+        recorder = Recorder()
+        steps = self.steps if steps is None else steps
+        source = self.target.record.id if source is None else source
+        images = self.images[rows]
+        crafted = craft(
+            model.attacked() if isinstance(model, Ensemble) else model,
+            images,
             self.labels[rows],
             self.indices[rows].tolist(),
             attack=attack,
             loss=loss,
             eps=eps,
             step_size=self.settings.step_size_at(eps),
-            steps=self.settings.steps,
+            steps=steps,
             start_key=(self.settings.seed, *key),
             device=self.device,
             workers=self.workers,
             on_batch=self.task.advance,
+            on_step=recorder,
         )
+        if len(images):
+            made = (source, source_member, attack, loss, eps, steps)
+            repeated = self.restarts.repeated(made, rows, crafted)
+            self.crafting.append(Crafting(*made, recorder.health(crafted, images, eps), repeated))
+        return crafted
+
+    def double_the_steps(self, model: nn.Module, rows: Tensor, predicted: Tensor, key: Sequence[object]) -> None:
+        """Note how much lower the accuracy of ``model`` is where the last crafting had taken twice the steps.
+
+        On the first of its images, as many as the protocol's health settings say.
+
+        Args:
+            model: what was crafted on.
+            rows: ``(N,)``, positions of the images that were crafted.
+            predicted: ``(N,)``, the classes that ``model`` gives to what was crafted.
+            key: of the crafting, so that the starts are the same.
+        """
+        limits = self.settings.health
+        some = rows[: limits.images if limits else 0]
+        if not self.crafting or not len(some):
+            return
+        once, labels = self.crafting[-1], self.labels[some]
+        quiet = replace(self, task=_silent_task(), crafting=[], restarts=Restarts())
+        crafted = quiet.craft(
+            model, some, attack=once.attack, loss=once.loss, eps=once.eps, key=key, steps=2 * once.steps
+        )
+        before = (predicted[: len(some)] == labels).double().mean()
+        after = (self.predict(model, crafted) == labels).double().mean()
+        self.crafting[-1] = replace(once, doubling_gain=float(before - after))
 
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
         """Predicted classes ``(N,)`` of ``images``, on the CPU; ``model`` in eval mode, always in fp32."""
@@ -144,6 +207,8 @@ class Job:
         labels = self.labels[positions].numpy()
         tried = np.ones(len(positions), dtype=bool) if attempted is None else attempted.numpy()
         correct = predicted.numpy() == labels
+        model = self.target.ensemble
+        aggregation = model.aggregation if isinstance(model, Ensemble) else OWN_AGGREGATION
         return pd.DataFrame(
             {
                 "target": self.target.record.id,
@@ -153,8 +218,8 @@ class Job:
                 "attack": attack,
                 "loss": loss,
                 "restart": restart,
-                "steps": self.settings.steps if steps is None else steps,
-                "aggregation": AGGREGATION,
+                "steps": self.steps if steps is None else steps,
+                "aggregation": aggregation,
                 "eps": eps,
                 "image": self.indices[positions].numpy(),
                 "label": labels,

@@ -1,0 +1,141 @@
+"""Attack health: signs of weak crafting, kept as measurements beside the outcomes; reports judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from robustbench_ens.perturb.health import Health
+
+
+@dataclass(frozen=True)
+class Crafting:
+    """One crafting run, and how it went.
+
+    Attributes:
+        source, source_member: what it was crafted on.
+        attack, loss, eps, steps: how.
+        health: signs of the run.
+        identical: share of its images that an earlier restart had crafted pixel by pixel; none for a first restart.
+        doubling_gain: by how much twice the steps lower the accuracy of what it was crafted on; none where not tried.
+    """
+
+    source: str
+    source_member: int
+    attack: str
+    loss: str
+    eps: float
+    steps: int
+    health: Health
+    identical: float | None = None
+    doubling_gain: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Crafting:
+        """Undoes :meth:`to_json`."""
+        return _CRAFTING.validate_python(document)
+
+
+_CRAFTING = TypeAdapter(Crafting)
+
+
+class Restarts:
+    """Tells which images a later restart of the same crafting has merely repeated."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def repeated(self, key: object, rows: Tensor, crafted: Tensor) -> float | None:
+        """Share of ``crafted`` equal to an earlier restart's image; none where there was no earlier one.
+
+        Args:
+            key: what restarts have in common: source, attack, loss, eps, steps. Another key forgets the one before.
+            rows: ``(N,)``, ascending positions of the images.
+            crafted: ``(N, C, H, W)``.
+        """
+        if key != self._key:
+            self._key, self._seen = key, []
+        equal = torch.zeros(len(rows), dtype=torch.bool)
+        for before, images in self._seen:
+            here, there = torch.isin(rows, before), torch.isin(before, rows)
+            equal[here] |= (crafted[here] == images[there]).flatten(1).all(dim=1)
+        share = float(equal.double().mean()) if self._seen and len(rows) else None
+        self._seen.append((rows.clone(), crafted))
+        return share
+
+
+def sparse_steps(steps: int) -> list[int]:
+    """Steps worth a row: the first, the powers of two, and the last, from 0."""
+    powers = {2**power for power in range(steps.bit_length()) if 2**power < steps}
+    return sorted({0, steps - 1} | powers) if steps else []
+
+
+Sign = tuple[str, float, int]
+"""Name, value and step of one sign."""
+
+
+def _mean(pairs: Iterable[tuple[float | None, int]]) -> float | None:
+    known = [(value, weight) for value, weight in pairs if value is not None]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None
+
+
+def _signs(runs: list[Crafting]) -> Iterator[Sign]:
+    """Signs of the restarts of one crafting: means over their images."""
+    steps = runs[0].steps
+    for name in ("zero_gradient", "non_finite_gradient"):
+        shares = [(getattr(run.health, name), run.health.images) for run in runs if getattr(run.health, name)]
+        for step in sparse_steps(min((len(share) for share, _ in shares), default=0)):
+            mean = _mean((share[step], images) for share, images in shares)
+            assert mean is not None
+            yield name, mean, step
+    single = {
+        "loss_rising": _mean((run.health.loss_rising, run.health.images) for run in runs),
+        "budget_used": _mean((run.health.budget_used, run.health.images) for run in runs),
+        "budget_kept": min(float(run.health.budget_kept) for run in runs),
+        "identical_restarts": _mean((run.identical, run.health.images) for run in runs),
+    }
+    yield from ((name, value, steps) for name, value in single.items() if value is not None)
+    gain = _mean((run.doubling_gain, run.health.images) for run in runs)
+    if gain is not None:
+        yield "doubling_gain", gain, 2 * steps
+
+
+def health_rows(target: str, runs: Iterable[Crafting]) -> Iterator[dict[str, Any]]:
+    """Keyword arguments of :func:`~.job.measurement` for crafting runs; restarts of one crafting are put together.
+
+    Names are ``health/<attack>/<loss>/<sign>``; ``step`` is the gradient step, from 0, of signs by step, and else the
+    number of steps.
+    """
+
+    def what(run: Crafting) -> tuple[str, int, str, str, float, int]:
+        return run.source, run.source_member, run.attack, run.loss, run.eps, run.steps
+
+    for (source, member, attack, loss, eps, _), group in groupby(sorted(runs, key=what), key=what):
+        for name, value, step in _signs(list(group)):
+            yield {
+                "target": target,
+                "name": health_name(attack, loss, name),
+                "value": value,
+                "unit": "1",
+                "step": step,
+                "source": source,
+                "source_member": member,
+                "eps": eps,
+            }
+
+
+def health_name(attack: str, loss: str, sign: str) -> str:
+    """The name of a sign in the measurements table."""
+    return f"health/{attack}/{loss}/{sign}"

@@ -1,0 +1,76 @@
+"""What a crafting run says about itself: signs that an attack was weaker than it looks (arXiv:1902.06705, Section 5)."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Health:
+    """Signs of one crafting run; shares are of images and in [0, 1].
+
+    Attributes:
+        images: how many were crafted.
+        zero_gradient: by step, the share whose gradient is zero in every pixel; empty where no gradient was seen.
+        non_finite_gradient: by step, the share whose gradient has a NaN or an infinity.
+        loss_rising: share whose loss at the last gradient is above that at the first; none where not seen.
+        budget_used: mean over images of the largest pixel change, in units of eps.
+        budget_kept: whether no pixel left its budget or [0, 1].
+    """
+
+    images: int
+    zero_gradient: tuple[float, ...]
+    non_finite_gradient: tuple[float, ...]
+    loss_rising: float | None
+    budget_used: float
+    budget_kept: bool
+
+
+class Recorder:
+    """Watches the gradient loop, from any number of threads: an ``on_step`` of :func:`~.attacks.craft`.
+
+    Counts stay on the device until :meth:`health` asks for them, so that watching does not wait for a GPU.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._zero: dict[int, list[Tensor]] = defaultdict(list)
+        self._non_finite: dict[int, list[Tensor]] = defaultdict(list)
+        self._first: dict[int, Tensor] = {}
+        self._last: dict[int, Tensor] = {}
+
+    def __call__(self, rows: slice, step: int, values: Tensor, gradient: Tensor) -> None:
+        """Take note of one step of the images at ``rows``: their losses ``(B,)`` and gradients ``(B, C, H, W)``."""
+        size = gradient.flatten(1).abs().sum(dim=1)
+        zero, non_finite = (size == 0).sum(), (~torch.isfinite(size)).sum()
+        with self._lock:
+            self._zero[step].append(zero)
+            self._non_finite[step].append(non_finite)
+            self._first.setdefault(rows.start, values)
+            self._last[rows.start] = values
+
+    @staticmethod
+    def _shares(counts: dict[int, list[Tensor]], images: int) -> tuple[float, ...]:
+        return tuple(sum(int(count) for count in counts[step]) / images for step in sorted(counts))
+
+    def health(self, crafted: Tensor, images: Tensor, eps: float) -> Health:
+        """The signs of the run that made ``crafted`` from ``images``, both ``(N, C, H, W)``, N at least 1."""
+        change = (crafted - images).abs().flatten(1).amax(dim=1)
+        rising = None
+        if self._first:
+            risen = sum(int((self._last[row] > self._first[row]).sum()) for row in self._first)
+            rising = risen / len(images)
+        kept = float(change.max()) <= eps + 1e-6 and 0 <= float(crafted.min()) and float(crafted.max()) <= 1
+        return Health(
+            images=len(images),
+            zero_gradient=self._shares(self._zero, len(images)),
+            non_finite_gradient=self._shares(self._non_finite, len(images)),
+            loss_rising=rising,
+            budget_used=float(change.mean()) / eps,
+            budget_kept=kept,
+        )

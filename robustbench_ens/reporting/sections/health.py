@@ -1,0 +1,25 @@
+"""What the attacks said about themselves."""
+
+from __future__ import annotations
+
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
+from robustbench_ens.reporting.health import health_table
+
+TEXT = (
+    "Signs that an attack was weaker than it looks: the share of images whose gradient is zero or not finite (at the "
+    "worst step), whose loss rose, whose budget was used, that a later restart merely repeated, and the accuracy that "
+    "twice the steps would still have taken (of black-box attacks: from the surrogate). Where a sign passes its "
+    "protocol's limit, every number that rests on the attack is marked ⚠."
+)
+
+
+def health_section(collection: Collection) -> Section:
+    """The worst of each sign per protocol, ensemble and attack."""
+    blocks: list[Block] = [Paragraph(TEXT)]
+    if collection.health.empty:
+        blocks.append(Paragraph("These outcomes were made before health was measured, or by nothing that crafts."))
+    else:
+        caption = "The worst value over eps, sources and seeds; shares of images."
+        blocks.append(Table(health_table(collection.health), caption, group="Protocol", collapsed=True))
+    return Section("Attack health", "health", blocks)

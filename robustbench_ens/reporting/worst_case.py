@@ -1,0 +1,73 @@
+"""The worst case over tiers: an image counts only if it survives every protocol run against the ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from robustbench_ens.outcomes import OutcomeFile, gather
+from robustbench_ens.reporting.derive import CELL, survivors, with_interval
+
+TIERS = ("blackbox", "whitebox", "autoattack", "adaptive")
+"""Kinds of protocols that the worst case is taken over; others ask another question or attack another ensemble."""
+
+OWN = ["dataset", "ensemble", "seed", "method", "sub_models"]
+COLUMNS = [*OWN, "eps", "n", "correct", "accuracy", "low", "high", "tiers", "set_by", "alone", "protocols"]
+
+
+def counts(file: OutcomeFile) -> bool:
+    """Whether ``file`` is of a tier, against the ensemble as it is defined: the mean of softmaxes."""
+    protocol = file.provenance["protocol"]
+    usual = protocol["resolved"].get("aggregation", "mean_softmax") == "mean_softmax"
+    return protocol["kind"] in TIERS and usual
+
+
+def _target(file: OutcomeFile) -> tuple[str, str, int]:
+    target = file.provenance["target"]
+    return target["dataset"], target["label"], target["seed"]
+
+
+def _at_eps(images: pd.DataFrame) -> dict[str, object]:
+    """Worst case of one ensemble at one eps: ``images`` are the survivors of every protocol, a row per image."""
+    wide = images.pivot(index="image", columns="protocol", values="correct")
+    shared = wide.dropna().astype(bool)
+    alone = shared.sum().sort_values(kind="stable")
+    return {
+        "n": len(shared),
+        "correct": int(shared.all(axis=1).sum()),
+        "tiers": images["kind"].nunique(),
+        "set_by": alone.index[0] if len(alone) else "",
+        "alone": int(alone.iloc[0]) if len(alone) else 0,
+        "protocols": tuple(sorted(map(str, wide.columns))),
+    }
+
+
+def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
+    """All or nothing over every attempt of every tier, at each eps that any of them has, on the images they share.
+
+    The kinds are ``TIERS``, on the ensemble as it is defined, the mean of softmaxes. Protocols that lack an eps do not
+    count there.
+
+    Returns:
+        one row per ensemble, seed and eps above 0 with the columns ``COLUMNS``: ``tiers`` is the number of kinds,
+        ``protocols`` those that count, ``set_by`` the one that leaves fewest images right alone, and ``alone`` how
+        many those are. No row where the protocols share no image.
+    """
+    rows = []
+    chosen = sorted(filter(counts, files), key=_target)
+    for (dataset, ensemble, seed), group in groupby(chosen, key=_target):
+        images = survivors(gather(list(group)))
+        first = images[CELL].iloc[0] if len(images) else None
+        for eps, cell in images[images["eps"] > 0].groupby("eps"):
+            assert first is not None
+            own = {"dataset": dataset, "ensemble": ensemble, "seed": seed}
+            facts = {"method": first["method"], "sub_models": first["sub_models"], "eps": eps}
+            found = _at_eps(cell)
+            if found["n"]:
+                rows.append(own | facts | found)
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in ("accuracy", "low", "high")])
+    if frame.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    return with_interval(frame, "correct", "accuracy")[COLUMNS]

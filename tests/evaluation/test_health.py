@@ -1,0 +1,119 @@
+"""Defences that only hide their gradient are caught; a healthy baseline is not."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_ens.evaluation.evaluate import evaluate
+from robustbench_ens.evaluation.health import Crafting, Restarts, health_rows, sparse_steps
+from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.outcomes import read_outcomes
+from robustbench_ens.perturb.health import Health
+from robustbench_ens.protocols import load_protocol
+from robustbench_ens.reporting.health import file_health
+from robustbench_ens.store import Store
+
+
+class Quantised(nn.Module):
+    """Rounds pixels to sixteen levels: the gradient of rounding is zero."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model((x * 15).round() / 15)
+
+
+class Saturated(nn.Module):
+    """Logits so large that the softmax is exactly 0 or 1: cross-entropy has no gradient where the answer is right."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x) * 1e4
+
+
+def masked(subject, defence):
+    ensemble = copy.deepcopy(subject.ensemble)
+    for index, member in enumerate(ensemble.members):
+        ensemble.members[index] = defence(member)
+    return Subject(ensemble, subject.record)
+
+
+PROTOCOLS = {
+    "whitebox": "digits/whitebox[eps=[0.1],images=40,steps=25,restarts=2,health.images=40]",
+    "transferability": "digits/transferability[eps=[0.1],images=40,steps=25,restarts=2,health.images=40]",
+}
+
+
+@pytest.fixture
+def judged(trained, digits, tmp_path):
+    """Attack the trained ensemble, behind a defence, and judge the attack's health."""
+
+    def judge(protocol, defence=None):
+        target = masked(trained[0], defence) if defence else trained[0]
+        return file_health(read_outcomes(evaluate(load_protocol(protocol), target, [], digits, Store(tmp_path))))
+
+    return judge
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_a_healthy_baseline_passes(judged, protocol):
+    health = judged(protocol)
+    assert set(health["sign"]) == {
+        *("zero_gradient", "non_finite_gradient", "loss_rising", "budget_used", "budget_kept"),
+        *("identical_restarts", "doubling_gain"),
+    }
+    assert health["healthy"].all(), health[~health["healthy"]]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+@pytest.mark.parametrize("defence", [Quantised, Saturated])
+def test_masked_gradients_are_caught(judged, protocol, defence):
+    health = judged(protocol, defence).set_index("sign")
+    assert not health.loc["zero_gradient", "healthy"]
+    assert health.loc["zero_gradient", "value"] > 0.5
+    assert not health.loc["loss_rising", "healthy"]
+
+
+def run(images=4, **changes):
+    signs = {
+        "zero_gradient": (0.0, 0.5, 0.0),
+        "non_finite_gradient": (0.0, 0.0, 0.0),
+        "loss_rising": 1.0,
+        "budget_used": 1.0,
+        "budget_kept": True,
+    }
+    return Crafting("a#0", -1, "pgd", "cw", 0.1, 3, Health(images, **{**signs, **changes}))
+
+
+def test_restarts_are_put_together_by_their_images():
+    rows = list(health_rows("a#0", [run(images=3), run(images=1, zero_gradient=(1.0, 1.0, 1.0), budget_kept=False)]))
+    by_name = {(row["name"].rsplit("/", 1)[1], row["step"]): row["value"] for row in rows}
+    assert [by_name["zero_gradient", step] for step in range(3)] == [0.25, 0.625, 0.25]
+    assert by_name["loss_rising", 3] == 1.0 and by_name["budget_kept", 3] == 0.0
+    assert {row["name"].split("/")[1] for row in rows} == {"pgd"} and {row["eps"] for row in rows} == {0.1}
+
+
+def test_a_crafting_is_kept_as_json():
+    made = run()
+    assert Crafting.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(0, []), (1, [0]), (2, [0, 1]), (10, [0, 1, 2, 4, 8, 9])])
+def test_sparse_steps(steps, expected):
+    assert sparse_steps(steps) == expected
+
+
+def test_restarts_that_repeat_an_image():
+    restarts = Restarts()
+    first = torch.arange(3.0).view(3, 1, 1, 1)
+    assert restarts.repeated("key", torch.arange(3), first) is None
+    later = torch.tensor([9.0, 2.0]).view(2, 1, 1, 1)
+    assert restarts.repeated("key", torch.tensor([1, 2]), later) == 0.5
+    assert restarts.repeated("another", torch.arange(3), first) is None

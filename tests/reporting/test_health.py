@@ -1,0 +1,101 @@
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from robustbench_ens.outcomes import MEASUREMENTS
+from robustbench_ens.protocols import HealthLimits
+from robustbench_ens.reporting import render_report
+from robustbench_ens.reporting.health import (
+    SIGNS,
+    collect_health,
+    file_health,
+    health_table,
+    health_warnings,
+    unhealthy,
+)
+
+HEALTHY = {
+    "zero_gradient": 0.0,
+    "non_finite_gradient": 0.0,
+    "loss_rising": 1.0,
+    "budget_used": 1.0,
+    "budget_kept": 1.0,
+    "identical_restarts": 0.0,
+    "doubling_gain": 0.01,
+}
+SICK = {
+    "zero_gradient": 0.06,
+    "non_finite_gradient": 0.01,
+    "loss_rising": 0.89,
+    "budget_used": 0.89,
+    "budget_kept": 0.0,
+    "identical_restarts": 0.06,
+    "doubling_gain": 0.031,
+}
+
+
+def with_health(file, *signs, limits=None):
+    """``file`` with these signs, each a dict sign -> value, at steps 0, 1, ..."""
+    own = file.provenance["target"]["id"]
+    rows = [
+        (own, -1, own, -1, f"health/pgd/cross_entropy/{name}", 0.2, step, value, "1")
+        for step, values in enumerate(signs)
+        for name, value in values.items()
+    ]
+    measurements = pd.DataFrame(rows, columns=MEASUREMENTS.names)
+    protocol = file.provenance["protocol"]
+    resolved = protocol["resolved"] | {"health": HealthLimits().model_dump() | (limits or {})}
+    provenance = file.provenance | {"protocol": protocol | {"resolved": resolved}}
+    return dataclasses.replace(file, measurements=measurements, provenance=provenance)
+
+
+@pytest.fixture
+def whitebox(files):
+    return next(file for file in files if file.provenance["protocol"]["kind"] == "whitebox")
+
+
+def test_a_healthy_attack_is_healthy(whitebox):
+    health = file_health(with_health(whitebox, HEALTHY))
+    assert set(health["sign"]) == set(SIGNS) and health["healthy"].all()
+    assert health_warnings(health) == [] and unhealthy(health) == set()
+
+
+@pytest.mark.parametrize("sign", SICK)
+def test_each_sign_alone_makes_it_unhealthy_and_its_worst_step_counts(whitebox, sign):
+    health = file_health(with_health(whitebox, HEALTHY, HEALTHY | {sign: SICK[sign]}, HEALTHY))
+    (row,) = health[~health["healthy"]].to_dict("records")
+    assert (row["sign"], row["step"], row["value"]) == (sign, 1, SICK[sign])
+    (text,) = health_warnings(health)
+    assert SIGNS[sign] in text and "digits/whitebox" in text
+    assert unhealthy(health) == {("digits/whitebox", whitebox.provenance["target"]["label"])}
+
+
+def test_the_limits_are_the_protocols(whitebox):
+    file = with_health(whitebox, HEALTHY | {"zero_gradient": 0.06}, limits={"zero_gradient": 0.1})
+    assert file_health(file)["healthy"].all()
+
+
+def test_outcomes_without_health_are_not_judged(files):
+    assert collect_health(files).empty
+
+
+def test_the_table_shows_the_worst_over_seeds(seeds):
+    whitebox = [file for file in seeds if file.provenance["protocol"]["kind"] == "whitebox"]
+    label = whitebox[0].provenance["target"]["label"]
+    own = [file for file in whitebox if file.provenance["target"]["label"] == label]
+    changed = [with_health(file, HEALTHY | {"loss_rising": 0.95 - 0.1 * i}) for i, file in enumerate(own)]
+    (row,) = health_table(collect_health(changed)).to_dict("records")
+    assert row["Loss rose"].startswith("75.0") and row["Verdict"] == "unhealthy"
+
+
+def test_the_report_warns_marks_and_lists(tmp_path, files, whitebox):
+    sick = with_health(whitebox, SICK)
+    others = [file for file in files if file is not whitebox]
+    index = render_report([sick, *others], tmp_path, title="x", command="y")
+    for page in (index.read_text(), (tmp_path / "report.md").read_text()):
+        assert "is unhealthy, its accuracy may be too high" in page
+        assert "\N{NO-BREAK SPACE}⚠" in page
+        assert "Attack health" in page
+    plain = render_report(files, tmp_path / "plain", title="x", command="y").read_text()
+    assert "\N{NO-BREAK SPACE}⚠" not in plain
