@@ -31,6 +31,8 @@ SCHEMA_VERSION = 1
 METADATA_KEY = b"robustbench_ens"
 ENSEMBLE = -1
 """Value of ``target_member`` and ``source_member`` that means the ensemble, not one of its sub-models."""
+OWN_MODEL = "model"
+"""A target's ``method`` where it is a model of one's own; its label is then what `rbe attack --model` takes."""
 
 _LABEL = pa.dictionary(pa.int32(), pa.string())
 
@@ -40,11 +42,11 @@ OUTCOMES = pa.schema(
         ("target_member", pa.int16()),  # sub-model, counted from 0; -1 is the ensemble
         ("source", _LABEL),  # the ensemble the attack was crafted on
         ("source_member", pa.int16()),
-        ("attack", _LABEL),  # clean, pgd, momentum_pgd
-        ("loss", _LABEL),  # none, cross_entropy, cw
+        ("attack", _LABEL),  # clean, pgd, ...; apgd-ce, ... of AutoAttack; apgd_mean_logits[_from_blackbox], ...
+        ("loss", _LABEL),  # none, cross_entropy, cw, cw_legacy; dlr, targeted_dlr of AutoAttack
         ("restart", pa.int16()),
         ("steps", pa.int32()),
-        ("aggregation", _LABEL),  # mean_softmax
+        ("aggregation", _LABEL),  # mean_softmax, mean_logits, majority_vote; own: as a model of one's own does
         ("eps", pa.float64()),  # l-infinity radius in [0, 1] pixel scale; 0 is the clean image
         ("image", pa.int32()),  # index in the test split
         ("label", pa.int32()),
@@ -178,28 +180,34 @@ def find_outcomes(roots: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
+IDENTITY = ("protocol", "protocol_hash", "kind", "dataset", "ensemble", "seed", "method", "sub_models")
+"""Columns with the provenance that tables group by."""
+
+
 def gather(files: Iterable[OutcomeFile]) -> pd.DataFrame:
     """All outcome rows of ``files`` in one frame, with the provenance that tables group by.
 
     Adds the columns ``protocol``, ``protocol_hash``, ``kind``, ``dataset``, ``ensemble`` (the label without the
     seed), ``seed``, ``method`` and ``sub_models``.
     """
-    frames = []
-    for file in files:
-        target, protocol = file.provenance["target"], file.provenance["protocol"]
-        frames.append(
-            file.outcomes.assign(
-                protocol=protocol["label"],
-                protocol_hash=protocol["hash"],
-                kind=protocol["kind"],
-                dataset=target["dataset"],
-                ensemble=target["label"],
-                seed=target["seed"],
-                method=target["method"],
-                sub_models=target["sub_models"],
-            ).astype({"target": str, "source": str, "attack": str, "loss": str, "aggregation": str})
-        )
-    if not frames:
-        columns = [*OUTCOMES.names, "protocol", "protocol_hash", "kind", "dataset"]
-        return pd.DataFrame(columns=[*columns, "ensemble", "seed", "method", "sub_models"])
-    return pd.concat(frames, ignore_index=True)
+    frames = [file.outcomes.assign(**_identity(file)).astype(_texts(OUTCOMES)) for file in files]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*OUTCOMES.names, *IDENTITY])
+
+
+def gather_measurements(files: Iterable[OutcomeFile]) -> pd.DataFrame:
+    """All measurements of ``files`` in one frame, with the columns that :func:`gather` adds."""
+    frames = [file.measurements.assign(**_identity(file)).astype(_texts(MEASUREMENTS)) for file in files]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*MEASUREMENTS.names, *IDENTITY])
+
+
+def _identity(file: OutcomeFile) -> dict[str, Any]:
+    """What :func:`gather` adds to the rows of a file, in the order of ``IDENTITY``."""
+    target, protocol = file.provenance["target"], file.provenance["protocol"]
+    about_protocol = (protocol["label"], protocol["hash"], protocol["kind"])
+    about_target = (target[key] for key in ("dataset", "label", "seed", "method", "sub_models"))
+    return dict(zip(IDENTITY, (*about_protocol, *about_target), strict=True))
+
+
+def _texts(schema: pa.Schema) -> dict[str, type]:
+    """The columns of labels, as plain text."""
+    return {field.name: str for field in schema if field.type == _LABEL}

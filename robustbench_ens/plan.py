@@ -10,7 +10,8 @@ from pathlib import Path
 from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.blackbox import check_hold_out
-from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, past_seconds
+from robustbench_ens.evaluation.evaluate import KINDS, aggregated, is_evaluated, past_seconds
+from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import network_builder
 from robustbench_ens.models.trained import (
     EnsembleRecord,
@@ -39,6 +40,78 @@ class Trained:
         """As in outcomes: ``digits/dverge-3#0``."""
         return f"{self.recipe.label}#{self.seed}"
 
+    @property
+    def dataset(self) -> str:
+        """The dataset it is trained on."""
+        return self.recipe.settings.dataset
+
+    @property
+    def sub_models(self) -> int:
+        """How many it has."""
+        return self.recipe.settings.sub_models
+
+    @property
+    def method(self) -> str:
+        """How it is trained."""
+        return self.recipe.settings.method
+
+    @property
+    def hash(self) -> str:
+        """The recipe's hash."""
+        return self.recipe.hash
+
+    @property
+    def lineage(self) -> list[str]:
+        """The initialisations that it descends from."""
+        return self.recipe.lineage(self.seed)
+
+    @property
+    def where(self) -> str:
+        """What errors call it."""
+        return f"recipe {self.recipe.label!r}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model of one's own: it is there already, so that nothing is trained. Says of itself what Trained says."""
+
+    subject: Subject
+
+    @property
+    def id(self) -> str:
+        """As in outcomes: ``my_package:build_model``."""
+        return self.subject.record.id
+
+    @property
+    def dataset(self) -> str:
+        """The dataset it is to be attacked on."""
+        return self.subject.record.dataset
+
+    @property
+    def sub_models(self) -> int:
+        """How many it has; 1 for a single network."""
+        return self.subject.record.sub_models
+
+    @property
+    def method(self) -> str:
+        """That of all models of one's own."""
+        return self.subject.record.method
+
+    @property
+    def hash(self) -> str:
+        """Of its name, weights and scores."""
+        return self.subject.record.recipe_hash
+
+    @property
+    def lineage(self) -> list[str]:
+        """It descends from nothing but itself."""
+        return self.subject.record.lineage
+
+    @property
+    def where(self) -> str:
+        """What errors call it."""
+        return f"model {self.id!r}"
+
 
 @dataclass(frozen=True)
 class TrainStep:
@@ -65,7 +138,7 @@ class AttackStep:
     """Run one protocol against one ensemble."""
 
     protocol: Protocol
-    target: Trained
+    target: Trained | Given
     sources: tuple[Trained, ...]
     done: bool
     seconds: float | None
@@ -77,10 +150,13 @@ class AttackStep:
 
     @property
     def work(self) -> str:
-        """How much there is to do at most, before anything was timed: gradients of one image."""
+        """How much there is to do at most, before anything was timed: gradients or predictions of one image."""
         settings = self.protocol.settings
-        attempts = KINDS[settings.kind].attempts(settings, self.target.recipe.settings.sub_models)
-        return f"{attempts * settings.images * settings.steps:,} gradients"
+        kind = KINDS[settings.kind]
+        attempts = kind.attempts(settings, self.target.sub_models)
+        if kind.crafts:
+            return f"{settings.gradients(attempts):,} gradients"
+        return f"{attempts * settings.images:,} predictions"
 
 
 Step = TrainStep | AttackStep
@@ -114,18 +190,28 @@ class Workplace:
         return self._datasets[name]
 
 
-def surrogates(protocol: Protocol) -> tuple[Trained, ...]:
-    """The protocol's surrogates, trained on the protocol's dataset; none where its kind has none.
+def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tuple[Trained, ...]:
+    """The protocol's surrogates against ``target``, on the protocol's dataset; none where its kind has none.
+
+    Args:
+        protocol: of any kind.
+        target: fills the place of ``{method}`` in the names of surrogates; none will do where no name has it.
 
     Raises:
-        UserError: a surrogate's recipe is unknown.
+        UserError: a surrogate's recipe is unknown, or there is none of the target's method.
     """
     found = []
     for surrogate in getattr(protocol.settings, "surrogates", ()):
-        locate("zoo", split_reference(surrogate.recipe)[0], f"protocol {protocol.label!r}: key 'surrogates': ")
-        recipe = load_recipe(surrogate.recipe)
+        where, reference = f"protocol {protocol.label!r}: key 'surrogates': ", surrogate.recipe
+        if target is not None:
+            method = target.method
+            reference = surrogate.recipe_for(method)
+            if reference != surrogate.recipe:
+                where += f"{surrogate.recipe!r} for target {target.id!r} of method {method!r}: "
+        locate("zoo", split_reference(reference)[0], where)
+        recipe = load_recipe(reference)
         if recipe.settings.dataset != protocol.settings.dataset:
-            recipe = load_recipe(surrogate.recipe, {"dataset": protocol.settings.dataset})
+            recipe = load_recipe(reference, {"dataset": protocol.settings.dataset})
         found.append(Trained(recipe, surrogate.seed))
     return tuple(found)
 
@@ -154,12 +240,14 @@ class Plan:
     def _attack_seconds(self) -> dict[tuple[str, str], list[float]]:
         return past_seconds(self.workplace.store)
 
-    def record(self, ensemble: Trained) -> EnsembleRecord | None:
+    def record(self, ensemble: Trained | Given) -> EnsembleRecord | None:
         """The record of a finished ensemble that still matches its inputs, else none.
 
         Raises:
             UserError: record or weights are damaged.
         """
+        if isinstance(ensemble, Given):
+            return ensemble.subject.record
         folder = run_dir(self.workplace.store, ensemble.recipe, ensemble.seed)
         record = read_record(folder)
         if record is None:
@@ -190,32 +278,41 @@ class Plan:
             self.steps.append(TrainStep(ensemble, done, _mean(self._training_seconds.get(ensemble.recipe.hash))))
         return self._planned[key]
 
-    def add_attack(self, protocol: Protocol, target: Trained) -> None:
+    def add_attack(self, protocol: Protocol, target: Trained | Given) -> None:
         """Plan a protocol against a target, with the training of both target and surrogates.
 
         Raises:
             UserError: the target is of another dataset than the protocol, or a surrogate is not hold-out.
         """
-        dataset, wanted = target.recipe.settings.dataset, protocol.settings.dataset
+        dataset, wanted = target.dataset, protocol.settings.dataset
         if dataset != wanted:
             raise UserError(
-                f"protocol {protocol.label!r}: key 'dataset': expected {dataset!r} as in recipe "
-                f"{target.recipe.label!r}, got {wanted!r}; use a protocol for that dataset, or --set dataset={dataset}"
+                f"protocol {protocol.label!r}: key 'dataset': expected {dataset!r} as in "
+                f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set dataset={dataset}"
             )
-        sources = surrogates(protocol)
+        sub_models, fewest = target.sub_models, protocol.settings.fewest_sub_models
+        if sub_models < fewest:
+            raise UserError(
+                f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got {sub_models} in "
+                f"{target.where}"
+            )
+        if isinstance(target, Given):
+            aggregated(protocol, target.subject)
+        sources = surrogates(protocol, target)
         for source in sources:
-            shared = set(target.recipe.lineage(target.seed)) & set(source.recipe.lineage(source.seed))
+            shared = set(target.lineage) & set(source.lineage)
             if shared:
                 raise UserError(
                     f"protocol {protocol.label!r}: surrogate {source.id!r}: expected a hold-out ensemble for target "
                     f"{target.id!r}, but both descend from {min(shared)}; give the surrogate another seed"
                 )
-        ready = [self.add_training(ensemble) for ensemble in (target, *sources)]
+        to_train = [ensemble for ensemble in (target, *sources) if isinstance(ensemble, Trained)]
+        ready = [self.add_training(ensemble) for ensemble in to_train]
         done = all(ready) and self._is_evaluated(protocol, target, sources)
-        seconds = _mean(self._attack_seconds.get((protocol.hash, target.recipe.hash)))
+        seconds = _mean(self._attack_seconds.get((protocol.hash, target.hash)))
         self.steps.append(AttackStep(protocol, target, sources, done, seconds))
 
-    def _is_evaluated(self, protocol: Protocol, target: Trained, sources: Iterable[Trained]) -> bool:
+    def _is_evaluated(self, protocol: Protocol, target: Trained | Given, sources: Iterable[Trained]) -> bool:
         records = [record for ensemble in (target, *sources) if (record := self.record(ensemble))]
         for record in records[1:]:
             check_hold_out(records[0], record)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
-from robustbench_ens.reporting.derive import survivors
+from robustbench_ens.reporting.derive import CONVERGENCE_KINDS, survivors, survivors_by_steps
 from robustbench_ens.store import digest_json, short_hash
 
 Units = npt.NDArray[np.bool_]
@@ -47,7 +47,7 @@ def evaluate(file: OutcomeFile) -> Evaluation:
     Cells: accuracy on clean images; all-or-nothing accuracy at each eps, and the same under each (attack, loss) where
     there are several; the share of (image, source, restart) on which the losses' predictions differ; and the mean
     transferability at each eps between sub-models, from a sub-model onto itself and onto the ensemble. Sub-models are
-    exchangeable over seeds, hence means over pairs.
+    exchangeable over seeds, hence means over pairs. Of a convergence check, the accuracy after each number of steps.
 
     Raises:
         UserError: some image lacks an attempt that other images have, or has it twice.
@@ -56,9 +56,12 @@ def evaluate(file: OutcomeFile) -> Evaluation:
     target, protocol = file.provenance["target"], file.provenance["protocol"]
     attacked = rows[rows["eps"] > 0]
     try:
-        cells = _clean(rows) | (
-            _transferability(rows) if protocol["kind"] == "transferability" else _worst_case(rows) | _losses(attacked)
-        )
+        if protocol["kind"] == "transferability":
+            cells = _clean(rows) | _transferability(rows)
+        elif protocol["kind"] in CONVERGENCE_KINDS:
+            cells = _clean(rows) | _by_steps(rows)
+        else:
+            cells = _clean(rows) | _worst_case(rows) | _losses(attacked)
     except _RaggedError as gap:
         raise UserError(
             f"{file.path}: expected every image once under every attempt, got gaps or repeats in {str(gap)!r}; "
@@ -123,6 +126,13 @@ def _worst_case(rows: pd.DataFrame) -> dict[str, Units]:
         for (attack, loss), group in variants:
             cells |= _accuracy(pd.concat([clean, group]), f"accuracy under {attack} with {loss}")
     return cells
+
+
+def _by_steps(rows: pd.DataFrame) -> dict[str, Units]:
+    return {
+        f"accuracy at eps {eps:g} after {steps} steps": _units(group, ["eps"], "correct", "accuracy")
+        for (eps, steps), group in survivors_by_steps(rows).groupby(["eps", "steps"])
+    }
 
 
 def _losses(attacked: pd.DataFrame) -> dict[str, Units]:

@@ -7,6 +7,8 @@ and reused images give the same outcome. Against the exact images a pixel moves 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.health import Crafting
 from robustbench_ens.perturb.gradient import check_budget, project
 from robustbench_ens.store import atomic_path
 
@@ -38,10 +41,20 @@ def decode(levels: Tensor, images: Tensor, eps: float) -> Tensor:
     return project(images + levels.to(images.dtype) * (eps / LEVELS), images, eps)
 
 
-def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float) -> None:
-    """Write crafted images; the file appears whole or not at all."""
+def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float, crafting: Sequence[Crafting] = ()) -> None:
+    """Write crafted images, and how their crafting went; the file appears whole or not at all."""
+    metadata = {"eps": repr(eps), "crafting": json.dumps([run.to_json() for run in crafting])}
     with atomic_path(path) as temporary:
-        save_file({"levels": encode(crafted, images, eps).contiguous()}, temporary, metadata={"eps": repr(eps)})
+        save_file({"levels": encode(crafted, images, eps).contiguous()}, temporary, metadata=metadata)
+
+
+def read_crafting(path: Path) -> list[Crafting]:
+    """How the crafting of the images at ``path`` went; empty where that was not kept, or the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return [Crafting.from_json(run) for run in json.loads((file.metadata() or {}).get("crafting", "[]"))]
+    except (OSError, SafetensorError, ValueError):
+        return []  # who reads the images says what is wrong with the file
 
 
 def load_crafted(path: Path, images: Tensor, eps: float) -> Tensor:

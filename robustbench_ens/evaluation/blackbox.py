@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.adversarial import load_crafted, save_crafted
+from robustbench_ens.evaluation.adversarial import load_crafted, read_crafting, save_crafted
 from robustbench_ens.evaluation.job import Job, Subject
 from robustbench_ens.evaluation.whitebox import Part
 from robustbench_ens.models.trained import EnsembleRecord
-from robustbench_ens.protocols import Blackbox
+from robustbench_ens.protocols import Blackbox, VariantGroup
 from robustbench_ens.store import short_hash
 
 
@@ -34,14 +34,19 @@ class Variant:
         return f"{self.attack}-{self.loss}-{self.restart}"
 
 
-def variants(settings: Blackbox) -> list[Variant]:
-    """All variants on one surrogate, in the protocol's order."""
+def expand(groups: Iterable[VariantGroup]) -> list[Variant]:
+    """All variants of ``groups``, in their order."""
     return [
         Variant(group.attack, loss, restart)
-        for group in settings.variants
+        for group in groups
         for loss in group.losses
         for restart in range(group.restarts)
     ]
+
+
+def variants(settings: Blackbox) -> list[Variant]:
+    """All variants on one surrogate, in the protocol's order."""
+    return expand(settings.variants)
 
 
 def attempts(settings: Blackbox, members: int) -> int:
@@ -79,31 +84,35 @@ def crafting_hash(job: Job, source: Subject) -> str:
     )
 
 
-def _crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
+def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
     """The images of one variant at one eps: read where they exist, else crafted and stored."""
     folder: Path = job.store.adversarial_dir(crafting_hash(job, source))
     path = folder / f"eps-{eps}" / f"{variant.key}.safetensors"
     if path.exists():
         job.task.advance(len(job.images))
+        job.crafting += read_crafting(path)
     else:
-        everything = torch.arange(len(job.images))
+        everything, key = torch.arange(len(job.images)), ("surrogate", variant.restart)
         found = job.craft(
             source.ensemble,
             everything,
             attack=variant.attack,
             loss=variant.loss,
             eps=eps,
-            key=("surrogate", variant.restart),
+            key=key,
+            source=source.record.id,
         )
-        save_crafted(path, found, job.images, eps)
+        if variant.restart == 0:
+            job.double_the_steps(source.ensemble, everything, job.predict(source.ensemble, found), key)
+        save_crafted(path, found, job.images, eps, job.crafting[-1:])
     return load_crafted(path, job.images, eps)
 
 
 def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFrame:
-    crafted = _crafted(job, source, variant, eps)
+    found = crafted(job, source, variant, eps)
     return job.rows(
         torch.arange(len(job.images)),
-        job.predict(job.target.ensemble, crafted),
+        job.predict(job.target.ensemble, found),
         source=source.record.id,
         attack=variant.attack,
         loss=variant.loss,

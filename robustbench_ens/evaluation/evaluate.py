@@ -5,17 +5,30 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation import blackbox, transferability, whitebox
+from robustbench_ens.evaluation import (
+    adaptive,
+    autoattack,
+    blackbox,
+    convergence,
+    distillation,
+    diversity,
+    transfer_folder,
+    transferability,
+    whitebox,
+)
 from robustbench_ens.evaluation.job import Job, Subject, evaluation_images, measurement
+from robustbench_ens.models.ensemble import DEFAULT_AGGREGATION, Ensemble
+from robustbench_ens.models.own import sub_models
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import (
     MEASUREMENTS,
@@ -31,28 +44,76 @@ from robustbench_ens.provenance import hardware, now, software
 from robustbench_ens.store import Store, digest_json
 
 
+def _no_files(settings: Any) -> None:
+    """Of a kind that reads nothing but the dataset: there is nothing to digest or to check."""
+
+
+def _fits_any(settings: Any, classes: int) -> None:
+    """Of a kind that works with any number of classes."""
+
+
 class Kind(NamedTuple):
-    """How a kind of protocol is run: its parts, and how many attempts on each image they make."""
+    """How a kind of protocol is run.
+
+    Attributes:
+        parts: what it computes.
+        attempts: how many attempts on each image they make, given the settings and the number of sub-models.
+        images: what it attacks: ``indices``, ``images``, ``labels`` and ``data_digest`` of :class:`Job`.
+        digest: of the files it reads beside the dataset, if any.
+        check: looks at those files before anything runs; raises ``UserError``.
+        crafts: whether it computes gradients, or only predictions.
+        fits: sees whether it works with the dataset's number of classes; raises ``UserError``.
+        sub_models: whether it looks at the target's sub-models, or only at the whole.
+    """
 
     parts: Callable[[Job], Iterator[whitebox.Part]]
     attempts: Callable[[Any, int], int]
+    images: Callable[[Any, Dataset], dict[str, Any]] = evaluation_images
+    digest: Callable[[Any], str | None] = _no_files
+    check: Callable[[Any], None] = _no_files
+    crafts: bool = True
+    fits: Callable[[Any, int], None] = _fits_any
+    sub_models: bool = True
 
 
 KINDS: dict[str, Kind] = {
-    "whitebox": Kind(whitebox.whitebox, whitebox.attempts),
+    "whitebox": Kind(whitebox.whitebox, whitebox.attempts, sub_models=False),
     "transferability": Kind(transferability.transferability, transferability.attempts),
-    "blackbox": Kind(blackbox.blackbox, blackbox.attempts),
+    "blackbox": Kind(blackbox.blackbox, blackbox.attempts, sub_models=False),
+    "transfer-folder": Kind(
+        transfer_folder.transfer_folder,
+        transfer_folder.attempts,
+        transfer_folder.folder_images,
+        transfer_folder.folder_digest,
+        transfer_folder.check_folder,
+        crafts=False,
+        sub_models=False,
+    ),
+    "diversity": Kind(diversity.diversity, diversity.attempts),
+    "distillation": Kind(distillation.distillation, distillation.attempts),
+    "whitebox-convergence": Kind(convergence.whitebox_convergence, convergence.attempts, sub_models=False),
+    "blackbox-convergence": Kind(convergence.blackbox_convergence, convergence.attempts, sub_models=False),
+    "autoattack": Kind(
+        autoattack.autoattack,
+        autoattack.attempts,
+        check=autoattack.check_installed,
+        fits=autoattack.check_classes,
+        sub_models=False,
+    ),
+    "adaptive": Kind(adaptive.adaptive, adaptive.attempts),
 }
 
 
 def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> str:
     """Digest of everything that decides the outcomes; outcomes that carry it are never computed twice."""
+    files = KINDS[protocol.settings.kind].digest(protocol.settings)
     return digest_json(
         {
             "protocol": protocol.hash,
             "target": target.weights,
             "data": target.data_digest,
             "sources": [source.weights for source in sources],
+            **({"files": files} if files else {}),
         }
     )
 
@@ -72,6 +133,42 @@ def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sourc
     path = outcomes_file(store, protocol, target)
     whole = path.exists() and measurements_path(path).exists()
     return whole and read_provenance(path).get("inputs") == inputs_digest(protocol, target, sources)
+
+
+def aggregated(protocol: Protocol, target: Subject) -> Subject:
+    """``target`` as ``protocol`` looks at it: its sub-models under the protocol's aggregation.
+
+    Raises:
+        UserError: the target has no sub-models and the protocol needs them, or it has an aggregation of its own.
+    """
+    model, own = target.ensemble, target.record.id
+    fewest = protocol.settings.fewest_sub_models
+    if target.record.sub_models < fewest:
+        raise UserError(
+            f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got "
+            f"{target.record.sub_models} in {own!r}"
+        )
+    wanted = getattr(protocol.settings, "aggregation", DEFAULT_AGGREGATION)
+    if not isinstance(model, Ensemble):
+        if KINDS[protocol.settings.kind].sub_models and not sub_models(model):
+            raise UserError(
+                f"protocol {protocol.label!r}: key 'kind': expected a target with sub-models, as its `members`, for "
+                f"{protocol.settings.kind!r}, got the single network {own!r}; use a white-box or black-box protocol"
+            )
+        if wanted != DEFAULT_AGGREGATION:
+            raise UserError(
+                f"protocol {protocol.label!r}: key 'aggregation': expected an Ensemble for {wanted!r}, got {own!r}, "
+                "which aggregates by itself; leave the key out"
+            )
+        return target
+    if model.aggregation not in (wanted, DEFAULT_AGGREGATION):
+        settable = hasattr(protocol.settings, "aggregation")
+        hint = f"use --set aggregation={model.aggregation}" if settable else "this kind of protocol has no other"
+        raise UserError(
+            f"protocol {protocol.label!r}: key 'aggregation': expected {model.aggregation!r} as in {own!r}, got "
+            f"{wanted!r}; {hint}"
+        )
+    return replace(target, ensemble=model.aggregated(wanted))
 
 
 UNITS = {"lr": "1", "layer": "1", "epoch_s": "s", "transferability": "1", "images": "1"}
@@ -158,13 +255,45 @@ def evaluate(
     Raises:
         UserError: the dataset is another one than the target's or the protocol's, or a surrogate is not hold-out.
     """
-    device, progress = torch.device(device), progress or Silent()
     for subject in (target, *sources):
         if subject.record.data_digest != dataset.digest:
             raise UserError(
                 f"{subject.record.id}: expected an ensemble trained on the dataset {dataset.name!r} as it is now, "
                 f"got one trained on {subject.record.dataset!r} with other images"
             )
+    return evaluate_images(
+        protocol,
+        target,
+        sources,
+        store,
+        **KINDS[protocol.settings.kind].images(protocol.settings, dataset),
+        device=device,
+        workers=workers,
+        history=history,
+        monitored=monitored,
+        progress=progress,
+    )
+
+
+def evaluate_images(
+    protocol: Protocol,
+    target: Subject,
+    sources: Sequence[Subject],
+    store: Store,
+    *,
+    indices: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    data_digest: str,
+    device: torch.device | str = "cpu",
+    workers: int = 1,
+    history: pd.DataFrame | None = None,
+    monitored: pd.DataFrame | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """:func:`evaluate` on these images, whatever number the protocol asks for; see :class:`Job` for what they are."""
+    device, progress = torch.device(device), progress or Silent()
+    for subject in (target, *sources):
         subject.ensemble.to(device)
     path = outcomes_file(store, protocol, target.record)
     parts_folder = path.with_name(f".{path.stem}.parts")
@@ -172,9 +301,18 @@ def evaluate(
     source_records = [source.record for source in sources]
     digest = inputs_digest(protocol, target.record, source_records)
     job = Job(
-        settings, target, sources, **evaluation_images(settings, dataset), store=store, device=device, workers=workers
+        settings,
+        aggregated(protocol, target),
+        sources,
+        indices,
+        images,
+        labels,
+        data_digest,
+        store=store,
+        device=device,
+        workers=workers,
     )
-    total = kind.attempts(settings, len(target.ensemble)) * len(job.images)
+    total = kind.attempts(settings, target.record.sub_models) * len(job.images)
     frames, measured, seconds = [job.clean_rows()], [], 0.0
     with progress.task(f"attack {target.record.id} under {protocol.label}", total, "image") as job.task:
         parts = list(kind.parts(job))

@@ -32,8 +32,8 @@ def images_all_get_right(job: Job) -> Tensor:
         right &= job.predict(member, job.images) == job.labels
     if not right.any():
         raise UserError(
-            f"transferability of {job.target.record.id}: expected images that every sub-model classifies correctly, "
-            f"got none among {len(job.images)}; is it trained?"
+            f"{job.settings.kind} of {job.target.record.id}: expected images that every sub-model classifies "
+            f"correctly, got none among {len(job.images)}; is it trained?"
         )
     return right.nonzero().squeeze(1)
 
@@ -53,12 +53,16 @@ def _from_source(
             loss=settings.loss,
             eps=eps,
             key=("member", source_member, restart),
+            source_member=source_member,
         )
         for target_member, model in members.items():
+            predicted = job.predict(model, crafted)
+            if target_member == source_member and restart == 0:
+                job.double_the_steps(model, positions, predicted, key=("member", source_member, restart))
             frames.append(
                 job.rows(
                     positions,
-                    job.predict(model, crafted),
+                    predicted,
                     source=own,
                     attack=settings.attack,
                     loss=settings.loss,
@@ -78,5 +82,5 @@ def transferability(job: Job) -> Iterator[Part]:
     assert isinstance(settings, Transferability)
     positions = images_all_get_right(job)
     for eps in settings.eps:
-        for member in range(len(job.target.ensemble)):
+        for member in range(job.target.record.sub_models):
             yield f"eps-{eps}-from-{member}", partial(_from_source, job, settings, positions, eps, member)

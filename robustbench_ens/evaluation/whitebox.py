@@ -45,6 +45,8 @@ def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
                 attempted=attempted,
             )
         )
+        if restart == 0:
+            job.double_the_steps(job.target.ensemble, everything, predicted, key=(restart,))
         alive &= predicted == job.labels
     return pd.concat(frames, ignore_index=True)
 

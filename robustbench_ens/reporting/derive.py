@@ -10,9 +10,17 @@ from statsmodels.stats.proportion import proportion_confint
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE
+from robustbench_ens.reporting.bootstrap import mean_interval
 
 CONFIDENCE = 0.95
+ACCURACY_KINDS = ("whitebox", "blackbox", "transfer-folder", "autoattack", "adaptive")
+"""Kinds of protocol whose outcomes are an all-or-nothing accuracy at each eps."""
+
+CONVERGENCE_KINDS = ("whitebox-convergence", "blackbox-convergence")
+"""Kinds whose outcomes are that accuracy for each number of steps."""
+
 CELL = ["dataset", "protocol", "protocol_hash", "kind", "ensemble", "seed", "method", "sub_models"]
+_PAIR = [*CELL, "eps", "source_member", "target_member"]
 
 
 def with_interval(frame: pd.DataFrame, count: str, rate: str) -> pd.DataFrame:
@@ -50,7 +58,7 @@ def survivors(outcomes: pd.DataFrame) -> pd.DataFrame:
     """All or nothing: one row per ensemble, eps and image; ``correct`` only if every attempt was classified correctly.
 
     Attempts that were not made (``correct`` is null: an earlier restart had won) do not count. ``correct_clean`` also
-    asks for the clean image. Rows of sub-models and of transferability are left out.
+    asks for the clean image. Rows of sub-models and of kinds other than ``ACCURACY_KINDS`` are left out.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``correct_clean`` (both bool).
@@ -58,7 +66,7 @@ def survivors(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: an attacked image has no row for its clean version, or attempts are missing.
     """
-    rows = outcomes[(outcomes["target_member"] == ENSEMBLE) & (outcomes["kind"] != "transferability")]
+    rows = outcomes[(outcomes["target_member"] == ENSEMBLE) & outcomes["kind"].isin(ACCURACY_KINDS)]
     images = _worst_case(rows, [*CELL, "eps"])
     clean = images.loc[images["eps"] == 0, [*CELL, "image", "correct"]].rename(columns={"correct": "clean"})
     images = images.merge(clean, on=[*CELL, "image"], how="left", validate="many_to_one")
@@ -88,6 +96,33 @@ def accuracies(outcomes: pd.DataFrame) -> pd.DataFrame:
     return with_interval(counts.reset_index(), "correct", "accuracy")
 
 
+def survivors_by_steps(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """As :func:`survivors` for each number of attack steps, of ``CONVERGENCE_KINDS``; no clean images.
+
+    Returns:
+        the columns of ``CELL``, ``eps``, ``steps``, ``image``, ``correct``.
+
+    Raises:
+        UserError: attempts are missing.
+    """
+    rows = outcomes[(outcomes["eps"] > 0) & outcomes["kind"].isin(CONVERGENCE_KINDS)]
+    return _worst_case(rows, [*CELL, "eps", "steps"])
+
+
+def convergence(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by the number of attack steps, all or nothing over the attempts of that number; no clean images.
+
+    Returns:
+        the columns of ``CELL``, ``eps``, ``steps``, ``n``, ``correct``, ``accuracy``, ``low``, ``high``.
+
+    Raises:
+        UserError: attempts are missing.
+    """
+    images = survivors_by_steps(outcomes).groupby([*CELL, "eps", "steps"], observed=True)["correct"]
+    counts = images.agg(n="size", correct="sum")
+    return with_interval(counts.reset_index(), "correct", "accuracy")
+
+
 def transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Success rate on sub-model ``target_member`` of attacks crafted on ``source_member``, at each eps.
 
@@ -101,26 +136,46 @@ def transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: attempts are missing.
     """
-    rows = outcomes[(outcomes["kind"] == "transferability") & (outcomes["eps"] > 0)]
-    keys = [*CELL, "eps", "source_member", "target_member"]
-    images = _worst_case(rows, keys)
-    beaten = images.assign(success=~images["correct"]).groupby(keys, observed=True)["success"]
-    counts = beaten.agg(n="size", success="sum").reset_index()
+    counts = _transferred(outcomes).groupby(_PAIR, observed=True)["success"].agg(n="size", success="sum").reset_index()
     return with_interval(counts, "success", "rate")
 
 
+def mean_transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Mean success rate over ordered pairs of different sub-models, with its bootstrap 95% interval over images.
+
+    Returns:
+        the columns of ``CELL``, ``eps``, ``n``, ``rate``, ``low``, ``high``.
+
+    Raises:
+        UserError: attempts are missing.
+    """
+    pairs = between_sub_models(_transferred(outcomes))
+    rows = []
+    for key, own in pairs.groupby([*CELL, "eps"], observed=True):
+        by_image = own.groupby("image")["success"].mean()
+        rows.append((*key, len(by_image), by_image.mean(), *mean_interval(by_image, CONFIDENCE)))
+    return pd.DataFrame(rows, columns=[*CELL, "eps", "n", "rate", "low", "high"])
+
+
+def _transferred(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """One row per pair of members and image, at each eps: whether any start had ``success``."""
+    rows = outcomes[(outcomes["kind"] == "transferability") & (outcomes["eps"] > 0)]
+    images = _worst_case(rows, _PAIR)
+    return images.assign(success=~images["correct"])
+
+
 def between_sub_models(transfer: pd.DataFrame) -> pd.DataFrame:
-    """The off-diagonal part of :func:`transferability`: pairs of different sub-models, without the ensemble column."""
+    """The off-diagonal part of rates by member: pairs of different sub-models, without the ensemble's column."""
     target, source = transfer["target_member"], transfer["source_member"]
     return transfer[(target != source) & (target != ENSEMBLE)]
 
 
 def attempts(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Number of attempts on each image of each white-box or black-box cell: sources x attacks x losses x restarts.
+    """Number of attempts on each image of each cell of ``ACCURACY_KINDS``: sources x attacks x losses x restarts.
 
     Returns:
         the columns of ``CELL``, ``attempts``.
     """
-    rows = outcomes[(outcomes["eps"] > 0) & (outcomes["kind"] != "transferability")]
+    rows = outcomes[(outcomes["eps"] > 0) & outcomes["kind"].isin(ACCURACY_KINDS)]
     one_eps = rows.drop_duplicates([*CELL, "source", "attack", "loss", "restart"])
     return one_eps.groupby(CELL, observed=True).size().rename("attempts").reset_index()

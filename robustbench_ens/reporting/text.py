@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import pandas as pd
 
-KIND_NAMES = {"whitebox": "White-box", "blackbox": "Black-box", "transferability": "Transferability"}
+KIND_NAMES = {
+    "whitebox": "White-box",
+    "blackbox": "Black-box",
+    "transfer-folder": "Released-examples",
+    "autoattack": "AutoAttack",
+    "adaptive": "Adaptive",
+    "transferability": "Transferability",
+    "diversity": "Diversity",
+    "distillation": "Distillation",
+    "whitebox-convergence": "White-box convergence",
+    "blackbox-convergence": "Black-box convergence",
+}
 NBSP = "\N{NO-BREAK SPACE}"
 MEAN_AND_STD = f"mean{NBSP}±{NBSP}std"
 """What stands in place of a seed where a row holds the mean over seeds."""
@@ -33,6 +45,30 @@ def with_brackets(rate: float, low: float, high: float) -> str:
 def mean_and_std(values: pd.Series) -> str:
     """Mean and standard deviation (n - 1) of rates over seeds: ``57.2% ± 1.3``."""
     return f"{percent(values.mean())}{NBSP}±{NBSP}{100 * values.std(ddof=1):.1f}"
+
+
+def number_with_interval(value: float, standard_error: float | None) -> str:
+    """A mean and its normal 95% interval: ``1.726 [1.651, 1.801]``; without a standard error the mean alone."""
+    if standard_error is None or pd.isna(standard_error):
+        return f"{value:.3f}"
+    margin = NormalDist().inv_cdf(0.975) * standard_error
+    return f"{value:.3f} [{value - margin:.3f},{NBSP}{value + margin:.3f}]"
+
+
+def number_mean_and_std(values: pd.Series) -> str:
+    """Mean and standard deviation (n - 1) of numbers that are no rates, over seeds: ``1.726 ± 0.041``."""
+    return f"{values.mean():.3f}{NBSP}±{NBSP}{values.std(ddof=1):.3f}"
+
+
+def points(difference: float) -> str:
+    """A difference of rates in percentage points, with its sign: ``+3.2``, ``−0.4``, ``0.0``."""
+    text = f"{100 * difference:+.1f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(p: float) -> str:
+    """``0.0215`` as ``0.021``; what is below 0.001 is only said to be."""
+    return "< 0.001".replace(" ", NBSP) if p < 0.001 else f"{p:.3f}"
 
 
 def listing(items: Sequence[str]) -> str:

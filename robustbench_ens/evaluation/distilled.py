@@ -1,0 +1,133 @@
+"""Images distilled from sub-models, one source and one layer each: what diversity and distillation measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.job import Job
+from robustbench_ens.models.ensemble import SubModel
+from robustbench_ens.models.fold import folded
+from robustbench_ens.perturb.diversity import distill_at_layers, transferred_losses
+from robustbench_ens.perturb.gradient import check_budget
+from robustbench_ens.seeds import generator
+
+BATCH_SIZE = 250
+
+
+class Draws(NamedTuple):
+    """What is distilled, as positions among a job's images; all ``(N,)``.
+
+    Attributes:
+        targets: ``x``, whose features are sought.
+        sources: ``x_s``, which are changed.
+        layers: from 1.
+    """
+
+    targets: Tensor
+    sources: Tensor
+    layers: Tensor
+
+
+def draw(job: Job, targets: Tensor) -> Draws:
+    """For each image a source among the job's images and a layer, independent and uniform.
+
+    They belong to (seed, image): neither the other targets nor their order change them, so that ensembles of one
+    architecture are compared on the same triples.
+
+    Raises:
+        UserError: the target has fewer than two sub-models, or sub-models without addressable layers.
+    """
+    members, kind = job.target.ensemble.members, job.settings.kind
+    if len(members) < 2:
+        raise UserError(f"{kind} of {job.target.record.id}: expected at least 2 sub-models, got {len(members)}")
+    num_layers = getattr(getattr(members[0], "model", None), "num_layers", None)
+    if num_layers is None:
+        raise UserError(f"{kind} of {job.target.record.id}: expected sub-models with addressable layers, got none")
+    pairs = []
+    for image in job.indices[targets].tolist():
+        own = generator("distilled", job.settings.seed, image)
+        source = torch.randint(len(job.images), (), generator=own)
+        pairs.append((source, torch.randint(1, num_layers + 1, (), generator=own)))
+    return Draws(targets, *(torch.stack(column) for column in zip(*pairs, strict=True)))
+
+
+def fast_members(job: Job) -> list[SubModel]:
+    """Folded copies of the target's sub-models that ask for no gradients, on the job's device."""
+    copies: list[Any] = [folded(member).requires_grad_(False) for member in job.target.ensemble.members]
+    return copies
+
+
+def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor:
+    """Equation 1 at one eps, in eval mode.
+
+    Args:
+        job: its settings give steps and step size.
+        member: of :func:`fast_members`.
+        draws: what is distilled.
+        eps: radius around the sources, in pixel scale.
+
+    Returns:
+        ``(N, C, H, W)``, on the CPU, within ``eps`` of the sources.
+    """
+    found = torch.empty_like(job.images[draws.targets])
+
+    def distill_batch(rows: Tensor) -> None:
+        source = job.images[draws.sources[rows]].to(job.device)
+        images = distill_at_layers(
+            member,
+            source,
+            job.images[draws.targets[rows]].to(job.device),
+            draws.layers[rows].to(job.device),
+            eps=eps,
+            step_size=job.settings.step_size_at(eps),
+            steps=job.steps,
+        )
+        check_budget(images, source, eps)
+        found[rows] = images.cpu()
+
+    # Sorted by layer, a batch has few layers, and each of them many images.
+    with ThreadPoolExecutor(job.workers) as pool:
+        for _ in pool.map(distill_batch, draws.layers.argsort(stable=True).split(BATCH_SIZE)):
+            pass
+    job.task.advance(len(job.images))
+    return found
+
+
+def losses_on(job: Job, members: Sequence[SubModel], distilled: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """:func:`~robustbench_ens.perturb.diversity.transferred_losses` in batches: ``(M, M, N)`` in nats, on the CPU."""
+    parts = [
+        transferred_losses(members, [images[rows].to(job.device) for images in distilled], labels[rows].to(job.device))
+        for rows in torch.arange(len(labels)).split(BATCH_SIZE)
+    ]
+    return torch.cat(parts, dim=-1).cpu()
+
+
+def measure_mean(job: Job, name: str, values: Tensor, unit: str, **where: Any) -> None:
+    """Keep the mean over images ``(N,)`` and, from two images on, its standard error as ``<name>/standard_error``."""
+    values = values.double()
+    where = {"step": job.steps, **where}
+    job.measure(name, float(values.mean()), unit, **where)
+    if len(values) > 1:
+        job.measure(f"{name}/standard_error", float(values.std()) / len(values) ** 0.5, unit, **where)
+
+
+def measure_pairs(job: Job, name: str, losses: Tensor, eps: float) -> None:
+    """Keep the mean loss of every ordered pair, and that over all pairs of different sub-models as the ensemble's.
+
+    Args:
+        job: keeps them.
+        name: of the measurement.
+        losses: ``(M, M, N)`` in nats: row distilled from (``source_member``), column classified by (``target_member``).
+        eps: of the distillation.
+    """
+    size = len(losses)
+    for i in range(size):
+        for j in range(size):
+            measure_mean(job, name, losses[i, j], "nats", source_member=i, member=j, eps=eps)
+    measure_mean(job, name, losses[~torch.eye(size, dtype=torch.bool)].mean(dim=0), "nats", eps=eps)

@@ -1,0 +1,45 @@
+"""Accuracy by the number of attack steps, as Table 8 of DVERGE: whether the attack had converged."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, with_brackets
+
+CHANGE = "Largest change"
+
+
+def convergence_table(rates: pd.DataFrame) -> pd.DataFrame:
+    """One row per ensemble, eps and seed; after several seeds a row with their mean and standard deviation.
+
+    Args:
+        rates: rows of one protocol, as ``derive.convergence`` gives them.
+
+    Returns:
+        as text: ``Ensemble``, ``eps``, ``Seed``, ``n``, one column for each number of steps with the accuracy and its
+        Wilson 95% interval, and the largest change against the fewest steps, in points; a fall is negative.
+    """
+    ladder = sorted(int(steps) for steps in rates["steps"].unique())
+    columns = ["Ensemble", "eps", "Seed", "n", *(f"{steps:,} steps" for steps in ladder), CHANGE]
+    rows = []
+    for (ensemble, eps), cell in rates.groupby(["ensemble", "eps"], observed=True):
+        for seed, own in cell.sort_values("steps").groupby("seed"):
+            texts = [with_brackets(row["accuracy"], row["low"], row["high"]) for row in own.to_dict("records")]
+            change = largest_change(own["accuracy"])
+            rows.append((ensemble, f"{eps:g}", str(seed), str(own["n"].iloc[0]), *texts, _points(change)))
+        if cell["seed"].nunique() > 1:
+            by_steps = [mean_and_std(own["accuracy"]) for _, own in cell.groupby("steps")]
+            means = cell.groupby("steps")["accuracy"].mean()
+            size = f"{cell['seed'].nunique()}{NBSP}seeds"
+            rows.append((ensemble, f"{eps:g}", MEAN_AND_STD, size, *by_steps, _points(largest_change(means))))
+    return pd.DataFrame(rows, columns=columns, dtype=str)
+
+
+def largest_change(accuracies: pd.Series) -> float:
+    """Of the changes against the first of ``accuracies``, in ascending order of steps, the one largest in magnitude."""
+    changes = accuracies.iloc[1:] - accuracies.iloc[0]
+    return float(changes.iloc[changes.abs().argmax()]) if len(changes) else 0.0
+
+
+def _points(change: float) -> str:
+    return f"{100 * change:+.1f}".replace("-", "\N{MINUS SIGN}")
