@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.plan import surrogates
-from robustbench_ens.protocols import KINDS, Blackbox, load_protocol
+from robustbench_ens.plan import Plan, Trained, Workplace, surrogates
+from robustbench_ens.progress import Silent
+from robustbench_ens.protocols import ADVERTORCH_ATTACKS, KINDS, ONE_START, OWN_ATTACKS, Blackbox, load_protocol
+from robustbench_ens.recipes import load_recipe
 from robustbench_ens.settings import locate, names
+from robustbench_ens.store import Store
 
 SHIPPED = names("attacks")
 
@@ -29,9 +33,9 @@ def test_every_shipped_protocol(name: str) -> None:
     assert load_protocol(str(locate("attacks", name))).hash == protocol.hash
     assert name.startswith(f"{protocol.settings.dataset}/")
     assert protocol.settings.kind in name
-    assert [source.recipe.settings.dataset for source in surrogates(protocol)] == (
-        [protocol.settings.dataset] * len(surrogates(protocol))
-    )
+    target = Trained(load_recipe(f"{protocol.settings.dataset}/dverge-3"), 0)
+    sources = surrogates(protocol, target)
+    assert [source.recipe.settings.dataset for source in sources] == [protocol.settings.dataset] * len(sources)
 
 
 def test_no_two_shipped_protocols_are_the_same() -> None:
@@ -56,7 +60,10 @@ eps = st.lists(st.floats(1e-3, 1), min_size=1, max_size=3, unique=True).map(sort
                 [[{"recipe": "digits/baseline-3[epochs=1,network_args.width=4]", "seed": 3}]]
             ),
             "variants": st.sampled_from(
-                [[{"attack": "pgd"}, {"attack": "momentum_pgd", "losses": ["cw"], "restarts": 2}]]
+                [
+                    [{"attack": "pgd"}, {"attack": "momentum_pgd", "losses": ["cw"], "restarts": 2}],
+                    [{"attack": "sgm"}, {"attack": "advertorch:LinfPGDAttack", "losses": ["cw_legacy"]}],
+                ]
             ),
         },
     )
@@ -104,13 +111,26 @@ CHANGES = {
             "seed=1",
         ),
         *("attack=momentum_pgd", "loss=cw", "restarts=4", "kind=transferability"),
+        "health.images=10",
+        *("attack=m_di2_fgsm", "attack=advertorch:LinfSPSAAttack", "loss=cw_legacy", "aggregation=mean_logits"),
     ],
     "digits/blackbox-compact": [
         'surrogates=[{recipe="digits/baseline-3",seed=1001}]',
         'surrogates=[{recipe="digits/dverge-3",seed=1000}]',
         'variants=[{attack="pgd",restarts=3}]',
+        'variants=[{attack="sgm"}]',
         'variants=[{attack="momentum_pgd",restarts=2}]',
         'variants=[{attack="momentum_pgd",restarts=3,losses=["cw"]}]',
+    ],
+    "digits/diversity": ["right_images=10", "kind=distillation"],
+    "digits/whitebox-convergence": ["steps=[50,200]", "restarts=2"],
+    "cifar10/transfer-folder": ["folder=data/elsewhere"],
+    "digits/autoattack": ['attacks=["apgd-ce"]', "targets=3", "square_queries=100", "restarts=2"],
+    "digits/adaptive": [
+        'starts=[{attack="pgd"}]',
+        'variants=[{objective="mean_logits"}]',
+        'variants=[{objective="mean_logits",losses=["cw"]}]',
+        'variants=[{objective="mean_logits",restarts=2}]',
     ],
 }
 
@@ -119,7 +139,7 @@ def test_every_changed_value_is_another_protocol() -> None:
     hashes = {load_protocol(name).hash for name in CHANGES}
     hashes |= {load_protocol(f"{name}[{change}]").hash for name, changes in CHANGES.items() for change in changes}
     assert len(hashes) == len(CHANGES) + sum(map(len, CHANGES.values()))
-    changed = {change.split("=")[0] for changes in CHANGES.values() for change in changes}
+    changed = {re.split(r"[=.]", change)[0] for changes in CHANGES.values() for change in changes}
     assert changed == {key for kind in KINDS.values() for key in kind.model_fields}, "a new key: change it above"
 
 
@@ -151,8 +171,61 @@ def test_surrogates_are_of_the_protocols_dataset() -> None:
 
 def test_kind_is_needed(attacks: Path) -> None:
     (attacks / "x.toml").write_text("version = 1")
-    with pytest.raises(UserError, match="key 'kind': expected one of whitebox, transferability, blackbox, got None"):
+    with pytest.raises(UserError, match=f"key 'kind': expected one of {', '.join(KINDS)}, got None"):
         load_protocol("x")
     (attacks / "x.toml").write_text('kind = "whitebox"\nversion = 1\ndataset = "digits"\nimages = 5\neps = [0.1]')
     with pytest.raises(UserError, match="key 'steps' is missing"):
         load_protocol("x")
+
+
+@pytest.mark.parametrize("attack", [*OWN_ATTACKS, *(f"advertorch:{name}" for name in ADVERTORCH_ATTACKS)])
+def test_every_attack_by_name(attack: str) -> None:
+    settings = load_protocol(f"digits/whitebox[attack={attack},restarts=1,loss=cw_legacy]").settings
+    assert (settings.attack, settings.loss) == (attack, "cw_legacy")  # type: ignore[union-attr]
+    assert load_protocol(f'digits/blackbox-compact[variants=[{{attack="{attack}"}}]]')
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "FGSM", "advertorch:", "advertorch:Foo", "advertorch:L2PGDAttack", "sgm "])
+def test_an_unknown_attack_is_told_the_valid_ones(attack: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_protocol("digits/whitebox", {"attack": attack})
+    assert str(error.value).endswith(
+        f"key 'attack': expected one of {', '.join(OWN_ATTACKS)}, or advertorch: and one of "
+        f"{', '.join(ADVERTORCH_ATTACKS)}, got {attack!r}"
+    )
+
+
+def test_an_unknown_loss_is_told_the_valid_ones() -> None:
+    with pytest.raises(UserError, match="key 'loss': expected 'cross_entropy', 'cw' or 'cw_legacy', got 'ce'"):
+        load_protocol("digits/whitebox[loss=ce]")
+
+
+@pytest.mark.parametrize("attack", sorted(ONE_START))
+def test_an_attack_that_draws_nothing_has_one_restart(attack: str) -> None:
+    where = f'digits/blackbox-compact[variants=[{{attack="pgd"}},{{attack="{attack}",restarts=3}}]]'
+    with pytest.raises(UserError, match=f"key 'variants.1.restarts': expected 1 restart, {attack} has no random start"):
+        load_protocol(where)
+    for kind in ("whitebox", "transferability"):
+        with pytest.raises(UserError, match=f"'restarts': expected 1 restart, {attack} has no random start, got 5"):
+            load_protocol(f"digits/{kind}[attack={attack}]")
+        load_protocol(f"digits/{kind}[attack={attack},restarts=1]")
+
+
+def test_restarts_of_m_di2_fgsm_draw_anew() -> None:
+    load_protocol('digits/blackbox-compact[variants=[{attack="m_di2_fgsm",restarts=3}]]')
+
+
+def test_a_ladder_of_steps_ascends() -> None:
+    for steps in ("[]", "[50]", "[50,50]", "[100,50]"):
+        with pytest.raises(UserError, match="expected at least 2 numbers of steps in ascending order without repeats"):
+            load_protocol(f"digits/whitebox-convergence[steps={steps}]")
+    for steps in ("50", "[0,50]"):
+        with pytest.raises(UserError, match="key 'steps"):
+            load_protocol(f"digits/whitebox-convergence[steps={steps}]")
+
+
+@pytest.mark.parametrize("kind", ["diversity", "distillation"])
+def test_pairs_of_sub_models_need_two(kind: str, tmp_path: Path) -> None:
+    plan = Plan(Workplace(Store(tmp_path), None, "cpu", Silent()))
+    with pytest.raises(UserError, match="expected a target of at least 2 sub-models, got 1 in recipe 'digits/single'"):
+        plan.add_attack(load_protocol(f"digits/{kind}"), Trained(load_recipe("digits/single"), 0))

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import torch
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.blackbox import blackbox, check_hold_out, variants
@@ -55,7 +56,7 @@ def test_transfer_hurts_the_surrogate_itself_more_than_the_target(make_job):
     on_target = run(job)["correct"].mean()
     source = job.sources[0]
     crafted = job.craft(
-        source.ensemble, slice(None), attack="momentum_pgd", loss="cross_entropy", eps=0.1, key=("surrogate", 0)
+        source.ensemble, torch.arange(100), attack="momentum_pgd", loss="cross_entropy", eps=0.1, key=("surrogate", 0)
     )
     on_itself = (job.predict(source.ensemble, crafted) == job.labels).double().mean()
     assert on_itself < on_target < 0.95

@@ -13,11 +13,17 @@ PROTOCOLS = [
     f"digits/whitebox{SMALL},restarts=2]",
     f"digits/transferability{SMALL},restarts=2]",
     f"digits/blackbox-compact{SMALL}]",
+    f"digits/diversity{SMALL}]",
+    f"digits/distillation{SMALL}]",
+    "digits/whitebox-convergence[images=20,eps=[0.1],steps=[1,2]]",
+    "digits/blackbox-convergence[images=20,eps=[0.1],steps=[1,2]]",
+    f'digits/autoattack{SMALL},attacks=["apgd-ce","square"],square_queries=5]',
+    f'digits/adaptive{SMALL},variants=[{{objective="reweighed",losses=["cw"]}}]]',
 ]
 
 
 def sources(protocol, trained):
-    return [trained[1000]] if protocol.settings.kind == "blackbox" else []
+    return [trained[1000]] if hasattr(protocol.settings, "surrogates") else []
 
 
 @pytest.mark.parametrize("reference", PROTOCOLS)

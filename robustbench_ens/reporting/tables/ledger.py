@@ -1,0 +1,49 @@
+"""The variant ledger of one target as a table: the deciding variants in greedy order, then those that never decide."""
+
+from __future__ import annotations
+
+from string import ascii_uppercase
+
+import pandas as pd
+
+from robustbench_ens.reporting.text import percent, shorten, with_brackets
+
+COLUMNS = ["Order", "Crafted on", "Attack", "Loss", "Start", "Accuracy alone", "Breaks", "Only it", "So far", "Same as"]
+NEVER = "never"
+
+
+def ledger_table(ledger: pd.DataFrame) -> pd.DataFrame:
+    """One row per variant.
+
+    Args:
+        ledger: rows of one target and protocol, as ``ledger.ledger`` gives them.
+
+    Returns:
+        the columns ``COLUMNS``, as text.
+    """
+    rows = []
+    for row in ledger.sort_values(["order", "accuracy"], na_position="last", kind="stable").to_dict("records"):
+        decides = pd.notna(row["order"])
+        rows.append(
+            (
+                str(row["order"]) if decides else NEVER,
+                shorten(row["source"], 40),
+                row["attack"],
+                row["loss"],
+                str(row["restart"]),
+                with_brackets(row["accuracy"], row["low"], row["high"]),
+                str(row["kills"]),
+                str(row["unique"]),
+                percent(row["cumulative"]) if decides else "",
+                _letter(row["twins"]),
+            )
+        )
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+
+
+def _letter(group: int) -> str:
+    """``1`` as ``A``, ``27`` as ``AA``; nothing for 0."""
+    if not group:
+        return ""
+    rounds, position = divmod(group - 1, len(ascii_uppercase))
+    return ascii_uppercase[position] * (rounds + 1)
