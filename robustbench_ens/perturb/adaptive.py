@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -11,8 +10,9 @@ from torch import Tensor
 from robustbench_ens.models.ensemble import AGGREGATIONS, Ensemble, log_mean_softmax
 from robustbench_ens.models.fold import folded
 from robustbench_ens.perturb.apgd import Judged, apgd
-from robustbench_ens.perturb.attacks import BATCH_SIZE, OnBatchStep
-from robustbench_ens.perturb.gradient import OnStep, check_budget, project
+from robustbench_ens.perturb.attacks import OnBatchStep
+from robustbench_ens.perturb.gradient import OnStep
+from robustbench_ens.perturb.harness import BATCH_SIZE, craft_in_batches
 from robustbench_ens.perturb.losses import LOSSES, AttackLoss
 from robustbench_ens.perturb.reweigh import reweighed
 
@@ -115,19 +115,10 @@ def craft_adaptively(
     def watch(rows: slice) -> OnStep | None:
         return (lambda step, values, gradient: on_step(rows, step, values, gradient)) if on_step else None
 
-    def craft_batch(begin: int) -> Tensor:
-        rows = slice(begin, begin + batch_size)
-        clean = images[rows].to(device)
+    def crafter(rows: slice, clean: Tensor) -> Tensor:
         judged = judge(fast, labels[rows].to(device), objective, loss)
-        found = apgd(clean, judged, eps=eps, steps=steps, start=starts[rows].to(clean), on_step=watch(rows))
-        found = project(found, clean, eps)
-        check_budget(found, clean, eps)
-        return found.cpu()
+        return apgd(clean, judged, eps=eps, steps=steps, start=starts[rows].to(clean), on_step=watch(rows))
 
-    crafted = []
-    with ThreadPoolExecutor(workers) as pool:
-        for found in pool.map(craft_batch, range(0, len(images), batch_size)):
-            crafted.append(found)
-            if on_batch:
-                on_batch(len(found))
-    return torch.cat(crafted) if crafted else images.clone()
+    return craft_in_batches(
+        crafter, images, eps=eps, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,12 +16,11 @@ from robustbench_ens.perturb import advertorch
 from robustbench_ens.perturb.gradient import (
     Transform,
     Treatment,
-    check_budget,
     momentum,
     perturb,
     plain,
-    project,
 )
+from robustbench_ens.perturb.harness import BATCH_SIZE, craft_in_batches
 from robustbench_ens.perturb.input_diversity import diversify, draw
 from robustbench_ens.perturb.losses import LOSSES, AttackLoss
 from robustbench_ens.perturb.skip_gradient import skip_gradient
@@ -53,8 +51,6 @@ ATTACKS: dict[str, Attack] = {
     "m_di2_fgsm": Attack(momentum(decay=1.0), random_start=False, diversity_probability=0.5),
     "sgm": Attack(momentum(decay=1.0), random_start=False, skip_gamma=0.2),
 }
-
-BATCH_SIZE = 250
 
 OnBatchStep = Callable[[slice, int, Tensor, Tensor], None]
 """Told, for the images at a slice, what :data:`~robustbench_ens.perturb.gradient.OnStep` is told."""
@@ -191,18 +187,12 @@ def craft(
             raise UserError(f"attack {attack!r}: expected no options, got {', '.join(options)}")
         crafter = _by_gradient(task, settings, on_step)
 
-    def craft_batch(begin: int) -> Tensor:
-        part = slice(begin, begin + batch_size)
-        clean = images[part].to(device)
-        found = crafter(_Batch(part, indices[part], clean, labels[part].to(device)))
-        found = project(found, clean, eps)
-        check_budget(found, clean, eps)
-        return found.cpu()
-
-    crafted = []
-    with ThreadPoolExecutor(workers) as pool:
-        for found in pool.map(craft_batch, range(0, len(images), batch_size)):
-            crafted.append(found)
-            if on_batch:
-                on_batch(len(found))
-    return torch.cat(crafted) if crafted else images.clone()
+    return craft_in_batches(
+        lambda rows, clean: crafter(_Batch(rows, indices[rows], clean, labels[rows].to(device))),
+        images,
+        eps=eps,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        on_batch=on_batch,
+    )

@@ -1,4 +1,4 @@
-"""What a crafting run says about itself: signs that an attack was weaker than it looks (arXiv:1902.06705, Section 5)."""
+"""What a crafting run says about itself: signs that an attack was weaker than it looks (arXiv:1902.06705)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Recorder:
         if self._first:
             risen = sum(int((self._last[row] > self._first[row]).sum()) for row in self._first)
             rising = risen / len(images)
-        kept = float(change.max()) <= eps + 1e-6 and 0 <= float(crafted.min()) and float(crafted.max()) <= 1
+        kept = float(change.max()) <= eps + 1e-6 and float(crafted.min()) >= 0 and float(crafted.max()) <= 1
         return Health(
             images=len(images),
             zero_gradient=self._shares(self._zero, len(images)),
