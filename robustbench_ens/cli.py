@@ -201,24 +201,44 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.argument("outcomes", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--update", is_flag=True, help="Pin the present outcomes instead (at least five training seeds).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "junit", "markdown"]),
+    help="How to print what was found [default: text].",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write it: .txt is text, .json JSON, .xml JUnit XML, .md Markdown for a pull request. Repeatable.",
+)
 @options
 def check(
     where: Where,
     baseline: Path,
     outcomes: tuple[Path, ...],
     update: bool,
+    form: str | None,
     as_json: bool,
+    outputs: tuple[Path, ...],
 ) -> None:
     """Compare outcomes with pinned ones; exit code 1 when numbers moved, either way."""
     from robustbench_ens import commands
+
+    if as_json and form not in (None, "json"):
+        raise click.UsageError(f"--json: expected no other --format, got {form}")
 
     if commands.check(
         commands.workplace(where.runs, where.data_root, where.device, where.threads),
         baseline,
         outcomes,
         update,
-        as_json,
+        "json" if as_json else form or "text",
+        outputs,
     ):
         sys.exit(1)
 

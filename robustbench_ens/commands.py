@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +20,11 @@ from robustbench_ens.models.released import export_released, from_released, read
 from robustbench_ens.models.trained import digest_state, load_trained, read_record, run_dir, save_trained
 from robustbench_ens.outcomes import (
     OutcomeFile,
+    arrays_path,
     find_outcomes,
     gather,
     gather_measurements,
+    measurements_path,
     read_outcomes,
     read_provenance,
 )
@@ -30,9 +33,10 @@ from robustbench_ens.plan import Given, Plan, Trained, TrainStep, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.reporting import render_report, summaries
+from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.settings import folders, locate, names, parse_overrides, split_reference
-from robustbench_ens.store import Store
+from robustbench_ens.store import Store, atomic_path, write_text
 from robustbench_ens.tensorboard import epoch_writer
 
 
@@ -167,9 +171,11 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
 
 
 def print_summary(files: Sequence[OutcomeFile]) -> None:
-    """Print the summary table of a report, and those of protocols that it has no room for."""
+    """Print the summary table of a report, those of protocols that it has no room for, and unhealthy attacks."""
     for title, frame in summaries(gather(files), gather_measurements(files)).items():
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
+    for warning in health_warnings(collect_health(files)):
+        OUT.print(f"Warning: {warning}", markup=False)
 
 
 def show_list(place: Workplace) -> None:
@@ -263,7 +269,10 @@ def _outcomes(place: Workplace, sources: Sequence[Path]) -> list[Path]:
 def report(place: Workplace, sources: Sequence[Path], name: str, publish: str | None) -> None:
     """`rbe report`."""
     paths = _outcomes(place, sources)
-    write_report(place, [read_outcomes(path) for path in paths], name, publish, "rbe report")
+    files = [read_outcomes(path) for path in paths]
+    write_report(place, files, name, publish, "rbe report")
+    if publish:
+        publish_outcomes(files, Path("reports") / publish / "outcomes")
 
 
 def write_report(place: Workplace, files: Sequence[OutcomeFile], name: str, publish: str | None, command: str) -> None:
@@ -277,8 +286,31 @@ def write_report(place: Workplace, files: Sequence[OutcomeFile], name: str, publ
     OUT.print(f"Report: {index} (and {destination / 'report.md'})", markup=False)
 
 
-def check(place: Workplace, baseline: Path, sources: Sequence[Path], update: bool, as_json: bool) -> bool:
-    """`rbe check`: whether any number moved."""
+def publish_outcomes(files: Sequence[OutcomeFile], folder: Path) -> None:
+    """Put the outcomes of a published report, and no others, beside it, so that anyone can make it again."""
+    wanted = {}
+    for file in files:
+        protocol = file.provenance["protocol"]
+        for source in filter(Path.exists, (file.path, measurements_path(file.path), arrays_path(file.path))):
+            wanted[folder / f"{protocol['name']}-{protocol['hash']}" / source.name] = source
+    for destination, source in wanted.items():
+        if not destination.exists() or not destination.samefile(source):
+            with atomic_path(destination) as temporary:
+                shutil.copyfile(source, temporary)
+    for left_over in set(filter(Path.is_file, folder.rglob("*"))) - set(wanted):
+        left_over.unlink()
+
+
+def check(
+    place: Workplace, baseline: Path, sources: Sequence[Path], update: bool, form: str, outputs: Sequence[Path]
+) -> bool:
+    """`rbe check`: whether any number moved. ``outputs`` are written in the formats that their names ask for."""
+    for output in outputs:
+        if output.suffix not in checking.SUFFIXES:
+            valid = ", ".join(f"{suffix} ({name})" for suffix, name in checking.SUFFIXES.items())
+            raise UserError(f"--output: expected a file name that ends in one of {valid}, got {str(output)!r}")
+    if update and outputs:
+        raise UserError("--output: expected no --update, which compares nothing; leave one of them out")
     paths = _outcomes(place, sources)
     files = [read_outcomes(path) for path in paths]
     if update:
@@ -287,10 +319,10 @@ def check(place: Workplace, baseline: Path, sources: Sequence[Path], update: boo
         OUT.print(f"{baseline}: pinned {len(files)} outcome files", markup=False)
         return False
     result = checking.check(checking.read_pin(baseline), files)
-    if as_json:
-        OUT.print_json(data=checking.render_json(result))
-    else:
-        OUT.print(checking.render_text(result), markup=False)
+    for output in outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(output, checking.FORMATS[checking.SUFFIXES[output.suffix]](result))
+    OUT.out(checking.FORMATS[form](result), highlight=False)
     return result.moved
 
 

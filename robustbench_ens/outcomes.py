@@ -1,25 +1,31 @@
 """Outcomes: the canonical result of an evaluation. Evaluation writes them; reporting and checks read them. No torch.
 
-An evaluation leaves two Parquet files side by side:
+An evaluation leaves two Parquet files side by side, and a third file where its kind makes pictures:
 
 ``<name>.parquet``
     Table *outcomes*, one row per image and attempt. ``correct`` is null where nothing was attempted because an
     earlier restart had already won. Rows with attack ``clean`` and eps 0 score the unperturbed images.
 ``<name>.measurements.parquet``
     Table *measurements*: named numbers that are not classifications (training history, times).
+``<name>.arrays.npz``
+    What a report only draws: decision regions, images. The SHA-256 of the file is ``arrays`` in the provenance.
 
-Both carry the same provenance, a JSON document under the metadata key ``robustbench_ens``. The measurements are
-written first, so that an outcomes file that exists is complete.
+Both Parquet files carry the same provenance, a JSON document under the metadata key ``robustbench_ens``. The outcomes
+are written last, so that an outcomes file that exists is complete.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,19 +76,40 @@ MEASUREMENTS = pa.schema(
 )
 
 
+Arrays = Mapping[str, npt.NDArray[Any]]
+"""Arrays by name; no objects."""
+
+
 @dataclass(frozen=True)
 class OutcomeFile:
-    """One evaluation as read from disk: its provenance and its two tables."""
+    """One evaluation as read from disk: its provenance, its two tables, and its arrays where it has any."""
 
     path: Path
     provenance: dict[str, Any]
     outcomes: pd.DataFrame
     measurements: pd.DataFrame
+    arrays: Arrays = field(default_factory=dict)
 
 
 def measurements_path(path: Path) -> Path:
     """Where the measurements of the outcomes file at ``path`` lie."""
     return path.with_name(path.name.removesuffix(".parquet") + ".measurements.parquet")
+
+
+def arrays_path(path: Path) -> Path:
+    """Where the arrays of the outcomes file at ``path`` lie, if it has any."""
+    return path.with_name(path.name.removesuffix(".parquet") + ".arrays.npz")
+
+
+def is_complete(path: Path) -> bool:
+    """Whether all files of the evaluation at ``path`` are there.
+
+    Raises:
+        UserError: the outcomes file is damaged.
+    """
+    if not (path.exists() and measurements_path(path).exists()):
+        return False
+    return "arrays" not in read_provenance(path) or arrays_path(path).exists()
 
 
 def _write_table(frame: pd.DataFrame, schema: pa.Schema, provenance: dict[str, Any], path: Path) -> None:
@@ -92,11 +119,45 @@ def _write_table(frame: pd.DataFrame, schema: pa.Schema, provenance: dict[str, A
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
-def write_outcomes(path: Path, outcomes: pd.DataFrame, measurements: pd.DataFrame, provenance: dict[str, Any]) -> None:
-    """Write both tables of an evaluation; each file appears whole or not at all."""
+def write_outcomes(
+    path: Path,
+    outcomes: pd.DataFrame,
+    measurements: pd.DataFrame,
+    provenance: dict[str, Any],
+    arrays: Arrays | None = None,
+) -> None:
+    """Write both tables of an evaluation, and its arrays if any; each file appears whole or not at all."""
     provenance = {"schema": SCHEMA_VERSION, **provenance}
+    if arrays:
+        provenance["arrays"] = _write_arrays(arrays, arrays_path(path))
     _write_table(measurements, MEASUREMENTS, provenance, measurements_path(path))
     _write_table(outcomes, OUTCOMES, provenance, path)
+
+
+def _write_arrays(arrays: Arrays, path: Path) -> str:
+    """Write ``arrays`` and give the SHA-256 of the file."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def _read_arrays(path: Path, digest: str) -> Arrays:
+    """The arrays at ``path``, which must be those that were written."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected the arrays of an evaluation, got {error.strerror}; run `rbe attack`"
+        ) from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UserError(
+            f"{path}: expected the arrays that were written with the outcomes beside them, got a damaged or foreign "
+            "file; delete it and run `rbe attack` again"
+        )
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return dict(file)
 
 
 def _read_table(path: Path, schema: pa.Schema) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -158,7 +219,9 @@ def read_outcomes(path: Path) -> OutcomeFile:
     """
     outcomes, provenance = _read_table(path, OUTCOMES)
     measurements, _ = _read_table(measurements_path(path), MEASUREMENTS)
-    return OutcomeFile(path, provenance, outcomes, measurements)
+    digest = provenance.get("arrays")
+    arrays = {} if digest is None else _read_arrays(arrays_path(path), digest)
+    return OutcomeFile(path, provenance, outcomes, measurements, arrays)
 
 
 def _hidden(path: Path) -> bool:
@@ -180,6 +243,8 @@ def find_outcomes(roots: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
+_LABELS = [field.name for field in OUTCOMES if field.type == _LABEL]
+_NUMBERS = ("seed", "sub_models")
 IDENTITY = ("protocol", "protocol_hash", "kind", "dataset", "ensemble", "seed", "method", "sub_models")
 """Columns with the provenance that tables group by."""
 
@@ -188,10 +253,30 @@ def gather(files: Iterable[OutcomeFile]) -> pd.DataFrame:
     """All outcome rows of ``files`` in one frame, with the provenance that tables group by.
 
     Adds the columns ``protocol``, ``protocol_hash``, ``kind``, ``dataset``, ``ensemble`` (the label without the
-    seed), ``seed``, ``method`` and ``sub_models``.
+    seed), ``seed``, ``method`` and ``sub_models``. Texts are categories, in alphabetical order: the millions of rows of
+    a whole zoo would not fit into memory as text.
     """
-    frames = [file.outcomes.assign(**_identity(file)).astype(_texts(OUTCOMES)) for file in files]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*OUTCOMES.names, *IDENTITY])
+    own = list(files)
+    if not own:
+        return pd.DataFrame(columns=[*OUTCOMES.names, *IDENTITY])
+    identities = [_identity(file) for file in own]
+    texts = {name: set[str]().union(*(file.outcomes[name].unique() for file in own)) for name in _LABELS}
+    texts |= {name: {identity[name] for identity in identities} for name in IDENTITY if name not in _NUMBERS}
+    types = {name: pd.CategoricalDtype(sorted(values)) for name, values in texts.items()}
+    frames = [
+        file.outcomes.astype({name: types[name] for name in _LABELS}).assign(
+            **{name: _constant(value, len(file.outcomes), types.get(name)) for name, value in identity.items()}
+        )
+        for file, identity in zip(own, identities, strict=True)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _constant(value: Any, length: int, texts: pd.CategoricalDtype | None) -> Any:
+    """A column of one value: a category where ``texts`` are given."""
+    if texts is None:
+        return value
+    return pd.Categorical.from_codes(np.full(length, texts.categories.get_loc(value)), dtype=texts)
 
 
 def gather_measurements(files: Iterable[OutcomeFile]) -> pd.DataFrame:

@@ -375,6 +375,57 @@ class Adaptive(ProtocolFile):
     variants: tuple[AdaptiveGroup, ...] = Field(min_length=1, strict=False)
 
 
+def _exactly_one(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(items) != 1:
+        raise ValueError("expected a list of 1 item")
+    return items
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("expected an odd number, so that the clean image is a point of the grid")
+    return number
+
+
+OneEps = Annotated[tuple[Eps, ...], Field(strict=False), AfterValidator(_exactly_one)]
+OneSurrogate = Annotated[tuple[Surrogate, ...], Field(strict=False), AfterValidator(_exactly_one)]
+
+
+class Regions(ProtocolFile):
+    """Decision regions around images, along a surrogate's adversarial direction and a random one (DVERGE, Figure 1).
+
+    ``eps`` is half the side of the square that the grid covers. One gradient is taken, so there are no steps.
+
+    Attributes:
+        right_images: how many of the ``images``, of those that every sub-model gets right, are looked at, at most.
+        grid: points on a side.
+    """
+
+    kind: Literal["regions"]
+    eps: OneEps
+    surrogates: OneSurrogate
+    right_images: int = Field(3, ge=1, le=MOST_STEPS)
+    grid: Annotated[int, Field(ge=3, le=501), AfterValidator(_odd)] = 41
+
+    steps: ClassVar[int] = 1  # type: ignore[misc]
+    step_size: ClassVar[None] = None  # type: ignore[misc, assignment]
+    health: ClassVar[None] = None  # type: ignore[misc, assignment]
+
+
+class Gallery(ProtocolFile):
+    """Adversarial examples to look at: white-box PGD and each variant on one surrogate, at one eps.
+
+    No rate rests on so few images, so that no signs of health are kept.
+    """
+
+    kind: Literal["gallery"]
+    eps: OneEps
+    surrogates: OneSurrogate
+    variants: tuple[VariantGroup, ...] = Field(min_length=1, strict=False)
+
+    health: ClassVar[None] = None  # type: ignore[misc, assignment]
+
+
 AnyProtocolFile = (
     Whitebox
     | Transferability
@@ -386,6 +437,8 @@ AnyProtocolFile = (
     | BlackboxConvergence
     | Autoattack
     | Adaptive
+    | Regions
+    | Gallery
 )
 KINDS: dict[str, type[AnyProtocolFile]] = {
     "whitebox": Whitebox,
@@ -398,6 +451,8 @@ KINDS: dict[str, type[AnyProtocolFile]] = {
     "blackbox-convergence": BlackboxConvergence,
     "autoattack": Autoattack,
     "adaptive": Adaptive,
+    "regions": Regions,
+    "gallery": Gallery,
 }
 
 

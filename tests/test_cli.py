@@ -311,3 +311,13 @@ def test_numbers_stay_whole_on_a_narrow_terminal(
 def test_tables_do_not_fold_in_a_file(capsys: pytest.CaptureFixture) -> None:
     console.show(console.table("", ("ensemble", "clean %"), [(f"{DVERGE}#0", "98.7")]))
     assert f"{DVERGE}#0      98.7" in capsys.readouterr().out
+
+
+def test_an_unhealthy_attack_is_told_after_it_ran(rbe, runs):
+    """Two steps cannot have converged; a limit of no gain at all makes sure that it is told."""
+    protocol = WHITEBOX.replace(
+        "steps=2]", "steps=2,health.loss_rising=1.0,health.budget_used=1.0,health.doubling_gain=0]"
+    )
+    result = rbe("attack", protocol, BASELINE, "--runs", runs)
+    assert result.code == 0
+    assert " is unhealthy, its accuracy may be too high: " in " ".join(result.out.split())

@@ -15,11 +15,12 @@ import pytest
 from robustbench_ens.settings import names
 
 ROOT = Path(__file__).parent.parent
-DATA = {"zoo", "attacks"}
+DATA = {"zoo": "zoo", "attacks": "attacks", "reference": "reports/reference"}
+"""Folders by the package that they are only once installed."""
 
 
 def test_the_list_of_packages_is_complete() -> None:
-    """Every folder with an ``__init__.py``, and the two packages of TOML files that exist only once installed."""
+    """Every folder with an ``__init__.py``, and the packages of data that exist only once installed."""
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     listed = config["options"]["packages"].split()
@@ -31,7 +32,7 @@ def test_the_list_of_packages_is_complete() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built offline from a copy of what it is made of."""
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("robustbench_ens", "tests", *DATA):
+    for name in ("robustbench_ens", "tests", *DATA.values()):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
@@ -48,10 +49,12 @@ def pip(*arguments: object) -> None:
 
 def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    for folder in DATA:
-        files = {f"robustbench_ens/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.toml")}
+    for package, folder in DATA.items():
+        suffix = "csv" if package == "reference" else "toml"
+        paths = (ROOT / folder).rglob(f"*.{suffix}")
+        files = {f"robustbench_ens/{package}/{path.relative_to(ROOT / folder).as_posix()}" for path in paths}
         assert files
-        assert {name for name in held if name.startswith(f"robustbench_ens/{folder}/")} == files
+        assert {name for name in held if name.startswith(f"robustbench_ens/{package}/")} == files
     code = {p.relative_to(ROOT).as_posix() for p in (ROOT / "robustbench_ens").rglob("*") if p.suffix in (".py", ".j2")}
     assert "robustbench_ens/reporting/templates/report.md.j2" in code
     assert code <= held

@@ -19,7 +19,7 @@ from robustbench_ens.evaluation.evaluate import evaluate
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.trained import load_trained, run_dir
 from robustbench_ens.outcomes import read_outcomes
-from robustbench_ens.perturb import attacks, losses
+from robustbench_ens.perturb import attacks, harness, losses
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
@@ -159,7 +159,7 @@ def test_a_broken_attack_is_caught(bench, pinned, mutate, seed, protocol):
 
 
 def test_images_outside_the_budget_never_reach_a_score(bench, pinned, monkeypatch):
-    monkeypatch.setattr(attacks, "project", lambda images, center, eps: images)
+    monkeypatch.setattr(harness, "project", lambda images, center, eps: images)
     plain = attacks.perturb
     monkeypatch.setattr(
         attacks, "perturb", lambda images, *args, eps, **settings: plain(images, *args, eps=4 * eps, **settings)

@@ -1,8 +1,10 @@
-"""Cells: the named rates, and the exact facts, that one outcomes file amounts to.
+"""Cells: the named rates and measured numbers, and the exact facts, that one outcomes file amounts to.
 
 A cell is a rate over *units*, and a unit is one yes-or-no outcome of one image: whether it survived, whether an
 attack crafted on sub-model i beat sub-model j, whether two losses led to different predictions. A cell is kept as a
 matrix of units, (images, units per image), so that two evaluations of the same weights can be compared unit by unit.
+Kinds of protocol that measure instead of classifying have, beside their clean accuracy, the cells of
+:mod:`robustbench_ens.check.measured`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from robustbench_ens.check.measured import MEASURED_KINDS, Measured, measured
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
 from robustbench_ens.reporting.derive import CONVERGENCE_KINDS, survivors, survivors_by_steps
@@ -20,6 +23,9 @@ from robustbench_ens.store import digest_json, short_hash
 
 Units = npt.NDArray[np.bool_]
 """Outcomes of one cell, (images, units per image)."""
+
+SUCCESSIVE_KINDS = ("autoattack", "adaptive")
+"""Kinds whose attacks see only the images that those before have not beaten."""
 
 _ATTEMPT = ["source", "source_member", "target_member", "attack", "loss"]
 
@@ -29,7 +35,8 @@ class Evaluation:
     """What one outcomes file says about one ensemble under one protocol.
 
     ``weights`` is a digest of the weights of the target and of the surrogates, ``images`` one of the attacked images'
-    indices; ``facts`` are compared exactly, ``cells`` as rates.
+    indices (where none was attacked, of all); ``facts`` are compared exactly, ``cells`` as rates, ``measured`` as
+    means.
     """
 
     protocol: str
@@ -39,6 +46,7 @@ class Evaluation:
     images: str
     facts: dict[str, int | str]
     cells: dict[str, Units]
+    measured: dict[str, Measured]
 
 
 def evaluate(file: OutcomeFile) -> Evaluation:
@@ -47,21 +55,17 @@ def evaluate(file: OutcomeFile) -> Evaluation:
     Cells: accuracy on clean images; all-or-nothing accuracy at each eps, and the same under each (attack, loss) where
     there are several; the share of (image, source, restart) on which the losses' predictions differ; and the mean
     transferability at each eps between sub-models, from a sub-model onto itself and onto the ensemble. Sub-models are
-    exchangeable over seeds, hence means over pairs. Of a convergence check, the accuracy after each number of steps.
+    exchangeable over seeds, hence means over pairs. Of a convergence check, the accuracy after each number of steps; of
+    attacks that see only what those before have left, the accuracy after each of them.
 
     Raises:
-        UserError: some image lacks an attempt that other images have, or has it twice.
+        UserError: some image lacks an attempt that other images have, or has it twice; a measurement is incomplete.
     """
     rows = gather([file])
     target, protocol = file.provenance["target"], file.provenance["protocol"]
     attacked = rows[rows["eps"] > 0]
     try:
-        if protocol["kind"] == "transferability":
-            cells = _clean(rows) | _transferability(rows)
-        elif protocol["kind"] in CONVERGENCE_KINDS:
-            cells = _clean(rows) | _by_steps(rows)
-        else:
-            cells = _clean(rows) | _worst_case(rows) | _losses(attacked)
+        cells = _clean(rows) | _attacked(protocol["kind"], rows, attacked)
     except _RaggedError as gap:
         raise UserError(
             f"{file.path}: expected every image once under every attempt, got gaps or repeats in {str(gap)!r}; "
@@ -72,16 +76,33 @@ def evaluate(file: OutcomeFile) -> Evaluation:
         target["label"],
         target["seed"],
         digest_json([ensemble["weights"] for ensemble in (target, *file.provenance["sources"])]),
-        short_hash(sorted(int(image) for image in attacked["image"].unique())),
+        short_hash(sorted(int(image) for image in (rows if attacked.empty else attacked)["image"].unique())),
         _facts(file, rows, attacked),
         cells,
+        measured(file),
     )
 
 
+def _attacked(kind: str, rows: pd.DataFrame, attacked: pd.DataFrame) -> dict[str, Units]:
+    """The cells of attacked images, of which kinds that only measure have none."""
+    if kind in MEASURED_KINDS:
+        return {}
+    if kind == "transferability":
+        return _transferability(rows)
+    if kind in CONVERGENCE_KINDS:
+        return _by_steps(rows)
+    if kind in SUCCESSIVE_KINDS:
+        return _accuracy(rows, "accuracy") | _successive(attacked)
+    return _worst_case(rows) | _losses(attacked)
+
+
 def family(cell: str) -> str:
-    """Which cells resemble ``cell`` in how their seeds scatter: ``accuracy``, ``losses`` or ``transferability``."""
+    """Which cells resemble ``cell`` in how their seeds scatter.
+
+    ``accuracy``, ``losses`` or ``transferability``; of what is measured, ``diversity`` or ``distillation``.
+    """
     measure = cell.split()[0]
-    return measure if measure in ("losses", "transferability") else "accuracy"
+    return measure if measure in ("losses", "transferability", *MEASURED_KINDS) else "accuracy"
 
 
 class _RaggedError(Exception):
@@ -125,6 +146,26 @@ def _worst_case(rows: pd.DataFrame) -> dict[str, Units]:
     if len(variants) > 1:
         for (attack, loss), group in variants:
             cells |= _accuracy(pd.concat([clean, group]), f"accuracy under {attack} with {loss}")
+    return cells
+
+
+def _successive(attacked: pd.DataFrame) -> dict[str, Units]:
+    """What each attack but the last leaves, in the order of the attempts; the last leaves the accuracy itself.
+
+    An attempt that was not made is on an image that is beaten already.
+    """
+    order = attacked[["attack", "loss"]].drop_duplicates()
+    if len(order) == 1:
+        return {}
+    number = attacked[["attack", "loss"]].merge(order.assign(number=range(len(order))), how="left")["number"].to_numpy()
+    held = attacked.assign(number=number, correct=attacked["correct"].astype("boolean").fillna(False).astype(bool))
+    cells: dict[str, Units] = {}
+    for last, (attack, loss) in enumerate(order.iloc[:-1].itertuples(index=False)):
+        images = held[held["number"] <= last].groupby(["eps", "image"])["correct"].all().reset_index()
+        name = f"accuracy after {attack} with {loss}"
+        cells |= {
+            f"{name} at eps {eps:g}": _units(group, ["eps"], "correct", name) for eps, group in images.groupby("eps")
+        }
     return cells
 
 
@@ -175,12 +216,14 @@ def _facts(file: OutcomeFile, rows: pd.DataFrame, attacked: pd.DataFrame) -> dic
     tell how many there were. Where none survives, the fact is left out.
     """
     provenance = file.provenance
+    aggregations = rows["aggregation"].astype(str).unique()
     clean = rows[rows["eps"] == 0]
     facts: dict[str, int | str] = {
         "protocol hash": provenance["protocol"]["hash"],
         "recipe hash": provenance["target"]["recipe_hash"],
         "sub-models": provenance["target"]["sub_models"],
         "images": int((rows if clean.empty else clean)["image"].nunique()),
+        "aggregation": ", ".join(sorted(aggregations)),
         "variants": len(attacked[_ATTEMPT].drop_duplicates()),
     }
     tried = attacked[attacked["correct"].notna()].assign(correct=lambda frame: frame["correct"].astype(bool))

@@ -8,19 +8,33 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from robustbench_ens.check.cells import Evaluation, Units, family
 from robustbench_ens.check.pin import Pin, PinnedCell, PinnedEvaluation, evaluate_all
-from robustbench_ens.check.spread import Spread, fit_spread, p_flips, p_sampling, p_spread
+from robustbench_ens.check.spread import (
+    Spread,
+    fit_measured,
+    fit_spread,
+    p_exact,
+    p_flips,
+    p_measured_sampling,
+    p_sampling,
+    p_spread,
+)
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile
-from robustbench_ens.reporting.derive import with_interval
+from robustbench_ens.reporting.derive import CONFIDENCE, with_interval
+
+RATE = "rate"
+"""What a cell is measured in that is a share of outcomes."""
 
 COLUMNS = [
-    *("protocol", "ensemble", "seed", "cell", "comparison", "n", "fresh", "low", "high"),
-    *("pinned", "pinned_seeds", "pinned_mean", "pinned_sd", "pinned_low", "pinned_high", "difference_points"),
-    *("units", "flips", "p", "p_adjusted", "verdict", "moved"),
+    *("protocol", "ensemble", "seed", "cell", "measured_in", "comparison", "n", "fresh", "low", "high"),
+    *("pinned", "pinned_seeds", "pinned_mean", "pinned_sd", "pinned_low", "pinned_high"),
+    *("difference", "difference_points", "units", "flips", "p", "p_adjusted", "verdict", "moved"),
+    *("protocol_hash", "recipe_hash", "weights"),
 ]
 
 
@@ -30,9 +44,11 @@ class CheckResult:
 
     ``rows`` has one row per compared cell (``COLUMNS``). ``comparison`` is ``paired`` where the pin holds the same
     weights and ``spread`` elsewhere; ``verdict`` is ``same``, ``higher``, ``lower`` or, for paired outcomes that
-    flipped both ways alike, ``changed``; ``fresh``, its Wilson interval ``low`` .. ``high`` and the ``pinned_*`` rates
-    are in [0, 1]; ``pinned`` is the rate with the same weights where paired and the mean over seeds elsewhere, and
-    ``difference_points`` is measured against it, in points.
+    flipped both ways alike, ``changed``. ``measured_in`` is ``rate`` for a share of outcomes: ``fresh``, its Wilson
+    interval ``low`` .. ``high`` and the ``pinned_*`` rates are in [0, 1]. Elsewhere it is the unit of a mean over
+    images, with a normal interval. ``pinned`` is the number with the same weights where paired and the mean over seeds
+    elsewhere; ``difference`` is measured against it, ``difference_points`` the same in points for a rate.
+    ``units`` are the outcomes behind a rate, of which ``flips`` differ where paired, or the images behind a mean.
     ``problems`` are missing or structurally different cells, one line each; ``notes`` are harmless.
     """
 
@@ -47,8 +63,8 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     """Compare fresh outcomes with the pin, cell by cell.
 
     Where the pin holds the very weights, outcomes are compared one by one: a cell moved if more of them flipped than
-    rounding explains. Elsewhere a cell is judged against the spread over pinned seeds and its sampling interval
-    (:mod:`robustbench_ens.check.spread`). Both count either way, and Holm's correction over all cells keeps the chance
+    rounding explains; a measured number moved if it is another one but for rounding. Elsewhere a cell is judged against
+    the spread over pinned seeds and its sampling interval (:mod:`robustbench_ens.check.spread`). Both count either way, and Holm's correction over all cells keeps the chance
     of any false alarm below ``pin.alpha``. Facts (images, restarts, variants, hashes) are compared exactly.
 
     Raises:
@@ -71,8 +87,11 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     for item in fresh:
         reference = pinned[item.protocol, item.ensemble]
         problems += _structural(reference, item)
-        notes += [f"{_name(item)}: {name}: not in the baseline" for name in item.cells if name not in reference.cells]
+        known_cells = {*reference.cells, *reference.measured}
+        new = [name for name in (*item.cells, *item.measured) if name not in known_cells]
+        notes += [f"{_name(item)}: {name}: not in the baseline" for name in new]
         cells += [_row(reference, item, name) for name in reference.cells if name in item.cells]
+        cells += [_measured_row(reference, item, name) for name in reference.measured if name in item.measured]
     rows = _judge(pd.DataFrame(cells), _spread(pin), pin.alpha) if cells else pd.DataFrame(columns=COLUMNS)
     return CheckResult(rows, bool(problems or rows["moved"].any()), problems, notes, pin.alpha)
 
@@ -108,19 +127,47 @@ def _structural(reference: PinnedEvaluation, item: Evaluation) -> list[str]:
         for fact, expected in reference.facts.items()
         if fact in item.facts and item.facts[fact] != expected
     ]
-    return facts + [f"{_name(item)}: {name}: missing" for name in reference.cells if name not in item.cells]
+    units = [
+        f"{_name(item)}: {name}: expected a mean in {mean.unit}, got one in {item.measured[name].unit}"
+        for name, mean in reference.measured.items()
+        if name in item.measured and item.measured[name].unit != mean.unit
+    ]
+    missing = [name for name in reference.cells if name not in item.cells]
+    missing += [name for name in reference.measured if name not in item.measured]
+    return facts + units + [f"{_name(item)}: {name}: missing" for name in missing]
+
+
+def _about(item: Evaluation, name: str, measured_in: str) -> dict[str, Any]:
+    row = {"protocol": item.protocol, "ensemble": item.ensemble, "seed": item.seed, "cell": name}
+    hashes = {"protocol_hash": item.facts["protocol hash"], "recipe_hash": item.facts["recipe hash"]}
+    return row | hashes | {"weights": item.weights, "measured_in": measured_in}
+
+
+def _twin(reference: PinnedEvaluation, item: Evaluation) -> str | None:
+    """The pinned seed with the same weights, if there is one."""
+    return next((seed for seed, record in reference.seeds.items() if record.weights == item.weights), None)
 
 
 def _row(reference: PinnedEvaluation, item: Evaluation, name: str) -> dict[str, Any]:
     units, cell = item.cells[name], reference.cells[name]
-    row = {"protocol": item.protocol, "ensemble": item.ensemble, "seed": item.seed, "cell": name}
-    row |= {"n": len(units), "count": units.mean() * len(units), "units": units.size}
-    twins = [seed for seed, record in reference.seeds.items() if record.weights == item.weights]
-    if not twins:
+    row = _about(item, name, RATE) | {"n": len(units), "count": units.mean() * len(units), "units": units.size}
+    twin = _twin(reference, item)
+    if twin is None:
         return row | {"comparison": "spread", "flips": np.nan, "twin": np.nan}
-    same_images = reference.seeds[twins[0]].images == item.images
-    flips = _flips(cell, twins[0], units, same_images)
-    return row | {"comparison": "paired", "flips": flips, "twin": cell.rate(twins[0])}
+    same_images = reference.seeds[twin].images == item.images
+    flips = _flips(cell, twin, units, same_images)
+    return row | {"comparison": "paired", "flips": flips, "twin": cell.rate(twin)}
+
+
+def _measured_row(reference: PinnedEvaluation, item: Evaluation, name: str) -> dict[str, Any]:
+    mean, pinned = item.measured[name], reference.measured[name]
+    error = float(np.sqrt(np.mean(np.square(list(pinned.standard_error.values())))))
+    row = _about(item, name, mean.unit) | {"n": mean.images, "units": mean.images, "flips": np.nan}
+    row |= {"value": mean.value, "error": mean.standard_error, "pinned_error": error}
+    twin = _twin(reference, item)
+    if twin is None:
+        return row | {"comparison": "spread", "twin": np.nan}
+    return row | {"comparison": "paired", "twin": pinned.value[twin]}
 
 
 def _flips(cell: PinnedCell, seed: str, units: Units, same_images: bool) -> int:
@@ -133,47 +180,82 @@ def _flips(cell: PinnedCell, seed: str, units: Units, same_images: bool) -> int:
 
 def _spread(pin: Pin) -> tuple[pd.MultiIndex, Spread]:
     """The spread of every pinned cell, moderated within each family; the index tells (protocol, ensemble, cell)."""
-    pinned = pd.DataFrame(
-        [
-            {
-                "key": (item.protocol, item.ensemble, name),
-                "family": family(name),
-                "pair": (item.protocol, item.ensemble),
-                "rates": np.array([cell.rate(seed) for seed in item.seeds]),
-                "images": float(np.mean(list(cell.images.values()))),
-            }
-            for item in pin.evaluations
-            for name, cell in item.cells.items()
-        ]
-    ).sort_values("family", kind="stable")
-    fits = [
-        fit_spread(list(cells["rates"]), list(cells["images"]), cells["pair"].nunique())
-        for _, cells in pinned.groupby("family")
+    rates = [
+        {
+            "key": (item.protocol, item.ensemble, name),
+            "family": family(name),
+            "pair": (item.protocol, item.ensemble),
+            "values": np.array([cell.rate(seed) for seed in item.seeds]),
+            "images": float(np.mean(list(cell.images.values()))),
+        }
+        for item in pin.evaluations
+        for name, cell in item.cells.items()
     ]
+    means = [
+        {
+            "key": (item.protocol, item.ensemble, name),
+            "family": family(name),
+            "pair": (item.protocol, item.ensemble),
+            "values": np.array([mean.value[seed] for seed in item.seeds]),
+            "errors": np.array([mean.standard_error[seed] for seed in item.seeds]),
+        }
+        for item in pin.evaluations
+        for name, mean in item.measured.items()
+    ]
+    keys: list[tuple[str, str, str]] = []
+    fits: list[Spread] = []
+    for fit, beside, cells in ((fit_spread, "images", rates), (fit_measured, "errors", means)):
+        for _, group in pd.DataFrame(cells).groupby("family") if cells else ():
+            keys += list(group["key"])
+            fits.append(fit(list(group["values"]), list(group[beside]), group["pair"].nunique()))
     fitted = {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in vars(fits[0])}
-    return pd.MultiIndex.from_tuples(pinned["key"]), Spread(**fitted)
+    return pd.MultiIndex.from_tuples(keys), Spread(**fitted)
 
 
 def _judge(cells: pd.DataFrame, fitted: tuple[pd.MultiIndex, Spread], alpha: float) -> pd.DataFrame:
-    """Add intervals, p-values and verdicts to the rows of :func:`_row`."""
+    """Add intervals, p-values and verdicts to the rows of :func:`_row` and :func:`_measured_row`."""
     index, everything = fitted
     at = index.get_indexer(pd.MultiIndex.from_frame(cells[["protocol", "ensemble", "cell"]]))
     spread = Spread(**{name: values[at] for name, values in vars(everything).items()})
-    rows = with_interval(cells, "count", "fresh").assign(
+    rows = cells.assign(
         pinned_seeds=spread.seeds.astype(int),
         pinned_mean=spread.mean,
         pinned_sd=spread.sd,
         pinned_low=spread.low,
         pinned_high=spread.high,
     )
-    fresh, images = rows["fresh"].to_numpy(dtype=float), rows["n"].to_numpy(dtype=float)
-    unpaired = np.maximum(p_spread(fresh, spread), p_sampling(fresh, images, spread.mean))
-    paired = p_flips(rows["flips"].fillna(0).to_numpy(dtype=float), rows["units"].to_numpy(dtype=float))
-    rows["p"] = np.where(rows["comparison"] == "paired", paired, unpaired)
+    is_rate = (rows["measured_in"] == RATE).to_numpy()
+    parts = [
+        judge(rows[which], Spread(**{name: values[which] for name, values in vars(spread).items()}))
+        for judge, which in ((_judge_rates, is_rate), (_judge_measured, ~is_rate))
+        if which.any()
+    ]
+    rows = pd.concat(parts).sort_index()
     rows["moved"], rows["p_adjusted"] = multipletests(rows["p"], alpha=alpha, method="holm")[:2]
     rows["pinned"] = rows["twin"].fillna(rows["pinned_mean"])
-    rows["difference_points"] = 100 * (rows["fresh"] - rows["pinned"])
-    direction = rows["difference_points"].round(9)
+    rows["difference"] = rows["fresh"] - rows["pinned"]
+    rows["difference_points"] = (100 * rows["difference"]).where(is_rate)
+    direction = (100 * rows["difference"]).round(9)
     way = np.select([direction > 0, direction < 0], ["higher", "lower"], default="changed")
     rows["verdict"] = np.where(rows["moved"], way, "same")
     return rows[COLUMNS]
+
+
+def _judge_rates(cells: pd.DataFrame, spread: Spread) -> pd.DataFrame:
+    """Add the interval and the p-value of rates."""
+    rows = with_interval(cells, "count", "fresh")
+    fresh, images = rows["fresh"].to_numpy(dtype=float), rows["n"].to_numpy(dtype=float)
+    unpaired = np.maximum(p_spread(fresh, spread), p_sampling(fresh, images, spread.mean))
+    paired = p_flips(rows["flips"].fillna(0).to_numpy(dtype=float), rows["units"].to_numpy(dtype=float))
+    return rows.assign(p=np.where(rows["comparison"] == "paired", paired, unpaired))
+
+
+def _judge_measured(cells: pd.DataFrame, spread: Spread) -> pd.DataFrame:
+    """Add the interval and the p-value of means; one that is no number has moved."""
+    margin = stats.norm.ppf((1 + CONFIDENCE) / 2) * cells["error"]
+    rows = cells.assign(fresh=cells["value"], low=cells["value"] - margin, high=cells["value"] + margin)
+    fresh, error = (rows[name].to_numpy(dtype=float) for name in ("fresh", "pinned_error"))
+    unpaired = np.maximum(p_spread(fresh, spread), p_measured_sampling(fresh, spread.mean, error))
+    paired = p_exact(fresh, rows["twin"].to_numpy(dtype=float))
+    p = np.where(rows["comparison"] == "paired", paired, unpaired)
+    return rows.assign(p=np.where(np.isfinite(fresh), p, 0.0))

@@ -13,12 +13,15 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from robustbench_ens.check.cells import Evaluation, Units, evaluate
+from robustbench_ens.check.measured import Measured
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.settings import Settings, validate
 from robustbench_ens.store import read_json, write_json
 
-PIN_VERSION = 1
+PIN_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 has no measured numbers and is otherwise the same."""
 FEWEST_SEEDS = 5
 
 
@@ -53,6 +56,18 @@ class PinnedCell(Settings):
         return units.reshape(self.images[seed], self.units_per_image)
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class PinnedMeasured(Settings):
+    """One mean over images for each seed, its standard error and the number of images; keys of the tables are seeds."""
+
+    unit: str
+    images: dict[str, Annotated[int, Field(ge=1)]]
+    value: dict[str, Finite]
+    standard_error: dict[str, Annotated[Finite, Field(ge=0)]]
+
+
 class PinnedSeed(Settings):
     """Digests of one seed's weights and of the indices of its attacked images."""
 
@@ -68,6 +83,7 @@ class PinnedEvaluation(Settings):
     facts: dict[str, int | str]
     seeds: dict[str, PinnedSeed]
     cells: dict[str, PinnedCell]
+    measured: dict[str, PinnedMeasured] = Field(default_factory=dict)
 
 
 class Pin(Settings):
@@ -93,6 +109,9 @@ class Pin(Settings):
                         cell.units(seed)
                 except (ValueError, binascii.Error) as error:
                     raise ValueError(f"{where}, cell {name!r} is damaged ({error})") from None
+            for name, mean in item.measured.items():
+                if any(set(table) != set(item.seeds) for table in (mean.images, mean.value, mean.standard_error)):
+                    raise ValueError(f"{where}, cell {name!r} lacks a seed")
         return self
 
 
@@ -148,6 +167,20 @@ def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01) -> Pin:
     return validate(Pin, content, "baseline")
 
 
+def _shape(item: Evaluation) -> dict[str, int | str]:
+    """What the cells of all seeds have in common: their names, and units per image or the unit they are measured in."""
+    rates = {name: units.shape[1] for name, units in item.cells.items()}
+    return rates | {name: mean.unit for name, mean in item.measured.items()}
+
+
+def _pinned_measured(means: dict[str, Measured]) -> dict[str, Any]:
+    """Content of one :class:`PinnedMeasured`, from the means of all seeds."""
+    tables = ("images", "value", "standard_error")
+    return {"unit": next(iter(means.values())).unit} | {
+        table: {seed: getattr(mean, table) for seed, mean in means.items()} for table in tables
+    }
+
+
 def _pinned(members: list[Evaluation]) -> dict[str, Any]:
     """Content of one :class:`PinnedEvaluation`."""
     first = members[0]
@@ -157,9 +190,7 @@ def _pinned(members: list[Evaluation]) -> dict[str, Any]:
         for name, value in item.facts.items():
             if facts.setdefault(name, value) != value:
                 raise UserError(f"{where}: expected one {name} for all seeds, got {facts[name]} and {value}")
-        if {name: units.shape[1] for name, units in item.cells.items()} != {
-            name: units.shape[1] for name, units in first.cells.items()
-        }:
+        if _shape(item) != _shape(first):
             raise UserError(f"{where}: expected the same attempts for all seeds, got others for seed {item.seed}")
     return {
         "protocol": first.protocol,
@@ -178,6 +209,9 @@ def _pinned(members: list[Evaluation]) -> dict[str, Any]:
             }
             for name, units in first.cells.items()
         },
+        "measured": {
+            name: _pinned_measured({str(item.seed): item.measured[name] for item in members}) for name in first.measured
+        },
     }
 
 
@@ -192,9 +226,10 @@ def read_pin(path: Path) -> Pin:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("format") != "robustbench_ens baseline":
         raise UserError(f"{path}: expected a baseline written by `rbe check --update`, got other JSON")
-    if content.get("version") != PIN_VERSION:
+    if content.get("version") not in READABLE_VERSIONS:
+        readable = " or ".join(map(str, READABLE_VERSIONS))
         raise UserError(
-            f"{path}: expected baseline version {PIN_VERSION}, got {content.get('version')}; "
+            f"{path}: expected baseline version {readable}, got {content.get('version')}; "
             f"write it again with `rbe check {path} --update`"
         )
     return validate(Pin, content, str(path))

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from robustbench_ens.check.compare import CheckResult
+from robustbench_ens.check.compare import RATE, CheckResult
 
 
-def _cell(row: Any) -> dict[str, str]:
-    """One moved cell in columns; rates in percent, differences in points."""
-    over_seeds = f"{100 * row.pinned_mean:.1f} ± {100 * row.pinned_sd:.1f}"
-    reference = {"pinned %": over_seeds}
+def columns(row: Any) -> dict[str, str]:
+    """A compared cell in columns; rates in percent and their differences in points, means in their own unit."""
+    rate = row.measured_in == RATE
+    scale, digits, unit = (100, ".1f", "%") if rate else (1, ".4g", row.measured_in)
+
+    def text(value: float) -> str:
+        return f"{scale * value:{digits}}"
+
+    over_seeds = f"{text(row.pinned_mean)} ± {text(row.pinned_sd)}"
+    reference = {f"pinned {unit}": over_seeds}
     if row.comparison == "paired":
-        flipped = f"{int(row.flips)} of {row.units}"
-        reference = {"flipped": flipped, "pinned %": f"{100 * row.pinned:.1f}", "all seeds %": over_seeds}
+        flipped = {"flipped": f"{int(row.flips)} of {int(row.units)}"} if rate else {}
+        reference = flipped | {f"pinned {unit}": text(row.pinned), f"all seeds {unit}": over_seeds}
     return {
         "cell": row.cell,
         **reference,
-        "range": f"{100 * row.pinned_low:.1f}..{100 * row.pinned_high:.1f}",
-        "fresh % [95%]": f"{100 * row.fresh:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]",
-        "points": f"{row.difference_points:+.1f}",
+        "range": f"{text(row.pinned_low)}..{text(row.pinned_high)}",
+        f"fresh {unit} [95%]": f"{text(row.fresh)} [{text(row.low)}, {text(row.high)}]",
+        **({"points": f"{row.difference_points:+.1f}"} if rate else {"difference": f"{row.difference:+.4g}"}),
         "p": f"{row.p_adjusted:.1g}",
         "moved": row.verdict,
     }
 
 
 def _table(rows: pd.DataFrame) -> list[str]:
-    cells = [_cell(row) for row in rows.itertuples()]
+    cells = [columns(row) for row in rows.itertuples()]
     lines = [{name: name for name in cells[0]}, *cells]
     widths = {name: max(len(line[name]) for line in lines) for name in cells[0]}
     return [
@@ -39,7 +46,8 @@ def _table(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _summary(result: CheckResult) -> str:
+def summary(result: CheckResult) -> str:
+    """How many cells were compared, how, and how many moved, in one line."""
     rows = result.rows
     paired = int((rows["comparison"] == "paired").sum())
     return (
@@ -49,32 +57,46 @@ def _summary(result: CheckResult) -> str:
     )
 
 
+def advice(result: CheckResult) -> str:
+    """What follows from the result."""
+    if not result.moved:
+        return "Nothing moved."
+    return (
+        "Numbers moved: find out why before anything is published (higher robustness may mean a broken attack). "
+        "If the change is meant, pin it with `rbe check --update`."
+    )
+
+
+def alike(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows in groups that share one table: of one evaluation, compared alike and in one unit."""
+    keys = ["protocol", "ensemble", "seed", "comparison", "measured_in"]
+    return [group for _, group in rows.groupby(keys, sort=False)]
+
+
+def heading(rows: pd.DataFrame) -> str:
+    """What a group of :func:`alike` was compared with."""
+    row = rows.iloc[0]
+    against = "the same weights" if row["comparison"] == "paired" else f"{row['pinned_seeds']} pinned seeds"
+    return f"{row['protocol']} on {row['ensemble']} seed {row['seed']}, against {against}"
+
+
 def render_text(result: CheckResult) -> str:
     """A plain report: structural differences and moved cells in full, the rest as a count, and what to do."""
     lines = []
     if result.problems:
         lines += ["Structural differences:", *(f"  {problem}" for problem in result.problems), ""]
     moved = result.rows[result.rows["moved"]]
-    for (protocol, ensemble, seed, comparison), rows in moved.groupby(
-        ["protocol", "ensemble", "seed", "comparison"], sort=False
-    ):
-        against = "the same weights" if comparison == "paired" else f"{rows['pinned_seeds'].iloc[0]} pinned seeds"
-        lines += [f"{protocol} on {ensemble} seed {seed}, against {against}:", *_table(rows), ""]
+    for rows in alike(moved):
+        lines += [f"{heading(rows)}:", *_table(rows), ""]
     lines += [f"note: {note}" for note in result.notes]
-    lines.append(_summary(result))
-    if result.moved:
-        lines.append(
-            "Numbers moved: find out why before anything is published (higher robustness may mean a broken attack). "
-            "If the change is meant, pin it with `rbe check --update`."
-        )
-    else:
-        lines.append("Nothing moved.")
+    lines += [summary(result), advice(result)]
     return "\n".join(lines)
 
 
 def render_json(result: CheckResult) -> dict[str, Any]:
     """The whole result in JSON's types; a number that has no meaning for a row is null."""
-    rows = result.rows.astype(object).where(result.rows.notna(), None)
+    rows = result.rows.replace([np.inf, -np.inf], np.nan)
+    rows = rows.astype(object).where(rows.notna(), None)
     return {
         "moved": result.moved,
         "alpha": result.alpha,

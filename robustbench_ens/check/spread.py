@@ -16,11 +16,15 @@ deviate from the paper there: d_0 + d is held to at most d times the number of (
 
 *Sampling.* Could n images alone explain f? Twice the smaller tail of Binomial(n, q) at n f; exact, so that it holds
 where a handful of images decides. Both must speak against chance: the p-value of a cell is the larger of the two.
+
+*Measured numbers.* Of a mean over images that is no rate, v is the mean of the seeds' squared standard errors, and
+sampling is twice the normal tail beyond (f - m) / sqrt(v) on either side.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +34,8 @@ Floats = npt.NDArray[np.float64]
 
 FLIP_RATE = 0.01
 """Share of outcomes that rounding (another device, another library version) may flip with the weights unchanged."""
+ROUNDING = 1e-3
+"""Part of a measured number by which rounding may move it with the weights unchanged."""
 _ROUNDING_VARIANCE = 1 / 12  # images^2: a count is whole, so it never tells a smaller variance than this
 _FEWEST_CELLS = 3  # that a prior is fitted to
 
@@ -76,20 +82,51 @@ def fit_spread(rates: list[Floats], images: list[float], groups: int) -> Spread:
         groups: how many sets of cells vary on their own: the number of (protocol, ensemble) pairs.
     """
     n = np.asarray(images, dtype=float)
-    mean, sd, low, high = (
-        np.array([float(reduce(rate)) for rate in rates])
-        for reduce in (np.mean, lambda rate: np.std(rate, ddof=1), np.min, np.max)
-    )
-    seeds = np.array([float(len(rate)) for rate in rates])
+    mean = np.array([float(np.mean(rate)) for rate in rates])
     inside = _kept_inside(mean, n)
-    binomial = inside * (1 - inside) / n
-    dispersion = np.maximum(sd**2, _ROUNDING_VARIANCE / n**2) / binomial
+    # At 0 or 1 there is no spread to learn from.
+    return _moderated(rates, inside * (1 - inside) / n, _ROUNDING_VARIANCE / n**2, inside == mean, groups)
+
+
+def fit_measured(values: list[Floats], errors: list[Floats], groups: int) -> Spread:
+    """Moderated spread of every measured number of one family.
+
+    Args:
+        values: for each cell the pinned seeds' means over images; at least two seeds.
+        errors: for each cell their standard errors.
+        groups: see :func:`fit_spread`.
+    """
+    floor = measured_floor(np.array([float(np.mean(value)) for value in values]))
+    sampling = np.array([float(np.mean(error**2)) for error in errors])
+    return _moderated(values, np.maximum(sampling, floor), floor, sampling > floor, groups)
+
+
+def measured_floor(mean: Floats) -> Floats:
+    """The least variance that is believed of a measured number: that of rounding."""
+    return np.maximum((ROUNDING * mean) ** 2, np.finfo(float).tiny)
+
+
+def _moderated(values: list[Floats], sampling: Floats, floor: Floats, informative: Any, groups: int) -> Spread:
+    """Moderated spread of cells.
+
+    Args:
+        values: for each cell those of the pinned seeds.
+        sampling: v, ``(cells,)``.
+        floor: the least variance over seeds, ``(cells,)``.
+        informative: which cells the prior is fitted to, ``(cells,)``.
+        groups: see :func:`fit_spread`.
+    """
+    mean, sd, low, high = (
+        np.array([float(reduce(value)) for value in values])
+        for reduce in (np.mean, lambda value: np.std(value, ddof=1), np.min, np.max)
+    )
+    seeds = np.array([float(len(value)) for value in values])
+    dispersion = np.maximum(sd**2, floor) / sampling
     degrees = seeds - 1
-    informative = inside == mean  # at 0 or 1 there is no spread to learn from
     prior_degrees, prior = fit_prior(dispersion[informative], degrees[informative])
     added = np.minimum(prior_degrees, degrees * (groups - 1))
     moderated = (added * prior + degrees * dispersion) / (added + degrees)
-    return Spread(mean, sd, low, high, seeds, moderated * binomial, added + degrees)
+    return Spread(mean, sd, low, high, seeds, moderated * sampling, added + degrees)
 
 
 def p_spread(fresh: Floats, spread: Spread) -> Floats:
@@ -103,6 +140,16 @@ def p_sampling(fresh: Floats, images: Floats, mean: Floats) -> Floats:
     count, inside = np.round(fresh * images), _kept_inside(mean, images)
     tails = np.minimum(stats.binom.cdf(count, images, inside), stats.binom.sf(count - 1, images, inside))
     return np.asarray(np.minimum(1, 2 * tails))
+
+
+def p_measured_sampling(fresh: Floats, mean: Floats, error: Floats) -> Floats:
+    """Two-sided normal p-value of ``fresh`` against the pinned mean with the pinned standard error."""
+    return np.asarray(2 * stats.norm.sf(np.abs(fresh - mean) / np.sqrt(np.maximum(error**2, measured_floor(mean)))))
+
+
+def p_exact(fresh: Floats, pinned: Floats) -> Floats:
+    """1 where a measured number is the pinned one but for :data:`ROUNDING`, else 0; nothing is left to chance."""
+    return np.where(np.abs(fresh - pinned) <= ROUNDING * np.abs(pinned) + np.finfo(np.float32).eps, 1.0, 0.0)
 
 
 def p_flips(flips: Floats, units: Floats) -> Floats:

@@ -14,7 +14,7 @@ from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.transferability import images_all_get_right
 from robustbench_ens.evaluation.whitebox import Part
 from robustbench_ens.outcomes import OUTCOMES
-from robustbench_ens.protocols import Diversity
+from robustbench_ens.protocols import Diversity, Regions
 from robustbench_ens.seeds import derive_seed
 
 
@@ -23,7 +23,7 @@ def attempts(settings: Diversity, members: int) -> int:
     return len(settings.eps) * members
 
 
-def measured_images(job: Job, settings: Diversity) -> Tensor:
+def measured_images(job: Job, settings: Diversity | Regions) -> Tensor:
     """Positions of the images to measure on, ascending: of those that every sub-model gets right, a random sample.
 
     Raises:

@@ -22,6 +22,8 @@ from robustbench_ens.evaluation import (
     convergence,
     distillation,
     diversity,
+    gallery,
+    regions,
     transfer_folder,
     transferability,
     whitebox,
@@ -32,8 +34,9 @@ from robustbench_ens.models.own import sub_models
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import (
     MEASUREMENTS,
+    Arrays,
     find_outcomes,
-    measurements_path,
+    is_complete,
     read_outcomes,
     read_provenance,
     write_outcomes,
@@ -101,6 +104,8 @@ KINDS: dict[str, Kind] = {
         sub_models=False,
     ),
     "adaptive": Kind(adaptive.adaptive, adaptive.attempts),
+    "regions": Kind(regions.regions, regions.attempts, crafts=False),
+    "gallery": Kind(gallery.gallery, gallery.attempts),
 }
 
 
@@ -131,8 +136,7 @@ def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sourc
         UserError: the file is there but damaged.
     """
     path = outcomes_file(store, protocol, target)
-    whole = path.exists() and measurements_path(path).exists()
-    return whole and read_provenance(path).get("inputs") == inputs_digest(protocol, target, sources)
+    return is_complete(path) and read_provenance(path).get("inputs") == inputs_digest(protocol, target, sources)
 
 
 def aggregated(protocol: Protocol, target: Subject) -> Subject:
@@ -201,10 +205,11 @@ def training_measurements(
 
 
 class Finished(NamedTuple):
-    """What a part left: its outcomes, its measurements, and the seconds they took."""
+    """What a part left: its outcomes, its measurements, its arrays, and the seconds they took."""
 
     outcomes: pd.DataFrame
     measurements: pd.DataFrame
+    arrays: Arrays
     seconds: float
 
 
@@ -213,13 +218,14 @@ def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]
     if path.exists():
         kept = read_outcomes(path)
         if kept.provenance.get("inputs") == digest:
-            return Finished(kept.outcomes, kept.measurements, kept.provenance["wall_time_s"])
+            return Finished(kept.outcomes, kept.measurements, kept.arrays, kept.provenance["wall_time_s"])
     began = time.monotonic()
     rows = compute()
     seconds = time.monotonic() - began
     measured = pd.DataFrame(job.take_measurements(), columns=MEASUREMENTS.names)
-    write_outcomes(path, rows, measured, {"inputs": digest, "wall_time_s": seconds})
-    return Finished(rows, measured, seconds)
+    arrays = job.take_arrays()
+    write_outcomes(path, rows, measured, {"inputs": digest, "wall_time_s": seconds}, arrays)
+    return Finished(rows, measured, arrays, seconds)
 
 
 def evaluate(
@@ -285,6 +291,7 @@ def evaluate_images(
     images: Tensor,
     labels: Tensor,
     data_digest: str,
+    classes: Sequence[str] = (),
     device: torch.device | str = "cpu",
     workers: int = 1,
     history: pd.DataFrame | None = None,
@@ -308,12 +315,14 @@ def evaluate_images(
         images,
         labels,
         data_digest,
+        classes=classes,
         store=store,
         device=device,
         workers=workers,
     )
     total = kind.attempts(settings, target.record.sub_models) * len(job.images)
     frames, measured, seconds = [job.clean_rows()], [], 0.0
+    arrays: dict[str, Any] = {}
     with progress.task(f"attack {target.record.id} under {protocol.label}", total, "image") as job.task:
         parts = list(kind.parts(job))
         for name, compute in parts:
@@ -323,6 +332,7 @@ def evaluate_images(
             finished = _part(job, part, digest, compute)
             frames.append(finished.outcomes)
             measured.append(finished.measurements)
+            arrays |= finished.arrays
             seconds += finished.seconds
     provenance = {
         "inputs": digest,
@@ -347,7 +357,7 @@ def evaluate_images(
     ]
     outcomes = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     everything = pd.concat([pd.DataFrame(measurements), *(f for f in measured if len(f))], ignore_index=True)
-    write_outcomes(path, outcomes, everything, provenance)
+    write_outcomes(path, outcomes, everything, provenance, arrays)
     shutil.rmtree(parts_folder, ignore_errors=True)
     return path
 

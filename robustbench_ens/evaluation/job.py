@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -77,9 +78,11 @@ class Job:
         indices: of the images in the test split, sorted.
         images: ``(N, C, H, W)`` in [0, 1], on the CPU.
         labels: ``(N,)``.
+        classes: names of the classes; empty where they are not known.
         workers: batches crafted at the same time.
         task: told of each attempt on an image that is finished.
         measured: rows of the measurements table that a part left beside its outcomes.
+        arrays: what a part left to be drawn.
         crafting: how the crafting runs of a part went.
         restarts: tells restarts that repeat each other.
     """
@@ -93,9 +96,11 @@ class Job:
     data_digest: str
     store: Store
     device: torch.device
+    classes: Sequence[str] = ()
     workers: int = 1
     task: Task = field(default_factory=_silent_task)
     measured: list[dict] = field(default_factory=list)
+    arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     crafting: list[Crafting] = field(default_factory=list)
     restarts: Restarts = field(default_factory=Restarts)
 
@@ -115,6 +120,11 @@ class Job:
         health = [measurement(**row) for row in health_rows(self.target.record.id, self.crafting)]
         taken, self.measured, self.crafting = self.measured + health, [], []
         return taken
+
+    def take_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays that were left since this was called last, with the names of the classes."""
+        taken, self.arrays = self.arrays, {}
+        return taken | {"class_names": np.array(self.classes, dtype=str)} if taken else taken
 
     def craft(
         self,
@@ -247,4 +257,5 @@ def evaluation_images(settings: AnyProtocolFile, dataset: Dataset) -> dict[str, 
         "images": to_float(dataset.x_test[indices]),
         "labels": dataset.y_test[indices],
         "data_digest": dataset.digest,
+        "classes": dataset.classes,
     }

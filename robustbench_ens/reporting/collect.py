@@ -9,10 +9,18 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.outcomes import OutcomeFile, gather
+from robustbench_ens.outcomes import Arrays, OutcomeFile, gather, gather_measurements
 from robustbench_ens.reporting import derive
+from robustbench_ens.reporting.compare import answers, comparisons
+from robustbench_ens.reporting.health import collect_health
+from robustbench_ens.reporting.ledger import ledger
+from robustbench_ens.reporting.tables.summary import eps_of_dataset, together
+from robustbench_ens.reporting.worst_case import worst_case
 
 HISTORY = ["ensemble", "method", "seed", "name", "target_member", "step", "value", "unit"]
+MEASURED_KINDS = ("diversity", "distillation")
+"""Kinds of protocols whose answer is their measurements."""
+
 _BATCH_ROWS = 150_000
 """Rows that are held in one frame: enough to be quick with small files, few enough for memory."""
 
@@ -21,17 +29,30 @@ _BATCH_ROWS = 150_000
 class Collection:
     """The input of every section.
 
-    ``accuracies``, ``transferability`` and ``attempts`` are the frames of the same names in :mod:`derive`; ``history``
-    has the columns ``HISTORY``, one row per ensemble, seed, name, member and epoch; ``provenance`` is one dict and
-    ``images`` the number of different images per file.
+    ``accuracies``, ``transferability``, ``mean_transferability``, ``attempts`` and ``convergence`` are the frames of
+    the same names in :mod:`derive`, ``ledger`` that of :func:`~robustbench_ens.reporting.ledger.ledger`; ``history``
+    has the columns ``HISTORY``, one row per ensemble, seed, name, member and epoch; ``health`` is that of
+    :func:`~robustbench_ens.reporting.health.collect_health`, ``worst_case`` that of
+    :func:`~robustbench_ens.reporting.worst_case.worst_case`; ``comparisons`` is that of
+    :func:`~robustbench_ens.reporting.compare.comparisons`, at :func:`headlines`; ``measurements`` are
+    those of ``MEASURED_KINDS``; ``provenance`` is one dict,
+    ``images`` the number of different images and ``arrays`` what is only drawn, per file.
     """
 
     accuracies: pd.DataFrame
     transferability: pd.DataFrame
+    mean_transferability: pd.DataFrame
     attempts: pd.DataFrame
+    convergence: pd.DataFrame
+    ledger: pd.DataFrame
     history: pd.DataFrame
+    health: pd.DataFrame
+    worst_case: pd.DataFrame
+    comparisons: pd.DataFrame
+    measurements: pd.DataFrame
     provenance: list[dict[str, Any]]
     images: list[int]
+    arrays: list[Arrays]
 
 
 def collect(files: Sequence[OutcomeFile]) -> Collection:
@@ -46,16 +67,44 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
     derived: dict[Callable[[pd.DataFrame], pd.DataFrame], list[pd.DataFrame]] = {
         derive.accuracies: [],
         derive.transferability: [],
+        derive.mean_transferability: [],
         derive.attempts: [],
+        derive.convergence: [],
+        ledger: [],
     }
     for batch in _batches(files):
         frame = gather(batch)
         for function, results in derived.items():
             results.append(function(frame))
-    accuracies, transferability, attempts = (_concat(results) for results in derived.values())
+    frames = (_concat(results) for results in derived.values())
+    accuracies, transferability, mean_transfer, attempts, convergence, variants = frames
     history = _concat([_history(file) for file in files]).drop_duplicates(HISTORY[:-2], ignore_index=True)
     provenance, images = [file.provenance for file in files], [file.outcomes["image"].nunique() for file in files]
-    return Collection(accuracies, transferability, attempts, history, provenance, images)
+    return Collection(
+        accuracies,
+        transferability,
+        mean_transfer,
+        attempts,
+        convergence,
+        variants,
+        history,
+        collect_health(files),
+        worst_case(files),
+        comparisons(answers(files, headlines(accuracies, transferability))),
+        gather_measurements(file for file in files if file.provenance["protocol"]["kind"] in MEASURED_KINDS),
+        provenance,
+        images,
+        [file.arrays for file in files],
+    )
+
+
+def headlines(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> dict[str, float]:
+    """The eps at which each dataset is summed up; a dataset that nothing attacked is left out."""
+    chosen = {
+        str(dataset): eps_of_dataset(rows)
+        for dataset, rows in together(accuracies, transfer).groupby("dataset", observed=True)
+    }
+    return {dataset: eps.eps for dataset, eps in chosen.items() if eps is not None}
 
 
 def _batches(files: Sequence[OutcomeFile]) -> Iterator[list[OutcomeFile]]:
@@ -110,7 +159,7 @@ def _history(file: OutcomeFile) -> pd.DataFrame:
     target = file.provenance["target"]
     own = file.measurements[file.measurements["target"] == target["id"]]
     own = own.astype({"name": str, "unit": str})
-    own = own[own["name"].str.startswith(("train/", "test/"))]
+    own = own[own["name"].str.startswith(("train/", "test/", "monitor/"))]
     return own.assign(ensemble=target["label"], method=target["method"], seed=target["seed"])[HISTORY]
 
 

@@ -24,11 +24,16 @@ _PAIR = [*CELL, "eps", "source_member", "target_member"]
 
 
 def with_interval(frame: pd.DataFrame, count: str, rate: str) -> pd.DataFrame:
-    """Add ``rate``, ``low`` and ``high``: ``count / n`` and its Wilson 95% interval, all in [0, 1]."""
+    """Add ``rate``, ``low`` and ``high``: ``count / n`` and its Wilson 95% interval, all in [0, 1]; :func:`plain`."""
     low, high = proportion_confint(frame[count], frame["n"], alpha=1 - CONFIDENCE, method="wilson")
     value = frame[count] / frame["n"]
     # At 0 and 1 an end of the interval is the rate itself, but for rounding.
-    return frame.assign(**{rate: value, "low": np.minimum(low, value), "high": np.maximum(high, value)})
+    return plain(frame).assign(**{rate: value, "low": np.minimum(low, value), "high": np.maximum(high, value)})
+
+
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Categories as text: what is derived is small, and is joined with what other files gave."""
+    return frame.astype({name: str for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)})
 
 
 def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -178,4 +183,4 @@ def attempts(outcomes: pd.DataFrame) -> pd.DataFrame:
     """
     rows = outcomes[(outcomes["eps"] > 0) & outcomes["kind"].isin(ACCURACY_KINDS)]
     one_eps = rows.drop_duplicates([*CELL, "source", "attack", "loss", "restart"])
-    return one_eps.groupby(CELL, observed=True).size().rename("attempts").reset_index()
+    return one_eps.groupby(CELL, observed=True).size().rename("attempts").reset_index().pipe(plain)

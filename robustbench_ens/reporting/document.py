@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import pandas as pd
 
+from robustbench_ens.reporting.filters import Facts
+
 
 @dataclass(frozen=True)
 class Paragraph:
@@ -36,6 +38,7 @@ class Table:
         numeric: columns aligned to the right.
         stacked: on narrow screens each row becomes a list of its own, for few rows of many columns.
         collapsed: shown on demand.
+        facts: what all rows are about, for the filters of the page; the page adds what a row's cells name.
     """
 
     frame: pd.DataFrame
@@ -44,16 +47,22 @@ class Table:
     numeric: tuple[str, ...] = ()
     stacked: bool = False
     collapsed: bool = False
+    facts: Facts = field(default_factory=dict)
     type: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure as SVG text; ``name`` is its file's name without the suffix, ``alt`` says in words what it shows."""
+    """A figure as SVG text.
+
+    ``name`` is its file's name without the suffix, ``alt`` says in words what it shows, ``facts`` what it is about, for
+    the filters of the page.
+    """
 
     name: str
     svg: str
     alt: str
+    facts: Facts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the numbers say, in words: a sentence stands only where the intervals support it."""
+"""What the numbers say, in words: a claim stands only where a test supports it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from robustbench_ens.reporting.derive import between_sub_models
-from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds
+from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds, together
 from robustbench_ens.reporting.text import kind_name, listing, percent, shorten
 
 _ORDER = {"blackbox": 0, "whitebox": 1, "transferability": 2}
 _LONGEST = 64  # characters of a name in running text
-RULE = "“Clearly” means that the 95% intervals do not touch, in any pair of seeds where there are several."
+RULE = (
+    "“Clearly” means: by the paired test on the images that both were attacked on, p < 0.05 after Holm's correction "
+    "(see “Who beats whom”). Where two share no images, and for transferability, it means that the 95% intervals do "
+    "not touch, in any pair of seeds where there are several."
+)
 
 
-def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> list[str]:
-    """One sentence per protocol about the ensembles' order at the headline eps, and one on how sure that is."""
-    everything = pd.concat([frame for frame in (accuracies, transfer) if len(frame)], ignore_index=True)
-    everything = everything.assign(ensemble=everything["ensemble"].map(_short_names(everything["ensemble"].unique())))
+def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame, comparisons: pd.DataFrame | None = None) -> list[str]:
+    """One sentence per protocol about the ensembles' order at the headline eps, and one on how sure that is.
+
+    Args:
+        accuracies, transfer: as :mod:`derive` gives them.
+        comparisons: as ``compare.comparisons`` gives them; pairs that it lacks are judged by their intervals.
+    """
+    everything = together(accuracies, transfer)
+    names = _short_names(everything["ensemble"].unique())
+    everything = everything.assign(ensemble=everything["ensemble"].map(names))
+    tested = _tested(comparisons, names)
     sentences = []
     for _, dataset in everything.groupby("dataset", observed=True):
         chosen = eps_of_dataset(dataset)
@@ -31,8 +42,8 @@ def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> list[str]:
             rows = found[kind, protocol]
             sizes = " to ".join(str(size) for size in sorted({int(rows["n"].min()), int(rows["n"].max())}))
             where = f"{kind_name(kind)} at eps {chosen.eps:g}, n = {sizes} ({protocol})"
-            speak = _transfer if kind == "transferability" else _accuracy
-            sentences += [f"{where}: {text}" for text in speak(rows)]
+            said = _transfer(rows) if kind == "transferability" else _accuracy(rows, tested.get(protocol, {}))
+            sentences += [f"{where}: {text}" for text in said]
     single = sorted(everything.groupby("ensemble")["seed"].nunique().loc[lambda seeds: seeds == 1].index)
     if single:
         sentences.append(
@@ -58,19 +69,30 @@ def _bounds(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby("ensemble").agg(mean=("accuracy", "mean"), low=("low", "min"), high=("high", "max"))
 
 
-def _accuracy(rows: pd.DataFrame) -> list[str]:
+def _tested(comparisons: pd.DataFrame | None, names: dict[str, str]) -> dict[str, dict[tuple[str, str], bool]]:
+    """By protocol and (better, worse), under the names that sentences use: whether the claim stands."""
+    found: dict[str, dict[tuple[str, str], bool]] = {}
+    for row in [] if comparisons is None else comparisons.to_dict("records"):
+        pair = names.get(row["better"], ""), names.get(row["worse"], "")
+        found.setdefault(row["protocol"], {})[pair] = row["supported"]
+    return found
+
+
+def _accuracy(rows: pd.DataFrame, tested: dict[tuple[str, str], bool]) -> list[str]:
+    """``tested`` says of pairs (better, worse) on the same images whether the claim stands."""
     bounds = _bounds(rows).sort_values("mean", ascending=False)
     if len(bounds) < 2:
         return []
     texts = {str(name): over_seeds(own.sort_values("seed")) for name, own in rows.groupby("ensemble")}
     best = str(bounds.index[0])
-    below = [str(name) for name in bounds.index[1:] if bounds.loc[name, "high"] < bounds.loc[best, "low"]]
-    level = [str(name) for name in bounds.index[1:] if str(name) not in below]
+    others = list(map(str, bounds.index[1:]))
+    apart = dict(zip(others, bounds["high"].iloc[1:] < bounds["low"].iloc[0], strict=True))
+    apart |= {name: False for name in others if (name, best) in tested}
+    apart |= {name: tested[best, name] for name in others if (best, name) in tested}
+    below, level = [name for name in others if apart[name]], [name for name in others if not apart[name]]
     text = {name: f"{name} ({texts[name]})" for name in texts}
     if not below:
-        return [
-            f"no ensemble stands clearly on top: the intervals of {listing([text[n] for n in (best, *level)])} overlap."
-        ]
+        return [f"no ensemble stands clearly on top: {listing([text[n] for n in (best, *level)])} are not told apart."]
     tail = f"; it is not told apart from {listing([text[name] for name in level])}" if level else ""
     return [f"{best} keeps {texts[best]}, clearly more than {listing([text[name] for name in below])}{tail}."]
 

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from robustbench_ens.outcomes import OWN_MODEL
+
 
 def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:
     """The `rbe attack` commands for each ensemble of the report that has no outcomes of ``kind``, as shell lines.
@@ -34,10 +36,14 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
     commands: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for (protocol, reference), seeds in due.items():
         commands.setdefault((protocol, tuple(seeds)), []).append(reference)
-    return [
-        shlex.join(["rbe", "attack", protocol, *references, "--seeds", ",".join(map(str, seeds))])
-        for (protocol, seeds), references in commands.items()
-    ]
+    own = {_reference(target) for target in targets.values() if target["method"] == OWN_MODEL}
+    lines = []
+    for (protocol, numbers), references in commands.items():
+        recipes = [reference for reference in references if reference not in own]
+        if recipes:
+            lines.append(["rbe", "attack", protocol, *recipes, "--seeds", ",".join(map(str, numbers))])
+        lines += [["rbe", "attack", protocol, "--model", model] for model in references if model in own]
+    return list(map(shlex.join, lines))
 
 
 def _reference(target: dict[str, Any]) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
+from importlib.resources import files as package_files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,23 +13,33 @@ from markupsafe import Markup
 
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting import svg, text
+from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.document import Beside, FigureBlock, Figures, Section
-from robustbench_ens.reporting.sections.accuracy import accuracy_section
+from robustbench_ens.reporting.filters import NAMES, filters_of
+from robustbench_ens.reporting.sections.accuracy import accuracy_section, transfer_folder_sections
+from robustbench_ens.reporting.sections.comparison import comparison_sections
+from robustbench_ens.reporting.sections.gallery import gallery_sections
+from robustbench_ens.reporting.sections.health import health_section
 from robustbench_ens.reporting.sections.history import history_section
+from robustbench_ens.reporting.sections.ledger import ledger_sections
 from robustbench_ens.reporting.sections.overview import overview
+from robustbench_ens.reporting.sections.paper import paper_sections
+from robustbench_ens.reporting.sections.regions import regions_sections
 from robustbench_ens.reporting.sections.runs import runs_section
 from robustbench_ens.reporting.sections.transfer import transfer_section
 from robustbench_ens.reporting.style import looks
-from robustbench_ens.store import write_text
+from robustbench_ens.store import write_json, write_text
 
 
 def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str, command: str) -> Path:
     """Write a report of ``files`` into the folder ``destination``, over an older one; the same input, the same bytes.
 
+    What changed since the last different report in that folder is said, and is the same when a report is made again.
+
     Args:
         files: evaluations, in any order.
-        destination: gets `report.md`, `figures/*.svg` and `index.html`.
+        destination: gets `report.md`, `figures/*.svg`, `index.html` and `summary.json`.
         title: heading of the report.
         command: the command line that makes this report again.
 
@@ -37,8 +50,17 @@ def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str
         UserError: there are no files, or two of them answer the same question; nothing is written then.
     """
     collection = collect(files)
-    report = sections(collection)
-    facts = {"title": title, "command": command, "sections": report, "about": about(collection)}
+    now = snapshot(collection)
+    last = last_report(destination, now)
+    report = sections(collection, None if last is None else changes(last, now))
+    facts = {
+        "title": title,
+        "command": command,
+        "sections": report,
+        "about": about(collection),
+        "filters": filters_of(collection.provenance),
+        **_script(),
+    }
     figures = [figure for section in report for figure in _figures(section)]
     pages = {name: _environment(name).get_template(f"{name}.j2").render(facts) for name in ("report.md", "index.html")}
 
@@ -47,20 +69,28 @@ def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str
         write_text(folder / f"{figure.name}.svg", svg.standalone(figure.svg))
     for name, content in pages.items():
         write_text(destination / name, content)
+    write_json(destination / SUMMARY, now | {"previous": last})
     for left_over in set(folder.glob("*.svg")) - {folder / f"{figure.name}.svg" for figure in figures}:
         left_over.unlink()
     return destination / "index.html"
 
 
-def sections(collection: Collection) -> list[Section]:
-    """The report, before it is Markdown or HTML."""
+def sections(collection: Collection, changed: Sequence[str] | None = None) -> list[Section]:
+    """The report, before it is Markdown or HTML; ``changed`` since the last one, none where there was none."""
     targets = [document["target"] for document in collection.provenance]
     style = looks({target["label"]: target["method"] for target in targets})
     return [
-        *overview(collection),
+        *overview(collection, changed),
+        *comparison_sections(collection),
         accuracy_section(collection, "blackbox", style),
+        *transfer_folder_sections(collection, style),
+        *ledger_sections(collection, style),
         accuracy_section(collection, "whitebox", style),
         transfer_section(collection),
+        *regions_sections(collection),
+        *gallery_sections(collection),
+        *paper_sections(collection, style),
+        health_section(collection),
         history_section(collection, style),
         runs_section(collection),
     ]
@@ -89,6 +119,13 @@ def _inline(figure: FigureBlock) -> Markup:
     return Markup(svg.inline(figure.svg, figure.name))  # matplotlib escapes the text inside
 
 
+def _script() -> dict[str, str]:
+    """The script of the page, and the digest by which its content security policy lets this one run, and no other."""
+    script = (package_files("robustbench_ens.reporting") / "templates" / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"script": Markup(script), "script_sha256": digest}
+
+
 def _environment(name: str) -> Environment:
     """Templates with every value escaped: by Jinja in HTML, by the filters ``md`` and ``code`` in Markdown."""
     environment = Environment(
@@ -98,7 +135,7 @@ def _environment(name: str) -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.globals["mean_and_std"] = text.MEAN_AND_STD
+    environment.globals |= {"mean_and_std": text.MEAN_AND_STD, "fact_names": NAMES}
     environment.filters |= {
         "md": text.markdown,
         "code": text.markdown_code,

@@ -36,6 +36,7 @@ RC: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "lines.markersize": 5.5,
     "text.parse_math": False,
+    "image.composite_image": False,  # each image keeps its own pixels
     "svg.fonttype": "none",
     "svg.hashsalt": "robustbench_ens",
 }
@@ -50,7 +51,7 @@ _LOOKS = (
     ("#c2504c", "X", (0, (2.5, 2.5))),
     ("#2aa5b8", "*", (0, (9, 1.5, 3, 1.5))),
 )
-_METHODS = {"baseline": 0, "dverge": 1, "adp": 2, "gal": 3, "advt": 4, "dverge_advt": 5}
+_METHODS = {"baseline": 0, "dverge": 1, "adp": 2, "gal": 3, "advt": 4, "dverge-advt": 5, "trs": 6}
 _FILLS = ("full", "none", "left", "top", "right", "bottom")
 
 

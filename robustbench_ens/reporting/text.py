@@ -19,6 +19,8 @@ KIND_NAMES = {
     "distillation": "Distillation",
     "whitebox-convergence": "White-box convergence",
     "blackbox-convergence": "Black-box convergence",
+    "regions": "Decision regions",
+    "gallery": "Gallery",
 }
 NBSP = "\N{NO-BREAK SPACE}"
 MEAN_AND_STD = f"mean{NBSP}±{NBSP}std"

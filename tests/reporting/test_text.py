@@ -23,6 +23,16 @@ def test_rates():
     assert text.mean_and_std(pd.Series([0.1, 0.2, 0.3])).replace(text.NBSP, " ") == "20.0% ± 10.0"
 
 
+@pytest.mark.parametrize(("change", "said"), [(0.032, "+3.2"), (-0.004, "−0.4"), (0, "0.0"), (-0.0001, "0.0")])
+def test_points(change, said):
+    assert text.points(change) == said
+
+
+@pytest.mark.parametrize(("p", "said"), [(0.0004, "< 0.001"), (0.0215, "0.021"), (1.0, "1.000")])
+def test_p_value(p, said):
+    assert text.p_value(p).replace(text.NBSP, " ") == said
+
+
 @pytest.mark.parametrize(
     ("items", "said"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
 )

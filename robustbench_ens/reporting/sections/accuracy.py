@@ -9,6 +9,7 @@ import pandas as pd
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Beside, Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
+from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
@@ -19,6 +20,8 @@ MEANING = {
     "whitebox": "The attacker knows the ensemble and follows its own gradient.",
     "blackbox": "The attacker does not know the ensemble: the images were crafted on surrogates that share no "
     "initialisation and no ancestor with it.",
+    "transfer-folder": "The attacker does not know the ensemble: others crafted and released the images. Whether they "
+    "held their surrogates out cannot be checked; that each image lies within eps of its test image was.",
 }
 
 
@@ -33,9 +36,17 @@ def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look
             f"{kind}-{number}-{slug(protocol)}",
             to_svg(accuracy_curve(rows, looks, title)),
             f"{title}: accuracy against eps, one line per ensemble; the table holds the numbers.",
+            facts_of(rows),
         )
         blocks.append(Beside(Figures([figure], _figure_caption(rows)), _table(str(protocol), rows, tries)))
     return Section(f"{kind_name(kind)} accuracy", kind, blocks + missing_blocks(collection, kind))
+
+
+def transfer_folder_sections(collection: Collection, looks: Mapping[str, Look]) -> list[Section]:
+    """The section on examples that others crafted, or none where there is no such evaluation."""
+    kind = "transfer-folder"
+    there = (collection.accuracies["kind"] == kind).any()
+    return [accuracy_section(collection, kind, looks)] if there else []
 
 
 def missing_blocks(collection: Collection, kind: str) -> list[Block]:
@@ -63,4 +74,4 @@ def _table(protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> Table:
         f"{protocol}: share of all n images that survive every one of {tries} attempts (sources × attacks × losses × "
         "random starts), with its Wilson 95% interval; the last column also asks that the clean image be right."
     )
-    return Table(accuracy_table(rows), caption, group="Ensemble")
+    return Table(accuracy_table(rows), caption, group="Ensemble", facts=facts_of(rows))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section
 from robustbench_ens.reporting.figures.training_history import training_history
+from robustbench_ens.reporting.filters import facts_of_record
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.text import listing, slug
@@ -15,11 +16,13 @@ from robustbench_ens.reporting.text import listing, slug
 def history_section(collection: Collection, looks: Mapping[str, Look]) -> Section:
     """One figure per ensemble; ensembles without a history are named."""
     history = collection.history
+    facts = {document["target"]["label"]: facts_of_record(document["target"]) for document in collection.provenance}
     figures = [
         FigureBlock(
             f"training-{number}-{slug(ensemble)}",
             to_svg(training_history(rows, looks[str(ensemble)], str(ensemble))),
             f"Training history of {ensemble}: loss terms, test accuracy and learning rate by epoch.",
+            facts[str(ensemble)],
         )
         for number, (ensemble, rows) in enumerate(history.groupby("ensemble", observed=True), start=1)
     ]

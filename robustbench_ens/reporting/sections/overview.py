@@ -1,29 +1,71 @@
-"""The top of the report: one row per ensemble, warnings, and what the numbers say."""
+"""The front page: what to be careful about, the leaderboard, what changed, and what the numbers say."""
 
 from __future__ import annotations
 
-from robustbench_ens.reporting.collect import Collection
+from collections.abc import Sequence
+
+import pandas as pd
+
+from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.document import Block, Bullets, Paragraph, Section, Table
 from robustbench_ens.reporting.findings import RULE, findings, warnings
+from robustbench_ens.reporting.health import health_warnings, unhealthy
+from robustbench_ens.reporting.resolution import resolution_warnings, unequal_tiers
+from robustbench_ens.reporting.tables.leaderboard import ATTACKS, leaderboard
 from robustbench_ens.reporting.tables.summary import summarise
+from robustbench_ens.reporting.text import listing
 
-CAPTION = (
-    "Accuracy over all n test images at one eps (l-infinity, pixel scale): clean; after the strongest of the white-box "
-    "attempts, on the ensemble's own gradient; after the strongest of the black-box attempts, crafted on hold-out "
-    "surrogates. In brackets the Wilson 95% interval. Transferability: share of attacks on one sub-model that also "
-    "beat another, mean over pairs (lowest to highest pair; n images that every "
-    "sub-model gets right); lower is better. Several seeds: mean ± standard deviation."
+CAPTION = "Accuracy under attacks within eps (l-infinity, pixel scale), over all n test images; best worst case first"
+LEGEND = (
+    "Worst case: an image counts only if it survives every attempt of every tier (white-box, black-box, AutoAttack, "
+    "adaptive). White-box: on the ensemble's own gradient. Black-box: crafted on hold-out surrogates. In brackets the "
+    "Wilson 95% interval; several seeds: mean ± standard deviation. Transfer: share of attacks on one sub-model "
+    "that also beat another, mean over pairs (bootstrap interval); lower is better. Cost: training, with the ensemble "
+    "it was started from; a CPU-hour is one thread for an hour. Neighbours may differ by chance: see “Who beats whom”. "
+    "⚠: rests on an unhealthy attack."
+)
+EVERYTHING = (
+    "Every protocol: accuracy at the same eps; the worst case with the protocol that alone leaves fewest images right; "
+    "transferability with the lowest and the highest pair and the images that every sub-model gets right."
 )
 
 
-def overview(collection: Collection) -> list[Section]:
-    """Summary and findings."""
-    table = summarise(collection.accuracies, collection.transferability)
-    blocks: list[Block] = []
-    odd = warnings(collection.accuracies)
-    if odd:
-        blocks.append(Bullets(odd, warning=True))
-    blocks.append(Table(table, CAPTION, stacked=True))
-    said = findings(collection.accuracies, collection.transferability)
+def overview(collection: Collection, changed: Sequence[str] | None = None) -> list[Section]:
+    """Warnings, leaderboard and findings; ``changed`` since the last report, none where there was none."""
+    eps = headlines(collection.accuracies, collection.transferability)
+    worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
+    odd = [
+        *health_warnings(collection.health),
+        *warnings(collection.accuracies),
+        *unequal_tiers(worst),
+        *resolution_warnings(worst, collection.comparisons),
+    ]
+    blocks: list[Block] = [Bullets(odd, warning=True)] if odd else []
+    blocks += [_front(leaderboard(collection)), Paragraph(LEGEND)]
+    if _has_more(collection):
+        table = summarise(
+            collection.accuracies, collection.transferability, collection.worst_case, unhealthy(collection.health)
+        )
+        blocks.append(Table(table, EVERYTHING, stacked=True, collapsed=True))
+    if changed is not None:
+        since = "Since the last report:" if changed else "Since the last report nothing changed beyond chance."
+        blocks += [Paragraph(since), *([Bullets(list(changed))] if changed else [])]
+    said = findings(collection.accuracies, collection.transferability, collection.comparisons)
     text: list[Block] = [Bullets(said), Paragraph(RULE)] if said else [Paragraph("There is nothing to compare yet.")]
     return [Section("Summary", "summary", blocks), Section("What the numbers say", "findings", text)]
+
+
+def _front(board: pd.DataFrame) -> Table:
+    """The leaderboard; a fact that is the same in all rows stands in the caption, not in a column."""
+    words = {"eps": "eps {}", "n": "n = {}", "Seeds": "training seeds: {}"}
+    common = [name for name in words if board[name].nunique() == 1 and board[name].iloc[0]]
+    said = [words[name].format(board[name].iloc[0]) for name in common]
+    caption = f"{CAPTION}. Everywhere {listing(said)}." if said else f"{CAPTION}."
+    return Table(board.drop(columns=common), caption, stacked=True)
+
+
+def _has_more(collection: Collection) -> bool:
+    """Whether there are protocols that the leaderboard has no column for, or several for one column."""
+    protocols = collection.accuracies[["dataset", "kind", "protocol"]].drop_duplicates()
+    several = protocols.duplicated(["dataset", "kind"]).any()
+    return bool(several or not protocols["kind"].isin(ATTACKS).all())

@@ -7,6 +7,7 @@ import pandas as pd
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
+from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import missing_blocks
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.transfer import transfer_table
@@ -31,7 +32,8 @@ def transfer_section(collection: Collection) -> Section:
                 figures.append(_figure(f"transferability-{number}", str(ensemble), eps, own[own["eps"] == eps]))
             blocks.append(Figures(figures, f"{ensemble} under {protocol}. {_seeds(own)}"))
         caption = f"{protocol}: the numbers of the heatmaps, each with its n and Wilson 95% interval."
-        blocks.append(Table(transfer_table(rows), caption, group="Ensemble", collapsed=True))
+        table = Table(transfer_table(rows), caption, group="Ensemble", collapsed=True, facts=facts_of(rows))
+        blocks.append(table)
     return Section("Transferability", "transferability", blocks + missing_blocks(collection, "transferability"))
 
 
@@ -41,7 +43,7 @@ def _figure(name: str, ensemble: str, eps: float, cell: pd.DataFrame) -> FigureB
     note = f"eps {eps:g}, n = {sizes}" + (f", {seeds} seeds" if seeds > 1 else "")
     alt = f"Transferability between the sub-models of {ensemble} at eps {eps:g}; the table below holds the numbers."
     name = f"{name}-{slug(ensemble)}-eps-{slug(f'{eps:g}')}"
-    return FigureBlock(name, to_svg(transfer_heatmap(cell, ensemble, note)), alt)
+    return FigureBlock(name, to_svg(transfer_heatmap(cell, ensemble, note)), alt, facts_of(cell))
 
 
 def _seeds(rows: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.text import duration, kind_name
 
 DIGITS = 12
@@ -32,7 +33,7 @@ def ensembles_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 "Method": record["method"],
                 "Network": f"{record['sub_models']} × {record['network']}",
                 "Parameters": f"{record['parameters']:,}",
-                "Training": _training(training),
+                "Training": "as given" if record["method"] == OWN_MODEL else _training(training),
                 "Recipe hash": record["recipe_hash"],
                 "Weights": record["weights"][:DIGITS],
                 "Data": f"{record['dataset']} {record['data_digest'][:DIGITS]}",
@@ -79,7 +80,8 @@ def evaluations_table(provenance: Sequence[dict[str, Any]], images: Sequence[int
                 "Crafted on": ", ".join(
                     "itself" if source["id"] == target["id"] else f"{source['label']} #{source['seed']}"
                     for source in document["sources"]
-                ),
+                )
+                or document["protocol"]["resolved"].get("folder", ""),
                 "Images": str(count),
                 "Wall time": duration(document["wall_time_s"]),
                 "Finished": _minute(document["finished_at"]),

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
 from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.standard import HeadlineEps, headline_eps
-from robustbench_ens.reporting.text import mean_and_std, percent, with_brackets
+from robustbench_ens.reporting.text import NBSP, kind_name, mean_and_std, percent, with_brackets
 
 NOT_RUN = "not run"
+UNHEALTHY = f"{NBSP}⚠"
+"""Behind a number that rests on an unhealthy attack."""
+
 ATTACKS = {"whitebox": "White-box accuracy", "blackbox": "Black-box accuracy"}
 TRANSFER = "Transferability"
+SUBJECT = ["Ensemble", "Seeds", "n", "eps", "Clean accuracy"]
+"""The columns before those of attacks."""
+
+WORST = "Worst case"
 
 
 def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
@@ -20,18 +27,25 @@ def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
     return summarise(derive.accuracies(outcomes), derive.transferability(outcomes))
 
 
-def summarise(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
+def summarise(
+    accuracies: pd.DataFrame,
+    transfer: pd.DataFrame,
+    worst: pd.DataFrame | None = None,
+    unhealthy: Collection[tuple[str, str]] = (),
+) -> pd.DataFrame:
     """One row per ensemble, as text ready to print.
 
     Rates stand with their Wilson 95% interval, or over several seeds as mean and standard deviation; transferability
     is the mean over pairs of different sub-models, with the lowest and the highest pair. A dataset that was attacked
-    under several protocols of one kind has a column for each.
+    under several protocols of one kind has a column for each. ``worst`` are rows of
+    :func:`~robustbench_ens.reporting.worst_case.worst_case`, which make the column ``Worst case``. ``unhealthy`` are
+    the (protocol, ensemble) whose numbers rest on an unhealthy attack; they are marked.
 
     Returns:
         the columns ``Ensemble``, ``Seeds``, ``n``, ``eps``, ``Clean accuracy``, ``White-box accuracy``,
         ``Black-box accuracy``, ``Transferability``.
     """
-    everything = pd.concat([frame for frame in (accuracies, transfer) if len(frame)], ignore_index=True)
+    everything = together(accuracies, transfer)
     columns = _columns(everything)
     rows = []
     for (dataset, ensemble), own in everything.groupby(["dataset", "ensemble"], observed=True):
@@ -46,16 +60,41 @@ def summarise(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
             "eps": str(chosen) if chosen else "",
             "Clean accuracy": over_seeds(clean, own) if len(clean) else NOT_RUN,
         }
+        if worst is not None:
+            row[WORST] = _worst(worst, str(dataset), str(ensemble), chosen, unhealthy)
         for (kind, protocol), column in columns.items():
             cell = own[(own["protocol"] == protocol) & (own["eps"] == (chosen.eps if chosen else None))]
             text = _pairs(cell, own) if kind == "transferability" else over_seeds(cell, own)
-            row[column] = text if len(cell) else row.get(column, NOT_RUN)
+            mark = UNHEALTHY if (protocol, ensemble) in unhealthy else ""
+            row[column] = text + mark if len(cell) else row.get(column, NOT_RUN)
         rows.append(row)
-    table = pd.DataFrame(rows).fillna(NOT_RUN)
+    table = pd.DataFrame(rows, columns=None if rows else SUBJECT).fillna(NOT_RUN)
     for column in (*ATTACKS.values(), TRANSFER):
         if column not in columns.values() and not any(name.startswith(column) for name in columns.values()):
             table[column] = NOT_RUN
     return table
+
+
+def _worst(
+    worst: pd.DataFrame,
+    dataset: str,
+    ensemble: str,
+    chosen: HeadlineEps | None,
+    unhealthy: Collection[tuple[str, str]],
+) -> str:
+    """The worst case of one ensemble, which protocols set it, and whether one of them was unhealthy."""
+    own = worst[(worst["dataset"] == dataset) & (worst["ensemble"] == ensemble)]
+    cell = own[own["eps"] == (chosen.eps if chosen else None)]
+    if not len(cell):
+        return NOT_RUN
+    mark = UNHEALTHY if any((p, ensemble) in unhealthy for names in cell["protocols"] for p in names) else ""
+    return f"{over_seeds(cell, own)}{mark} by {', '.join(sorted(set(cell['set_by'])))}"
+
+
+def together(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
+    """Both in one frame, which has no rows where they have none: kinds without a rate leave only measurements."""
+    filled = [frame for frame in (accuracies, transfer) if len(frame)]
+    return pd.concat(filled or [accuracies], ignore_index=True)
 
 
 def eps_of_dataset(rates: pd.DataFrame) -> HeadlineEps | None:
@@ -102,7 +141,7 @@ def _columns(everything: pd.DataFrame) -> dict[tuple[str, str], str]:
     order: Sequence[str] = [*headings, *sorted(set(protocols["kind"]) - set(headings))]
     named = protocols.assign(several=several, place=protocols["kind"].map(order.index))
     return {
-        (row["kind"], row["protocol"]): headings.get(row["kind"], row["kind"])
+        (row["kind"], row["protocol"]): headings.get(row["kind"], kind_name(row["kind"]))
         + (f": {row['protocol']}" if row["several"] else "")
         for row in named.sort_values(["place", "protocol"]).to_dict("records")
     }

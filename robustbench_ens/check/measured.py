@@ -1,0 +1,71 @@
+"""Measured numbers of one outcomes file: means over images that are no rates, with their standard errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile
+
+MEASURED_KINDS = ("diversity", "distillation")
+"""Kinds of protocol that leave measurements, named after the kind, and no outcomes but those of clean images."""
+
+_ERROR = "/standard_error"
+_MEMBERS = ["target_member", "source_member"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean over ``images`` images and its standard error, in ``unit``."""
+
+    value: float
+    standard_error: float
+    images: int
+    unit: str
+
+
+def measured(file: OutcomeFile) -> dict[str, Measured]:
+    """The cells of ``file`` that are measured: of each quantity at each eps, two means over sub-models.
+
+    ``<quantity> at eps <eps>`` is the ensemble's: over sub-models, or over pairs of different ones. ``<quantity> onto
+    itself at eps <eps>`` is over sub-models that are both source and target; its standard error is the mean of theirs,
+    which is the most it can be. Sub-models are exchangeable over seeds, hence means.
+
+    Raises:
+        UserError: a mean lacks its standard error or the number of images.
+    """
+    kind = file.provenance["protocol"]["kind"]
+    if kind not in MEASURED_KINDS:
+        return {}
+    rows = file.measurements.astype({"name": str, "unit": str})
+    rows = rows[(rows["name"] == kind) | rows["name"].str.startswith(f"{kind}/")]
+    about = rows["name"].str.endswith((_ERROR, "/images"))
+    cells = {}
+    for (name, eps), means in rows[~about].groupby(["name", "eps"]):
+        images = _one(file, rows, f"{kind}/images", eps, means.assign(target_member=ENSEMBLE, source_member=ENSEMBLE))
+        errors = _one(file, rows, f"{name}{_ERROR}", eps, means)
+        source, target = means["source_member"], means["target_member"]
+        both = {"": (source == ENSEMBLE) & (target == ENSEMBLE), " onto itself": (source == target) & (source >= 0)}
+        for suffix, which in both.items():
+            if which.any():
+                cells[f"{str(name).replace('/', ' ').replace('_', ' ')}{suffix} at eps {eps:g}"] = Measured(
+                    float(means.loc[which, "value"].mean()),
+                    float(errors[which].mean()),
+                    int(images[which].iloc[0]),
+                    str(means["unit"].iloc[0]),
+                )
+    return cells
+
+
+def _one(file: OutcomeFile, rows: pd.DataFrame, name: str, eps: float, means: pd.DataFrame) -> pd.Series:
+    """For each row of ``means`` the value of ``name`` at ``eps`` about the same members."""
+    found = rows[(rows["name"] == name) & (rows["eps"] == eps)].set_index(_MEMBERS)["value"]
+    values = found.reindex(pd.MultiIndex.from_frame(means[_MEMBERS])) if found.index.is_unique else found[:0]
+    if len(values) != len(means) or values.isna().any():
+        raise UserError(
+            f"{file.path}: expected one measurement {name!r} for each mean at eps {eps:g}, got gaps or repeats; "
+            "measure on at least 2 images, or delete the file and run `rbe attack` again"
+        )
+    return values.set_axis(means.index)

@@ -1,0 +1,148 @@
+"""What changed since the last report: `summary.json` beside each report, and the differences between two of them.
+
+The file holds what the report says, and what the last *different* report in the same folder said. A report that is made
+again from the same outcomes finds itself there and keeps looking back at that one, so that its bytes stay the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.compare import WORST
+from robustbench_ens.reporting.text import listing, percent, shorten, with_brackets
+
+SUMMARY = "summary.json"
+SCHEMA = 1
+FLIPS = 0.01
+"""Share of outcomes that rounding may flip with the weights unchanged (another device, another library version)."""
+
+_RATE = ["dataset", "protocol", "ensemble", "seed", "eps", "n", "accuracy", "low", "high"]
+_LONGEST = 64  # characters of a name in running text
+
+
+def snapshot(collection: Collection) -> dict[str, Any]:
+    """What a report says, as JSON: its ensembles by seed with the digest of their weights, its protocols with their
+    hashes, the protocols that each worst case is over, and every rate on clean images and at the headline eps.
+    """
+    documents = collection.provenance
+    weights: dict[str, dict[str, str]] = {}
+    for target in (document["target"] for document in documents):
+        weights.setdefault(target["label"], {})[str(target["seed"])] = target["weights"]
+    eps = headlines(collection.accuracies, collection.transferability)
+    rates = collection.accuracies
+    rates = rates[(rates["eps"] == 0) | (rates["eps"] == rates["dataset"].map(eps))]
+    worst = collection.worst_case
+    worst = worst[worst["eps"] == worst["dataset"].map(eps)].assign(protocol=WORST)
+    filled = [frame[_RATE] for frame in (rates, worst) if len(frame)]
+    rows = pd.concat(filled).sort_values(_RATE[:5]).round(6).to_dict("records") if filled else []
+    return {
+        "schema": SCHEMA,
+        "ensembles": weights,
+        "protocols": {document["protocol"]["label"]: document["protocol"]["hash"] for document in documents},
+        "tiers": {name: _tiers(own) for name, own in worst.groupby("ensemble")},
+        "rates": rows,
+    }
+
+
+def _tiers(worst: pd.DataFrame) -> list[str]:
+    return sorted({protocol for protocols in worst["protocols"] for protocol in protocols})
+
+
+def last_report(folder: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of the last report in ``folder`` that says something else than ``now``.
+
+    None where there was no other, or its file is damaged or of another version: there is nothing to compare with then.
+    """
+    try:
+        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        previous = found.pop("previous")
+        if found == now:
+            found = previous
+        return found if found and found["schema"] == SCHEMA else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+
+
+def changes(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One sentence per difference between two summaries, as :func:`snapshot` gives them.
+
+    A rate has changed where its interval no longer overlaps the old one (over several seeds: the outermost ends do
+    not), or where more than ``FLIPS`` of the outcomes differ although protocol, weights and number of images do not:
+    then there is no sampling noise that could explain it.
+    """
+    texts = []
+    for noun, plural in (("ensemble", "ensembles"), ("protocol", "protocols")):
+        texts += _named(f"New {noun}", f"New {plural}", now[plural].keys() - old[plural].keys())
+        texts += _named(f"No longer here, {noun}", f"No longer here, {plural}", old[plural].keys() - now[plural].keys())
+    same = now["protocols"].keys() & old["protocols"].keys()
+    redefined = sorted(name for name in same if now["protocols"][name] != old["protocols"][name])
+    texts += _named("Another protocol under the old name", "Other protocols under their old names", redefined)
+    retrained = sorted(
+        f"{name} (seed {seed})"
+        for name in now["ensembles"].keys() & old["ensembles"].keys()
+        for seed in now["ensembles"][name].keys() & old["ensembles"][name].keys()
+        if now["ensembles"][name][seed] != old["ensembles"][name][seed]
+    )
+    texts += _named("Other weights", "Other weights", retrained)
+    return texts + _moved(old, now)
+
+
+def _named(one: str, several: str, names: Iterable[str]) -> list[str]:
+    found = [shorten(name, _LONGEST) for name in sorted(names)]
+    return [f"{one if len(found) == 1 else several}: {listing(found)}."] if found else []
+
+
+def _moved(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    before, after = _cells(old), _cells(now)
+    texts = []
+    for key in sorted(before.keys() & after.keys()):
+        _, protocol, ensemble, eps = key
+        was, is_ = before[key], after[key]
+        apart = is_["low"].min() > was["high"].max() or is_["high"].max() < was["low"].min()
+        again = _untouched(old, now, protocol, ensemble, was, is_)
+        if apart or (again and abs(is_["accuracy"] - was["accuracy"]).max() > FLIPS):
+            where = f"{shorten(ensemble, _LONGEST)}, {protocol}" + (f" at eps {eps:g}" if eps else ", clean")
+            other_tiers = protocol == WORST and old["tiers"][ensemble] != now["tiers"][ensemble]
+            why = " on the same weights" if again else ", over other protocols" if other_tiers else ""
+            texts.append(f"{where}: {_rate(was)} became {_rate(is_)}{why}.")
+    return texts
+
+
+def _cells(summary: Mapping[str, Any]) -> dict[tuple[str, str, str, float], pd.DataFrame]:
+    rates = pd.DataFrame(summary["rates"], columns=_RATE).astype({"eps": float})
+    cells: dict[tuple[str, str, str, float], pd.DataFrame] = {}
+    for (dataset, protocol, ensemble, eps), rows in rates.groupby(["dataset", "protocol", "ensemble", "eps"]):
+        assert isinstance(eps, float)
+        cells[str(dataset), str(protocol), str(ensemble), eps] = rows.set_index("seed").sort_index()
+    return cells
+
+
+def _untouched(
+    old: Mapping[str, Any],
+    now: Mapping[str, Any],
+    protocol: str,
+    ensemble: str,
+    was: pd.DataFrame,
+    is_: pd.DataFrame,
+) -> bool:
+    """Whether the same weights were attacked under the same protocol on as many images."""
+    if list(was.index) != list(is_.index) or list(was["n"]) != list(is_["n"]):
+        return False
+    return (
+        old["ensembles"][ensemble] == now["ensembles"][ensemble]
+        and protocol != WORST
+        and old["protocols"][protocol] == now["protocols"][protocol]
+    )
+
+
+def _rate(rows: pd.DataFrame) -> str:
+    if len(rows) > 1:
+        return f"{percent(rows['accuracy'].mean())} over {len(rows)} seeds"
+    first = rows.iloc[0]
+    return with_brackets(first["accuracy"], first["low"], first["high"])

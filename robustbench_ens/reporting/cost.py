@@ -1,0 +1,78 @@
+"""What an ensemble cost to train, in GPU- or CPU-hours, with the ensembles it was started from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Hours by unit (``GPU-h``, ``CPU-h``); ``complete`` is false where a part of it is not known."""
+
+    hours: Mapping[str, float]
+    complete: bool
+
+    def __str__(self) -> str:
+        text = " + ".join(f"{hours:.3g} {unit}" for unit, hours in sorted(self.hours.items(), reverse=True))
+        if not text:
+            return "unknown"
+        return text if self.complete else f"≥ {text}"
+
+
+def own_cost(training: Mapping[str, Any] | None) -> Cost:
+    """One training run. A CPU-hour is one thread for one hour; a GPU-hour is one device for one hour.
+
+    Args:
+        training: of the ensemble's record; none for imported weights.
+    """
+    if training is None:
+        return Cost({}, False)
+    cpu = training["device"] == "cpu"
+    share = training.get("threads", 1) if cpu else 1
+    return Cost({"CPU-h" if cpu else "GPU-h": share * training["wall_time_s"] / HOUR_S}, True)
+
+
+def training_costs(targets: Iterable[Mapping[str, Any]], others: Iterable[Mapping[str, Any]] = ()) -> dict[str, Cost]:
+    """Cost of each target and of its ancestors, by label (mean over seeds).
+
+    Args:
+        targets: records of ensembles, one or more for each seed.
+        others: records of further ensembles, such as surrogates. An ancestor (``init_from``, of the same seed) counts
+            if it is in ``targets`` or here; else the cost is not complete.
+    """
+    own = {(str(record["label"]), int(record["seed"])): record for record in targets}
+    known = {(str(record["label"]), int(record["seed"])): record for record in others} | own
+    found: dict[str, list[Cost]] = {}
+    for (label, seed), record in sorted(own.items(), key=lambda item: item[0]):
+        found.setdefault(label, []).append(_with_ancestors(record, seed, known, (label,)))
+    return {label: _mean(costs) for label, costs in found.items()}
+
+
+def _with_ancestors(
+    record: Mapping[str, Any],
+    seed: int,
+    records: Mapping[tuple[str, int], Mapping[str, Any]],
+    chain: tuple[str, ...],
+) -> Cost:
+    own = own_cost(record["training"])
+    parent = record["resolved"].get("init_from")
+    if parent is None:
+        return own
+    if (parent, seed) not in records or parent in chain:
+        return Cost(own.hours, False)
+    inherited = _with_ancestors(records[parent, seed], seed, records, (*chain, parent))
+    return Cost(_sum([own.hours, inherited.hours]), own.complete and inherited.complete)
+
+
+def _sum(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    units = sorted({unit for part in parts for unit in part})
+    return {unit: sum(part.get(unit, 0.0) for part in parts) for unit in units}
+
+
+def _mean(costs: Sequence[Cost]) -> Cost:
+    total = _sum([cost.hours for cost in costs])
+    return Cost({unit: hours / len(costs) for unit, hours in total.items()}, all(cost.complete for cost in costs))

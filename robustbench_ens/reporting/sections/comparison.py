@@ -1,0 +1,42 @@
+"""Which ensembles are told apart: paired tests between every two, one table per protocol."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.compare import WORST
+from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
+from robustbench_ens.reporting.filters import facts_of
+from robustbench_ens.reporting.tables.comparison import comparison_table
+
+MEANING = (
+    "Do two ensembles differ by more than luck, on the images that both were attacked on? McNemar's exact test looks "
+    "at the images that only one of them gets right. Over several seeds, seed is paired with seed, the largest p-value "
+    "counts (1 where the seeds disagree about who is better), and Welch's t-test between the accuracies of the seeds "
+    "must agree: p is the larger of the two. Holm's correction runs over the pairs of one table; a verdict stands "
+    "where the corrected p is below 0.05. The interval of a difference is a bootstrap over images."
+)
+_OPEN = 10  # pairs that a table shows unasked
+
+
+def comparison_sections(collection: Collection) -> list[Section]:
+    """The section, or none where no two ensembles share images; the worst case comes first."""
+    found = collection.comparisons
+    tables: list[Block] = []
+    groups = found.assign(last=found["protocol"] != WORST).groupby(["dataset", "last", "protocol"], observed=True)
+    for (dataset, _, protocol), rows in groups:
+        tables.append(_table(f"{dataset}, {protocol}" if protocol == WORST else str(protocol), rows, protocol == WORST))
+    return [Section("Who beats whom", "comparison", [Paragraph(MEANING), *tables])] if tables else []
+
+
+def _table(name: str, rows: pd.DataFrame, first: bool) -> Table:
+    told = int(rows["supported"].sum())
+    caption = (
+        f"{name} at eps {rows['eps'].iloc[0]:g}: {told} of {len(rows)} {'pair' if len(rows) == 1 else 'pairs'} told "
+        "apart. Only higher, only lower: images that only this one gets right, over all seeds."
+    )
+    numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
+    facts = facts_of(rows[["dataset"]] if first else rows)
+    collapsed = not first or len(rows) > _OPEN
+    return Table(comparison_table(rows), caption, numeric=numeric, collapsed=collapsed, facts=facts)

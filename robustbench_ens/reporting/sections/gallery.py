@@ -1,0 +1,68 @@
+"""The gallery: adversarial examples to look at, and whom they mislead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robustbench_ens.outcomes import Arrays
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
+from robustbench_ens.reporting.figures.gallery import PER_FIGURE, WRONG, Row, gallery
+from robustbench_ens.reporting.filters import facts_of_record
+from robustbench_ens.reporting.svg import to_svg
+from robustbench_ens.reporting.tables.gallery import gallery_table
+from robustbench_ens.reporting.text import slug
+
+KIND = "gallery"
+MEANING = (
+    "The first test images of a protocol, clean and under each attack; beside each what was added, grey where it is 0 "
+    "and white and black where it is all of eps. White-box: crafted on the ensemble itself; black-box: on a hold-out "
+    f"surrogate. Below: the classes that the ensemble and its sub-models (subs, in order) predict; {WRONG}: wrong."
+)
+
+
+def gallery_sections(collection: Collection) -> list[Section]:
+    """The section, or none where no evaluation has a gallery. Of several seeds the lowest is drawn."""
+    blocks: list[Block] = []
+    seen: set[tuple[str, str]] = set()
+    for document, arrays in zip(collection.provenance, collection.arrays, strict=True):
+        key = document["protocol"]["label"], document["target"]["label"]
+        if document["protocol"]["kind"] == KIND and key not in seen:
+            seen.add(key)
+            blocks += _blocks(len(seen), document, arrays)
+    return [Section("Gallery of adversarial examples", KIND, [Paragraph(MEANING), *blocks])] if blocks else []
+
+
+def read_rows(arrays: Arrays, part: slice) -> list[Row]:
+    """The rows of a gallery, for the images of ``part``."""
+    keys = [name.removesuffix("/predicted") for name in arrays if name.endswith("/predicted")]
+    rows = []
+    for key in keys:
+        tier, attack, loss, restart = key.split("/")
+        kept = (arrays[f"{key}/{what}"][part] for what in ("images", "perturbation", "predicted"))
+        rows.append(Row(tier, attack, loss, int(restart), *kept))
+    return rows
+
+
+def _blocks(number: int, document: dict[str, Any], arrays: Arrays) -> list[Block]:
+    target, protocol, source = document["target"], document["protocol"], document["sources"][0]
+    (eps,) = protocol["resolved"]["eps"]
+    indices, labels, names = arrays["indices"], arrays["labels"], [str(name) for name in arrays["class_names"]]
+    facts = facts_of_record(target) | {"protocol": [protocol["label"]]}
+    figures = []
+    for begin in range(0, len(indices), PER_FIGURE):
+        part = slice(begin, begin + PER_FIGURE)
+        title = f"{target['label']} #{target['seed']}, eps {eps:g}"
+        drawn = gallery(read_rows(arrays, part), indices[part], labels[part], names, eps=eps, title=title)
+        shown = ", ".join(str(index) for index in indices[part])
+        alt = (
+            f"Test images {shown}, clean and under each attack on {target['label']} (seed {target['seed']}) at eps "
+            f"{eps:g}; the table below holds the predictions."
+        )
+        name = f"gallery-{number}-{slug(target['label'])}-{begin // PER_FIGURE + 1}"
+        figures.append(FigureBlock(name, to_svg(drawn), alt, facts))
+    where = f"{protocol['label']}: {target['label']} #{target['seed']}"
+    caption = f"{where}, surrogate {source['label']} #{source['seed']}."
+    table = gallery_table(read_rows(arrays, slice(None)), indices, labels, names)
+    said = f"{where}: what the ensemble and its sub-models predict"
+    return [Figures(figures, caption), Table(table, said, group="Image", collapsed=True, facts=facts)]

@@ -1,0 +1,84 @@
+"""Decision regions: the same plane around the same images, ensemble beside ensemble (DVERGE, Figures 1 and 7)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from robustbench_ens.outcomes import Arrays
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
+from robustbench_ens.reporting.figures.decision_regions import decision_regions
+from robustbench_ens.reporting.filters import facts_of_record
+from robustbench_ens.reporting.svg import to_svg
+from robustbench_ens.reporting.tables.regions import regions_rows
+from robustbench_ens.reporting.text import slug
+
+KIND = "regions"
+MEANING = (
+    "Which class every point around a test image is given, by the ensemble and by each sub-model. Up goes along the "
+    "adversarial direction of a hold-out surrogate, the sign of its loss gradient at the image; across goes a random "
+    "direction of -1 and 1. Pixels are clipped to [0, 1]. The cross is the image itself, the dashed square the "
+    "l-infinity ball of radius eps. Sub-models that share a boundary share a weakness; where their boundaries lie "
+    "apart, the ensemble holds. One image shows, and proves nothing: the rates above do."
+)
+
+
+class Around(NamedTuple):
+    """What one evaluation keeps about one image."""
+
+    document: dict[str, Any]
+    arrays: Arrays
+    image: int
+
+    @property
+    def plane(self) -> tuple[str, int, str]:
+        """What figures have in common that may stand beside each other: protocol, image and surrogate."""
+        source = self.document["sources"][0]
+        return self.document["protocol"]["label"], self.image, f"{source['id']} {source['weights']}"
+
+
+def regions_sections(collection: Collection) -> list[Section]:
+    """The section, or none where no evaluation has decision regions. Of several seeds the lowest is drawn."""
+    groups: dict[tuple[str, int, str], dict[str, Around]] = {}
+    for document, arrays in zip(collection.provenance, collection.arrays, strict=True):
+        if document["protocol"]["kind"] == KIND:
+            for image in sorted(int(name.split("/")[0]) for name in arrays if name.endswith("/regions")):
+                found = Around(document, arrays, image)
+                groups.setdefault(found.plane, {}).setdefault(document["target"]["label"], found)
+    blocks: list[Block] = []
+    for number, (_, own) in enumerate(sorted(groups.items()), start=1):
+        blocks += _blocks(number, [own[label] for label in sorted(own)])
+    return [Section("Decision regions", KIND, [Paragraph(MEANING), *blocks])] if blocks else []
+
+
+def _blocks(number: int, group: list[Around]) -> list[Block]:
+    protocol, image, _ = group[0].plane
+    source = group[0].document["sources"][0]
+    figures, rows = [], []
+    for found in group:
+        target, arrays = found.document["target"], found.arrays
+        eps: float = found.document["protocol"]["resolved"]["eps"][0]
+        regions, label = arrays[f"{image}/regions"], int(arrays[f"{image}/label"])
+        names = [str(name) for name in arrays["class_names"]]
+        drawn = decision_regions(
+            regions,
+            arrays[f"{image}/image"],
+            label,
+            names,
+            eps=eps,
+            title=f"{target['label']} #{target['seed']}",
+            image_title=f"test image {image}",
+        )
+        alt = (
+            f"Decision regions of {target['label']} (seed {target['seed']}) and its sub-models around test image "
+            f"{image}; the table below says how far the nearest boundary is."
+        )
+        facts = facts_of_record(target) | {"protocol": [protocol]}
+        figures.append(FigureBlock(f"regions-{number}-{slug(target['label'])}", to_svg(drawn), alt, facts))
+        rows += regions_rows(target["label"], regions, label, names, eps)
+    where = f"{protocol}: test image {image}, adversarial direction of {source['label']} #{source['seed']}"
+    caption = f"{where}: how much of the plane is right, and how far the nearest point is that is not"
+    table = Table(pd.DataFrame(rows, dtype=str), caption, group="Ensemble", collapsed=True)
+    return [Figures(figures, f"{where}."), table]

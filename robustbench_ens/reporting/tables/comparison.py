@@ -1,0 +1,50 @@
+"""Every two ensembles under one protocol: their difference, what it rests on, and whether the claim stands."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from robustbench_ens.reporting.text import NBSP, p_value, points, shorten
+
+COLUMNS = [
+    *("Higher", "Lower", "Difference, points", "Only higher", "Only lower", "n", "Seeds"),
+    *("p", "p (Holm)", "Verdict"),
+]
+BY_SEED = ["p by seed", "p over seeds"]
+"""The columns that several seeds add."""
+
+_LONGEST = 40  # characters of a name
+
+
+def comparison_table(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """One row per pair, the largest difference first.
+
+    Args:
+        comparisons: rows of one protocol, as ``compare.comparisons`` gives them.
+
+    Returns:
+        the columns ``COLUMNS``, and ``BY_SEED`` where there are several seeds; as text.
+    """
+    rows = []
+    for row in comparisons.sort_values("difference", ascending=False, kind="stable").to_dict("records"):
+        better, worse = shorten(row["better"], _LONGEST), shorten(row["worse"], _LONGEST)
+        interval = f" [{points(row['low'])},{NBSP}{points(row['high'])}]" if row["low"] < row["high"] else ""
+        rows.append(
+            {
+                "Higher": better,
+                "Lower": worse,
+                "Difference, points": points(row["difference"]) + interval,
+                "Only higher": str(row["only_better"]),
+                "Only lower": str(row["only_worse"]),
+                "n": str(row["n"]),
+                "Seeds": str(row["seeds"]),
+                "p by seed": ", ".join(map(p_value, row["p_by_seed"])),
+                "p over seeds": p_value(row["p_seeds"]) if pd.notna(row["p_seeds"]) else "",
+                "p": p_value(row["p"]),
+                "p (Holm)": p_value(row["p_adjusted"]),
+                "Verdict": f"{better} beats {worse}" if row["supported"] else "not told apart",
+            }
+        )
+    several = (comparisons["seeds"] > 1).any()
+    columns = [*COLUMNS[:7], *(BY_SEED if several else []), *COLUMNS[7:]]
+    return pd.DataFrame(rows, columns=columns, dtype=str)

@@ -1,0 +1,112 @@
+"""The front page: one row per ensemble, best worst case first; one number per question, at the standard eps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Container
+
+import pandas as pd
+
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.cost import training_costs
+from robustbench_ens.reporting.derive import ACCURACY_KINDS
+from robustbench_ens.reporting.health import unhealthy
+from robustbench_ens.reporting.standard import HeadlineEps
+from robustbench_ens.reporting.tables.summary import NOT_RUN, UNHEALTHY, eps_of_dataset, over_seeds, together
+from robustbench_ens.reporting.text import kind_name, mean_and_std, with_brackets
+
+ATTACKS = ("whitebox", "blackbox", "autoattack")
+"""Kinds with a column; where several protocols of a kind were run, it holds the one that leaves least."""
+
+COLUMNS = [
+    *("Ensemble", "Worst case", *map(kind_name, ATTACKS), "Clean", "Transfer"),
+    *("Cost", "Parameters", "Health", "eps", "n", "Seeds"),
+]
+
+
+def leaderboard(collection: Collection) -> pd.DataFrame:
+    """One row per ensemble, dataset by dataset, the best worst case first, and last what has none.
+
+    Returns:
+        the columns ``COLUMNS``, as text.
+    """
+    everything = together(collection.accuracies, collection.transferability)
+    targets = [document["target"] for document in collection.provenance]
+    costs = training_costs(targets, [source for document in collection.provenance for source in document["sources"]])
+    parameters = {target["label"]: f"{target['parameters']:,}" for target in targets}
+    rows = []
+    for dataset, known in everything.groupby("dataset", observed=True):
+        chosen = eps_of_dataset(known)
+        for ensemble, own in known.groupby("ensemble", observed=True):
+            about = {"Cost": str(costs[str(ensemble)]), "Parameters": parameters[str(ensemble)]}
+            worst = worst_at(collection.worst_case, str(dataset), str(ensemble), chosen)
+            place = -worst["accuracy"].mean() if len(worst) else 1.0
+            row = _row(collection, str(ensemble), own, worst, chosen) | about
+            rows.append((str(dataset), place, str(ensemble), row))
+    ordered = [row for *_, row in sorted(rows, key=lambda item: item[:3])]
+    return pd.DataFrame(ordered, columns=COLUMNS, dtype=str)
+
+
+def worst_at(worst: pd.DataFrame, dataset: str, ensemble: str, chosen: HeadlineEps | None) -> pd.DataFrame:
+    """The worst case of one ensemble at the headline eps, a row per seed."""
+    own = worst[(worst["dataset"] == dataset) & (worst["ensemble"] == ensemble)]
+    return own[own["eps"] == (chosen.eps if chosen else None)]
+
+
+def _row(
+    collection: Collection, ensemble: str, own: pd.DataFrame, worst: pd.DataFrame, chosen: HeadlineEps | None
+) -> dict[str, str]:
+    sick = {protocol for protocol, name in unhealthy(collection.health) if name == ensemble}
+    rates = own[own["kind"].isin(ACCURACY_KINDS)]
+    clean = rates[rates["eps"] == 0].sort_values("n", ascending=False, kind="stable").drop_duplicates("seed")
+    at_eps = own[own["eps"] == (chosen.eps if chosen else None)]
+    mark = UNHEALTHY if any(sick.intersection(names) for names in worst["protocols"]) else ""
+    sizes = dict.fromkeys([rates["n"].min(), rates["n"].max()]) if len(rates) else {}
+    transfer = collection.mean_transferability
+    transfer = transfer[(transfer["ensemble"] == ensemble) & (transfer["eps"] == (chosen.eps if chosen else None))]
+    row = {
+        "Ensemble": ensemble,
+        "Worst case": over_seeds(worst, own) + mark if len(worst) else NOT_RUN,
+        "Clean": over_seeds(clean, own) if len(clean) else NOT_RUN,
+        "Transfer": _mean_transfer(transfer),
+        "Health": _verdict(collection.health, ensemble, sick),
+        "eps": str(chosen) if chosen else "",
+        "n": " to ".join(map(str, sizes)),
+        "Seeds": str(own["seed"].nunique()),
+    }
+    usual = _usual(collection)
+    for kind in ATTACKS:
+        cell = at_eps[(at_eps["kind"] == kind) & at_eps["protocol"].isin(usual)]
+        row[kind_name(kind)] = _strongest(cell, own, sick)
+    return row
+
+
+def _usual(collection: Collection) -> set[str]:
+    """Protocols against ensembles as they are defined: the mean of softmaxes."""
+    protocols = [document["protocol"] for document in collection.provenance]
+    return {p["label"] for p in protocols if p["resolved"].get("aggregation", "mean_softmax") == "mean_softmax"}
+
+
+def _strongest(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> str:
+    if not len(cell):
+        return NOT_RUN
+    protocol = cell.groupby("protocol")["accuracy"].mean().idxmin()
+    return over_seeds(cell[cell["protocol"] == protocol], own) + (UNHEALTHY if protocol in sick else "")
+
+
+def _mean_transfer(cell: pd.DataFrame) -> str:
+    """Of the protocol on most images."""
+    if not len(cell):
+        return NOT_RUN
+    cell = cell[cell["protocol"] == cell.groupby("protocol")["n"].sum().idxmax()]
+    if len(cell) > 1:
+        return mean_and_std(cell["rate"])
+    first = cell.iloc[0]
+    return with_brackets(first["rate"], first["low"], first["high"])
+
+
+def _verdict(health: pd.DataFrame, ensemble: str, sick: Container[str]) -> str:
+    known = sorted(health.loc[health["ensemble"] == ensemble, "protocol"].unique())
+    bad = [protocol for protocol in known if protocol in sick]
+    if bad:
+        return f"⚠ {', '.join(bad)}"
+    return "healthy" if known else "not measured"

@@ -1,0 +1,295 @@
+"""The page in a real browser: what is clicked, sorted, hidden, enlarged, darkened and printed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from robustbench_ens.outcomes import read_outcomes
+from robustbench_ens.reporting import render_report
+from tests.fake_outcomes import write_fake_outcomes
+
+from .conftest import HOSTILE
+from .devtools import NAMES, Browser, find_chromium
+
+VISIBLE = "checkVisibility({opacityProperty: true, visibilityProperty: true})"
+WHITEBOX = "document.querySelector('#whitebox table')"
+FIGURE = "document.querySelector('#whitebox .figure')"
+ENTER, ESCAPE = ("Enter", 13, "\r"), ("Escape", 27)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip(f"no Chromium is installed (none of {', '.join(NAMES)}): the page was not tried in a browser")
+    browser = Browser(executable, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+def _files(root, kinds):
+    labels = ("digits/baseline-3", "digits/dverge-5")
+    paths = write_fake_outcomes(root, labels=labels, seeds=(0, 1), images=40, eps=(0.2,), kinds=kinds)
+    return [read_outcomes(path) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def report(browser, tmp_path_factory):
+    files = _files(tmp_path_factory.mktemp("plain"), ("whitebox", "transferability"))
+    return render_report(files, tmp_path_factory.mktemp("report"), title="Digits", command="rbe report")
+
+
+@pytest.fixture(scope="module")
+def hostile_report(browser, tmp_path_factory):
+    files = _files(tmp_path_factory.mktemp("hostile"), ("whitebox",))
+    changed = [
+        dataclasses.replace(
+            file,
+            provenance=file.provenance
+            | {
+                "target": file.provenance["target"] | {"label": HOSTILE, "method": HOSTILE, "dataset": HOSTILE},
+                "protocol": file.provenance["protocol"] | {"label": HOSTILE, "hash": "other"},
+            },
+        )
+        for file in files
+        if file.provenance["target"]["sub_models"] == 3
+    ]
+    others = [file for file in files if file.provenance["target"]["sub_models"] == 5]
+    return render_report([*changed, *others], tmp_path_factory.mktemp("report"), title=HOSTILE, command=HOSTILE)
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens pages; in the end none of them has complained, or asked for anything but itself."""
+    opened = []
+
+    def visit(index, **options):
+        opened.append((index, browser.open(index.as_uri(), **options)))
+        return opened[-1][1]
+
+    yield visit
+    for index, tab in opened:
+        assert tab.problems() == []
+        assert tab.requests() == [index.as_uri()]
+        tab.close()
+
+
+def column(tab, table, number):
+    """Texts of the visible cells of a column, from the top."""
+    return tab.run(
+        f"[...{table}.querySelectorAll('tbody tr:not(.group)')].filter(row => row.{VISIBLE})"
+        f".map(row => row.cells[{number}].textContent)"
+    )
+
+
+def leading_numbers(texts):
+    return [float(text.split("%")[0]) for text in texts]
+
+
+def heading(table, text):
+    return f"[...{table}.querySelectorAll('thead button')].find(button => button.textContent === '{text}')"
+
+
+def chip(text):
+    labels = "[...document.querySelectorAll('#filters label')]"
+    return f"{labels}.find(label => label.textContent.trim() === '{text}').firstElementChild"
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("kind", ["plain", "hostile"])
+def test_every_figure_is_visible_and_nothing_overflows(visit, request, kind, width):
+    tab = visit(request.getfixturevalue("report" if kind == "plain" else "hostile_report"), width=width)
+    tab.run("document.querySelectorAll('details').forEach(details => details.open = true)")
+    boxes = tab.run(
+        f"[...document.querySelectorAll('figure svg')].map(svg => [svg.{VISIBLE}, "
+        "...['left', 'right', 'width', 'height'].map(side => svg.getBoundingClientRect()[side])])"
+    )
+    assert len(boxes) >= 3
+    for visible, left, right, wide, high in boxes:
+        assert visible and left >= 0 and right <= width and wide > 150 and high > 100
+    assert tab.run("document.documentElement.scrollWidth") <= width
+
+
+def test_clicks_on_a_heading_sort_by_its_numbers_and_back(visit, report):
+    tab = visit(report)
+    before = column(tab, WHITEBOX, 3)
+    assert leading_numbers(before) != sorted(leading_numbers(before), reverse=True)
+    states = []
+    for _ in range(3):
+        tab.click(heading(WHITEBOX, "Accuracy"))
+        shift = tab.run(f"{WHITEBOX}.classList.contains('sorted')")
+        state = tab.run(f"{heading(WHITEBOX, 'Accuracy')}.parentElement.getAttribute('aria-sort')")
+        states.append((state, column(tab, WHITEBOX, 4 if shift else 3)))
+        if shift:
+            assert set(column(tab, WHITEBOX, 0)) == {"digits/baseline-3", "digits/dverge-5"}
+    (first, down), (second, up), (third, after) = states
+    assert (first, second, third) == ("descending", "ascending", None)
+    assert leading_numbers(down) == sorted(leading_numbers(before), reverse=True)
+    assert leading_numbers(up) == sorted(leading_numbers(before))
+    # The third click restores the order, and the groups; the column of names stays, hidden.
+    assert tab.run(f"[...{WHITEBOX}.querySelectorAll('tr.group')].every(row => row.{VISIBLE})")
+    assert column(tab, WHITEBOX, 4) == before
+    assert len(after) == len(before)
+
+
+def test_equal_rows_keep_their_order_so_that_two_columns_sort(visit, report):
+    tab = visit(report)
+    tab.click(heading(WHITEBOX, "Accuracy"))
+    tab.click(heading(WHITEBOX, "eps"))
+    tab.click(heading(WHITEBOX, "eps"))
+    eps = column(tab, WHITEBOX, 1)
+    assert eps == sorted(eps, key=lambda text: 0.0 if text == "clean" else float(text))
+    attacked = [a for a, e in zip(leading_numbers(column(tab, WHITEBOX, 4)), eps, strict=True) if e == "0.2"]
+    assert attacked == sorted(attacked, reverse=True)
+
+
+def test_sorting_by_keyboard(visit, report):
+    tab = visit(report)
+    tab.run(f"{heading(WHITEBOX, 'Accuracy')}.focus()")
+    tab.press(*ENTER)
+    assert tab.run(f"{WHITEBOX}.querySelector('[aria-sort]').textContent") == "Accuracy"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("57.4% (53.0 to 61.7)", 57.4),
+        ("57.4% [53.0,\N{NO-BREAK SPACE}61.7]\N{NO-BREAK SPACE}⚠", 57.4),
+        ("98.6% ± 0.2 over 3 seeds", 98.6),
+        ("98.6 ± 0.2", 98.6),
+        ("1,726", 1726),
+        ("+13.9 [+8.9, +18.9]", 13.9),
+        ("\N{MINUS SIGN}1.7", -1.7),
+        ("< 0.001", 0.001),
+        ("1e-05", 1e-5),
+        ("3 × resnet8", 3),
+        ("12.3\N{NO-BREAK SPACE}s", 12.3),
+        ("4\N{NO-BREAK SPACE}min 10\N{NO-BREAK SPACE}s", 250),
+        ("2\N{NO-BREAK SPACE}h 5\N{NO-BREAK SPACE}min", 7500),
+        ("clean", 0),
+        ("2026-11-22 14:00 UTC", None),
+        ("9a3f", None),
+        ("digits/dverge-3", None),
+    ],
+)
+def test_numbers_in_cells(numbers, text, number):
+    assert numbers(text) == pytest.approx(number)
+
+
+@pytest.fixture(scope="module")
+def numbers(browser, report):
+    """What the page's script takes a cell's text for; None is text."""
+    tab = browser.open(report.as_uri())
+    yield lambda text: tab.run(f"numberOf(textOf({{textContent: {text!r}}}))")
+    tab.close()
+
+
+def test_missing_values_come_last_both_ways(visit, report):
+    tab = visit(report)
+    cells = "['not run', '4.0%', '–', '10.0%'].map(text => ({textContent: text}))"
+    for sign, expected in ((1, ["4.0%", "10.0%", "not run", "–"]), (-1, ["10.0%", "4.0%", "not run", "–"])):
+        order = tab.run(
+            f"(() => {{ const cells = {cells}, keys = keysOf(cells).keys; return [0, 1, 2, 3]"
+            f".sort((a, b) => compare(keys[a], keys[b], {sign})).map(i => cells[i].textContent) }})()"
+        )
+        assert order == expected
+
+
+def test_filters_hide_and_show_rows_and_figures(visit, report):
+    tab = visit(report)
+    figures = f"[...document.querySelectorAll('.figure')].filter(figure => figure.{VISIBLE}).length"
+    summary = "document.querySelector('#summary table')"
+    groups = f"[...{WHITEBOX}.querySelectorAll('tr.group')].filter(row => row.{VISIBLE}).map(row => row.textContent)"
+    everything = (column(tab, summary, 0), tab.run(figures), tab.run(groups))
+    assert everything == (everything[0], 5, ["digits/baseline-3", "digits/dverge-5"])
+
+    tab.click(chip("5"))
+    assert column(tab, summary, 0) == ["digits/dverge-5"]
+    assert tab.run(groups) == ["digits/dverge-5"]
+    assert tab.run(figures) == 3
+    assert tab.run("document.getElementById('filtered').textContent").startswith("Only sub-models 5:")
+    tab.click(chip("3"))
+    assert sorted(column(tab, summary, 0)) == ["digits/baseline-3", "digits/dverge-5"]
+
+    tab.click(chip("3"))
+    tab.click(chip("digits/transferability"))
+    assert not tab.run(f"document.getElementById('whitebox').{VISIBLE}")
+    assert not tab.run(f"document.querySelector('nav a[href=\"#whitebox\"]').{VISIBLE}")
+    assert tab.run(f"document.getElementById('transferability').{VISIBLE}")
+    tab.click("document.getElementById('show-all')")
+    assert (column(tab, summary, 0), tab.run(figures), tab.run(groups)) == everything
+    assert not tab.run(f"document.getElementById('filtered').{VISIBLE}")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_figure_opens_enlarged_and_closes(visit, report, width):
+    tab = visit(report, width=width)
+    size = f"{FIGURE}.querySelector('svg').getBoundingClientRect().width"
+    opened = "document.querySelector('dialog[open] svg')"
+    tab.click(FIGURE)
+    tab.wait(f"!!{opened}")
+    assert tab.run(f"{opened}.getBoundingClientRect().width") > 1.3 * tab.run(size)
+    tab.press(*ESCAPE)
+    tab.wait(f"!{opened}")
+    tab.run(f"{FIGURE}.querySelector('button').focus()")
+    tab.press(*ENTER)
+    tab.wait(f"{opened}?.{VISIBLE}")
+    assert tab.run(
+        "[...document.querySelectorAll('[id]')].every((e, _, all) => all.filter(o => o.id === e.id).length === 1)"
+    )
+    tab.click("document.querySelector('dialog > button')")
+    tab.wait(f"!{opened}")
+    assert tab.run(f"document.activeElement === {FIGURE}.querySelector('button')")
+
+
+def test_dark_by_preference_or_by_hand(visit, report):
+    tab = visit(report)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    ink = "getComputedStyle(document.querySelector('figure svg text')).fill"
+    theme = "document.getElementById('theme')"
+    tab.media(scheme="light")
+    light = tab.run(ground), tab.run(ink)
+    tab.media(scheme="dark")
+    dark = tab.run(ground), tab.run(ink)
+    assert light[0] == "rgb(255, 255, 255)"
+    assert all(a != b for a, b in zip(light, dark, strict=True))
+    tab.click(theme)
+    assert (tab.run(ground), tab.run(ink)) == light
+    tab.media(scheme="light")
+    tab.click(theme)
+    assert (tab.run(ground), tab.run(ink)) == dark
+
+
+def test_print_is_light_and_whole_and_has_no_controls(visit, report):
+    tab = visit(report)
+    tab.click("document.getElementById('theme')")
+    tab.media("print", scheme="dark")
+    assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    for control in ("nav", "#controls", ".enlarge"):
+        assert not tab.run(f"document.querySelector('{control}').{VISIBLE}")
+    tab.call("Page.printToPDF", pageRanges="1")
+    assert tab.run("document.querySelectorAll('details[open]').length") == 0  # opened for print, then closed
+    tab.run("dispatchEvent(new Event('beforeprint'))")
+    assert tab.run(f"[...document.querySelectorAll('tbody td:not(.of-group)')].every(cell => cell.{VISIBLE})")
+    assert tab.run("[...document.querySelectorAll('.scroll')].every(e => e.scrollHeight <= e.clientHeight + 1)")
+
+
+def test_without_javascript_everything_is_there(visit, report):
+    tab = visit(report, scripts=False)
+    for control in ("#controls", ".enlarge", "thead button"):
+        assert not tab.run(f"!!document.querySelector('{control}')?.{VISIBLE}")
+    tab.run("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert tab.run(f"[...document.querySelectorAll('td, svg')].every(element => element.{VISIBLE})")
+
+
+def test_hostile_names_are_text_also_to_the_script(visit, hostile_report):
+    tab = visit(hostile_report)
+    assert tab.run("document.scripts.length") == 1
+    tab.click(heading(WHITEBOX, "Accuracy"))
+    tab.click("document.querySelector('#filters input')")
+    tab.click("[...document.querySelectorAll('.figure')].find(figure => figure.checkVisibility())")
+    tab.wait("!!document.querySelector('dialog[open] svg')")
+    assert "<script>alert(1)</script>" in tab.run("document.getElementById('filtered').textContent")
+    assert tab.run("document.scripts.length") == 1

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from robustbench_ens.reporting import render_report
+from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
+from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.compare import WORST
+
+WHITE = ("digits/whitebox", "digits/baseline-3", 0.2)
+
+
+@pytest.fixture(scope="module")
+def summary(files):
+    return json.loads(json.dumps(snapshot(collect(files)), allow_nan=False))
+
+
+def rate(summary, protocol, ensemble, eps):
+    (row,) = [r for r in summary["rates"] if (r["protocol"], r["ensemble"], r["eps"]) == (protocol, ensemble, eps)]
+    return row
+
+
+def test_what_a_report_says(summary):
+    assert set(summary["ensembles"]) == {"digits/baseline-3", "digits/dverge-3"}
+    assert set(summary["protocols"]) == {"digits/whitebox", "digits/blackbox", "digits/transferability"}
+    assert {row["eps"] for row in summary["rates"]} == {0.0, 0.2}
+    assert rate(summary, *WHITE)["accuracy"] == pytest.approx(0.01)
+    assert rate(summary, WORST, *WHITE[1:])["accuracy"] <= 0.01
+    assert summary["tiers"]["digits/dverge-3"] == ["digits/blackbox", "digits/whitebox"]
+
+
+def test_nothing_changed(summary):
+    assert changes(summary, summary) == []
+
+
+def test_what_came_and_what_went(summary):
+    old = copy.deepcopy(summary)
+    old["ensembles"]["digits/gone-3"] = old["ensembles"].pop("digits/dverge-3")
+    del old["protocols"]["digits/whitebox"], old["protocols"]["digits/blackbox"]
+    old["rates"] = []
+    said = changes(old, summary)
+    assert said == [
+        "New ensemble: digits/dverge-3.",
+        "No longer here, ensemble: digits/gone-3.",
+        "New protocols: digits/blackbox and digits/whitebox.",
+    ]
+
+
+def test_other_weights_and_another_protocol(summary):
+    old = copy.deepcopy(summary)
+    old["ensembles"]["digits/dverge-3"]["0"] = old["protocols"]["digits/whitebox"] = "other"
+    assert changes(old, summary) == [
+        "Another protocol under the old name: digits/whitebox.",
+        "Other weights: digits/dverge-3 (seed 0).",
+    ]
+
+
+def test_a_rate_beyond_its_interval(summary):
+    old = copy.deepcopy(summary)
+    old["ensembles"]["digits/baseline-3"]["0"] = "other"
+    rate(old, *WHITE).update(accuracy=0.5, low=0.4, high=0.6)
+    (said,) = [text for text in changes(old, summary) if "became" in text]
+    assert said.startswith(
+        "digits/baseline-3, digits/whitebox at eps 0.2: 50.0% [40.0,\N{NO-BREAK SPACE}60.0] became 1.0%"
+    )
+
+
+def test_a_rate_within_its_interval_moved_only_on_the_same_weights(summary):
+    old = copy.deepcopy(summary)
+    rate(old, *WHITE).update(accuracy=0.05, low=0.02, high=0.11)
+    (said,) = changes(old, summary)
+    assert said.endswith("on the same weights.")
+    old["ensembles"]["digits/baseline-3"]["0"] = "other"
+    assert not any("became" in text for text in changes(old, summary))
+
+
+def test_a_worst_case_over_other_protocols_says_so(summary):
+    old = copy.deepcopy(summary)
+    rate(old, WORST, *WHITE[1:]).update(accuracy=0.5, low=0.4, high=0.6)
+    old["tiers"]["digits/baseline-3"] = ["digits/blackbox"]
+    assert changes(old, summary)[0].endswith("over other protocols.")
+
+
+def test_a_report_that_is_made_again_keeps_its_bytes(files, folder):
+    def render(some):
+        render_report(some, folder, title="Digits", command="rbe report")
+        return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    only_one = [file for file in files if file.provenance["target"]["method"] == "dverge"]
+    first = render(only_one)
+    assert b"Since the last report" not in first[next(p for p in first if p.name == "report.md")]
+    second = render(files)
+    assert b"New ensemble: digits/baseline-3." in second[next(p for p in second if p.name == "report.md")]
+    assert render(files) == second == render(files[::-1])
+    third = render(only_one)
+    assert b"No longer here, ensemble: digits/baseline-3." in third[next(p for p in third if p.name == "report.md")]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"previous": null}', '{"previous": null, "schema": 99}', "\ud800"])
+def test_a_file_that_is_not_ours_is_no_last_report(content, summary, tmp_path):
+    (tmp_path / SUMMARY).write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert last_report(tmp_path, summary) is None
+    assert last_report(tmp_path / "nowhere", summary) is None

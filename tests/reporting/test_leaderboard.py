@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.tables.leaderboard import COLUMNS, leaderboard
+
+from .test_tables import plain
+from .test_worst_case import as_kind, only
+
+
+@pytest.fixture(scope="module")
+def board(files):
+    return plain(leaderboard(collect(files)))
+
+
+def test_the_best_worst_case_comes_first(board):
+    assert list(board.columns) == COLUMNS
+    assert board["Ensemble"].tolist() == ["digits/dverge-3", "digits/baseline-3"]
+    row = board.iloc[0]
+    assert row["White-box"] == "23.0% [15.8, 32.2]"
+    assert row["Black-box"] == "56.0% [46.2, 65.3]"
+    assert row["AutoAttack"] == "not run"
+    assert row["Clean"] == "99.0% [94.6, 99.8]"
+    assert row["Transfer"].startswith("4.0% [")
+    assert row[["Cost", "Parameters", "Health"]].tolist() == ["0.0195 CPU-h", "228,000", "not measured"]
+    assert row[["eps", "n", "Seeds"]].tolist() == ["0.2", "100", "1"]
+
+
+def test_several_seeds(seeds):
+    row = plain(leaderboard(collect(seeds))).iloc[0]
+    assert row["White-box"] == "24.0% ± 1.0"
+    assert row["Seeds"] == "3"
+
+
+def test_what_was_not_attacked_comes_last(files):
+    some = [only(files, "whitebox"), only(files, "transferability", "digits/dverge-3")]
+    table = leaderboard(collect(some))
+    assert table["Ensemble"].tolist() == ["digits/baseline-3", "digits/dverge-3"]
+    assert table["Worst case"].tolist()[1] == table["Clean"].tolist()[1] == "not run"
+    assert table["n"].tolist() == ["100", ""]
+
+
+def test_of_several_protocols_the_strongest_counts(files):
+    white = only(files, "whitebox", "digits/dverge-3")
+    harsh = white.outcomes["correct"].astype("boolean").where(white.outcomes["eps"] == 0, False)
+    harsher = dataclasses.replace(white, outcomes=white.outcomes.assign(correct=harsh))
+    other = as_kind(harsher, "whitebox")
+    other.provenance["protocol"]["label"] = other.provenance["protocol"]["name"] = "digits/other"
+    assert plain(leaderboard(collect([white, other])))["White-box"].tolist() == ["0.0% [0.0, 3.7]"]
+    vote = as_kind(harsher, "whitebox", aggregation="majority_vote")
+    vote.provenance["protocol"]["label"] = vote.provenance["protocol"]["name"] = "digits/vote"
+    assert plain(leaderboard(collect([white, vote])))["White-box"].tolist() == ["23.0% [15.8, 32.2]"]
+
+
+def test_unhealthy_attacks_are_marked(files):
+    whole = collect(files)
+    sick = {"protocol": "digits/whitebox", "ensemble": "digits/dverge-3", "healthy": False}
+    fine = {"protocol": "digits/whitebox", "ensemble": "digits/baseline-3", "healthy": True}
+    board = leaderboard(dataclasses.replace(whole, health=pd.DataFrame([sick, fine]))).set_index("Ensemble")
+    row = board.loc["digits/dverge-3"]
+    assert row["Health"] == "⚠ digits/whitebox"
+    assert row["White-box"].endswith("⚠") and row["Worst case"].endswith("⚠") and "⚠" not in row["Black-box"]
+    assert board.loc["digits/baseline-3", "Health"] == "healthy"
