@@ -148,9 +148,8 @@ def _read_arrays(path: Path, digest: str) -> Arrays:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(
-            f"{path}: expected the arrays of an evaluation, got {error.strerror}; run `rbe attack`"
-        ) from None
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"{path}: expected the arrays of an evaluation, got {reason}; run `rbe attack`") from None
     if hashlib.sha256(content).hexdigest() != digest:
         raise UserError(
             f"{path}: expected the arrays that were written with the outcomes beside them, got a damaged or foreign "

@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +16,10 @@ from robustbench_ens.outcomes import (
     MEASUREMENTS,
     METADATA_KEY,
     OUTCOMES,
+    arrays_path,
     find_outcomes,
     gather,
+    is_complete,
     measurements_path,
     read_outcomes,
     read_provenance,
@@ -173,3 +176,60 @@ def test_gather(tiny_runs: Path) -> None:
     assert set(rows["sub_models"]) == {3}
     assert set(OUTCOMES.names) < set(rows.columns)
     assert list(gather([]).columns) == list(rows.columns)
+
+
+ARRAYS = {"7/regions": np.arange(12, dtype=np.int32).reshape(3, 2, 2), "class_names": np.array(["cat", "<dog>"])}
+
+
+@pytest.fixture
+def with_arrays(path: Path, tmp_path: Path) -> Path:
+    """The same evaluation with arrays beside it."""
+    file, copy = read_outcomes(path), tmp_path / "with" / "arrays.parquet"
+    write_outcomes(copy, file.outcomes, file.measurements, file.provenance, ARRAYS)
+    return copy
+
+
+def test_arrays_read_back(path: Path, with_arrays: Path) -> None:
+    found = read_outcomes(with_arrays).arrays
+    assert list(found) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+    assert is_complete(with_arrays)
+    assert find_outcomes([with_arrays.parent]) == [with_arrays]
+    assert read_outcomes(path).arrays == {}
+    assert not arrays_path(path).exists()
+    assert is_complete(path)
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "emptied", "flipped", "another"])
+def test_damaged_arrays(with_arrays: Path, spoil: str) -> None:
+    damaged = arrays_path(with_arrays)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    if spoil == "another":
+        np.savez(damaged, **{"7/regions": np.zeros(3)})
+    else:
+        damaged.write_bytes({"truncated": content[:100], "emptied": b"", "flipped": content}[spoil])
+    with pytest.raises(
+        UserError, match="arrays.arrays.npz: expected the arrays that were .* delete it and run `rbe att"
+    ):
+        read_outcomes(with_arrays)
+
+
+def test_missing_arrays(with_arrays: Path) -> None:
+    arrays_path(with_arrays).unlink()
+    with pytest.raises(
+        UserError, match="npz: expected the arrays of an evaluation, got No such file .*; run `rbe attack`"
+    ):
+        read_outcomes(with_arrays)
+    assert not is_complete(with_arrays)
+
+
+def test_objects_are_never_stored(path: Path, tmp_path: Path) -> None:
+    file = read_outcomes(path)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        write_outcomes(
+            tmp_path / "x.parquet", file.outcomes, file.measurements, {}, {"a": np.array([object()], dtype=object)}
+        )
+    assert not list(tmp_path.glob("x*"))

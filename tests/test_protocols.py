@@ -132,6 +132,8 @@ CHANGES = {
         'variants=[{objective="mean_logits",losses=["cw"]}]',
         'variants=[{objective="mean_logits",restarts=2}]',
     ],
+    "digits/regions": ["grid=21", "right_images=2", "eps=[0.2]"],
+    "digits/gallery": ["steps=20", 'variants=[{attack="pgd"}]'],
 }
 
 
@@ -222,6 +224,24 @@ def test_a_ladder_of_steps_ascends() -> None:
     for steps in ("50", "[0,50]"):
         with pytest.raises(UserError, match="key 'steps"):
             load_protocol(f"digits/whitebox-convergence[steps={steps}]")
+
+
+@pytest.mark.parametrize("kind", ["regions", "gallery"])
+def test_pictures_are_of_one_eps_and_one_surrogate(kind: str) -> None:
+    with pytest.raises(UserError, match=r"key 'eps': expected a list of 1 item, got \[0.1, 0.2\]"):
+        load_protocol(f"digits/{kind}[eps=[0.1,0.2]]")
+    with pytest.raises(UserError, match="key 'surrogates': expected a list of 1 item, got "):
+        load_protocol(f"digits/{kind}[surrogates=[]]")
+    with pytest.raises(UserError, match="unknown key 'health'"):
+        load_protocol(f"digits/{kind}[health.images=5]")
+
+
+def test_the_clean_image_is_a_point_of_the_grid() -> None:
+    with pytest.raises(UserError, match="key 'grid': expected an odd number, so that the clean image is a point"):
+        load_protocol("digits/regions[grid=40]")
+    for key in ("steps", "step_size"):
+        with pytest.raises(UserError, match=f"unknown key '{key}'"):
+            load_protocol(f"digits/regions[{key}=1]")
 
 
 @pytest.mark.parametrize("kind", ["diversity", "distillation"])

@@ -64,8 +64,9 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
 
     Where the pin holds the very weights, outcomes are compared one by one: a cell moved if more of them flipped than
     rounding explains; a measured number moved if it is another one but for rounding. Elsewhere a cell is judged against
-    the spread over pinned seeds and its sampling interval (:mod:`robustbench_ens.check.spread`). Both count either way, and Holm's correction over all cells keeps the chance
-    of any false alarm below ``pin.alpha``. Facts (images, restarts, variants, hashes) are compared exactly.
+    the spread over pinned seeds and its sampling interval (:mod:`robustbench_ens.check.spread`). Both
+    count either way, and Holm's correction over all cells keeps the chance of any false alarm below ``pin.alpha``.
+    Facts (images, restarts, variants, hashes) are compared exactly.
 
     Raises:
         UserError: no file belongs to a pinned protocol and ensemble, or two answer for one seed.

@@ -66,6 +66,7 @@ def test_whitebox() -> None:
         "recipe hash": "r1",
         "sub-models": 2,
         "images": 3,
+        "aggregation": "mean_softmax",
         "variants": 1,
         "restarts of pgd": 2,
     }

@@ -19,6 +19,8 @@ PROTOCOLS = [
     "digits/blackbox-convergence[images=20,eps=[0.1],steps=[1,2]]",
     f'digits/autoattack{SMALL},attacks=["apgd-ce","square"],square_queries=5]',
     f'digits/adaptive{SMALL},variants=[{{objective="reweighed",losses=["cw"]}}]]',
+    "digits/regions[images=20,right_images=2,grid=5]",
+    "digits/gallery[images=20,steps=2]",
 ]
 
 

@@ -23,7 +23,7 @@ Classes = npt.NDArray[np.integer[Any]]
 COLUMNS = 3
 _FILLS = [to_hex(colour) for colour in mpl.colormaps["Set3"].colors]  # type: ignore[attr-defined]
 _ON_FILL = "#000000"  # the fills are light on any page
-_ROOM = 1.6  # cells from a number to the nearest other class, at least
+_ROOM = 2.4  # cells from a number to the nearest other class, at least
 _LEGEND = 12  # classes that have room in the legend
 
 
@@ -88,8 +88,8 @@ def _draw(axes: mpl.axes.Axes, classes: Classes, eps: float, title: str) -> None
     axes.plot([0, eps, 0, -eps, 0], [eps, 0, -eps, 0, eps], color=_ON_FILL, lw=0.8, linestyle=(0, (3, 2)))
     axes.plot([0], [0], marker="+", color=_ON_FILL, markersize=7, markeredgewidth=1.4)
     for x, y, number in numbers(classes):
-        place = [half * (2 * (value + 0.5) / len(classes) - 1) for value in (x, y)]
-        axes.text(*place, str(number), color=_ON_FILL, fontsize=8, fontweight="bold", ha="center", va="center")
+        across, up = (half * (2 * (value + 0.5) / len(classes) - 1) for value in (x, y))
+        axes.text(across, up, str(number), color=_ON_FILL, fontsize=8, fontweight="bold", ha="center", va="center")
     axes.set_xticks([-eps, 0, eps], [f"{-eps:g}", "0", f"{eps:g}"], fontsize=7)
     axes.set_yticks([-eps, 0, eps], [f"{-eps:g}", "0", f"{eps:g}"], fontsize=7)
     axes.tick_params(length=2)
@@ -115,9 +115,7 @@ def numbers(classes: Classes) -> Iterator[tuple[int, int, int]]:
         parts, count = ndimage.label(classes == number)
         for part in range(1, count + 1):
             depth = ndimage.distance_transform_edt(np.pad(parts == part, 1))[1:-1, 1:-1]
-            depth[middle - reach : middle + reach + 1, middle - reach : middle + reach + 1] = (
-                0  # the cross stands there
-            )
+            depth[cross, cross] = 0
             row, column = np.unravel_index(depth.argmax(), depth.shape)
             if depth[row, column] > _ROOM:
                 yield int(column), int(row), int(number)
@@ -132,13 +130,5 @@ def _legend(axes: mpl.axes.Axes, regions: Classes, names: Sequence[str]) -> None
     ]
     rest = len(present) - len(largest)
     title = "predicted class" + (f"\n(and {rest} more)" if rest else "")
-    size = 8.5 if len(handles) <= 8 else 7
-    axes.legend(
-        handles=handles,
-        title=title,
-        loc="center",
-        fontsize=size,
-        title_fontsize=8.5,
-        handlelength=1.4,
-        labelspacing=0.3,
-    )
+    sizes = {"fontsize": 8.5 if len(handles) <= 8 else 7, "title_fontsize": 8.5}
+    axes.legend(handles=handles, title=title, loc="center", handlelength=1.4, labelspacing=0.3, **sizes)

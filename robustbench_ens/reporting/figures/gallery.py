@@ -22,8 +22,8 @@ PER_FIGURE = 3
 
 # All in inches: the one pair of axes covers the figure, so that every image has the same size in every figure.
 _WIDTH, _LABELS, _PAIR, _SIDE, _GAP = 4.9, 1.18, 1.25, 0.56, 0.04
-_TOP, _LINE, _BETWEEN = 0.58, 0.13, 0.1
-_CHARACTERS = 19  # of a line of predictions under a pair
+_TOP, _LINE, _BETWEEN = 0.6, 0.145, 0.09
+_CHARACTERS = 18  # of a line of predictions under a pair
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def gallery(
     texts = [[_said(row.predicted[k], int(labels[k])) for k in range(len(labels))] for row in rows]
     pitch = _SIDE + _BETWEEN + _LINE * max(len(lines) for row in texts for lines in row)
     height = _TOP + pitch * len(rows)
-    with mpl.rc_context(RC | {"font.size": 7.5, "axes.grid": False}):
+    with mpl.rc_context(RC | {"font.size": 8, "axes.grid": False}):
         figure = Figure(figsize=(_WIDTH, height))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
@@ -104,7 +104,7 @@ def _pair(axes: mpl.axes.Axes, row: Row, k: int, eps: float, left: float, top: f
         show(axes, (1 + row.perturbation[k] / eps) / 2, (beside, beside + _SIDE, top + _SIDE, top))
     for number, line in enumerate(lines):
         weight = "bold" if number == 0 else "normal"
-        axes.text(left, top + _SIDE + (number + 0.55) * _LINE, line, va="center", fontweight=weight, fontsize=7)
+        axes.text(left, top + _SIDE + (number + 0.55) * _LINE, line, va="center", fontweight=weight)
 
 
 def marked(predicted: int, label: int) -> str:

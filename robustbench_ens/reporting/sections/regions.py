@@ -79,6 +79,6 @@ def _blocks(number: int, group: list[Around]) -> list[Block]:
         figures.append(FigureBlock(f"regions-{number}-{slug(target['label'])}", to_svg(drawn), alt, facts))
         rows += regions_rows(target["label"], regions, label, names, eps)
     where = f"{protocol}: test image {image}, adversarial direction of {source['label']} #{source['seed']}"
-    caption = f"{where}: how much of the plane is right, and how far the nearest point is that is not"
+    caption = f"{where}: how far the nearest boundary is"
     table = Table(pd.DataFrame(rows, dtype=str), caption, group="Ensemble", collapsed=True)
     return [Figures(figures, f"{where}."), table]
