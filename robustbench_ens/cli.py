@@ -231,6 +231,8 @@ def check(
 
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json: expected no other --format, got {form}")
+    if update and (as_json or form):
+        raise click.UsageError("--format: expected no --update, which compares nothing; leave one of them out")
 
     if commands.check(
         commands.workplace(where.runs, where.data_root, where.device, where.threads),

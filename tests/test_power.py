@@ -2,8 +2,30 @@
 
 The pin holds five training seeds of two small ensembles under three small protocols. Every mutation re-attacks seed 0;
 a check that stays silent is a defect. Untouched reruns, of pinned seeds and of five fresh ones, must pass.
+
+Three faults are injected under every kind of protocol that they can touch (DVERGE ensemble, seed 0):
+
+====================  =======================  ===========================  ======================
+kind                  wrong sign in PGD        regulariser zeroed           train-mode BatchNorm
+====================  =======================  ===========================  ======================
+whitebox              perturb                  other weights                scores
+whitebox, vote        perturb                  other weights                scores
+transferability       perturb                  other weights                scores
+blackbox              perturb (surrogate)      other weights                scores
+transfer-folder       no: nothing is crafted   other weights                scores
+*-convergence         perturb                  other weights                scores
+adaptive              apgd's ascent            other weights                scores
+autoattack            the package's model      other weights                scores
+diversity             the distillation's       other weights                losses, clean accuracy
+distillation          the distillation's       other weights                losses, clean accuracy
+====================  =======================  ===========================  ======================
+
+The regulariser is DVERGE's loss of Equation 5, without which its ensemble stays the baseline that it starts from. The
+pin knows these weights not, so that only the spread over seeds speaks.
 """
 
+import copy
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -11,15 +33,17 @@ import pytest
 import torch
 
 from robustbench_ens.check import check, make_pin
-from robustbench_ens.data import load_dataset
+from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation import autoattack, distilled
 from robustbench_ens.evaluation import job as job_module
 from robustbench_ens.evaluation import whitebox as whitebox_module
 from robustbench_ens.evaluation.evaluate import evaluate
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.trained import load_trained, run_dir
 from robustbench_ens.outcomes import read_outcomes
-from robustbench_ens.perturb import attacks, harness, losses
+from robustbench_ens.perturb import apgd, attacks, distill, harness, losses
+from robustbench_ens.protocols import KINDS as ALL_KINDS
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
@@ -61,15 +85,15 @@ class Bench:
         for seed in seeds:
             self.subject(BASELINE, seed), self.subject(DVERGE, seed)
 
-    def attack(self, seeds, protocols=PROTOCOLS):
-        """Outcomes of both ensembles, crafted anew in a run directory of their own."""
+    def attack(self, seeds, protocols=PROTOCOLS, targets=(BASELINE, DVERGE)):
+        """Outcomes of the ensembles, crafted anew in a run directory of their own."""
         self.counter += 1
         store, files = Store(self.root / f"attack-{self.counter}"), []
         for reference in protocols:
             protocol = load_protocol(reference)
-            sources = [self.subject(BASELINE, SURROGATE)] if protocol.settings.kind == "blackbox" else []
+            sources = [self.subject(BASELINE, SURROGATE)] if hasattr(protocol.settings, "surrogates") else []
             for seed in seeds:
-                for target in (BASELINE, DVERGE):
+                for target in targets:
                     path = evaluate(protocol, self.subject(target, seed), sources, self.digits, store)
                     files.append(read_outcomes(path))
         return files
@@ -86,6 +110,12 @@ def pinned(bench):
     return make_pin(files), files
 
 
+def noticed(result):
+    """Whether anything moved in the evaluations there are; a pin also holds those of other protocols."""
+    problems = [problem for problem in result.problems if not problem.endswith("missing: no fresh outcomes")]
+    return bool(problems or result.rows["moved"].any())
+
+
 def test_untouched_reruns_pass(bench, pinned):
     pin, _ = pinned
     assert not check(pin, bench.attack([0])).moved
@@ -96,12 +126,24 @@ def test_untouched_reruns_pass(bench, pinned):
 
 
 def wrong_sign(patch):
-    plain = attacks.perturb
+    """Of every gradient that is followed: our loops' own, and that of the model which the package is given."""
+    plain, ascent, build = attacks.perturb, apgd._ascent, autoattack.build
 
     def descend(images, objective, **settings):
         return plain(images, lambda x: -objective(x), **settings)
 
+    def descent(x, objective):
+        judged, gradient = ascent(x, objective)
+        return judged, -gradient
+
+    class Negated(torch.nn.Sequential):
+        def forward(self, x):
+            return -super().forward(x)
+
     patch.setattr(attacks, "perturb", descend)
+    patch.setattr(distill, "perturb", descend)
+    patch.setattr(apgd, "_ascent", descent)
+    patch.setattr(autoattack, "build", lambda model, *args, **settings: build(Negated(model), *args, **settings))
 
 
 def cw_replaced_by_cross_entropy(patch):
@@ -123,6 +165,7 @@ def scored_in_train_mode(patch):
         return torch.cat([model.train()(part) for part in images.split(batch_size)]).argmax(1)
 
     patch.setattr(job_module, "predict", predict)
+    patch.setattr(distilled, "folded", lambda member: copy.deepcopy(member).train())
 
 
 def one_step_instead_of_several(patch):
@@ -155,7 +198,86 @@ def test_a_broken_attack_is_caught(bench, pinned, mutate, seed, protocol):
     with pytest.MonkeyPatch.context() as patch:
         mutate(patch)
         files = bench.attack([seed], [protocol])
-    assert check(pin, files).moved
+    assert noticed(check(pin, files))
+
+
+KINDS = {
+    "whitebox": "digits/whitebox[images=100,steps=4,eps=[0.1],restarts=2]",
+    "vote": "digits/whitebox-majority-vote[images=100,steps=4,eps=[0.1],restarts=2]",
+    "transferability": "digits/transferability[images=300,steps=6,eps=[0.2],restarts=1]",
+    "blackbox": "digits/blackbox-compact[images=300,steps=6,eps=[0.2],health.images=0]",
+    "transfer-folder": "cifar10/transfer-folder[dataset=digits,images=300,steps=6,eps=[0.2],folder={folder}]",
+    "whitebox-convergence": "digits/whitebox-convergence[images=300,steps=[2,4],eps=[0.05]]",
+    "blackbox-convergence": "digits/blackbox-convergence[images=200,steps=[2,4],eps=[0.2]]",
+    "adaptive": "digits/adaptive[images=100,steps=4,eps=[0.1]]",
+    "autoattack": 'digits/autoattack[images=300,steps=4,eps=[0.05],attacks=["apgd-ce","square"],square_queries=10]',
+    "diversity": "digits/diversity[images=100,steps=4]",
+    "distillation": "digits/distillation[images=100,steps=4,eps=[0.2]]",
+}
+"""One small protocol of every kind."""
+
+
+@pytest.fixture(scope="module")
+def kinds(bench, tmp_path_factory):
+    """``KINDS``, with a folder of transfer examples as others would have made it."""
+    folder, digits = tmp_path_factory.mktemp("released"), bench.digits
+    images, labels = to_float(digits.x_test[:300]), digits.y_test[:300]
+    settings = {"attack": "momentum_pgd", "loss": "cross_entropy", "eps": 0.2, "step_size": 0.04, "steps": 6}
+    surrogate = bench.subject(BASELINE, SURROGATE).ensemble
+    device = torch.device("cpu")
+    crafted = attacks.craft(surrogate, images, labels, range(300), **settings, start_key=(0,), device=device)
+    for name, inputs in {"clean": images, "eps_0.20/from_baseline3_xent_mpgd_steps_6_0": crafted}.items():
+        (folder / name).mkdir(parents=True)
+        torch.save(inputs, folder / name / "inputs.pt")
+        torch.save(labels, folder / name / "labels.pt")
+    return {kind: reference.format(folder=folder) for kind, reference in KINDS.items()}
+
+
+@pytest.fixture(scope="module")
+def pinned_kinds(bench, kinds):
+    return make_pin(bench.attack(PINNED, kinds.values(), [DVERGE]))
+
+
+@pytest.fixture(scope="module")
+def unregularised(bench):
+    """A bench whose DVERGE ensemble was trained with its loss times zero, from the same baseline."""
+    other = Bench(bench.root / "unregularised")
+    for seed in (0, SURROGATE):
+        bench.subject(BASELINE, seed)
+        shutil.copytree(*(run_dir(store, load_recipe(BASELINE), seed) for store in (bench.store, other.store)))
+    with pytest.MonkeyPatch.context() as patch:
+        plain = dverge.diversification_losses
+        patch.setattr(dverge, "diversification_losses", lambda *args: 0 * plain(*args))
+        other.subject(DVERGE, 0)
+    return other
+
+
+def test_every_kind_is_tried():
+    assert {load_protocol(reference).settings.kind for reference in KINDS.values()} == set(ALL_KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_untouched_rerun_passes_under_every_kind(bench, kinds, pinned_kinds, kind):
+    result = check(pinned_kinds, bench.attack([0], [kinds[kind]], [DVERGE]))
+    assert not noticed(result), result.problems
+    assert set(result.rows["comparison"]) == {"paired"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fault", [wrong_sign, scored_in_train_mode])
+def test_a_fault_is_caught_under_every_kind(bench, kinds, pinned_kinds, fault, kind):
+    with pytest.MonkeyPatch.context() as patch:
+        fault(patch)
+        files = bench.attack([0], [kinds[kind]], [DVERGE])
+    untouched = fault is wrong_sign and kind == "transfer-folder"
+    assert noticed(check(pinned_kinds, files)) == (not untouched)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_zeroed_regulariser_is_caught_under_every_kind(unregularised, kinds, pinned_kinds, kind):
+    result = check(pinned_kinds, unregularised.attack([0], [kinds[kind]], [DVERGE]))
+    assert set(result.rows["comparison"]) == {"spread"}
+    assert noticed(result)
 
 
 def test_images_outside_the_budget_never_reach_a_score(bench, pinned, monkeypatch):
@@ -191,4 +313,4 @@ def test_a_planted_change_of_ten_points_is_caught_on_pinned_weights(pinned, poin
     pin, files = pinned
     for file in files:
         if file.provenance["target"]["seed"] == 0:
-            assert check(pin, [shifted(file, points)]).moved, file.provenance["protocol"]["label"]
+            assert noticed(check(pin, [shifted(file, points)])), file.provenance["protocol"]["label"]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from robustbench_ens.reporting.style import INK, RC
 
+_IMAGE_ID = re.compile(r'(<image [^>]*) id="[^"]*"')
 _REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
 
 
@@ -21,7 +22,7 @@ def to_svg(figure: Figure) -> str:
         # Text stays text, so the reader's fonts draw it: a glyph that our measuring font lacks is no fault.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
+    text = _IMAGE_ID.sub(r"\1", buffer.getvalue())  # made of the pixels, so that equal images would share one
     return text[text.index("<svg") :]
 
 

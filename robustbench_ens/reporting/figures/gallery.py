@@ -24,6 +24,7 @@ PER_FIGURE = 3
 _WIDTH, _LABELS, _PAIR, _SIDE, _GAP = 4.9, 1.18, 1.25, 0.56, 0.04
 _TOP, _LINE, _BETWEEN = 0.6, 0.145, 0.09
 _CHARACTERS = 18  # of a line of predictions under a pair
+_KEY_CHARACTERS = 66  # of a line across the figure
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def gallery(
     """
     texts = [[_said(row.predicted[k], int(labels[k])) for k in range(len(labels))] for row in rows]
     pitch = _SIDE + _BETWEEN + _LINE * max(len(lines) for row in texts for lines in row)
-    height = _TOP + pitch * len(rows)
+    key = _key({*labels.tolist(), *(k for row in rows for k in row.predicted.ravel().tolist())}, names)
+    below = _TOP + pitch * len(rows)
+    height = below + _LINE * len(key)
     with mpl.rc_context(RC | {"font.size": 8, "axes.grid": False}):
         figure = Figure(figsize=(_WIDTH, height))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -93,8 +96,16 @@ def gallery(
         for number, row in enumerate(rows):
             lines = "\n".join(shorten(line, 18) for line in row.title)
             axes.text(0.03, _TOP + number * pitch, lines, va="top", linespacing=1.15)
+        for number, line in enumerate(key):
+            axes.text(0.03, below + number * _LINE, line, va="center")
         axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
     return figure
+
+
+def _key(classes: set[int], names: Sequence[str]) -> list[str]:
+    """Lines that say what the numbers of ``classes`` stand for; none where they stand for themselves."""
+    named = [class_name(k, names, 14).replace(" ", NBSP) for k in sorted(classes)]
+    return textwrap.wrap(", ".join(name for name in named if NBSP in name), _KEY_CHARACTERS)
 
 
 def _pair(axes: mpl.axes.Axes, row: Row, k: int, eps: float, left: float, top: float, lines: list[str]) -> None:

@@ -1,0 +1,69 @@
+"""`rbe check`: what is printed, what is written, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from robustbench_ens.check import SUFFIXES, Pin, write_pin
+from tests.conftest import Rbe
+from tests.fake_outcomes import write_fake_outcomes
+
+from .conftest import IMAGES, scattered
+from .test_compare import _planted
+
+
+@pytest.fixture
+def place(pin: Pin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a baseline, and outcomes of a pinned seed that are as they were."""
+    monkeypatch.chdir(tmp_path)
+    write_pin(tmp_path / "pin.json", pin)
+    write_fake_outcomes(tmp_path / "runs", seeds=[3], images=IMAGES, accuracy=scattered)
+    return tmp_path
+
+
+def test_every_file_is_written_in_the_format_of_its_name(rbe: Rbe, place: Path) -> None:
+    outputs = [f"new/check{suffix}" for suffix in SUFFIXES]
+    result = rbe("check", "pin.json", *(word for output in outputs for word in ("--output", output)))
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("Nothing moved.\n")
+    text, as_json, junit, markdown = (Path(output).read_text(encoding="utf-8") for output in outputs)
+    assert text.strip() == result.out.strip()
+    assert json.loads(as_json)["moved"] is False
+    assert ElementTree.fromstring(junit).get("failures") == "0"
+    assert markdown.startswith("### ✅ Nothing moved")
+
+
+def test_moved_numbers_are_written_too(rbe: Rbe, place: Path) -> None:
+    write_fake_outcomes(place / "runs", seeds=[3], images=IMAGES, accuracy=_planted("whitebox", 0.1))
+    result = rbe("check", "pin.json", "--format", "junit", "--output", "check.md")
+    assert (result.code, result.err) == (1, "")
+    assert ElementTree.fromstring(result.out).get("failures") == "2"
+    assert Path("check.md").read_text(encoding="utf-8").startswith("### ❌ Numbers moved: 2 moved cells\n")
+
+
+def test_formats_on_the_terminal(rbe: Rbe, place: Path) -> None:
+    assert rbe("check", "pin.json", "--json").out == rbe("check", "pin.json", "--format", "json").out
+    assert rbe("check", "pin.json").out == rbe("check", "pin.json", "--format", "text").out
+    assert rbe("check", "pin.json", "--format", "markdown").out.startswith("###")
+
+
+def test_what_is_refused(rbe: Rbe, place: Path) -> None:
+    for arguments, message in {
+        ("--format", "html"): "'html' is not one of 'text', 'json', 'junit', 'markdown'",
+        ("--json", "--format", "junit"): "--json: expected no other --format, got junit",
+        (
+            "--output",
+            "check.html",
+        ): "--output: expected a file name that ends in one of .txt (text), .json (json), .xml "
+        "(junit), .md (markdown), got 'check.html'",
+        ("--update", "--output", "check.md"): "--output: expected no --update, which compares nothing",
+        ("--update", "--json"): "--format: expected no --update, which compares nothing",
+    }.items():
+        result = rbe("check", "pin.json", *arguments)
+        assert result.code == 2
+        assert message in result.err
+        assert result.err.count("\n") == 1
