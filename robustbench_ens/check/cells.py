@@ -27,6 +27,9 @@ Units = npt.NDArray[np.bool_]
 SUCCESSIVE_KINDS = ("autoattack", "adaptive")
 """Kinds whose attacks see only the images that those before have not beaten."""
 
+CLEAN_CELLS = ("clean accuracy", "images every sub-model gets right")
+"""Cells over all the images that a protocol asks for, whichever of them are attacked."""
+
 _ATTEMPT = ["source", "source_member", "target_member", "attack", "loss"]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from robustbench_ens.check.cells import Evaluation, Units, family
+from robustbench_ens.check.cells import CLEAN_CELLS, Evaluation, Units, family
 from robustbench_ens.check.pin import Pin, PinnedCell, PinnedEvaluation, evaluate_all
 from robustbench_ens.check.spread import (
     Spread,
@@ -155,7 +155,8 @@ def _row(reference: PinnedEvaluation, item: Evaluation, name: str) -> dict[str, 
     twin = _twin(reference, item)
     if twin is None:
         return row | {"comparison": "spread", "flips": np.nan, "twin": np.nan}
-    same_images = reference.seeds[twin].images == item.images
+    same_protocol = reference.facts.get("protocol hash") == item.facts["protocol hash"]
+    same_images = reference.seeds[twin].images == item.images or (name in CLEAN_CELLS and same_protocol)
     flips = _flips(cell, twin, units, same_images)
     return row | {"comparison": "paired", "flips": flips, "twin": cell.rate(twin)}
 

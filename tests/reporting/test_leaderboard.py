@@ -65,3 +65,10 @@ def test_unhealthy_attacks_are_marked(files):
     assert row["Health"] == "⚠ digits/whitebox"
     assert row["White-box"].endswith("⚠") and row["Worst case"].endswith("⚠") and "⚠" not in row["Black-box"]
     assert board.loc["digits/baseline-3", "Health"] == "healthy"
+
+
+def test_the_worst_case_says_what_set_it(files):
+    table = leaderboard(collect(files)).set_index("Ensemble")
+    assert set(table["Set by"]) == {"whitebox"}
+    alone = [file for file in files if file.provenance["protocol"]["kind"] == "blackbox"]
+    assert set(leaderboard(collect(alone))["Set by"]) == {"blackbox"}

@@ -18,11 +18,11 @@ from robustbench_ens.reporting.text import listing
 CAPTION = "Accuracy under attacks within eps (l-infinity, pixel scale), over all n test images; best worst case first"
 LEGEND = (
     "Worst case: an image counts only if it survives every attempt of every tier (white-box, black-box, AutoAttack, "
-    "adaptive). White-box: on the ensemble's own gradient. Black-box: crafted on hold-out surrogates. In brackets the "
-    "Wilson 95% interval; several seeds: mean ± standard deviation. Transfer: share of attacks on one sub-model "
-    "that also beat another, mean over pairs (bootstrap interval); lower is better. Cost: training, with the ensemble "
-    "it was started from; a CPU-hour is one thread for an hour. Neighbours may differ by chance: see “Who beats whom”. "
-    "⚠: rests on an unhealthy attack."
+    "adaptive); set by the protocol that alone leaves fewest images right. White-box: on the ensemble's own gradient. "
+    "Black-box: crafted on hold-out surrogates. In brackets the Wilson 95% interval; several seeds: mean ± standard "
+    "deviation. Transfer: share of attacks on one sub-model that also beat another, mean over pairs (bootstrap "
+    "interval); lower is better. Cost: training, with the ensemble it was started from; a CPU-hour is one thread for "
+    "an hour. Neighbours may differ by chance: see “Who beats whom”. ⚠: rests on an unhealthy attack."
 )
 EVERYTHING = (
     "Every protocol: accuracy at the same eps; the worst case with the protocol that alone leaves fewest images right; "

@@ -18,7 +18,7 @@ ATTACKS = ("whitebox", "blackbox", "autoattack")
 """Kinds with a column; where several protocols of a kind were run, it holds the one that leaves least."""
 
 COLUMNS = [
-    *("Ensemble", "Worst case", *map(kind_name, ATTACKS), "Clean", "Transfer"),
+    *("Ensemble", "Worst case", "Set by", *map(kind_name, ATTACKS), "Clean", "Transfer"),
     *("Cost", "Parameters", "Health", "eps", "n", "Seeds"),
 ]
 
@@ -66,6 +66,7 @@ def _row(
     row = {
         "Ensemble": ensemble,
         "Worst case": over_seeds(worst, own) + mark if len(worst) else NOT_RUN,
+        "Set by": ", ".join(sorted({_short(protocol, own) for protocol in worst["set_by"]})) or NOT_RUN,
         "Clean": over_seeds(clean, own) if len(clean) else NOT_RUN,
         "Transfer": _mean_transfer(transfer),
         "Health": _verdict(collection.health, ensemble, sick),
@@ -78,6 +79,11 @@ def _row(
         cell = at_eps[(at_eps["kind"] == kind) & at_eps["protocol"].isin(usual)]
         row[kind_name(kind)] = _strongest(cell, own, sick)
     return row
+
+
+def _short(protocol: str, own: pd.DataFrame) -> str:
+    """A protocol's name without the dataset that the ensemble's own line belongs to."""
+    return protocol.removeprefix(f"{own['dataset'].iloc[0]}/")
 
 
 def _usual(collection: Collection) -> set[str]:
