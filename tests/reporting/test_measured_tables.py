@@ -41,9 +41,9 @@ def diversity_rows(mean=4.5, **what):
 def distillation_rows(distance=1.056, **what):
     named = [("distance", distance), ("rms_distance", 0.1), ("relative_distance", 0.5), ("loss", 1.726)]
     rows = [(f"distillation/{name}", -1, -1, value) for name, value in named]
-    rows += [(f"{name}/standard_error", -1, -1, 0.01) for name, *_ in rows]
-    members = [("distillation/distance", member, -1, 9.0) for member in range(3)]
-    return measurement_rows([*rows, *members, ("distillation/images", -1, -1, 80)], **{"kind": "distillation", **what})
+    rows += [("distillation/distance", member, -1, 9.0) for member in range(3)]
+    errors = [(f"{name}/standard_error", i, j, 0.01) for name, i, j, _ in rows]
+    return measurement_rows([*rows, *errors, ("distillation/images", -1, -1, 80)], **{"kind": "distillation", **what})
 
 
 def test_the_matrix_is_equation_2():
