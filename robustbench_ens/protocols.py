@@ -147,7 +147,8 @@ class HealthLimits(Settings):
         non_finite_gradient: largest share whose gradient is not finite, at any step.
         loss_rising: smallest share whose loss rose.
         budget_used: smallest mean of the largest pixel change, in units of eps.
-        identical_restarts: largest share that a restart merely repeats.
+        identical_restarts: largest share that a restart merely repeats. On small images, starts that converge to one
+            corner of the budget are no fault.
         doubling_gain: largest fall of accuracy by twice the steps.
     """
 
@@ -156,8 +157,8 @@ class HealthLimits(Settings):
     non_finite_gradient: Number = Field(default=0.0, ge=0, le=1)
     loss_rising: Number = Field(default=0.9, ge=0, le=1)
     budget_used: Number = Field(default=0.9, ge=0, le=1)
-    identical_restarts: Number = Field(default=0.05, ge=0, le=1)
-    doubling_gain: Number = Field(default=0.03, ge=0, le=1)
+    identical_restarts: Number = Field(default=0.5, ge=0, le=1)
+    doubling_gain: Number = Field(default=0.05, ge=0, le=1)
 
 
 class ProtocolFile(Settings):

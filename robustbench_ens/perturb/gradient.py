@@ -20,7 +20,10 @@ Transform = Callable[[Tensor, int], Tensor]
 """Maps images and the step, from 0, to the images whose gradient is taken; differentiable."""
 
 OnStep = Callable[[int, Tensor, Tensor], None]
-"""Told, at each step from 0, the values ``(B,)`` before the step and their gradient ``(B, C, H, W)``; detached."""
+"""Told, at each step from 0, the values ``(B,)`` before the step and their gradient ``(B, C, H, W)``; detached.
+
+Where images are transformed, the values at the first and the last step are those without a transformation.
+"""
 
 
 def plain(gradient: Tensor, previous: Tensor) -> Tensor:
@@ -75,6 +78,14 @@ def check_budget(crafted: Tensor, images: Tensor, eps: float) -> None:
         )
 
 
+def _watched(values: Tensor, objective: Objective, x: Tensor, transform: Transform | None, ends: bool) -> Tensor:
+    """Values for an observer: at both ends of the loop those of the images themselves, where draws do not move them."""
+    if transform is None or not ends:
+        return values.detach()
+    with torch.no_grad():
+        return objective(x).detach()
+
+
 def perturb(
     images: Tensor,
     objective: Objective,
@@ -117,7 +128,7 @@ def perturb(
             total = values.sum()
         (gradient,) = torch.autograd.grad(total, x)
         if on_step:
-            on_step(step, values.detach(), gradient)
+            on_step(step, _watched(values, objective, x, transform, ends=step in (0, steps - 1)), gradient)
         direction = treatment(gradient, direction)
         x = torch.clamp(x.detach() + step_size * direction.sign(), lower, upper)
     return x.detach()

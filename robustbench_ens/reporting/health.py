@@ -27,6 +27,8 @@ LOWEST = {"loss_rising": "loss rose", "budget_used": "budget used", "budget_kept
 """Signs that must not be below their limit."""
 
 SIGNS = HIGHEST | LOWEST
+ROUNDING = 1e-9
+"""Shares are quotients of whole numbers: three of a hundred images are no more than 3%."""
 
 
 def file_health(file: OutcomeFile) -> pd.DataFrame:
@@ -50,7 +52,7 @@ def file_health(file: OutcomeFile) -> pd.DataFrame:
     worst = rows.loc[severity.groupby([rows["attack"], rows["loss"], rows["sign"]]).idxmax()]
     limit = worst["sign"].map(limits | {"budget_kept": 1.0}).astype(float)
     above = worst["sign"].isin(HIGHEST)
-    healthy = (worst["value"] <= limit).where(above, worst["value"] >= limit)
+    healthy = (worst["value"] <= limit + ROUNDING).where(above, worst["value"] >= limit - ROUNDING)
     target, protocol = file.provenance["target"], file.provenance["protocol"]
     return worst.assign(
         protocol=protocol["label"],

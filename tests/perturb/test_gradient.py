@@ -152,3 +152,18 @@ def test_a_transform_is_told_the_step_and_the_gradient_passes_through_it():
     found = perturb(images, lambda x: x.flatten(), eps=0.1, step_size=0.04, steps=3, transform=transform, on_step=watch)
     assert found.item() == pytest.approx(0.54)
     assert seen == [(0, 0.5, 1.0), (1, -0.54, -1.0), (2, pytest.approx(0.5), 1.0)]
+
+
+def test_an_observer_sees_the_loss_of_the_images_themselves_at_both_ends():
+    """A transformation that hides the loss: in between it is seen as the gradient sees it."""
+    seen = []
+    perturb(
+        torch.full((2, 1, 2, 2), 0.5),
+        lambda x: x.flatten(1).sum(1),
+        eps=0.25,
+        step_size=0.125,
+        steps=3,
+        transform=lambda x, step: x * 0 + x.detach() * 0 + 7 * (x - x.detach()),
+        on_step=lambda step, values, gradient: seen.append(values.tolist()),
+    )
+    assert seen == [[2.0, 2.0], [0.0, 0.0], [3.0, 3.0]]

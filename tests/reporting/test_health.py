@@ -30,8 +30,8 @@ SICK = {
     "loss_rising": 0.89,
     "budget_used": 0.89,
     "budget_kept": 0.0,
-    "identical_restarts": 0.06,
-    "doubling_gain": 0.031,
+    "identical_restarts": 0.51,
+    "doubling_gain": 0.051,
 }
 
 
@@ -99,3 +99,8 @@ def test_the_report_warns_marks_and_lists(tmp_path, files, whitebox):
         assert "Attack health" in page
     plain = render_report(files, tmp_path / "plain", title="x", command="y").read_text()
     assert "\N{NO-BREAK SPACE}⚠" not in plain
+
+
+def test_a_share_at_its_limit_keeps_it_whatever_the_rounding(whitebox):
+    limit = HealthLimits().doubling_gain
+    assert file_health(with_health(whitebox, HEALTHY | {"doubling_gain": limit + 1e-15}))["healthy"].all()
