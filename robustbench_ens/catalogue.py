@@ -74,8 +74,10 @@ def costs_of(records: Iterable[EnsembleRecord]) -> pd.DataFrame:
 
 
 def _machine(training: dict[str, Any]) -> str:
-    cores = f", {training['threads']} threads" if training["device"] == "cpu" else ""
-    return f"{training['hardware']}{cores}"
+    if training["device"] != "cpu":
+        return str(training["hardware"])
+    threads = training["threads"]
+    return f"{training['hardware']}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _paper(recipe: Recipe) -> str:
