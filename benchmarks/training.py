@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ import torch
 from torch.optim import Optimizer
 
 from benchmarks import textbook
+from benchmarks.timing import Clock, in_turn, machine, median, times_as_fast
 from robustbench_ens.data import Dataset
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import SubModel
-from robustbench_ens.provenance import hardware, software
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.seeds import generator
 from robustbench_ens.training.trainer import Training
@@ -108,16 +107,6 @@ class Textbook:
         self.index += 1
 
 
-Clock = Callable[[], float]
-
-
-def seconds(step: Callable[[], object], clock: Clock) -> float:
-    """What one call takes, by ``clock``."""
-    begin = clock()
-    step()
-    return clock() - begin
-
-
 VARIANTS = ("textbook", "fp32", "bf16")
 
 
@@ -125,24 +114,14 @@ def measure(case: Case, dataset: Dataset, steps: int, clock: Clock = time.perf_c
     """Seconds of each of ``steps`` steps by variant, the variants in turn, after one step of each to warm up."""
     runs = {precision: ours(case, dataset, precision) for precision in ("fp32", "bf16")}
     calls = {"textbook": Textbook(case, runs["fp32"]).step, **{name: run.step for name, run in runs.items()}}
-    for call in calls.values():
-        call()
-    taken: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
-    for _ in range(steps):
-        for variant in VARIANTS:
-            taken[variant].append(seconds(calls[variant], clock))
-    return taken
+    return in_turn(calls, steps, clock)
 
 
 def row(title: str, taken: dict[str, list[float]]) -> str:
     """A row of the table: median seconds of each variant, then the median over steps of textbook by ours."""
-    medians = [f"{statistics.median(taken[variant]):.3g} s" for variant in VARIANTS]
-    ratios = [
-        [book / our for book, our in zip(taken["textbook"], taken[precision], strict=True)]
-        for precision in ("fp32", "bf16")
-    ]
-    spread = [f"{statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})" for ratio in ratios]
-    return f"| {' | '.join([title, *medians, *spread])} |"
+    medians = [median(taken[variant]) for variant in VARIANTS]
+    ratios = [times_as_fast(taken["textbook"], taken[precision]) for precision in ("fp32", "bf16")]
+    return f"| {' | '.join([title, *medians, *ratios])} |"
 
 
 @click.command()
@@ -153,11 +132,8 @@ def row(title: str, taken: dict[str, list[float]]) -> str:
 def main(steps: int, threads: int | None, quick: bool, cpu_time: bool) -> None:
     """Time our training steps and the textbook's in turn; prints medians and ratios."""
     torch.set_num_threads(threads or torch.get_num_threads())
-    machine, versions = hardware(torch.device("cpu")), software()
-    click.echo(
-        f"{machine['name']}, {machine['threads']} threads, PyTorch {versions['torch']}, Python {versions['python']}, "
-        f"commit {versions['commit']}, {'CPU' if cpu_time else 'wall'} time, n = {steps} steps of each, in turn\n"
-    )
+    measured = f"{'CPU' if cpu_time else 'wall'} time, n = {steps} steps of each, in turn"
+    click.echo(f"{machine(torch.get_num_threads())}, {measured}\n")
     click.echo("| step | textbook, fp32 | ours, fp32 | ours, bf16 | fp32: times as fast | bf16: times as fast |")
     click.echo("| --- | --- | --- | --- | --- | --- |")
     clock = time.process_time if cpu_time else time.perf_counter

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load_ensemble(reference: str, seed: int = 0, runs: Path | str = "runs") -> Ensemble:
+def load_ensemble(reference: str | Path, seed: int = 0, runs: Path | str = "runs") -> Ensemble:
     """A trained ensemble as a plain ``nn.Module`` in eval mode, on the CPU.
 
     It maps images ``(B, C, H, W)`` in [0, 1] to log-probabilities ``(B, classes)``: normalisation is inside, and the
@@ -35,7 +35,7 @@ def load_ensemble(reference: str, seed: int = 0, runs: Path | str = "runs") -> E
     from robustbench_ens.recipes import load_recipe
     from robustbench_ens.store import Store
 
-    recipe = load_recipe(reference)
+    recipe = load_recipe(str(reference))
     return load_trained(run_dir(Store(Path(runs)), recipe, seed), recipe)[0]
 
 

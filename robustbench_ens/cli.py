@@ -17,6 +17,7 @@ import robustbench_ens
 from robustbench_ens.errors import UserError
 
 MOST_SEEDS = 1000
+KEPT = "what was finished before is kept, and the same command goes on from there"
 
 
 class Seeds(click.ParamType):
@@ -318,10 +319,14 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("rbe: interrupted; the same command goes on from here", err=True)
         code = 130
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported here
+            raise
+        code = _fail(f"--device: out of memory; {KEPT}; use a smaller batch_size or model, or --device cpu: {error}")
     except OSError as error:
         what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         where = f"{error.filename}: " if error.filename else ""
-        code = _fail(f"{where}{what}; what was finished before is kept, and the same command goes on from there")
+        code = _fail(f"{where}{what}; {KEPT}")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -16,11 +17,13 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.execute import check_inputs, run
 from robustbench_ens.models.build import check_network
+from robustbench_ens.models.own import blamed
 from robustbench_ens.models.released import export_released, from_released, read_released
 from robustbench_ens.models.trained import digest_state, load_trained, read_record, run_dir, save_trained
 from robustbench_ens.outcomes import (
     OutcomeFile,
     arrays_path,
+    check_whole,
     find_outcomes,
     gather,
     gather_measurements,
@@ -155,7 +158,8 @@ def attack(
         targets = _targets(place, loaded.settings.dataset, references, seeds)
     for target in targets:
         plan.add_attack(loaded, target)
-    carry_out(plan, dry)
+    with nullcontext() if model is None else blamed(f"--model {model}"):
+        carry_out(plan, dry)
     if not dry:
         print_summary(plan_outcomes(plan))
 
@@ -223,7 +227,7 @@ def _evaluated(store: Store) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     folder = store.root / "outcomes"
     for path in find_outcomes([folder]) if folder.exists() else []:
-        provenance = read_provenance(path)
+        provenance = check_whole(path, read_provenance(path))
         found.setdefault(provenance["protocol"]["hash"], []).append(provenance["target"]["id"])
     return found
 
@@ -256,20 +260,22 @@ def _is_protocol(name: str) -> bool:
     return any(path.resolve().is_relative_to(folder) for folder in folders("attacks")) or "attacks" in path.parts
 
 
-def _outcomes(place: Workplace, sources: Sequence[Path]) -> list[Path]:
-    """The outcomes files among ``sources``, or else all of the run directory."""
+def _outcomes(place: Workplace, sources: Sequence[Path]) -> list[OutcomeFile]:
+    """The outcomes among ``sources``, or else all of the run directory."""
     folder = place.store.root / "outcomes"
     paths = find_outcomes(sources or ([folder] if folder.exists() else []))
     if not paths:
         where = ", ".join(map(str, sources)) or str(folder)
         raise UserError(f"{where}: expected outcomes, got none; run `rbe attack PROTOCOL RECIPE` first")
-    return paths
+    files = [read_outcomes(path) for path in paths]
+    for file in files:
+        check_whole(file.path, file.provenance)
+    return files
 
 
 def report(place: Workplace, sources: Sequence[Path], name: str, publish: str | None) -> None:
     """`rbe report`."""
-    paths = _outcomes(place, sources)
-    files = [read_outcomes(path) for path in paths]
+    files = _outcomes(place, sources)
     write_report(place, files, name, publish, "rbe report")
     if publish:
         publish_outcomes(files, Path("reports") / publish / "outcomes")
@@ -311,8 +317,7 @@ def check(
             raise UserError(f"--output: expected a file name that ends in one of {valid}, got {str(output)!r}")
     if update and outputs:
         raise UserError("--output: expected no --update, which compares nothing; leave one of them out")
-    paths = _outcomes(place, sources)
-    files = [read_outcomes(path) for path in paths]
+    files = _outcomes(place, sources)
     if update:
         pin = checking.make_pin(files)
         checking.write_pin(baseline, pin)

@@ -59,13 +59,16 @@ machine's number of cores."""
 
 @contextmanager
 def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]:
-    """Split ``cores`` (none is all of them) between threads inside an operation and workers; gives the workers."""
+    """Give this thread ``cores`` (none is all of them) inside an operation; gives the workers that share them.
+
+    On images up to :data:`SMALL_PIXELS` operations have one core each, and only the workers go side by side.
+    """
     before = torch.get_num_threads()
     height, width = image_size
     small = height * width <= SMALL_PIXELS
     torch.set_num_threads(1 if small else cores or before)
     try:
-        yield (cores or before) if small else 1
+        yield cores or before
     finally:
         torch.set_num_threads(before)
 

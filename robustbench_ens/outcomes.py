@@ -223,6 +223,30 @@ def read_outcomes(path: Path) -> OutcomeFile:
     return OutcomeFile(path, provenance, outcomes, measurements, arrays)
 
 
+_WHOLE = {
+    "protocol": {"label", "name", "hash", "kind", "resolved"},
+    "target": {"id", "label", "dataset", "seed", "method", "sub_models"},
+    "hardware": {"name"},
+    "software": {"torch"},
+}
+
+
+def check_whole(path: Path, provenance: dict[str, Any]) -> dict[str, Any]:
+    """See that ``provenance`` is that of a whole evaluation, and give it back.
+
+    Raises:
+        UserError: it lacks what tables group by, as that of a part of an unfinished evaluation does.
+    """
+    for name, keys in _WHOLE.items():
+        group = provenance.get(name)
+        if not isinstance(group, dict) or not keys <= group.keys():
+            raise UserError(
+                f"{path}: expected the outcomes of a whole evaluation, got a part of one, or a damaged file (no "
+                f"{name!r} in its provenance); move it out of there and run `rbe attack` again"
+            )
+    return provenance
+
+
 def _hidden(path: Path) -> bool:
     """Whether ``path`` is unfinished work: a name in it starts with a dot."""
     return any(part.startswith(".") for part in path.parts)

@@ -18,7 +18,7 @@ from robustbench_ens.evaluation.evaluate import KINDS, evaluate_images
 from robustbench_ens.evaluation.job import Subject, evaluation_images
 from robustbench_ens.execute import share_cores
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.models.own import PROBE_IMAGES, as_found, import_model, look_at, own_record
+from robustbench_ens.models.own import PROBE_IMAGES, as_found, blamed, import_model, look_at, own_record
 from robustbench_ens.models.trained import digest_state
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.plan import Given, Workplace
@@ -58,8 +58,10 @@ def given(place: Workplace, protocol: Protocol, spec: str) -> Given:
     model = import_model(spec, "--model")
     dataset = place.dataset(protocol.settings.dataset)
     images = to_float(dataset.x_test[:PROBE_IMAGES]).to(place.device)
+    with blamed(where):
+        model.to(place.device)
     subject, remarks = _subject(
-        model.to(place.device),
+        model,
         spec,
         where,
         images,
@@ -73,8 +75,15 @@ def given(place: Workplace, protocol: Protocol, spec: str) -> Given:
     return Given(subject)
 
 
+def _as_tensor(what: str, values: Any) -> Tensor:
+    try:
+        return torch.as_tensor(values).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{what}: expected a tensor or an array, got {type(values).__name__}: {error}") from None
+
+
 def _checked_images(images: Any) -> Tensor:
-    images = torch.as_tensor(images).cpu()
+    images = _as_tensor("images", images)
     if images.ndim != 4 or not len(images):
         raise UserError(f"images: expected at least one image, (N, C, H, W), got shape {tuple(images.shape)}")
     if images.dtype == torch.uint8:
@@ -84,11 +93,11 @@ def _checked_images(images: Any) -> Tensor:
     low, high = float(images.min()), float(images.max())
     if not (low >= 0 and high <= 1):
         raise UserError(f"images: expected pixels in [0, 1], or uint8, got [{low:g}, {high:g}]")
-    return images.detach()
+    return images
 
 
 def _checked_integers(what: str, values: Any, count: int) -> Tensor:
-    values = torch.as_tensor(values).cpu()
+    values = _as_tensor(what, values)
     if values.shape != (count,) or values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
         raise UserError(
             f"{what}: expected {count} integers, one for each image, got {values.dtype} of shape {tuple(values.shape)}"
@@ -119,9 +128,10 @@ def _checked_protocol(protocol: Protocol | str | Path, surrogates: Sequence[nn.M
 def _checked_device(device: torch.device | str) -> torch.device:
     try:
         checked = torch.device(device)
-        torch.zeros(1, device=checked)
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"device: expected cpu, cuda or cuda:N that is there, got {device!r}: {error}") from None
+        torch.zeros(1, device=checked).cpu()
+    except (AssertionError, RuntimeError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"device: expected cpu, cuda or cuda:N that is there, got {device!r}: {why}") from None
     return checked
 
 

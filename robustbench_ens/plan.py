@@ -20,6 +20,7 @@ from robustbench_ens.models.trained import (
     read_record,
     run_dir,
 )
+from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.progress import Progress
 from robustbench_ens.protocols import Protocol
 from robustbench_ens.recipes import Recipe, load_recipe
@@ -206,6 +207,11 @@ def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tup
         if target is not None:
             method = target.method
             reference = surrogate.recipe_for(method)
+            if reference != surrogate.recipe and method == OWN_MODEL:
+                raise UserError(
+                    f"{where}expected as target a recipe, whose method completes the name "
+                    f"{surrogate.recipe!r}, got {target.where}; use a protocol that names its surrogates in full"
+                )
             if reference != surrogate.recipe:
                 where += f"{surrogate.recipe!r} for target {target.id!r} of method {method!r}: "
         locate("zoo", split_reference(reference)[0], where)

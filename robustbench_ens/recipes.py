@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from robustbench_ens.errors import UserError
 from robustbench_ens.settings import (
     Number,
+    Precision,
     Settings,
     apply_overrides,
     import_object,
@@ -103,7 +104,7 @@ class RecipeFile(Settings):
     steps: int | None = Field(None, ge=1)
     batch_size: int = Field(128, ge=2)
     augmentation: Literal["none", "pad-crop-flip"] = "pad-crop-flip"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     channels_last: bool = True
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

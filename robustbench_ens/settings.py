@@ -12,7 +12,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
@@ -34,6 +34,9 @@ def _number(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_number)]
 """A float; the text ``"8/255"`` is a legal number."""
+
+Precision = Literal["fp32", "bf16"]
+"""What networks compute in where a setting allows less than fp32: bf16 is PyTorch's autocast."""
 
 
 class Settings(BaseModel):
@@ -199,8 +202,8 @@ def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str,
         chain = " -> ".join(name_of(kind, p) for p in (*_chain, resolved))
         raise UserError(f"{path}: key 'extends': expected no cycle, got {chain}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # a syntax error, bytes that are not UTF-8, a number of too many digits
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8, or a number of too many digits
         raise UserError(f"{path}: expected a TOML file, got a syntax error: {error}") from None
     base = content.pop("extends", None)
     if base is None:
@@ -328,7 +331,7 @@ def import_object(spec: str, where: str) -> Any:
         sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs a user's code, which can raise anything
+    except (Exception, SystemExit) as error:  # importing runs a user's code, which can raise anything
         raise UserError(f"{where}: cannot import {spec!r}: {type(error).__name__}: {error}") from None
     if not hasattr(module, attribute):
         raise UserError(f"{where}: module {module_name!r} has no {attribute!r}")

@@ -21,6 +21,7 @@ from PIL import Image
 
 from robustbench_ens.models.released import read_released
 from robustbench_ens.models.trained import run_dir
+from robustbench_ens.outcomes import read_outcomes, write_outcomes
 from robustbench_ens.protocols import KINDS
 from robustbench_ens.recipes import METHODS, load_recipe
 from robustbench_ens.store import Store
@@ -252,6 +253,21 @@ def test_recipe_keys_and_values(refused: Refused, setting: str, says: str) -> No
         ),
         (
             "digits/blackbox-compact",
+            'variants=[{attack="pgd",losses=["cw","cw"]}]',
+            "key 'variants.0.losses': expected no repeats, got ['cw', 'cw']",
+        ),
+        (
+            "digits/blackbox-compact",
+            'variants=[{attack="pgd"},{attack="pgd",losses=["cw"],restarts=3}]',
+            "key 'variants': expected no repeats, got [",
+        ),
+        (
+            "digits/blackbox-compact",
+            'surrogates=[{recipe="digits/baseline-3",seed=1000},{recipe="digits/baseline-3",seed=1000}]',
+            "key 'surrogates': expected no repeats, got [",
+        ),
+        (
+            "digits/blackbox-compact",
             'variants=[{attack="pdg"}]',
             "key 'variants.0.attack': expected one of pgd, momentum_pgd, m_di2_fgsm, sgm, or advertorch: and one of",
         ),
@@ -283,6 +299,12 @@ def test_malformed_toml(refused: Refused, text: str) -> None:
 def test_toml_that_is_not_utf8(refused: Refused) -> None:
     write("zoo/x.toml", "").write_bytes(b"dataset = '\xff'")
     assert "zoo/x.toml: expected a TOML file, got a syntax error: 'utf-8' codec" in refused("train", "x")
+
+
+def test_toml_with_a_byte_order_mark(rbe: Rbe) -> None:
+    """Some editors put one in front."""
+    write("zoo/x.toml", "\ufeffdataset = 'digits'")
+    assert rbe("train", "x", "--dry-run").code == 0
 
 
 def test_cycles(refused: Refused) -> None:
@@ -645,6 +667,16 @@ def test_report_without_outcomes(refused: Refused) -> None:
     assert "expected outcomes, got none" in refused("check", "baseline.json")
 
 
+def test_a_part_of_an_unfinished_attack_is_no_evaluation(refused: Refused, runs: Path) -> None:
+    outcomes = only(runs / "outcomes" / "digits", "whitebox*/*.parquet")
+    file = read_outcomes(outcomes)
+    part = runs / "outcomes" / "eps-0.1.parquet"
+    write_outcomes(part, file.outcomes, file.measurements, {"inputs": "x", "wall_time_s": 1.0})
+    for command in (["list"], ["report"], ["report", part], ["check", "baseline.json"]):
+        line = refused(*command)
+        assert f"{part.name}: expected the outcomes of a whole evaluation, got a part of one, or a damaged" in line
+
+
 @pytest.mark.parametrize("name", ["../out", "a/b", "..", ".", "", "/tmp/x"])
 @pytest.mark.parametrize("option", ["--name", "--publish"])
 def test_report_names_stay_inside(refused: Refused, tiny_runs: Path, name: str, option: str) -> None:
@@ -656,6 +688,10 @@ def test_damaged_baseline(refused: Refused, tiny_runs: Path) -> None:
     assert "baseline.json: baseline not found" in refused("check", "baseline.json", "--runs", tiny_runs)
     write("baseline.json", '{"format": ')
     assert "baseline.json: expected JSON, got a damaged file" in refused("check", "baseline.json", "--runs", tiny_runs)
+    for text in ("", "[" * 100_000, f'{{"version": {"9" * 5000}}}'):
+        write("baseline.json", text)
+        line = refused("check", "baseline.json", "--runs", tiny_runs)
+        assert "baseline.json: expected JSON, got a damaged file" in line
     write("baseline.json", '{"format": "another"}')
     assert "expected a baseline written by `rbe check --update`" in refused(
         "check", "baseline.json", "--runs", tiny_runs
@@ -731,6 +767,16 @@ def test_disk_that_fills_up_under_a_library(refused: Refused, monkeypatch: pytes
     monkeypatch.setattr(os, "statvfs", lambda path: NoRoom)
     monkeypatch.setattr("robustbench_ens.models.trained.save_file", fails)
     assert "weights.safetensors: the disk is full" in refused("train", NEW, leaves_work=True)
+
+
+def test_device_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("robustbench_ens.commands.run", full)
+    line = refused("train", NEW)
+    assert line.startswith("--device: out of memory; what was finished before is kept")
+    assert line.endswith("or --device cpu: CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
 HOLD = """

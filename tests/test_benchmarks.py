@@ -6,7 +6,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import training
+from benchmarks import attacks, training
+from robustbench_ens.models.predict import predict
 from robustbench_ens.training.batches import Batches
 from robustbench_ens.training.method import Batch
 
@@ -61,3 +62,40 @@ def test_quick_run_prints_a_table() -> None:
     assert [cells[1].strip() for cells in rows] == [case.title for case in training.QUICK_CASES]
     assert {len(cells) for cells in rows} == {len(heading)}
     assert "n = 1 steps" in result.output
+
+
+def work(workers: int = 2) -> attacks.Work:
+    """An untrained ensemble that PGD beats on some of the images from the first start, and on others never."""
+    ensemble = attacks.untrained(width=4)
+    pixels, _ = attacks.load(None, 12, side=8)
+    return attacks.Work(ensemble, pixels, predict(ensemble, pixels, attacks.CPU), 2, workers)
+
+
+def test_their_outcomes_are_ours() -> None:
+    """From the same starts, dropped or not; advertorch's own outcomes are of both kinds."""
+    theirs = attacks.their_whitebox(work())
+    assert 0 < int(theirs.sum()) < len(theirs)
+    for dropping in (True, False):
+        assert torch.equal(attacks.our_whitebox(work(), dropping), theirs)
+
+
+def test_their_variant_stays_in_the_budget_and_is_no_start() -> None:
+    crafted = attacks.their_variant(work())
+    moved = (crafted - work().images).abs().amax(dim=(1, 2, 3))
+    assert (moved > attacks.STEP_SIZE).all() and (moved <= attacks.EPS + 1e-6).all()
+
+
+def test_quick_attacks_print_their_tables() -> None:
+    options = ["--quick", "--steps", "1", "--variant-steps", "1", "--rounds", "1", "--count", "4"]
+    result = CliRunner().invoke(attacks.main, options, catch_exceptions=False)
+    assert result.exit_code == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.output.splitlines() if "|" in line]
+    assert [row[0] for row in rows] == [
+        *("attack", "---", "advertorch", "ours", "ours, every start", "ours, bf16"),
+        *("attack", "---", "advertorch", "ours, fp32", "ours, bf16"),
+    ]
+    assert {len(row) for row in rows[:6]} == {5} and {len(row) for row in rows[6:]} == {4}
+
+
+def test_memory_of_a_small_evaluation_is_that_of_this_process() -> None:
+    assert attacks.peak_here(4, 1, 2) > 100

@@ -74,6 +74,11 @@ def needs_arguments(depth):
 def raises():
     raise RuntimeError("two\\nlines")
 
+def exits():
+    raise SystemExit("bye")
+
+empty = lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10, device="meta")).eval()
+
 def complain(scores, x):
     raise ValueError("no such\\nthing")
 
@@ -96,6 +101,10 @@ complaining = model(complain)
 blind = model(lambda z, x: z.detach())
 frozen = model(lambda z, x: torch.eye(10)[z.argmax(1)] + z.detach())
 certain = model(lambda z, x: z.softmax(1))
+raises_later = model(lambda z, x: z if len(x) <= 32 else complain(z, x))
+none_later = model(lambda z, x: z if len(x) <= 32 else None)
+blind_later = model(lambda z, x: z if len(x) <= 32 else z.detach())
+nan_later = model(lambda z, x: z if len(x) <= 32 else z * float("nan"))
 """
 
 
@@ -105,6 +114,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("my_models", None)
     Path("my_models.py").write_text(MODELS)
+    Path("script.py").write_text("import sys\nsys.exit(4)")
 
 
 def small(seed: int = 0) -> nn.Module:
@@ -210,6 +220,10 @@ def test_a_surrogate_of_the_same_weights_is_refused(rbe: Rbe, runs: Path) -> Non
         ("my_models:returns_number", "or to return one when called without arguments, got int"),
         ("my_models:needs_arguments", "got TypeError: needs_arguments() missing 1 required positional argument"),
         ("my_models:raises", "got RuntimeError: two lines"),
+        ("my_models:exits", "or to return one when called without arguments, got SystemExit: bye"),
+        ("script:build", "--model: cannot import 'script:build': SystemExit: 4"),
+        ("my_models:empty", "works on every batch of images, got NotImplementedError: Cannot copy out of meta tensor"),
+        ("json:dumps", "got TypeError: dumps() missing 1 required positional argument: 'obj'"),
         ("my_models:complaining", "torch.float32 images (1, 1, 8, 8) in [0, 1], got ValueError: no such thing"),
         (
             "my_models:convolution",
@@ -238,8 +252,28 @@ def test_what_is_no_model_is_refused_in_one_line(rbe: Rbe, model: str, says: str
 
 
 @pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("raises_later", "works on every batch of images, got ValueError: no such thing ("),
+        ("none_later", "got AttributeError: 'NoneType' object has no attribute "),
+        ("blind_later", "got RuntimeError: element 0 of tensors does not require grad"),
+        ("nan_later", "the model returns NaN for images in [0, 1]"),
+    ],
+)
+def test_a_model_that_fails_in_the_middle_of_an_attack(rbe: Rbe, model: str, says: str) -> None:
+    result = rbe("attack", WHITEBOX, "--set", "images=40", "--model", f"my_models:{model}")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert says in result.err
+    assert not find_outcomes([Path("runs")])
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (
+            ("digits/blackbox-same-defense", "--model", "my_models:plain"),
+            "key 'surrogates': expected as target a recipe, whose method completes the name 'digits/{method}-3', got",
+        ),
         ((WHITEBOX, BASELINE, "--model", "my_models:plain"), "--model: expected no recipe beside it, got digits/bas"),
         ((WHITEBOX, "--model", "my_models:plain", "--seeds", "0,1"), "--seeds: expected none beside --model"),
         (
@@ -396,6 +430,10 @@ IMAGES, LABELS = torch.rand(5, 1, 8, 8), torch.arange(5)
         ({"images": LABELS.view(5, 1, 1, 1)}, "images: expected float images in [0, 1], or uint8, got torch.int64"),
         ({"images": torch.rand(5, 3, 8, 8)}, "model: expected a model of torch.float32 images (1, 3, 8, 8) in [0, 1]"),
         ({"images": IMAGES.double()}, "model: expected a model of torch.float64 images"),
+        ({"images": None}, "images: expected a tensor or an array, got NoneType"),
+        ({"labels": ["a"] * 5}, "labels: expected a tensor or an array, got list"),
+        ({"device": None}, "device: expected cpu, cuda or cuda:N that is there, got None"),
+        ({"device": "meta"}, "device: expected cpu, cuda or cuda:N that is there, got 'meta'"),
         ({"labels": LABELS[:4]}, "labels: expected 5 integers, one for each image, got torch.int64 of shape (4,)"),
         ({"labels": LABELS.float()}, "labels: expected 5 integers, one for each image, got torch.float32"),
         ({"labels": LABELS - 1}, "labels: expected integers from 0, got -1"),

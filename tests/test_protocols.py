@@ -111,7 +111,7 @@ CHANGES = {
             "seed=1",
         ),
         *("attack=momentum_pgd", "loss=cw", "restarts=4", "kind=transferability"),
-        "health.images=10",
+        *("health.images=10", "precision=bf16"),
         *("attack=m_di2_fgsm", "attack=advertorch:LinfSPSAAttack", "loss=cw_legacy", "aggregation=mean_logits"),
     ],
     "digits/blackbox-compact": [

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from robustbench_ens.check.measured import MEASURED_KINDS, Measured, measured
+from robustbench_ens.check.measured import Measured, measured
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
-from robustbench_ens.reporting.derive import CONVERGENCE_KINDS, survivors, survivors_by_steps
+from robustbench_ens.reporting.derive import CONVERGENCE_KINDS, MEASURED_KINDS, survivors, survivors_by_steps
 from robustbench_ens.store import digest_json, short_hash
 
 Units = npt.NDArray[np.bool_]

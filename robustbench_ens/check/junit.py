@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from robustbench_ens.check.compare import CheckResult
-from robustbench_ens.check.render import columns, heading, summary
+from robustbench_ens.check.render import columns, evaluation_name, heading, summary
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that no XML 1.0 document may hold, not even escaped."""
@@ -42,7 +42,7 @@ def _cell(suite: ElementTree.Element, name: str, row: Any) -> None:
 
 def _evaluation(root: ElementTree.Element, rows: pd.DataFrame) -> None:
     first = rows.iloc[0]
-    name = f"{first['protocol']} on {first['ensemble']} seed {first['seed']}"
+    name = evaluation_name(first)
     suite = _suite(root, name, len(rows), int(rows["moved"].sum()))
     about = {"comparison": heading(rows)} | {key: first[key] for key in ("protocol_hash", "recipe_hash", "weights")}
     properties = ElementTree.SubElement(suite, "properties")

@@ -8,9 +8,7 @@ import pandas as pd
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile
-
-MEASURED_KINDS = ("diversity", "distillation")
-"""Kinds of protocol that leave measurements, named after the kind, and no outcomes but those of clean images."""
+from robustbench_ens.reporting.derive import MEASURED_KINDS
 
 _ERROR = "/standard_error"
 _MEMBERS = ["target_member", "source_member"]

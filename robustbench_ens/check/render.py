@@ -73,11 +73,16 @@ def alike(rows: pd.DataFrame) -> list[pd.DataFrame]:
     return [group for _, group in rows.groupby(keys, sort=False)]
 
 
+def evaluation_name(row: Any) -> str:
+    """What evaluation a compared cell belongs to."""
+    return f"{row['protocol']} on {row['ensemble']} seed {row['seed']}"
+
+
 def heading(rows: pd.DataFrame) -> str:
     """What a group of :func:`alike` was compared with."""
     row = rows.iloc[0]
     against = "the same weights" if row["comparison"] == "paired" else f"{row['pinned_seeds']} pinned seeds"
-    return f"{row['protocol']} on {row['ensemble']} seed {row['seed']}, against {against}"
+    return f"{evaluation_name(row)}, against {against}"
 
 
 def render_text(result: CheckResult) -> str:

@@ -30,13 +30,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats
 
+from robustbench_ens.reporting.rounding import COUNT_VARIANCE, FLIP_RATE
+
 Floats = npt.NDArray[np.float64]
 
-FLIP_RATE = 0.01
-"""Share of outcomes that rounding (another device, another library version) may flip with the weights unchanged."""
 ROUNDING = 1e-3
 """Part of a measured number by which rounding may move it with the weights unchanged."""
-_ROUNDING_VARIANCE = 1 / 12  # images^2: a count is whole, so it never tells a smaller variance than this
 _FEWEST_CELLS = 3  # that a prior is fitted to
 
 
@@ -85,7 +84,7 @@ def fit_spread(rates: list[Floats], images: list[float], groups: int) -> Spread:
     mean = np.array([float(np.mean(rate)) for rate in rates])
     inside = _kept_inside(mean, n)
     # At 0 or 1 there is no spread to learn from.
-    return _moderated(rates, inside * (1 - inside) / n, _ROUNDING_VARIANCE / n**2, inside == mean, groups)
+    return _moderated(rates, inside * (1 - inside) / n, COUNT_VARIANCE / n**2, inside == mean, groups)
 
 
 def fit_measured(values: list[Floats], errors: list[Floats], groups: int) -> Spread:

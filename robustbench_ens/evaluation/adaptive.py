@@ -12,9 +12,8 @@ from torch import Tensor
 
 from robustbench_ens.evaluation.blackbox import check_hold_out, crafted, expand
 from robustbench_ens.evaluation.health import Crafting
-from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.survivors import Survivors
-from robustbench_ens.evaluation.whitebox import Part
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.perturb.adaptive import craft_adaptively
 from robustbench_ens.perturb.health import Recorder

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -16,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.survivors import Survivors
-from robustbench_ens.evaluation.whitebox import Part
 from robustbench_ens.models.fold import folded
 from robustbench_ens.perturb.advertorch import global_generator
 from robustbench_ens.perturb.gradient import check_budget, project
@@ -61,28 +59,19 @@ ATTACKS: dict[str, Kind] = {
 }
 
 
-def library() -> ModuleType:
-    """The package ``pyautoattack``.
+def check_installed(settings: Autoattack) -> None:
+    """See that the package ``pyautoattack`` is there.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not.
     """
     try:
-        return importlib.import_module("pyautoattack")
+        importlib.import_module("pyautoattack")
     except ImportError:
         raise UserError(
             "protocol kind 'autoattack': expected the extra 'autoattack' to be installed; "
             "run `pip install 'robustbench_ens[autoattack]'`"
         ) from None
-
-
-def check_installed(settings: Autoattack) -> None:
-    """See that the package is there.
-
-    Raises:
-        UserError: it is not.
-    """
-    library()
 
 
 def check_classes(settings: Autoattack, classes: int) -> None:

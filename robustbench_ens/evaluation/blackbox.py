@@ -13,10 +13,9 @@ from torch import Tensor
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.adversarial import load_crafted, read_crafting, save_crafted
-from robustbench_ens.evaluation.job import Job, Subject
-from robustbench_ens.evaluation.whitebox import Part
+from robustbench_ens.evaluation.job import Job, Part, Subject
 from robustbench_ens.models.trained import EnsembleRecord
-from robustbench_ens.protocols import Blackbox, VariantGroup
+from robustbench_ens.protocols import Blackbox, Sized, VariantGroup
 from robustbench_ens.store import short_hash
 
 
@@ -71,6 +70,7 @@ def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
 def crafting_hash(job: Job, source: Subject) -> str:
     """Names the folder of the images crafted on ``source``: everything that decides them but variant and eps."""
     settings = job.settings
+    assert isinstance(settings, Sized)
     return short_hash(
         {
             "weights": source.record.weights,
@@ -78,6 +78,7 @@ def crafting_hash(job: Job, source: Subject) -> str:
             "images": job.indices.tolist(),
             "steps": settings.steps,
             "step_size": settings.step_size,
+            "precision": job.precision,
             "seed": settings.seed,
             "numerics": settings.numerics,
         }

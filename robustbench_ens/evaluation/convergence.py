@@ -10,9 +10,9 @@ import pandas as pd
 
 from robustbench_ens.evaluation.blackbox import attempts as blackbox_attempts
 from robustbench_ens.evaluation.blackbox import blackbox
-from robustbench_ens.evaluation.job import Job
-from robustbench_ens.evaluation.whitebox import Part, whitebox
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.whitebox import attempts as whitebox_attempts
+from robustbench_ens.evaluation.whitebox import whitebox
 from robustbench_ens.protocols import Blackbox, Convergence
 
 Parts = Callable[[Job], Iterator[Part]]

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.evaluation.distilled import (
-    BATCH_SIZE,
     Draws,
     distill_from,
     draw,
@@ -19,10 +18,9 @@ from robustbench_ens.evaluation.distilled import (
     measure_mean,
     measure_pairs,
 )
-from robustbench_ens.evaluation.job import Job
-from robustbench_ens.evaluation.whitebox import Part
+from robustbench_ens.evaluation.job import Job, Part, no_outcomes
 from robustbench_ens.models.ensemble import SubModel
-from robustbench_ens.outcomes import OUTCOMES
+from robustbench_ens.models.predict import BATCH_SIZE
 from robustbench_ens.protocols import Distillation
 
 DISTANCES = ("distance", "rms_distance", "relative_distance")
@@ -81,7 +79,7 @@ def _at_eps(job: Job, draws: Draws, eps: float) -> pd.DataFrame:
     _measure_distances(job, [distances_from(job, member, images, draws) for member, images in pairs], eps)
     measure_pairs(job, "distillation/loss", losses_on(job, members, distilled, job.labels[draws.sources]), eps)
     job.measure("distillation/images", len(draws.targets), "1", step=job.steps, eps=eps)
-    return pd.DataFrame(columns=OUTCOMES.names)
+    return no_outcomes()
 
 
 def distillation(job: Job) -> Iterator[Part]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +12,12 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.fold import folded
+from robustbench_ens.models.predict import BATCH_SIZE
+from robustbench_ens.parallel import pool
 from robustbench_ens.perturb.diversity import distill_at_layers, transferred_losses
 from robustbench_ens.perturb.gradient import check_budget
+from robustbench_ens.protocols import Sized
 from robustbench_ens.seeds import generator
-
-BATCH_SIZE = 250
 
 
 class Draws(NamedTuple):
@@ -75,6 +75,8 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
     Returns:
         ``(N, C, H, W)``, on the CPU, within ``eps`` of the sources.
     """
+    settings = job.settings
+    assert isinstance(settings, Sized)
     found = torch.empty_like(job.images[draws.targets])
 
     def distill_batch(rows: Tensor) -> None:
@@ -85,15 +87,15 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
             job.images[draws.targets[rows]].to(job.device),
             draws.layers[rows].to(job.device),
             eps=eps,
-            step_size=job.settings.step_size_at(eps),
+            step_size=settings.step_size_at(eps),
             steps=job.steps,
         )
         check_budget(images, source, eps)
         found[rows] = images.cpu()
 
     # Sorted by layer, a batch has few layers, and each of them many images.
-    with ThreadPoolExecutor(job.workers) as pool:
-        for _ in pool.map(distill_batch, draws.layers.argsort(stable=True).split(BATCH_SIZE)):
+    with pool(job.workers) as workers:
+        for _ in workers.map(distill_batch, draws.layers.argsort(stable=True).split(BATCH_SIZE)):
             pass
     job.task.advance(len(job.images))
     return found

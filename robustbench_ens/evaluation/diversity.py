@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.evaluation.distilled import Draws, distill_from, draw, fast_members, losses_on, measure_pairs
-from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.job import Job, Part, no_outcomes
 from robustbench_ens.evaluation.transferability import images_all_get_right
-from robustbench_ens.evaluation.whitebox import Part
-from robustbench_ens.outcomes import OUTCOMES
 from robustbench_ens.protocols import Diversity, Regions
 from robustbench_ens.seeds import derive_seed
 
@@ -45,7 +43,7 @@ def pair_losses(job: Job, draws: Draws, eps: float) -> Tensor:
 def _at_eps(job: Job, draws: Draws, eps: float) -> pd.DataFrame:
     measure_pairs(job, "diversity", pair_losses(job, draws, eps), eps)
     job.measure("diversity/images", len(draws.targets), "1", step=job.steps, eps=eps)
-    return pd.DataFrame(columns=OUTCOMES.names)
+    return no_outcomes()
 
 
 def diversity(job: Job) -> Iterator[Part]:

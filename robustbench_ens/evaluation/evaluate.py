@@ -28,7 +28,8 @@ from robustbench_ens.evaluation import (
     transferability,
     whitebox,
 )
-from robustbench_ens.evaluation.job import Job, Subject, evaluation_images, measurement
+from robustbench_ens.evaluation.history import training_measurements
+from robustbench_ens.evaluation.job import Job, Part, Subject, evaluation_images, measurement
 from robustbench_ens.models.ensemble import DEFAULT_AGGREGATION, Ensemble
 from robustbench_ens.models.own import sub_models
 from robustbench_ens.models.trained import EnsembleRecord
@@ -64,12 +65,12 @@ class Kind(NamedTuple):
         images: what it attacks: ``indices``, ``images``, ``labels`` and ``data_digest`` of :class:`Job`.
         digest: of the files it reads beside the dataset, if any.
         check: looks at those files before anything runs; raises ``UserError``.
-        crafts: whether it computes gradients, or only predictions.
+        crafts: whether it crafts images, by gradients, or only predicts.
         fits: sees whether it works with the dataset's number of classes; raises ``UserError``.
         sub_models: whether it looks at the target's sub-models, or only at the whole.
     """
 
-    parts: Callable[[Job], Iterator[whitebox.Part]]
+    parts: Callable[[Job], Iterator[Part]]
     attempts: Callable[[Any, int], int]
     images: Callable[[Any, Dataset], dict[str, Any]] = evaluation_images
     digest: Callable[[Any], str | None] = _no_files
@@ -173,35 +174,6 @@ def aggregated(protocol: Protocol, target: Subject) -> Subject:
             f"{wanted!r}; {hint}"
         )
     return replace(target, ensemble=model.aggregated(wanted))
-
-
-UNITS = {"lr": "1", "layer": "1", "epoch_s": "s", "transferability": "1", "images": "1"}
-
-
-def _series(record: EnsembleRecord, frame: pd.DataFrame | None, prefix: str, counter: str) -> list[dict]:
-    """Columns of a table that training left, as measurements by ``counter``; numbers not taken are left out."""
-    rows: list[dict] = []
-    if frame is None:
-        return rows
-    for name in frame.columns.difference(["epoch", "step"], sort=False):
-        for step, value in zip(frame[counter], frame[name], strict=True):
-            if pd.notna(value):
-                unit = UNITS.get(name, "nats")
-                rows.append(measurement(record.id, f"{prefix}/{name}", float(value), unit, step=int(step)))
-    return rows
-
-
-def training_measurements(
-    record: EnsembleRecord, history: pd.DataFrame | None, monitored: pd.DataFrame | None = None
-) -> list[dict]:
-    """The training history and clean accuracies of an ensemble as measurements, so that a report needs no more.
-
-    ``train/...`` by epoch; ``monitor/...``, diversity and transferability during training, by step.
-    """
-    rows = [*_series(record, history, "train", "epoch"), *_series(record, monitored, "monitor", "step")]
-    for member, accuracy in (record.training or {}).get("clean_accuracy", {}).items():
-        rows.append(measurement(record.id, "test/accuracy", accuracy, "1", member=int(member)))
-    return rows
 
 
 class Finished(NamedTuple):

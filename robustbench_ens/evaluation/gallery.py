@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.evaluation.blackbox import Variant, check_hold_out, expand
-from robustbench_ens.evaluation.job import Job
-from robustbench_ens.evaluation.whitebox import Part
-from robustbench_ens.outcomes import OUTCOMES
+from robustbench_ens.evaluation.job import Job, Part, no_outcomes
 from robustbench_ens.protocols import Gallery
 
 WHITEBOX = Variant("pgd", "cross_entropy", 0)
@@ -29,21 +27,19 @@ def attempts(settings: Gallery, members: int) -> int:
 
 def _keep(job: Job, tier: str, variant: Variant, images: Tensor) -> None:
     """Keep images, what was added to the clean ones, and what every sub-model and the ensemble say of them."""
-    models = [*job.target.ensemble.members, job.target.ensemble]
-    predicted = torch.stack([job.predict(model, images) for model in models], dim=1)
     name = f"{tier}/{variant.attack}/{variant.loss}/{variant.restart}"
     job.arrays |= {
         "indices": job.indices.numpy().astype(np.int32),
         "labels": job.labels.numpy().astype(np.int32),
         f"{name}/images": (images * 255).round().to(torch.uint8).numpy(),
         f"{name}/perturbation": (images - job.images).float().numpy(),
-        f"{name}/predicted": predicted.numpy().astype(np.int32),
+        f"{name}/predicted": job.predict_each(images).T.numpy().astype(np.int32),
     }
 
 
 def _clean(job: Job) -> pd.DataFrame:
     _keep(job, "clean", CLEAN, job.images)
-    return pd.DataFrame(columns=OUTCOMES.names)
+    return no_outcomes()
 
 
 def _crafted(job: Job, model: nn.Module, tier: str, variant: Variant) -> pd.DataFrame:
@@ -53,7 +49,7 @@ def _crafted(job: Job, model: nn.Module, tier: str, variant: Variant) -> pd.Data
     images = job.craft(model, everything, attack=variant.attack, loss=variant.loss, eps=eps, key=key)
     job.crafting.clear()  # shares of so few images say nothing of an attack's health
     _keep(job, tier, variant, images)
-    return pd.DataFrame(columns=OUTCOMES.names)
+    return no_outcomes()
 
 
 def gallery(job: Job) -> Iterator[Part]:

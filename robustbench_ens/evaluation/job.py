@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,12 +17,16 @@ from robustbench_ens.evaluation.health import Crafting, Restarts, health_rows
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
 from robustbench_ens.models.trained import EnsembleRecord
-from robustbench_ens.outcomes import ENSEMBLE
+from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES
 from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.progress import Silent, Task
-from robustbench_ens.protocols import AnyProtocolFile
+from robustbench_ens.protocols import AnyProtocolFile, ByGradient, Crafted, Sized, Stepped
+from robustbench_ens.settings import Precision
 from robustbench_ens.store import Store
+
+Part = tuple[str, Callable[[], pd.DataFrame]]
+"""A piece of an evaluation that is kept by itself: its name, and what computes its outcomes."""
 
 OWN_AGGREGATION = "own"
 """Aggregation of a model of one's own: whatever it does."""
@@ -39,6 +43,11 @@ class Subject:
 def _silent_task() -> Task:
     with Silent().task("", 0, "") as task:
         return task
+
+
+def no_outcomes() -> pd.DataFrame:
+    """What a part computes that leaves only measurements or arrays."""
+    return pd.DataFrame(columns=OUTCOMES.names)
 
 
 def measurement(
@@ -107,9 +116,14 @@ class Job:
     @property
     def steps(self) -> int:
         """The protocol's gradient steps. Of a ladder of them, each runs in a job of its own."""
-        steps = self.settings.steps
-        assert isinstance(steps, int)
-        return steps
+        settings = self.settings
+        assert isinstance(settings, Stepped) and isinstance(settings.steps, int)
+        return settings.steps
+
+    @property
+    def precision(self) -> Precision:
+        """What the protocol crafts in."""
+        return self.settings.precision if isinstance(self.settings, ByGradient) else "fp32"
 
     def measure(self, name: str, value: float, unit: str, **where: Any) -> None:
         """Keep a number that is no classification, about the target; ``where`` as in :func:`measurement`."""
@@ -144,7 +158,8 @@ class Job:
         ``steps`` are the protocol's unless given. ``source`` and ``source_member`` say what ``model`` is: the target's
         ensemble unless given.
         """
-        recorder = Recorder()
+        recorder, settings = Recorder(), self.settings
+        assert isinstance(settings, Sized)
         steps = self.steps if steps is None else steps
         source = self.target.record.id if source is None else source
         images = self.images[rows]
@@ -156,8 +171,9 @@ class Job:
             attack=attack,
             loss=loss,
             eps=eps,
-            step_size=self.settings.step_size_at(eps),
+            step_size=settings.step_size_at(eps),
             steps=steps,
+            precision=self.precision,
             start_key=(self.settings.seed, *key),
             device=self.device,
             workers=self.workers,
@@ -181,8 +197,7 @@ class Job:
             predicted: ``(N,)``, the classes that ``model`` gives to what was crafted.
             key: of the crafting, so that the starts are the same.
         """
-        limits = self.settings.health
-        some = rows[: limits.images if limits else 0]
+        some = rows[: self.settings.health.images if isinstance(self.settings, Crafted) else 0]
         if not self.crafting or not len(some):
             return
         once, labels = self.crafting[-1], self.labels[some]
@@ -197,6 +212,11 @@ class Job:
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
         """Predicted classes ``(N,)`` of ``images``, on the CPU; ``model`` in eval mode, always in fp32."""
         return predict(model, images, self.device)
+
+    def predict_each(self, images: Tensor) -> Tensor:
+        """:meth:`predict` of every sub-model of the target and, last, the ensemble: ``(M + 1, N)``."""
+        models = [*self.target.ensemble.members, self.target.ensemble]
+        return torch.stack([self.predict(model, images) for model in models])
 
     def rows(
         self,

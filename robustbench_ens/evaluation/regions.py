@@ -13,10 +13,8 @@ from torch import Tensor
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.diversity import measured_images
-from robustbench_ens.evaluation.job import Job
-from robustbench_ens.evaluation.whitebox import Part
+from robustbench_ens.evaluation.job import Job, Part, no_outcomes
 from robustbench_ens.models.fold import folded
-from robustbench_ens.outcomes import OUTCOMES
 from robustbench_ens.perturb.gradient import check_budget
 from robustbench_ens.perturb.plane import adversarial_direction, coefficients, plane, rademacher_direction
 from robustbench_ens.protocols import Regions
@@ -60,14 +58,13 @@ def regions_around(job: Job, settings: Regions, position: int) -> Tensor:
     image, (up, across) = job.images[position], directions(job, settings, position)
     line = coefficients(eps, settings.grid)
     rows, columns = (axis.flatten() for axis in torch.meshgrid(line, line, indexing="ij"))
-    models = [*job.target.ensemble.members, job.target.ensemble]
     parts = []
     for own in torch.arange(len(rows)).split(BATCH_SIZE):
         points = plane(image, up, across, rows[own], columns[own])
         check_budget(points, image.expand_as(points), 2 * eps)
-        parts.append(torch.stack([job.predict(model, points) for model in models]))
-        job.task.advance(len(models) * len(own))
-    return torch.cat(parts, dim=1).view(len(models), settings.grid, settings.grid)
+        parts.append(job.predict_each(points))
+        job.task.advance(parts[-1].numel())
+    return torch.cat(parts, dim=1).view(-1, settings.grid, settings.grid)
 
 
 def _around(job: Job, settings: Regions, position: int) -> pd.DataFrame:
@@ -77,7 +74,7 @@ def _around(job: Job, settings: Regions, position: int) -> pd.DataFrame:
         f"{index}/image": (job.images[position] * 255).round().to(torch.uint8).numpy(),
         f"{index}/label": np.array(int(job.labels[position]), dtype=np.int32),
     }
-    return pd.DataFrame(columns=OUTCOMES.names)
+    return no_outcomes()
 
 
 def regions(job: Job) -> Iterator[Part]:

@@ -29,12 +29,15 @@ class Survivors:
 
     def attempt(
         self, craft: Callable[[Tensor], Tensor], *, attack: str, loss: str, restart: int = 0, steps: int | None = None
-    ) -> None:
+    ) -> Tensor:
         """Attack the survivors and score what comes back.
 
         Args:
             craft: maps positions ``(n,)`` of images to adversarial ones ``(n, C, H, W)``.
             attack, loss, restart, steps: what the outcomes say of it.
+
+        Returns:
+            predicted classes ``(N,)``; 0 where nothing was attempted.
         """
         job, attempted = self._job, self._alive.clone()
         everything = torch.arange(len(attempted))
@@ -56,6 +59,7 @@ class Survivors:
             )
         )
         self._alive &= predicted == job.labels
+        return predicted
 
     def rows(self) -> pd.DataFrame:
         """The outcomes of all attempts: one row for each and every image."""

@@ -30,8 +30,7 @@ from torch import Tensor
 
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import Job
-from robustbench_ens.evaluation.whitebox import Part
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.perturb.gradient import TOLERANCE, check_budget
 from robustbench_ens.protocols import TransferFolder
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import Job
-from robustbench_ens.evaluation.whitebox import Part
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.protocols import Transferability
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pandas as pd
 import torch
 
-from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.protocols import Whitebox
-
-Part = tuple[str, Callable[[], pd.DataFrame]]
 
 
 def attempts(settings: Whitebox, members: int) -> int:
@@ -20,35 +19,16 @@ def attempts(settings: Whitebox, members: int) -> int:
 
 
 def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
-    """All restarts at one eps. An image beaten in one restart is not attempted again: the worst case is the same."""
-    everything = torch.arange(len(job.images))
-    alive = torch.ones(len(job.images), dtype=torch.bool)
-    frames = []
+    """All restarts at one eps, each on the images that those before have not beaten."""
+    ensemble, survivors = job.target.ensemble, Survivors(job, eps)
+    attack, loss = settings.attack, settings.loss
     for restart in range(settings.restarts):
-        attempted = alive.clone()
-        positions = everything[attempted]
-        job.task.advance(int((~attempted).sum()))
-        crafted = job.craft(
-            job.target.ensemble, positions, attack=settings.attack, loss=settings.loss, eps=eps, key=(restart,)
-        )
-        predicted = torch.zeros(len(everything), dtype=torch.int64)
-        predicted[attempted] = job.predict(job.target.ensemble, crafted)
-        frames.append(
-            job.rows(
-                everything,
-                predicted,
-                source=job.target.record.id,
-                attack=settings.attack,
-                loss=settings.loss,
-                eps=eps,
-                restart=restart,
-                attempted=attempted,
-            )
-        )
+        job.task.advance(survivors.beaten)
+        craft = partial(job.craft, ensemble, attack=attack, loss=loss, eps=eps, key=(restart,))
+        predicted = survivors.attempt(craft, attack=attack, loss=loss, restart=restart)
         if restart == 0:
-            job.double_the_steps(job.target.ensemble, everything, predicted, key=(restart,))
-        alive &= predicted == job.labels
-    return pd.concat(frames, ignore_index=True)
+            job.double_the_steps(ensemble, torch.arange(len(predicted)), predicted, key=(restart,))
+    return survivors.rows()
 
 
 def whitebox(job: Job) -> Iterator[Part]:

@@ -139,7 +139,7 @@ class Ensemble(nn.Module):
             raise UserError(f"aggregation: expected one of {', '.join(AGGREGATIONS)}, got {aggregation!r}")
         self.members = nn.ModuleList(members)
         self.aggregation = aggregation
-        self._aggregate = AGGREGATIONS[aggregation]
+        self.aggregate = AGGREGATIONS[aggregation]
 
     def __len__(self) -> int:
         return len(self.members)
@@ -156,7 +156,7 @@ class Ensemble(nn.Module):
         if self.aggregation != "majority_vote":
             return self
         margins = self.aggregated(self.aggregation)
-        margins._aggregate = vote_margins
+        margins.aggregate = vote_margins
         return margins
 
     def member_logits(self, x: Tensor) -> Tensor:
@@ -165,4 +165,4 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the ensemble, ``(B, classes)``: its aggregation of :meth:`member_logits`."""
-        return self._aggregate(self.member_logits(x))
+        return self.aggregate(self.member_logits(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -39,7 +40,7 @@ def import_model(spec: str, where: str) -> nn.Module:
         model: object = seeded(0, found)
     except UserError:
         raise
-    except Exception as error:  # a user's code raises whatever it likes
+    except (Exception, SystemExit) as error:  # a user's code raises whatever it likes
         raise UserError(f"{wanted} {_said(error)}") from None
     if not isinstance(model, nn.Module):
         raise UserError(f"{wanted} {type(model).__name__}")
@@ -77,7 +78,26 @@ def as_found(*models: nn.Module) -> Iterator[None]:
                 model.to(device)
 
 
-def _said(error: Exception) -> str:
+@contextmanager
+def blamed(where: str) -> Iterator[None]:
+    """Say in one line what a model of one's own raises in the middle of its work.
+
+    Raises:
+        UserError: anything but an error of the user's or of the machine's was raised.
+    """
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except (Exception, SystemExit) as error:  # a user's code raises whatever it likes
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"{where}: expected a model that works on every batch of images, got {_said(error)} ({last.filename}, line "
+            f"{last.lineno})"
+        ) from error
+
+
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -105,12 +125,11 @@ def check_scores(model: nn.Module, images: Tensor, classes: int | None, where: s
             ) from None
         if not isinstance(scores, Tensor):
             raise UserError(f"{where}: expected a tensor of scores (B, classes), got {type(scores).__name__}")
-        wanted = (len(part), classes or "classes")
         fits = scores.ndim == 2 and len(scores) == len(part) and scores.shape[1] == (classes or max(scores.shape[1], 2))
         if not fits:
-            shown = f"({wanted[0]}, {wanted[1]})"
             raise UserError(
-                f"{where}: expected scores of shape {shown} for {len(part)} images, got {tuple(scores.shape)}"
+                f"{where}: expected scores of shape ({len(part)}, {classes or 'classes'}) for {len(part)} images, got "
+                f"{tuple(scores.shape)}"
             )
         if not scores.is_floating_point():
             raise UserError(f"{where}: expected scores as floating-point numbers, got {scores.dtype}")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from robustbench_ens.errors import UserError
 
 BATCH_SIZE = 250
+"""Images computed at a time, for memory and speed alone."""
 
 
 @torch.no_grad()

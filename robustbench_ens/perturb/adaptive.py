@@ -12,7 +12,7 @@ from robustbench_ens.models.fold import folded
 from robustbench_ens.perturb.apgd import Judged, apgd
 from robustbench_ens.perturb.attacks import OnBatchStep
 from robustbench_ens.perturb.gradient import OnStep
-from robustbench_ens.perturb.harness import BATCH_SIZE, craft_in_batches
+from robustbench_ens.perturb.harness import craft_in_batches
 from robustbench_ens.perturb.losses import LOSSES, AttackLoss
 from robustbench_ens.perturb.reweigh import reweighed
 
@@ -85,7 +85,7 @@ def craft_adaptively(
     eps: float,
     steps: int,
     device: torch.device,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     workers: int = 1,
     on_batch: Callable[[int], None] | None = None,
     on_step: OnBatchStep | None = None,
@@ -102,7 +102,7 @@ def craft_adaptively(
         eps: l-infinity radius in pixel scale.
         steps: gradients taken.
         device: where to compute.
-        batch_size: images at a time; changes nothing else.
+        batch_size: images at a time, by default what suits the device; changes nothing else.
         workers: batches computed at the same time; changes nothing else.
         on_batch: called with the number of images of each finished batch.
         on_step: an observer of the steps, called from the workers' threads.

@@ -20,12 +20,14 @@ from robustbench_ens.perturb.gradient import (
     perturb,
     plain,
 )
-from robustbench_ens.perturb.harness import BATCH_SIZE, craft_in_batches
+from robustbench_ens.perturb.harness import LARGEST_BATCH, craft_in_batches
 from robustbench_ens.perturb.input_diversity import diversify, draw
 from robustbench_ens.perturb.losses import LOSSES, AttackLoss
+from robustbench_ens.perturb.precision import at_precision
 from robustbench_ens.perturb.skip_gradient import skip_gradient
 from robustbench_ens.perturb.starts import uniform_starts
 from robustbench_ens.seeds import derive_seed
+from robustbench_ens.settings import Precision
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def craft(
     steps: int,
     start_key: Sequence[object],
     device: torch.device,
-    batch_size: int = BATCH_SIZE,
+    precision: Precision = "fp32",
+    batch_size: int | None = None,
     workers: int = 1,
     on_batch: Callable[[int], None] | None = None,
     on_step: OnBatchStep | None = None,
@@ -165,7 +168,8 @@ def craft(
         steps: gradient steps.
         start_key: seed, variant and restart; with the image's index it decides the random start and every draw.
         device: where to compute.
-        batch_size: images at a time; changes no start and no draw.
+        precision: of the networks.
+        batch_size: images at a time, by default what suits the device; changes no start and no draw.
         workers: batches computed at the same time; changes nothing else.
         on_batch: called with the number of images of each finished batch.
         on_step: an observer of the gradient loop, called from the workers' threads; advertorch has none to observe.
@@ -177,10 +181,11 @@ def craft(
     Raises:
         UserError: no such attack, loss or option; a network that the attack does not work on.
     """
-    fast = folded(model).requires_grad_(False)
+    fast = at_precision(folded(model).requires_grad_(False), precision)
     task = _Task(fast, _look_up("loss", loss, LOSSES), eps, step_size, steps, (attack, loss, *start_key))
     if attack.startswith(advertorch.PREFIX):
         crafter, workers = _by_advertorch(task, attack, options or {}), 1
+        batch_size = batch_size or LARGEST_BATCH
     else:
         settings = _look_up("attack", attack, ATTACKS, f", {advertorch.PREFIX}ClassName")
         if options:

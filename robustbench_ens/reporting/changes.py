@@ -15,12 +15,11 @@ import pandas as pd
 
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.compare import WORST
+from robustbench_ens.reporting.rounding import FLIP_RATE
 from robustbench_ens.reporting.text import listing, percent, shorten, with_brackets
 
 SUMMARY = "summary.json"
 SCHEMA = 1
-FLIPS = 0.01
-"""Share of outcomes that rounding may flip with the weights unchanged (another device, another library version)."""
 
 _RATE = ["dataset", "protocol", "ensemble", "seed", "eps", "n", "accuracy", "low", "high"]
 _LONGEST = 64  # characters of a name in running text
@@ -73,8 +72,8 @@ def changes(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One sentence per difference between two summaries, as :func:`snapshot` gives them.
 
     A rate has changed where its interval no longer overlaps the old one (over several seeds: the outermost ends do
-    not), or where more than ``FLIPS`` of the outcomes differ although protocol, weights and number of images do not:
-    then there is no sampling noise that could explain it.
+    not), or where more than ``FLIP_RATE`` of the outcomes differ although protocol, weights and number of images do
+    not: then there is no sampling noise that could explain it.
     """
     texts = []
     for noun, plural in (("ensemble", "ensembles"), ("protocol", "protocols")):
@@ -106,7 +105,7 @@ def _moved(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         was, is_ = before[key], after[key]
         apart = is_["low"].min() > was["high"].max() or is_["high"].max() < was["low"].min()
         again = _untouched(old, now, protocol, ensemble, was, is_)
-        if apart or (again and abs(is_["accuracy"] - was["accuracy"]).max() > FLIPS):
+        if apart or (again and abs(is_["accuracy"] - was["accuracy"]).max() > FLIP_RATE):
             where = f"{shorten(ensemble, _LONGEST)}, {protocol}" + (f" at eps {eps:g}" if eps else ", clean")
             other_tiers = protocol == WORST and old["tiers"][ensemble] != now["tiers"][ensemble]
             why = " on the same weights" if again else ", over other protocols" if other_tiers else ""

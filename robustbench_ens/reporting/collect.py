@@ -18,8 +18,6 @@ from robustbench_ens.reporting.tables.summary import eps_of_dataset, together
 from robustbench_ens.reporting.worst_case import worst_case
 
 HISTORY = ["ensemble", "method", "seed", "name", "target_member", "step", "value", "unit"]
-MEASURED_KINDS = ("diversity", "distillation")
-"""Kinds of protocols whose answer is their measurements."""
 
 _BATCH_ROWS = 150_000
 """Rows that are held in one frame: enough to be quick with small files, few enough for memory."""
@@ -35,7 +33,7 @@ class Collection:
     :func:`~robustbench_ens.reporting.health.collect_health`, ``worst_case`` that of
     :func:`~robustbench_ens.reporting.worst_case.worst_case`; ``comparisons`` is that of
     :func:`~robustbench_ens.reporting.compare.comparisons`, at :func:`headlines`; ``measurements`` are
-    those of ``MEASURED_KINDS``; ``provenance`` is one dict,
+    those of ``derive.MEASURED_KINDS``; ``provenance`` is one dict,
     ``images`` the number of different images and ``arrays`` what is only drawn, per file.
     """
 
@@ -91,7 +89,7 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         collect_health(files),
         worst_case(files),
         comparisons(answers(files, headlines(accuracies, transferability))),
-        gather_measurements(file for file in files if file.provenance["protocol"]["kind"] in MEASURED_KINDS),
+        gather_measurements(file for file in files if file.provenance["protocol"]["kind"] in derive.MEASURED_KINDS),
         provenance,
         images,
         [file.arrays for file in files],

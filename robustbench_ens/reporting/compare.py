@@ -32,15 +32,16 @@ from robustbench_ens.outcomes import OutcomeFile, gather
 from robustbench_ens.reporting import worst_case
 from robustbench_ens.reporting.bootstrap import mean_interval
 from robustbench_ens.reporting.derive import ACCURACY_KINDS, CONFIDENCE, survivors
+from robustbench_ens.reporting.rounding import COUNT_VARIANCE
 
 WORST = "worst case"
 """Stands in place of a protocol for the worst case over those that both ensembles were attacked under."""
 
 COLUMNS = [
     *("dataset", "protocol", "eps", "better", "worse", "seeds", "n", "only_better", "only_worse"),
-    *("difference", "low", "high", "spread", "p_by_seed", "p_images", "p_seeds", "p", "p_adjusted", "supported"),
+    *("difference", "low", "high", "spread", "p_by_seed", "p_images", "p_seeds", "p", "p_adjusted"),
+    *("supported", "left_out"),
 ]
-_ROUNDING_VARIANCE = 1 / 12  # images^2
 ALL_PAIRS_UP_TO = 24
 """Of more ensembles, only neighbours in the order of their accuracies are compared, and the first with each.
 
@@ -110,7 +111,8 @@ def comparisons(found: Sequence[Answers]) -> pd.DataFrame:
         in [0, 1] (bootstrap 95% interval over images ``low`` to ``high``; ``spread`` is the standard deviation over
         images); ``only_better`` and ``only_worse`` are images that only one gets right, summed over seeds;
         ``p_by_seed`` are McNemar's p-values, ``p_images`` and ``p_seeds`` (null for one seed) the two tests, ``p`` the
-        larger, ``p_adjusted`` after Holm's correction; ``supported``: the claim that ``better`` beats ``worse`` stands.
+        larger, ``p_adjusted`` after Holm's correction; ``supported``: the claim that ``better`` beats ``worse`` stands;
+        ``left_out``: how many pairs under the same protocol were not compared, for the number of ensembles.
     """
     tables = []
     for _, group in groupby(sorted(found, key=_question), key=_question):
@@ -137,8 +139,9 @@ def _holm(pairs: list[dict[str, Any]], left_out: int) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame(columns=COLUMNS)
     p_values = np.pad([pair["p"] for pair in pairs], (0, left_out), constant_values=1.0)
-    adjusted = multipletests(p_values, alpha=1 - CONFIDENCE, method="holm")[1][: len(pairs)]
-    return pd.DataFrame(pairs).assign(p_adjusted=adjusted, supported=adjusted < 1 - CONFIDENCE)[COLUMNS]
+    level = 1 - CONFIDENCE
+    adjusted = multipletests(p_values, alpha=level, method="holm")[1][: len(pairs)]
+    return pd.DataFrame(pairs).assign(p_adjusted=adjusted, supported=adjusted < level, left_out=left_out)[COLUMNS]
 
 
 def _pair(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[str, Any] | None:
@@ -193,7 +196,7 @@ def welch_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> floa
     seeds, images = first.shape
     if seeds < 2:
         return None
-    least = np.sqrt(_ROUNDING_VARIANCE) / images
+    least = np.sqrt(COUNT_VARIANCE) / images
     rates = [answers.mean(axis=1) for answers in (first, second)]
     mean_and_std = [number for rate in rates for number in (rate.mean(), max(rate.std(ddof=1), least), seeds)]
     return float(ttest_ind_from_stats(*mean_and_std, equal_var=False).pvalue)

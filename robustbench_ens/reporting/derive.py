@@ -19,6 +19,9 @@ ACCURACY_KINDS = ("whitebox", "blackbox", "transfer-folder", "autoattack", "adap
 CONVERGENCE_KINDS = ("whitebox-convergence", "blackbox-convergence")
 """Kinds whose outcomes are that accuracy for each number of steps."""
 
+MEASURED_KINDS = ("diversity", "distillation")
+"""Kinds that leave measurements, named after the kind, and no outcomes but those of clean images."""
+
 CELL = ["dataset", "protocol", "protocol_hash", "kind", "ensemble", "seed", "method", "sub_models"]
 _PAIR = [*CELL, "eps", "source_member", "target_member"]
 

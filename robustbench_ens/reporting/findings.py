@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
 from robustbench_ens.reporting.derive import between_sub_models
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds, together
-from robustbench_ens.reporting.text import kind_name, listing, percent, shorten
+from robustbench_ens.reporting.text import kind_name, listing, percent, shorten, span
 
 _ORDER = {"blackbox": 0, "whitebox": 1, "transferability": 2}
 _LONGEST = 64  # characters of a name in running text
 RULE = (
     "“Clearly” means: by the paired test on the images that both were attacked on, p < 0.05 after Holm's correction "
-    "(see “Who beats whom”). Where two share no images, and for transferability, it means that the 95% intervals do "
-    "not touch, in any pair of seeds where there are several."
+    "(see “Who beats whom”). Where two share no seed or no images, and for transferability, it means that the 95% "
+    "intervals do not touch, in any pair of seeds where there are several."
 )
 
 
@@ -40,8 +40,7 @@ def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame, comparisons: pd.D
         found = {(str(kind), str(protocol)): rows for (kind, protocol), rows in groups}
         for kind, protocol in sorted(found, key=lambda key: (_ORDER.get(key[0], len(_ORDER)), key)):
             rows = found[kind, protocol]
-            sizes = " to ".join(str(size) for size in sorted({int(rows["n"].min()), int(rows["n"].max())}))
-            where = f"{kind_name(kind)} at eps {chosen.eps:g}, n = {sizes} ({protocol})"
+            where = f"{kind_name(kind)} at eps {chosen.eps:g}, n = {span(rows['n'])} ({protocol})"
             said = _transfer(rows) if kind == "transferability" else _accuracy(rows, tested.get(protocol, {}))
             sentences += [f"{where}: {text}" for text in said]
     single = sorted(everything.groupby("ensemble")["seed"].nunique().loc[lambda seeds: seeds == 1].index)
@@ -53,9 +52,16 @@ def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame, comparisons: pd.D
     return sentences
 
 
-def warnings(accuracies: pd.DataFrame) -> list[str]:
-    """Signs that an attack is weaker than it should be, where the intervals show them, and unequal comparisons."""
-    return [*_transfer_beats_whitebox(accuracies), *_rises_with_eps(accuracies), *_different_images(accuracies)]
+def warnings(accuracies: pd.DataFrame, usual: Collection[str] | None = None) -> list[str]:
+    """Signs that an attack is weaker than it should be, where the intervals show them, and unequal comparisons.
+
+    Args:
+        accuracies: as :mod:`derive` gives them.
+        usual: protocols that attack the ensembles as they are defined, whose numbers are of one model; all unless
+            given.
+    """
+    of_one_model = accuracies if usual is None else accuracies[accuracies["protocol"].isin(usual)]
+    return [*_transfer_beats_whitebox(of_one_model), *_rises_with_eps(accuracies), *_different_images(accuracies)]
 
 
 def _short_names(names: Iterable[str]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.reporting.text import span
+from robustbench_ens.reporting.worst_case import as_defined
 from robustbench_ens.settings import names
 
 PAPER = "DVERGE paper (200 epochs)"
@@ -33,9 +35,6 @@ TRAIN_EPS = {3: 0.07, 5: 0.05, 8: 0.05}
 
 DEFAULT_EPS, DEFAULT_WEIGHT = 0.07, 1.0
 """What a recipe means that leaves out DVERGE's ``eps``, or ``diversification_weight`` with adversarial training."""
-
-USUAL = "mean_softmax"
-"""How the paper's ensembles vote."""
 
 LAYERS = {7: "resblock1", 13: "resblock2", 19: "resblock3", 20: "output"}
 """Layers of ResNet-20 by what Table 7 calls them."""
@@ -140,8 +139,8 @@ def _schedule(target: Mapping[str, Any]) -> str:
 
 def sample(rows: pd.DataFrame) -> str:
     """What the rates of ``rows`` rest on, to stand behind a source: ``, n = 1000, 3 seeds``."""
-    sizes, seeds = sorted({int(rows["n"].min()), int(rows["n"].max())}), rows["seed"].nunique()
-    return f", n = {' to '.join(map(str, sizes))}" + (f", {seeds} seeds" if seeds > 1 else "")
+    seeds = rows["seed"].nunique()
+    return f", n = {span(rows['n'])}" + (f", {seeds} seeds" if seeds > 1 else "")
 
 
 def questions(provenance: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
@@ -152,13 +151,15 @@ def questions(provenance: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
     found = {}
     for document in provenance:
         protocol, target = document["protocol"], document["target"]
+        if not as_defined(protocol):
+            continue
         key = protocol["label"], target["label"]
         methods = {source["method"] for source in document["sources"]}
         if protocol["kind"] == "blackbox" and methods == {"baseline"}:
             found[key] = "4"
         elif protocol["kind"] == "blackbox" and methods == {target["method"]}:
             found[key] = "6"
-        elif protocol["kind"] == "whitebox" and protocol["resolved"].get("aggregation", USUAL) == USUAL:
+        elif protocol["kind"] == "whitebox":
             found[key] = "5"
     return found
 

@@ -11,7 +11,7 @@ from statsmodels.stats.power import normal_sample_size_one_tail
 
 from robustbench_ens.reporting.compare import WORST
 from robustbench_ens.reporting.derive import CONFIDENCE
-from robustbench_ens.reporting.text import shorten
+from robustbench_ens.reporting.text import shorten, span
 
 POWER = 0.8
 """Chance with which a difference should be found."""
@@ -59,8 +59,8 @@ def resolution_warnings(worst: pd.DataFrame, comparisons: pd.DataFrame) -> list[
         by_images = [row for row in level if row not in by_seeds]
         if by_images:
             texts.append(
-                f"{dataset}: too few images for the order shown in the worst case. Not told apart: "
-                f"{_some([_images(row) for row in by_images])}."
+                f"{dataset}: too few images for the order shown in the worst case (numbers for one test alone, found "
+                f"with a chance of {POWER:.0%}). Not told apart: {_some([_images(row) for row in by_images])}."
             )
         if by_seeds:
             texts.append(
@@ -78,9 +78,9 @@ def unequal_tiers(worst: pd.DataFrame) -> list[str]:
         whole = set().union(*sets.values())
         lacking = [shorten(name, _LONGEST) for name, protocols in sets.items() if protocols != whole]
         if lacking:
-            sizes = sorted({len(protocols) for protocols in sets.values()})
+            sizes = span(map(len, sets.values()))
             texts.append(
-                f"{dataset}: the worst cases are over different protocols ({sizes[0]} to {sizes[-1]} of {len(whole)}); "
+                f"{dataset}: the worst cases are over different protocols ({sizes} of {len(whole)}); "
                 f"those of {_some(lacking)} may be too high."
             )
     return texts

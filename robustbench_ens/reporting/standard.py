@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import pandas as pd
+
 STANDARD_EPS = {"digits": 0.2, "cifar10": 0.03}
 """Standard eps by dataset; a name also speaks for the names it begins (``cifar100``, ``cifar10-jpeg``)."""
 
@@ -38,3 +40,8 @@ def headline_eps(dataset: str, ladder: Collection[float]) -> HeadlineEps | None:
     wanted = STANDARD_EPS[max(names, key=len)] if names else None
     found = [eps for eps in radii if wanted is not None and math.isclose(eps, wanted)]
     return HeadlineEps(found[0], True) if found else HeadlineEps(radii[len(radii) // 2], False)
+
+
+def at_headline(rows: pd.DataFrame, chosen: HeadlineEps | None) -> pd.DataFrame:
+    """Those of ``rows`` at the headline eps; none without one."""
+    return rows[rows["eps"] == chosen.eps] if chosen else rows.iloc[:0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 
 import pandas as pd
@@ -71,6 +71,12 @@ def points(difference: float) -> str:
 def p_value(p: float) -> str:
     """``0.0215`` as ``0.021``; what is below 0.001 is only said to be."""
     return "< 0.001".replace(" ", NBSP) if p < 0.001 else f"{p:.3f}"
+
+
+def span(numbers: Iterable[int]) -> str:
+    """The lowest and the highest of whole numbers: ``500``, or ``100 to 500``; nothing of none."""
+    known = sorted(set(numbers))
+    return " to ".join(str(number) for number in dict.fromkeys(known[:1] + known[-1:]))
 
 
 def listing(items: Sequence[str]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
 from robustbench_ens.outcomes import OutcomeFile, gather
 from robustbench_ens.reporting.derive import CELL, survivors, with_interval
+from robustbench_ens.reporting.standard import HeadlineEps, at_headline
 
 TIERS = ("blackbox", "whitebox", "autoattack", "adaptive")
 """Kinds of protocols that the worst case is taken over; others ask another question or attack another ensemble."""
@@ -17,11 +19,21 @@ OWN = ["dataset", "ensemble", "seed", "method", "sub_models"]
 COLUMNS = [*OWN, "eps", "n", "correct", "accuracy", "low", "high", "tiers", "set_by", "alone", "protocols"]
 
 
+def as_defined(protocol: Mapping[str, Any]) -> bool:
+    """Whether a protocol, as provenance records it, is about ensembles as they are defined: the mean of softmaxes."""
+    return protocol["resolved"].get("aggregation", "mean_softmax") == "mean_softmax"
+
+
+def usual_protocols(provenance: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Labels of the protocols that are about ensembles :func:`as_defined`."""
+    protocols = [document["protocol"] for document in provenance]
+    return {protocol["label"] for protocol in protocols if as_defined(protocol)}
+
+
 def counts(file: OutcomeFile) -> bool:
-    """Whether ``file`` is of a tier, against the ensemble as it is defined: the mean of softmaxes."""
+    """Whether ``file`` is of a tier, against the ensemble as it is defined."""
     protocol = file.provenance["protocol"]
-    usual = protocol["resolved"].get("aggregation", "mean_softmax") == "mean_softmax"
-    return protocol["kind"] in TIERS and usual
+    return protocol["kind"] in TIERS and as_defined(protocol)
 
 
 def _target(file: OutcomeFile) -> tuple[str, str, int]:
@@ -71,3 +83,8 @@ def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     if frame.empty:
         return pd.DataFrame(columns=COLUMNS)
     return with_interval(frame, "correct", "accuracy")[COLUMNS]
+
+
+def worst_at(worst: pd.DataFrame, dataset: str, ensemble: str, chosen: HeadlineEps | None) -> pd.DataFrame:
+    """Rows of :func:`worst_case` of one ensemble at the headline eps, one per seed."""
+    return at_headline(worst[(worst["dataset"] == dataset) & (worst["ensemble"] == ensemble)], chosen)

@@ -12,6 +12,7 @@ from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.perturb.losses import cross_entropy
+from robustbench_ens.perturb.side_by_side import member_logits
 from robustbench_ens.settings import Number, Settings
 from robustbench_ens.training.baseline import summed_cross_entropy
 from robustbench_ens.training.method import Batch, Context, Method
@@ -35,6 +36,14 @@ class PgdSettings(Settings):
     craft_batch_norm: BatchNormMode = "batch_and_update"
 
 
+def _scores(model: nn.Module, images: Tensor, context: Context) -> Tensor:
+    """What ``model`` says; the sub-models of an ensemble side by side."""
+    if isinstance(model, Ensemble):
+        return model.aggregate(member_logits(images, model.members, context.side_by_side))
+    scores: Tensor = model(images)
+    return scores
+
+
 def adversarial_batch(
     model: nn.Module, batch: Batch, settings: PgdSettings, context: Context, purpose: str = "start"
 ) -> Tensor:
@@ -46,7 +55,7 @@ def adversarial_batch(
     with frozen(model), batch_norm_mode(model, settings.craft_batch_norm), context.autocast():
         return perturb(
             batch.images,
-            lambda x: cross_entropy(model(x), batch.labels),
+            lambda x: cross_entropy(_scores(model, x, context), batch.labels),
             eps=settings.eps,
             step_size=settings.step_size,
             steps=settings.steps,

@@ -88,19 +88,18 @@ class Dverge(Method):
         context.records["layer"] = layer
 
         def distil_from(member: SubModel) -> Tensor:
-            with context.autocast():
-                return distill(
-                    member,
-                    source.images,
-                    batch.images,
-                    layer,
-                    eps=self.eps,
-                    step_size=self.step_size or self.eps / self.steps,
-                    steps=self.steps,
-                    batch_norm=self.distill_batch_norm,
-                )
+            return distill(
+                member,
+                source.images,
+                batch.images,
+                layer,
+                eps=self.eps,
+                step_size=self.step_size or self.eps / self.steps,
+                steps=self.steps,
+                batch_norm=self.distill_batch_norm,
+            )
 
-        return source, list(context.map(distil_from, ensemble.members))
+        return source, list(context.side_by_side(distil_from, ensemble.members))
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         source, distilled = self.distilled(ensemble, batch, context)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.perturb.side_by_side import Map
 from robustbench_ens.seeds import generator
 from robustbench_ens.settings import Settings
 
@@ -44,9 +45,18 @@ class Context:
     step: int
     draw_source: Callable[[], Batch]
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
-    map: Callable[[Callable[[Any], Tensor], Iterable[Any]], Iterable[Tensor]] = map
+    map: Map = map
     part: float = 0.0
     records: dict[str, float] = field(default_factory=dict)
+
+    def side_by_side(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
+        """``function`` of each item, at the recipe's precision and maybe at the same time; keeps the order."""
+
+        def at_precision(item: Any) -> Any:
+            with self.autocast():
+                return function(item)
+
+        return self.map(at_precision, items)
 
     def epoch_generator(self, purpose: str) -> torch.Generator:
         """A generator that starts the same at every step of an epoch."""

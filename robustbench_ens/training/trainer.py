@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
 from robustbench_ens.models.trained import EnsembleRecord, fingerprint, load_trained, run_dir, save_trained
 from robustbench_ens.outcomes import ENSEMBLE
+from robustbench_ens.parallel import pool
 from robustbench_ens.progress import Progress, Silent
 from robustbench_ens.provenance import hardware, now, software
 from robustbench_ens.recipes import Optimizer, Recipe
@@ -92,7 +92,7 @@ class Training:
         self.progressed = Progressed()
         self.on_epoch = on_epoch
         self.checkpoint_interval_s = checkpoint_interval_s
-        self.pool = ThreadPoolExecutor(workers)
+        self.pool = pool(len(ensemble) if device.type == "cpu" else 1)
         self.monitor = None
         if settings.monitor is not None:
             self.monitor = TrainingMonitor(settings.monitor, dataset, self.seed_text, device, workers)
@@ -246,7 +246,7 @@ def train(
         progress: who is told how far it is.
         on_epoch: called with each epoch's row of the history.
         checkpoint_interval_s: seconds between checkpoints.
-        workers: sub-models that images are crafted for at the same time; changes no bit.
+        workers: batches that the recipe's monitor crafts at the same time; changes no bit.
 
     Raises:
         UserError: the parent is missing or damaged, a loss is not finite, or the method refuses the ensemble.

@@ -8,12 +8,15 @@ import torch
 
 from robustbench_ens.data import load_dataset
 from robustbench_ens.evaluation import distilled
+from robustbench_ens.evaluation import evaluate as module
 from robustbench_ens.evaluation.job import Job, Subject, evaluation_images
 from robustbench_ens.models.trained import load_trained, run_dir
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
 from robustbench_ens.training.trainer import train
+
+pytest.register_assert_rewrite("tests.evaluation.runs")
 
 RECIPE = "digits/baseline-3[network_args.width=4,epochs=4]"
 
@@ -55,6 +58,28 @@ def make_job(trained, digits, tmp_path):
     yield make
     for subject in trained.values():
         subject.ensemble.float()
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Evaluate until the first part is finished, as if by Ctrl-C then; gives the name of that part's file."""
+    plain = module._part
+
+    def call(*arguments):
+        computed = []
+
+        def part(job, path, digest, compute):
+            if computed:
+                raise KeyboardInterrupt
+            computed.append(path.name)
+            return plain(job, path, digest, compute)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module, "_part", part)
+            module.evaluate(*arguments)
+        return computed[0]
+
+    return call
 
 
 @pytest.fixture

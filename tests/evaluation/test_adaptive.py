@@ -11,6 +11,8 @@ from robustbench_ens.evaluation.blackbox import crafted, crafting_hash, expand
 from robustbench_ens.perturb.adaptive import OBJECTIVES
 from robustbench_ens.protocols import load_protocol
 
+from .runs import check_a_beaten_image_rests, check_train_mode_changes_nothing, outcomes, progress
+
 SMALL = "images=30,eps=[0.04,0.08],steps=3"
 STARTS = 'starts=[{attack="momentum_pgd",losses=["cw"]}]'
 PROTOCOL = (
@@ -25,7 +27,7 @@ def variants(objective, losses='["cw"]', restarts=1):
 
 
 def run(job):
-    return pd.concat([compute() for _, compute in adaptive(job)], ignore_index=True)
+    return outcomes(adaptive(job))
 
 
 def test_every_run_in_order_and_a_beaten_image_is_not_attempted_again(make_job):
@@ -39,11 +41,7 @@ def test_every_run_in_order_and_a_beaten_image_is_not_attempted_again(make_job):
         ("apgd_reweighed_from_blackbox", "cw", 0),
     ]
     assert len(rows) == 2 * len(runs) * 30
-    for _, image in rows.groupby(["eps", "image"]):
-        correct = image["correct"].tolist()
-        first_loss = correct.index(False) if False in correct else len(runs) - 1
-        assert all(value is True or value is False for value in correct[: first_loss + 1])
-        assert all(pd.isna(value) for value in correct[first_loss + 1 :])
+    check_a_beaten_image_rests(rows, len(runs))
     small, large = rows.groupby(["eps", "image"])["correct"].min().groupby("eps").mean()
     assert 0 < large < small < 1
 
@@ -118,14 +116,7 @@ def test_the_shipped_examples_are_those_of_black_box(dataset, make_job):
 
 
 def test_a_model_in_train_mode_is_attacked_in_eval_mode_on_a_copy(make_job):
-    job = make_job(PROTOCOL)
-    expected = run(job)
-    before = {key: value.clone() for key, value in job.target.ensemble.state_dict().items()}
-    job.target.ensemble.train()
-    pd.testing.assert_frame_equal(run(job), expected)
-    after = job.target.ensemble.state_dict()
-    assert all(torch.equal(before[key], after[key]) for key in before)
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in job.target.ensemble.parameters())
+    check_train_mode_changes_nothing(make_job(PROTOCOL), run)
 
 
 def test_apgd_is_no_weaker_than_pgd_with_as_many_gradients(make_job):
@@ -162,16 +153,8 @@ def test_apgd_agrees_with_pyautoattacks(make_job):
 
 
 def test_progress_reaches_its_end(make_job):
-    done = []
-
-    class Task:
-        def advance(self, units=1):
-            done.append(units)
-
     job = make_job(PROTOCOL)
-    job.task = Task()
-    run(job)
-    assert sum(done) == attempts(job.settings, 3) * 30 == 2 * (1 + 5) * 30
+    assert progress(job, run) == attempts(job.settings, 3) * 30 == 2 * (1 + 5) * 30
 
 
 def test_its_health_is_kept(make_job):

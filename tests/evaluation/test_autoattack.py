@@ -12,6 +12,8 @@ from robustbench_ens.perturb.gradient import frozen
 from robustbench_ens.protocols import STANDARD_AUTOATTACK, load_protocol
 from tests.conftest import BASELINE
 
+from .runs import check_a_beaten_image_rests, outcomes, progress
+
 pyautoattack = pytest.importorskip("pyautoattack")
 
 EVERY = "[" + ",".join(f'"{name}"' for name in ATTACKS) + "]"
@@ -20,7 +22,7 @@ PROTOCOL = f"digits/autoattack[{SMALL},attacks={EVERY}]"
 
 
 def run(job):
-    return pd.concat([compute() for _, compute in autoattack(job)], ignore_index=True)
+    return outcomes(autoattack(job))
 
 
 @pytest.fixture
@@ -36,11 +38,7 @@ def test_one_row_for_each_image_and_attack_in_order_and_a_beaten_image_is_not_at
     assert dict(zip(rows["attack"], rows["loss"], strict=True)) == {n: kind.loss for n, kind in ATTACKS.items()}
     assert set(rows.loc[rows["attack"] == "square", "steps"]) == {20}
     assert set(rows.loc[rows["attack"] != "square", "steps"]) == {4}
-    for _, image in rows.groupby("image"):
-        correct = image["correct"].tolist()
-        first_loss = correct.index(False) if False in correct else len(ATTACKS) - 1
-        assert all(value is True or value is False for value in correct[: first_loss + 1])
-        assert all(pd.isna(value) for value in correct[first_loss + 1 :])
+    check_a_beaten_image_rests(rows, len(ATTACKS))
     worst = rows.groupby("image")["correct"].min()
     assert 0 < worst.mean() < 0.9
 
@@ -137,16 +135,8 @@ def test_the_model_is_not_touched(plain_job):
 
 def test_progress_reaches_its_end(plain_job):
     """FAB counts as ten runs; a beaten image's share is done at once."""
-    done = []
-
-    class Task:
-        def advance(self, units=1):
-            done.append(units)
-
     job = plain_job(PROTOCOL)
-    job.task = Task()
-    run(job)
-    assert sum(done) == attempts(job.settings, 3) * 30 == (1 + 1 + 2 + 10 + 2 + 5) * 30
+    assert progress(job, run) == attempts(job.settings, 3) * 30 == (1 + 1 + 2 + 10 + 2 + 5) * 30
 
 
 def test_few_classes():
@@ -189,7 +179,7 @@ def test_without_the_package_nothing_is_trained(monkeypatch, rbe, tmp_path):
     ("change", "message"),
     [
         ('attacks=["apgd"]', "key 'attacks.0': expected 'apgd-ce', 'apgd-dlr', 'apgd-t', 'fab', 'fab-t' or 'square'"),
-        ('attacks=["square","square"]', "key 'attacks': expected attacks without repeats"),
+        ('attacks=["square","square"]', "key 'attacks': expected no repeats"),
         ("attacks=[]", "key 'attacks': expected at least 1 item"),
         ("targets=0", "key 'targets': expected a number greater than or equal to 1"),
         ("square_queries=0", "key 'square_queries': expected a number greater than or equal to 1"),

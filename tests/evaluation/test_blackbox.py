@@ -7,11 +7,13 @@ import torch
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.blackbox import blackbox, check_hold_out, variants
 
+from .runs import outcomes
+
 PROTOCOL = "digits/blackbox-compact[images=30,eps=[0.1,0.2],steps=4]"
 
 
 def run(job):
-    return pd.concat([compute() for _, compute in blackbox(job)], ignore_index=True)
+    return outcomes(blackbox(job))
 
 
 def test_every_variant_of_every_surrogate_at_every_eps_on_every_image(make_job):

@@ -6,12 +6,14 @@ from robustbench_ens.evaluation.convergence import attempts, blackbox_convergenc
 from robustbench_ens.evaluation.whitebox import whitebox
 from robustbench_ens.protocols import load_protocol
 
+from .runs import outcomes
+
 WHITEBOX = "digits/whitebox-convergence[images=40,eps=[0.05,0.15],steps=[2,5]]"
 BLACKBOX = "digits/blackbox-convergence[images=20,eps=[0.1],steps=[2,4]]"
 
 
 def run(job, parts):
-    return pd.concat([compute() for _, compute in parts(job)], ignore_index=True)
+    return outcomes(parts(job))
 
 
 @pytest.mark.parametrize("steps", [2, 5])

@@ -8,17 +8,14 @@ from robustbench_ens.evaluation import distillation as module
 from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation.distillation import DISTANCES, distillation, feature_distances
 
+from .runs import measurements
 from .test_diversity import naive_distill, naive_draw
 
 PROTOCOL = "digits/distillation[images=12,eps=[0.1,0.2],steps=3]"
 
 
 def run(job):
-    rows = []
-    for _, compute in distillation(job):
-        assert compute().empty
-        rows += job.take_measurements()
-    return pd.DataFrame(rows)
+    return measurements(job, distillation(job))
 
 
 def naive(job, eps):

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import distilled
-from robustbench_ens.evaluation import evaluate as module
 from robustbench_ens.evaluation.distilled import Draws, draw
 from robustbench_ens.evaluation.diversity import diversity, measured_images, pair_losses
 from robustbench_ens.evaluation.evaluate import evaluate
@@ -21,16 +20,13 @@ from robustbench_ens.seeds import generator
 from robustbench_ens.store import Store
 from tests import golden
 
+from .runs import measurements
+
 PROTOCOL = "digits/diversity[images=30,eps=[0.1,0.2],steps=3]"
 
 
 def run(job):
-    """What every part measured."""
-    rows = []
-    for _, compute in diversity(job):
-        assert compute().empty
-        rows += job.take_measurements()
-    return pd.DataFrame(rows)
+    return measurements(job, diversity(job))
 
 
 def naive_draw(job, image, num_layers):
@@ -159,21 +155,11 @@ def test_the_target_must_have_sub_models_with_layers(make_job):
 
 
 @pytest.mark.parametrize("kind", ["diversity", "distillation"])
-def test_an_interrupted_measurement_goes_on(kind, trained, digits, tmp_path, monkeypatch):
+def test_an_interrupted_measurement_goes_on(kind, trained, digits, tmp_path, interrupt):
     protocol = load_protocol(f"digits/{kind}[images=20,eps=[0.1,0.2],steps=2]")
     whole = read_outcomes(evaluate(protocol, trained[0], [], digits, Store(tmp_path / "whole")))
-    plain, computed = module._part, []
-
-    def interrupted(job, path, digest, compute):
-        if computed:
-            raise KeyboardInterrupt
-        computed.append(path.name)
-        return plain(job, path, digest, compute)
-
     store = Store(tmp_path / "cut")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_part", interrupted)
-        evaluate(protocol, trained[0], [], digits, store)
+    interrupt(protocol, trained[0], [], digits, store)
     again = read_outcomes(evaluate(protocol, trained[0], [], digits, store))
     pd.testing.assert_frame_equal(again.outcomes, whole.outcomes)
     assert set(again.outcomes["attack"]) == {"clean"}

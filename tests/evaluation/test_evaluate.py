@@ -48,35 +48,24 @@ def test_outcomes_carry_their_provenance(reference, trained, digits, tmp_path):
 
 @pytest.mark.parametrize("reference", PROTOCOLS)
 def test_an_interrupted_evaluation_goes_on_with_the_parts_it_finished(
-    reference, trained, digits, tmp_path, monkeypatch
+    reference, trained, digits, tmp_path, monkeypatch, interrupt
 ):
     protocol = load_protocol(reference)
     arguments = (protocol, trained[0], sources(protocol, trained), digits)
     whole = read_outcomes(evaluate(*arguments, Store(tmp_path / "whole"))).outcomes
 
-    computed = []
-    plain = module._part
-
-    def interrupted(job, path, digest, compute):
-        if len(computed) == 1:
-            raise KeyboardInterrupt
-        computed.append(path.name)
-        return plain(job, path, digest, compute)
-
     store = Store(tmp_path / "cut")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_part", interrupted)
-        evaluate(*arguments, store)
+    finished = interrupt(*arguments, store)
     assert not list((tmp_path / "cut" / "outcomes").glob("*/*/*.parquet"))
 
-    again = []
+    again, plain = [], module._part
 
     def counted(job, path, digest, compute):
         return plain(job, path, digest, lambda: again.append(path.name) or compute())
 
     monkeypatch.setattr(module, "_part", counted)
     found = read_outcomes(evaluate(*arguments, store)).outcomes
-    assert computed[0] not in again
+    assert finished not in again
     assert again
     pd.testing.assert_frame_equal(found, whole)
 

@@ -8,6 +8,8 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.gallery import attempts, gallery
 from robustbench_ens.evaluation.whitebox import whitebox
 
+from .runs import arrays as kept
+
 PROTOCOL = 'digits/gallery[images=5,steps=3,variants=[{attack="momentum_pgd",losses=["cw"],restarts=2}]]'
 KEYS = [
     "clean/clean/none/0",
@@ -18,9 +20,7 @@ KEYS = [
 
 
 def run(job):
-    for _, compute in gallery(job):
-        assert compute().empty
-    return job.take_arrays()
+    return kept(job, gallery(job))
 
 
 def test_every_variant_with_what_was_added_and_what_all_say(make_job):

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation import evaluate as module
 from robustbench_ens.evaluation import regions as regions_module
 from robustbench_ens.evaluation.diversity import measured_images
 from robustbench_ens.evaluation.evaluate import evaluate, is_evaluated
@@ -18,6 +17,8 @@ from robustbench_ens.outcomes import arrays_path, read_outcomes
 from robustbench_ens.perturb.plane import rademacher_direction
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.store import Store
+
+from .runs import arrays as kept
 
 PROTOCOL = "digits/regions[images=30,right_images=2,grid=5]"
 
@@ -86,9 +87,7 @@ def test_a_surrogate_without_a_gradient_is_an_error(tmp_path):
 
 
 def run(job):
-    for _, compute in regions(job):
-        assert compute().empty
-    return job.take_arrays()
+    return kept(job, regions(job))
 
 
 def test_the_middle_is_the_clean_prediction(make_job):
@@ -135,21 +134,11 @@ def test_progress_counts_predictions():
     assert attempts(settings, 3) == 2 * 25 * 4 // 30
 
 
-def test_parts_of_an_interrupted_run_keep_their_arrays(trained, digits, tmp_path, monkeypatch):
+def test_parts_of_an_interrupted_run_keep_their_arrays(trained, digits, tmp_path, interrupt):
     protocol = load_protocol(PROTOCOL)
     arguments = (protocol, trained[0], [trained[1000]], digits)
     whole = read_outcomes(evaluate(*arguments, Store(tmp_path / "whole"))).arrays
-    plain, computed = module._part, []
-
-    def interrupted(job, path, digest, compute):
-        if computed:
-            raise KeyboardInterrupt
-        computed.append(path.name)
-        return plain(job, path, digest, compute)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_part", interrupted)
-        evaluate(*arguments, Store(tmp_path / "cut"))
+    interrupt(*arguments, Store(tmp_path / "cut"))
     path = evaluate(*arguments, Store(tmp_path / "cut"))
     found = read_outcomes(path).arrays
     assert whole.keys() == found.keys()

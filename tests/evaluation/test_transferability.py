@@ -1,15 +1,16 @@
-import pandas as pd
 import pytest
 import torch
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.transferability import images_all_get_right, transferability
 
+from .runs import outcomes
+
 PROTOCOL = "digits/transferability[images=40,eps=[0.2],steps=4,restarts=2]"
 
 
 def run(job):
-    return pd.concat([compute() for _, compute in transferability(job)], ignore_index=True)
+    return outcomes(transferability(job))
 
 
 def test_only_images_that_every_sub_model_gets_right_and_all_starts_on_all_of_them(make_job):

@@ -6,6 +6,8 @@ from robustbench_ens.perturb.attacks import ATTACKS
 from robustbench_ens.perturb.losses import LOSSES
 from robustbench_ens.perturb.starts import uniform_starts
 
+from .runs import check_a_beaten_image_rests, check_train_mode_changes_nothing, outcomes
+
 PROTOCOL = "digits/whitebox[images=40,eps=[0.05,0.15],steps=5,restarts=4]"
 
 
@@ -32,7 +34,7 @@ def naive(job):
 
 
 def run(job):
-    return pd.concat([compute() for _, compute in whitebox(job)], ignore_index=True)
+    return outcomes(whitebox(job))
 
 
 def test_dropping_beaten_images_gives_the_naive_loops_worst_case(make_job):
@@ -47,12 +49,8 @@ def test_dropping_beaten_images_gives_the_naive_loops_worst_case(make_job):
 def test_a_beaten_image_is_not_attempted_again_and_an_unbeaten_one_always(make_job):
     rows = run(make_job(PROTOCOL))
     assert len(rows) == 2 * 4 * 40
-    for _, image in rows.groupby(["eps", "image"]):
-        correct = image.sort_values("restart")["correct"].tolist()
-        first_loss = correct.index(False) if False in correct else 3
-        assert all(value is True or value is False for value in correct[: first_loss + 1])
-        assert all(pd.isna(value) for value in correct[first_loss + 1 :])
-    assert rows["predicted"].isna().equals(rows["correct"].isna())
+    assert all(image["restart"].tolist() == [0, 1, 2, 3] for _, image in rows.groupby(["eps", "image"]))
+    check_a_beaten_image_rests(rows, 4)
 
 
 def test_outcomes_do_not_depend_on_the_batch_size(make_job, monkeypatch):
@@ -66,13 +64,7 @@ def test_outcomes_do_not_depend_on_the_batch_size(make_job, monkeypatch):
 
 def test_a_model_in_train_mode_is_attacked_and_scored_in_eval_mode(make_job):
     """Scoring in train mode would use batch statistics, and move the running ones."""
-    job = make_job(PROTOCOL)
-    expected = run(job)
-    before = {key: value.clone() for key, value in job.target.ensemble.state_dict().items()}
-    job.target.ensemble.train()
-    pd.testing.assert_frame_equal(run(job), expected)
-    after = job.target.ensemble.state_dict()
-    assert all(torch.equal(before[key], after[key]) for key in before)
+    check_train_mode_changes_nothing(make_job(PROTOCOL), run)
 
 
 def test_every_attack_and_loss_keeps_the_budget_and_beats_no_more_at_smaller_eps(make_job):

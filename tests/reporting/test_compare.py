@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_ind
 
+from robustbench_ens.reporting import compare
+from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.compare import WORST, Answers, answers, comparisons, mcnemar_p, welch_p
 from robustbench_ens.reporting.findings import findings
 from robustbench_ens.reporting.sections.comparison import comparison_sections
@@ -135,13 +137,21 @@ def test_the_table():
 
 
 def test_the_section(files):
-    from robustbench_ens.reporting.collect import collect
-
     (section,) = comparison_sections(collect(files))
     captions = [block.caption for block in section.blocks[1:]]
     assert captions[0].startswith("digits, worst case at eps 0.2")
     assert [block.collapsed for block in section.blocks[1:]] == [False, True, True]
     assert comparison_sections(collect(files[:1])) == []
+
+
+@pytest.mark.parametrize(("at_most", "left_out"), [(6, 0), (5, 15 - 9)])
+def test_the_section_says_how_many_pairs_were_left_out(files, at_most, left_out, monkeypatch):
+    monkeypatch.setattr(compare, "ALL_PAIRS_UP_TO", at_most)
+    found = comparisons([said(name, "1" * right + "0" * (6 - right)) for right, name in enumerate("abcdef")])
+    (section,) = comparison_sections(dataclasses.replace(collect(files), comparisons=found))
+    (table,) = section.blocks[1:]
+    assert f"0 of {15 - left_out} pairs told apart" in table.caption
+    assert ("Left out: 6 pairs." in table.caption) == bool(left_out)
 
 
 def test_a_claim_stands_where_the_paired_test_supports_it():

@@ -16,12 +16,9 @@ from robustbench_ens.reporting.tables.diversity import diversity_matrix, diversi
 from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP
 
 from .conftest import CELL, outcome_rows
+from .test_tables import plain
 
 LOSSES = {(0, 0): 0.1, (0, 1): 2.0, (0, 2): 3.0, (1, 0): 4.0, (1, 1): 0.2, (1, 2): 5.0, (2, 0): 6.0, (2, 1): 7.0}
-
-
-def plain(frame):
-    return frame.map(lambda cell: cell.replace(NBSP, " "))
 
 
 def measurement_rows(named, **what):
@@ -115,7 +112,7 @@ def test_convergence_over_seeds():
         pd.concat([convergence_outcomes({50: 8, 500: 7}), convergence_outcomes({50: 6, 500: 7}, seed=1)])
     )
     table = plain(convergence_table(rates))
-    assert table["Largest change"].tolist() == ["−10.0", "+10.0", "+0.0"]
+    assert table["Largest change"].tolist() == ["−10.0", "+10.0", "0.0"]
     assert table.iloc[-1].tolist()[3:6] == ["2 seeds", "70.0% ± 14.1", "70.0% ± 0.0"]
 
 

@@ -64,6 +64,8 @@ def test_of_many_ensembles_neighbours_and_the_best_are_compared(monkeypatch):
     everything = comparisons(own).set_index(["better", "worse"])
     monkeypatch.setattr(compare, "ALL_PAIRS_UP_TO", 4)
     found = comparisons(own).set_index(["better", "worse"])
+    assert set(everything["left_out"]) == {0}
+    assert set(found["left_out"]) == {10 - 7}
     assert set(found.index) == {("a", other) for other in "bcde"} | {("c", "d"), ("d", "e"), ("e", "b")}
     assert found["p"].to_dict() == everything.loc[found.index, "p"].to_dict()
     # The pairs left out stay in Holm's correction, as if they had found nothing, so that nothing gains by it.

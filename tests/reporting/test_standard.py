@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
-from robustbench_ens.reporting.standard import headline_eps
+from robustbench_ens.reporting.standard import at_headline, headline_eps
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,9 @@ def test_standard_or_middle(dataset, ladder, eps, text):
 
 def test_no_attack_no_eps():
     assert headline_eps("digits", [0.0]) is None
+
+
+def test_rows_at_the_headline_eps():
+    rows = pd.DataFrame({"eps": [0.0, 0.1, 0.2]})
+    assert at_headline(rows, headline_eps("digits", rows["eps"]))["eps"].tolist() == [0.2]
+    assert at_headline(rows, None).empty

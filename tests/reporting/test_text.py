@@ -40,6 +40,13 @@ def test_listing(items, said):
     assert text.listing(items) == said
 
 
+@pytest.mark.parametrize(
+    ("numbers", "said"), [([], ""), ([500], "500"), ([500, 500], "500"), (pd.Series([500, 200, 100]), "100 to 500")]
+)
+def test_span(numbers, said):
+    assert text.span(numbers) == said
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.text())
 def test_slug_is_safe_in_paths(name):

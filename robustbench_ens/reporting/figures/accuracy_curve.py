@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
 from robustbench_ens.reporting.style import RC, Look
-from robustbench_ens.reporting.text import shorten
 
 _TICKS = 10  # as many labels have room; a finer ladder is left to matplotlib's own ticks
 
@@ -27,16 +27,14 @@ def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: s
         title: of the figure.
     """
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(4.9, 3.2 + 0.2 * accuracies["ensemble"].nunique()), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = new_figure(accuracies["ensemble"].nunique())
         for ensemble, rows in accuracies.groupby("ensemble", observed=True):
             _draw(axes, str(ensemble), rows, looks[str(ensemble)])
         axes.set(xlabel="eps (l-infinity, pixel scale)", ylabel="accuracy (%)", ylim=(-3, 103), xlim=(0, None))
-        axes.set_title(shorten(title, 48), loc="left")
         ladder = sorted(accuracies["eps"].unique())
         if len(ladder) > 1 and min(np.diff(ladder)) >= ladder[-1] / _TICKS:
             axes.set_xticks(ladder, [f"{eps:g}" for eps in ladder])
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=1)
+        label(figure, axes, title)
     return figure
 
 
@@ -46,16 +44,4 @@ def _draw(axes: mpl.axes.Axes, ensemble: str, rows: pd.DataFrame, look: Look) ->
     axes.fill_between(
         mean.index, 100 * by_eps["low"].min(), 100 * by_eps["high"].max(), color=look.colour, alpha=0.2, lw=0
     )
-    axes.errorbar(
-        mean.index,
-        mean,
-        yerr=std if rows["seed"].nunique() > 1 else None,
-        color=look.colour,
-        marker=look.marker,
-        fillstyle=look.fill,
-        linestyle=look.line,
-        capsize=2.5,
-        elinewidth=1,
-        clip_on=False,
-        label=shorten(ensemble, 48),
-    )
+    draw_line(axes, mean.index, mean, std if rows["seed"].nunique() > 1 else None, look, ensemble)

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
 from robustbench_ens.reporting.style import RC, Look
-from robustbench_ens.reporting.text import shorten
 
 
 def greedy_curve(ledger: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Figure:
@@ -28,28 +28,14 @@ def greedy_curve(ledger: pd.DataFrame, looks: Mapping[str, Look], title: str) ->
     longest = max(1, *ledger["order"].fillna(0).astype(int))
     numbers = np.arange(1, longest + 1)
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(4.9, 3.2 + 0.2 * ledger["ensemble"].nunique()), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = new_figure(ledger["ensemble"].nunique())
         for ensemble, rows in ledger.groupby("ensemble", observed=True):
-            look = looks[str(ensemble)]
             curves = 100 * np.stack([steps(own, longest) for _, own in rows.groupby("seed")])
-            axes.errorbar(
-                numbers,
-                curves.mean(axis=0),
-                yerr=curves.std(axis=0, ddof=1) if len(curves) > 1 else None,
-                color=look.colour,
-                marker=look.marker,
-                fillstyle=look.fill,
-                linestyle=look.line,
-                capsize=2.5,
-                elinewidth=1,
-                clip_on=False,
-                label=shorten(ensemble, 48),
-            )
+            std = curves.std(axis=0, ddof=1) if len(curves) > 1 else None
+            draw_line(axes, numbers, curves.mean(axis=0), std, looks[str(ensemble)], str(ensemble))
         axes.set(xlabel="variants, the most damaging first", ylabel="accuracy (%)", ylim=(-3, 103))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_title(shorten(title, 48), loc="left")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=1)
+        label(figure, axes, title)
     return figure
 
 

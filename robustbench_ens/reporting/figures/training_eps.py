@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
 from robustbench_ens.reporting.style import RC, Look
 
 QUANTITIES = {
@@ -28,26 +31,15 @@ def training_eps_curve(rates: pd.DataFrame, look: Look, title: str) -> Figure:
     sizes = sorted(rates["sub_models"].unique())
     with mpl.rc_context(RC):
         groups = rates.groupby(["quantity", "sub_models"], observed=True).ngroups
-        figure = Figure(figsize=(4.9, 3.2 + 0.2 * groups), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = new_figure(groups)
         for quantity, (name, line) in QUANTITIES.items():
             for size, own in rates[rates["quantity"] == quantity].groupby("sub_models", observed=True):
                 by_eps = 100 * own.groupby("train_eps")["rate"].agg(["mean", "std"])
-                axes.errorbar(
-                    by_eps.index,
-                    by_eps["mean"],
-                    yerr=by_eps["std"] if by_eps["std"].notna().all() else None,
-                    color=look.colour,
-                    linestyle=line,
-                    marker=_MARKERS[sizes.index(size) % len(_MARKERS)],
-                    capsize=2.5,
-                    elinewidth=1,
-                    clip_on=False,
-                    label=f"{name}, {size} sub-models",
-                )
+                std = by_eps["std"] if by_eps["std"].notna().all() else None
+                own_look = replace(look, line=line, marker=_MARKERS[sizes.index(size) % len(_MARKERS)], fill="full")
+                draw_line(axes, by_eps.index, by_eps["mean"], std, own_look, f"{name}, {size} sub-models")
         ladder = sorted(rates["train_eps"].unique())
         axes.set_xticks(ladder, [f"{eps:g}" for eps in ladder])
         axes.set(xlabel="training eps", ylabel="%", ylim=(-3, 103))
-        axes.set_title(title, loc="left")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=1)
+        label(figure, axes, title)
     return figure

@@ -14,7 +14,7 @@ from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.accuracy import accuracy_table
-from robustbench_ens.reporting.text import kind_name, slug
+from robustbench_ens.reporting.text import kind_name, slug, span
 
 MEANING = {
     "whitebox": "The attacker knows the ensemble and follows its own gradient.",
@@ -69,9 +69,9 @@ def _figure_caption(rows: pd.DataFrame) -> str:
 
 
 def _table(protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> Table:
-    tries = " to ".join(str(n) for n in sorted({attempts.min(), attempts.max()})) if len(attempts) else "0"
     caption = (
-        f"{protocol}: share of all n images that survive every one of {tries} attempts (sources × attacks × losses × "
-        "random starts), with its Wilson 95% interval; the last column also asks that the clean image be right."
+        f"{protocol}: share of all n images that survive every one of {span(attempts) or 0} attempts (sources × "
+        "attacks × losses × random starts), with its Wilson 95% interval; the last column also asks that the clean "
+        "image be right."
     )
     return Table(accuracy_table(rows), caption, group="Ensemble", facts=facts_of(rows))

@@ -1,4 +1,4 @@
-"""Which ensembles are told apart: paired tests between every two, one table per protocol."""
+"""Which ensembles are told apart: paired tests between two at a time, one table per protocol."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ MEANING = (
     "Do two ensembles differ by more than luck, on the images that both were attacked on? McNemar's exact test looks "
     "at the images that only one of them gets right. Over several seeds, seed is paired with seed, the largest p-value "
     "counts (1 where the seeds disagree about who is better), and Welch's t-test between the accuracies of the seeds "
-    "must agree: p is the larger of the two. Holm's correction runs over the pairs of one table; a verdict stands "
-    "where the corrected p is below 0.05. The interval of a difference is a bootstrap over images."
+    "must agree: p is the larger of the two. With one seed a verdict is about these weights alone. Holm's correction "
+    "runs over the pairs of one table; a verdict stands where the corrected p is below 0.05. The interval of a "
+    "difference is a bootstrap over images."
 )
 _OPEN = 10  # pairs that a table shows unasked
 
@@ -33,10 +34,23 @@ def comparison_sections(collection: Collection) -> list[Section]:
 def _table(name: str, rows: pd.DataFrame, first: bool) -> Table:
     told = int(rows["supported"].sum())
     caption = (
-        f"{name} at eps {rows['eps'].iloc[0]:g}: {told} of {len(rows)} {'pair' if len(rows) == 1 else 'pairs'} told "
-        "apart. Only higher, only lower: images that only this one gets right, over all seeds."
+        f"{name} at eps {rows['eps'].iloc[0]:g}: {told} of {_pairs(len(rows))} told apart. Only higher, only lower: "
+        f"images that only this one gets right, over all seeds.{_left_out(int(rows['left_out'].iloc[0]))}"
     )
     numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
     facts = facts_of(rows[["dataset"]] if first else rows)
     collapsed = not first or len(rows) > _OPEN
     return Table(comparison_table(rows), caption, numeric=numeric, collapsed=collapsed, facts=facts)
+
+
+def _left_out(pairs: int) -> str:
+    if not pairs:
+        return ""
+    return (
+        f" Left out: {_pairs(pairs)}. Of so many ensembles, only the first with each and neighbours in the order of "
+        "their accuracies are compared; Holm's correction counts the others too."
+    )
+
+
+def _pairs(number: int) -> str:
+    return f"{number:,} {'pair' if number == 1 else 'pairs'}"

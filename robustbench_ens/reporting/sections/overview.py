@@ -14,15 +14,16 @@ from robustbench_ens.reporting.resolution import resolution_warnings, unequal_ti
 from robustbench_ens.reporting.tables.leaderboard import ATTACKS, leaderboard
 from robustbench_ens.reporting.tables.summary import summarise
 from robustbench_ens.reporting.text import listing
+from robustbench_ens.reporting.worst_case import usual_protocols
 
 CAPTION = "Accuracy under attacks within eps (l-infinity, pixel scale), over all n test images; best worst case first"
 LEGEND = (
-    "Worst case: an image counts only if it survives every attempt of every tier (white-box, black-box, AutoAttack, "
-    "adaptive); set by the protocol that alone leaves fewest images right. White-box: on the ensemble's own gradient. "
-    "Black-box: crafted on hold-out surrogates. In brackets the Wilson 95% interval; several seeds: mean ± standard "
-    "deviation. Transfer: share of attacks on one sub-model that also beat another, mean over pairs (bootstrap "
-    "interval); lower is better. Cost: training, with the ensemble it was started from; a CPU-hour is one thread for "
-    "an hour. Neighbours may differ by chance: see “Who beats whom”. ⚠: rests on an unhealthy attack."
+    "Worst case: an image counts only if it survives every attempt of every tier that was run (white-box, black-box, "
+    "AutoAttack, adaptive); set by the protocol that alone leaves fewest images right. White-box: on the ensemble's "
+    "own gradient. Black-box: crafted on hold-out surrogates. In brackets the Wilson 95% interval; several seeds: mean "
+    "± standard deviation. Transfer: share of attacks on one sub-model that also beat another, mean over pairs "
+    "(bootstrap interval); lower is better. Cost: training, with the ensemble it was started from; a CPU-hour is one "
+    "thread for an hour. Neighbours may differ by chance: see “Who beats whom”. ⚠: rests on an unhealthy attack."
 )
 EVERYTHING = (
     "Every protocol: accuracy at the same eps; the worst case with the protocol that alone leaves fewest images right; "
@@ -36,7 +37,7 @@ def overview(collection: Collection, changed: Sequence[str] | None = None) -> li
     worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
     odd = [
         *health_warnings(collection.health),
-        *warnings(collection.accuracies),
+        *warnings(collection.accuracies, usual_protocols(collection.provenance)),
         *unequal_tiers(worst),
         *resolution_warnings(worst, collection.comparisons),
     ]
@@ -48,7 +49,8 @@ def overview(collection: Collection, changed: Sequence[str] | None = None) -> li
         )
         blocks.append(Table(table, EVERYTHING, stacked=True, collapsed=True))
     if changed is not None:
-        since = "Since the last report:" if changed else "Since the last report nothing changed beyond chance."
+        nothing = "Since the last report nothing changed that the 95% intervals show."
+        since = "Since the last report:" if changed else nothing
         blocks += [Paragraph(since), *([Bullets(list(changed))] if changed else [])]
     said = findings(collection.accuracies, collection.transferability, collection.comparisons)
     text: list[Block] = [Bullets(said), Paragraph(RULE)] if said else [Paragraph("There is nothing to compare yet.")]

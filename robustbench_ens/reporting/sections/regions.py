@@ -20,8 +20,8 @@ MEANING = (
     "Which class every point around a test image is given, by the ensemble and by each sub-model. Up goes along the "
     "adversarial direction of a hold-out surrogate, the sign of its loss gradient at the image; across goes a random "
     "direction of -1 and 1. Pixels are clipped to [0, 1]. The cross is the image itself, the dashed square the "
-    "l-infinity ball of radius eps. Sub-models that share a boundary share a weakness; where their boundaries lie "
-    "apart, the ensemble holds. One image shows, and proves nothing: the rates above do."
+    "l-infinity ball of radius eps. Sub-models whose boundaries lie in one place are misled together; where the "
+    "boundaries lie apart, the others may outvote one. One image shows, and proves nothing: for that see the rates."
 )
 
 

@@ -11,12 +11,13 @@ from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import missing_blocks
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.transfer import transfer_table
-from robustbench_ens.reporting.text import slug
+from robustbench_ens.reporting.text import slug, span
 
 MEANING = (
     "An attack is crafted on one sub-model and scored on another: the success rate in percent, over the images that "
     "every sub-model gets right. Success on any random start counts. Framed cells are white-box: crafted and scored on "
-    "the same sub-model. The fewer attacks pass, the more the ensemble gains from its size."
+    "the same sub-model. Lower is better: where attacks do not pass, the sub-models do not share the weaknesses that "
+    "these attacks found."
 )
 
 
@@ -38,9 +39,8 @@ def transfer_section(collection: Collection) -> Section:
 
 
 def _figure(name: str, ensemble: str, eps: float, cell: pd.DataFrame) -> FigureBlock:
-    sizes = " to ".join(str(n) for n in sorted({int(cell["n"].min()), int(cell["n"].max())}))
     seeds = cell["seed"].nunique()
-    note = f"eps {eps:g}, n = {sizes}" + (f", {seeds} seeds" if seeds > 1 else "")
+    note = f"eps {eps:g}, n = {span(cell['n'])}" + (f", {seeds} seeds" if seeds > 1 else "")
     alt = f"Transferability between the sub-models of {ensemble} at eps {eps:g}; the table below holds the numbers."
     name = f"{name}-{slug(ensemble)}-eps-{slug(f'{eps:g}')}"
     return FigureBlock(name, to_svg(transfer_heatmap(cell, ensemble, note)), alt, facts_of(cell))

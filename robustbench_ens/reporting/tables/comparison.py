@@ -1,4 +1,4 @@
-"""Every two ensembles under one protocol: their difference, what it rests on, and whether the claim stands."""
+"""Pairs of ensembles under one protocol: their difference, what it rests on, and whether the claim stands."""
 
 from __future__ import annotations
 

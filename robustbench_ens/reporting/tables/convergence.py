@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, with_brackets
+from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, points, with_brackets
 
 CHANGE = "Largest change"
 
@@ -26,12 +26,12 @@ def convergence_table(rates: pd.DataFrame) -> pd.DataFrame:
         for seed, own in cell.sort_values("steps").groupby("seed"):
             texts = [with_brackets(row["accuracy"], row["low"], row["high"]) for row in own.to_dict("records")]
             change = largest_change(own["accuracy"])
-            rows.append((ensemble, f"{eps:g}", str(seed), str(own["n"].iloc[0]), *texts, _points(change)))
+            rows.append((ensemble, f"{eps:g}", str(seed), str(own["n"].iloc[0]), *texts, points(change)))
         if cell["seed"].nunique() > 1:
             by_steps = [mean_and_std(own["accuracy"]) for _, own in cell.groupby("steps")]
             means = cell.groupby("steps")["accuracy"].mean()
             size = f"{cell['seed'].nunique()}{NBSP}seeds"
-            rows.append((ensemble, f"{eps:g}", MEAN_AND_STD, size, *by_steps, _points(largest_change(means))))
+            rows.append((ensemble, f"{eps:g}", MEAN_AND_STD, size, *by_steps, points(largest_change(means))))
     return pd.DataFrame(rows, columns=columns, dtype=str)
 
 
@@ -39,7 +39,3 @@ def largest_change(accuracies: pd.Series) -> float:
     """Of the changes against the first of ``accuracies``, in ascending order of steps, the one largest in magnitude."""
     changes = accuracies.iloc[1:] - accuracies.iloc[0]
     return float(changes.iloc[changes.abs().argmax()]) if len(changes) else 0.0
-
-
-def _points(change: float) -> str:
-    return f"{100 * change:+.1f}".replace("-", "\N{MINUS SIGN}")

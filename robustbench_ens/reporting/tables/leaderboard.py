@@ -10,9 +10,10 @@ from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.cost import training_costs
 from robustbench_ens.reporting.derive import ACCURACY_KINDS
 from robustbench_ens.reporting.health import unhealthy
-from robustbench_ens.reporting.standard import HeadlineEps
-from robustbench_ens.reporting.tables.summary import NOT_RUN, UNHEALTHY, eps_of_dataset, over_seeds, together
-from robustbench_ens.reporting.text import kind_name, mean_and_std, with_brackets
+from robustbench_ens.reporting.standard import HeadlineEps, at_headline
+from robustbench_ens.reporting.tables.summary import NOT_RUN, UNHEALTHY, eps_of_dataset, over_seeds, strongest, together
+from robustbench_ens.reporting.text import kind_name, mean_and_std, span, with_brackets
+from robustbench_ens.reporting.worst_case import usual_protocols, worst_at
 
 ATTACKS = ("whitebox", "blackbox", "autoattack")
 """Kinds with a column; where several protocols of a kind were run, it holds the one that leaves least."""
@@ -46,23 +47,16 @@ def leaderboard(collection: Collection) -> pd.DataFrame:
     return pd.DataFrame(ordered, columns=COLUMNS, dtype=str)
 
 
-def worst_at(worst: pd.DataFrame, dataset: str, ensemble: str, chosen: HeadlineEps | None) -> pd.DataFrame:
-    """The worst case of one ensemble at the headline eps, a row per seed."""
-    own = worst[(worst["dataset"] == dataset) & (worst["ensemble"] == ensemble)]
-    return own[own["eps"] == (chosen.eps if chosen else None)]
-
-
 def _row(
     collection: Collection, ensemble: str, own: pd.DataFrame, worst: pd.DataFrame, chosen: HeadlineEps | None
 ) -> dict[str, str]:
     sick = {protocol for protocol, name in unhealthy(collection.health) if name == ensemble}
     rates = own[own["kind"].isin(ACCURACY_KINDS)]
     clean = rates[rates["eps"] == 0].sort_values("n", ascending=False, kind="stable").drop_duplicates("seed")
-    at_eps = own[own["eps"] == (chosen.eps if chosen else None)]
+    at_eps = at_headline(own, chosen)
     mark = UNHEALTHY if any(sick.intersection(names) for names in worst["protocols"]) else ""
-    sizes = dict.fromkeys([rates["n"].min(), rates["n"].max()]) if len(rates) else {}
     transfer = collection.mean_transferability
-    transfer = transfer[(transfer["ensemble"] == ensemble) & (transfer["eps"] == (chosen.eps if chosen else None))]
+    transfer = at_headline(transfer[transfer["ensemble"] == ensemble], chosen)
     row = {
         "Ensemble": ensemble,
         "Worst case": over_seeds(worst, own) + mark if len(worst) else NOT_RUN,
@@ -71,10 +65,10 @@ def _row(
         "Transfer": _mean_transfer(transfer),
         "Health": _verdict(collection.health, ensemble, sick),
         "eps": str(chosen) if chosen else "",
-        "n": " to ".join(map(str, sizes)),
+        "n": span(rates["n"]),
         "Seeds": str(own["seed"].nunique()),
     }
-    usual = _usual(collection)
+    usual = usual_protocols(collection.provenance)
     for kind in ATTACKS:
         cell = at_eps[(at_eps["kind"] == kind) & at_eps["protocol"].isin(usual)]
         row[kind_name(kind)] = _strongest(cell, own, sick)
@@ -86,17 +80,11 @@ def _short(protocol: str, own: pd.DataFrame) -> str:
     return protocol.removeprefix(f"{own['dataset'].iloc[0]}/")
 
 
-def _usual(collection: Collection) -> set[str]:
-    """Protocols against ensembles as they are defined: the mean of softmaxes."""
-    protocols = [document["protocol"] for document in collection.provenance]
-    return {p["label"] for p in protocols if p["resolved"].get("aggregation", "mean_softmax") == "mean_softmax"}
-
-
 def _strongest(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> str:
     if not len(cell):
         return NOT_RUN
-    protocol = cell.groupby("protocol")["accuracy"].mean().idxmin()
-    return over_seeds(cell[cell["protocol"] == protocol], own) + (UNHEALTHY if protocol in sick else "")
+    decides = strongest(cell)
+    return over_seeds(decides, own) + (UNHEALTHY if decides["protocol"].iloc[0] in sick else "")
 
 
 def _mean_transfer(cell: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.reporting.paper import PAPER_BLACKBOX, sample
-from robustbench_ens.reporting.tables.summary import NOT_RUN, over_seeds
+from robustbench_ens.reporting.tables.summary import NOT_RUN, over_seeds, strongest
 from robustbench_ens.reporting.text import percent
 
 QUANTITIES = {"clean": "Clean", "blackbox": "Black-box", "whitebox": "White-box"}
@@ -76,8 +76,7 @@ def accuracy_of(own: pd.DataFrame, kind: str, eps: float) -> str:
     cell = own[own["eps"] == eps] if kind == "clean" else own[(own["kind"] == kind) & (own["eps"] == eps)]
     if not len(cell):
         return NOT_RUN
-    protocol = cell.groupby("protocol")["accuracy"].mean().idxmin()
-    return over_seeds(cell[cell["protocol"] == protocol], own)
+    return over_seeds(strongest(cell), own)
 
 
 def _text(value: object) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from robustbench_ens.reporting import derive
-from robustbench_ens.reporting.standard import HeadlineEps, headline_eps
-from robustbench_ens.reporting.text import NBSP, kind_name, mean_and_std, percent, with_brackets
+from robustbench_ens.reporting.standard import HeadlineEps, at_headline, headline_eps
+from robustbench_ens.reporting.text import NBSP, kind_name, mean_and_std, percent, span, with_brackets
+from robustbench_ens.reporting.worst_case import worst_at
 
 NOT_RUN = "not run"
 UNHEALTHY = f"{NBSP}⚠"
@@ -52,18 +53,17 @@ def summarise(
         chosen = eps_of_dataset(everything[everything["dataset"] == dataset])
         rates = own[own["kind"] != "transferability"]
         clean = rates[rates["eps"] == 0].sort_values("n", ascending=False).drop_duplicates("seed")
-        sizes = sorted(int(n) for n in rates["n"].unique())
         row = {
             "Ensemble": ensemble,
             "Seeds": str(own["seed"].nunique()),
-            "n": " to ".join(map(str, dict.fromkeys([sizes[0], sizes[-1]]))) if sizes else "",
+            "n": span(rates["n"]),
             "eps": str(chosen) if chosen else "",
             "Clean accuracy": over_seeds(clean, own) if len(clean) else NOT_RUN,
         }
         if worst is not None:
-            row[WORST] = _worst(worst, str(dataset), str(ensemble), chosen, unhealthy)
+            row[WORST] = _worst(worst_at(worst, str(dataset), str(ensemble), chosen), own, unhealthy)
         for (kind, protocol), column in columns.items():
-            cell = own[(own["protocol"] == protocol) & (own["eps"] == (chosen.eps if chosen else None))]
+            cell = at_headline(own[own["protocol"] == protocol], chosen)
             text = _pairs(cell, own) if kind == "transferability" else over_seeds(cell, own)
             mark = UNHEALTHY if (protocol, ensemble) in unhealthy else ""
             row[column] = text + mark if len(cell) else row.get(column, NOT_RUN)
@@ -75,20 +75,13 @@ def summarise(
     return table
 
 
-def _worst(
-    worst: pd.DataFrame,
-    dataset: str,
-    ensemble: str,
-    chosen: HeadlineEps | None,
-    unhealthy: Collection[tuple[str, str]],
-) -> str:
+def _worst(cell: pd.DataFrame, known: pd.DataFrame, unhealthy: Collection[tuple[str, str]]) -> str:
     """The worst case of one ensemble, which protocols set it, and whether one of them was unhealthy."""
-    own = worst[(worst["dataset"] == dataset) & (worst["ensemble"] == ensemble)]
-    cell = own[own["eps"] == (chosen.eps if chosen else None)]
     if not len(cell):
         return NOT_RUN
+    ensemble = known["ensemble"].iloc[0]
     mark = UNHEALTHY if any((p, ensemble) in unhealthy for names in cell["protocols"] for p in names) else ""
-    return f"{over_seeds(cell, own)}{mark} by {', '.join(sorted(set(cell['set_by'])))}"
+    return f"{over_seeds(cell, known)}{mark} by {', '.join(sorted(set(cell['set_by'])))}"
 
 
 def together(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
@@ -105,6 +98,11 @@ def eps_of_dataset(rates: pd.DataFrame) -> HeadlineEps | None:
         return None
     dataset = str(attacked["dataset"].iloc[0])
     return headline_eps(dataset, set.intersection(*ladders) or set.union(*ladders))
+
+
+def strongest(cell: pd.DataFrame) -> pd.DataFrame:
+    """Of rates at one eps, those under the protocol that leaves least in the mean over seeds."""
+    return cell[cell["protocol"] == cell.groupby("protocol")["accuracy"].mean().idxmin()]
 
 
 def over_seeds(cell: pd.DataFrame, known: pd.DataFrame | None = None) -> str:
