@@ -228,7 +228,7 @@ def load(images: Path | None, count: int, side: int) -> tuple[Tensor, Tensor | N
         return torch.rand(count, 3, side, side, generator=generator("benchmarks", "images")), None
     with np.load(images) as file:
         pixels, labels = file["x_test"][:count], file["y_test"][:count]
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(labels).long()
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255).contiguous(), torch.from_numpy(labels).long()
 
 
 CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -240,8 +240,8 @@ CHECKPOINT = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--images", type=CHECKPOINT, help="A .npz file with x_test (N, 32, 32, 3), uint8, and y_test  [noise].")
 @click.option("--count", type=click.IntRange(min=1), default=128, show_default=True, help="Images.")
 @click.option("--steps", type=click.IntRange(min=1), default=10, show_default=True, help="Steps of a white-box start.")
-@click.option("--variant-steps", type=click.IntRange(min=1), default=20, show_default=True, help="Steps of a variant.")
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Measured runs of each.")
+@click.option("--variant-steps", type=click.IntRange(min=1), default=30, show_default=True, help="Steps of a variant.")
+@click.option("--rounds", type=click.IntRange(min=1), default=2, show_default=True, help="Measured runs of each.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU cores to use  [default: all].")
 @click.option("--quick", is_flag=True, help="Tiny networks and images, no memory: shows that it runs, not how fast.")
 @click.option("--evaluate-only", type=int, nargs=3, hidden=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -23,6 +24,13 @@ def _fold(module: nn.Module, convolution: str, batch_norm: str) -> None:
     setattr(module, batch_norm, nn.Identity())
 
 
+def _activate_in_place(network: ResNet) -> None:
+    """Save the memory of every activation's input, which no backward pass needs once BatchNorm is folded."""
+    activation: Any = network.activation  # a function of PyTorch's, which takes the keyword
+    for module in (network, *network.blocks()):
+        setattr(module, "activation", partial(activation, inplace=True))  # noqa: B010
+
+
 class Uncopied(nn.Module):
     """A model that cannot be copied, seen from outside only: what is done to the modules and parameters of a copy does
     not reach it."""
@@ -41,7 +49,8 @@ class Uncopied(nn.Module):
 
 
 def folded(model: Model) -> Model:
-    """A copy of ``model`` for crafting: in eval mode, channels-last, BatchNorm folded where the layers are known.
+    """A copy of ``model`` for crafting: in eval mode, channels-last, BatchNorm folded and activations in place
+    where the layers are known.
 
     Its outputs and input gradients are those of ``model`` in eval mode, but for rounding. Networks other than our own
     ResNets are copied as they are: which BatchNorm follows which convolution cannot be told from outside. A model that
@@ -61,4 +70,6 @@ def folded(model: Model) -> Model:
             _fold(module, "conv2", "bn2")
             if isinstance(module.downsample, nn.Sequential):
                 _fold(module.downsample, "0", "1")
+        if isinstance(module, ResNet):
+            _activate_in_place(module)
     return fast.to(memory_format=torch.channels_last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ def activation_function(name: str, slope: float) -> Activation:
     """Return the activation called ``name``; ``slope`` is LeakyReLU's negative slope."""
     choices: dict[str, Activation] = {
         "relu": F.relu,
-        "leaky_relu": lambda z: F.leaky_relu(z, slope),
+        "leaky_relu": partial(F.leaky_relu, negative_slope=slope),
     }
     if name not in choices:
         raise UserError(f"network_args.activation: expected one of {sorted(choices)}, got {name!r}")
@@ -49,7 +50,7 @@ class BasicBlock(nn.Module):
     def outer(self, x: Tensor, inner: Tensor) -> Tensor:
         """Output after the residual addition, before the activation."""
         branch = self.bn2(self.conv2(self.activation(inner)))
-        return (x if self.downsample is None else self.downsample(x)) + branch
+        return branch.add_(x if self.downsample is None else self.downsample(x))
 
 
 class ResNet(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor
 from robustbench_ens.parallel import pool
 from robustbench_ens.perturb.gradient import check_budget, project
 
-LARGEST_BATCH, SMALLEST_BATCH = 250, 16
-CACHED_PIXELS = 16 * 32 * 32
+LARGEST_BATCH, SMALLEST_BATCH = 250, 32
+CACHED_PIXELS = 32 * 32 * 32
 """On a CPU as many images go together as fill its caches: larger batches are no faster, and fewer than the cores have
 work where few images are left."""
 
