@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from click.testing import CliRunner
@@ -97,5 +99,6 @@ def test_quick_attacks_print_their_tables() -> None:
     assert {len(row) for row in rows[:6]} == {5} and {len(row) for row in rows[6:]} == {4}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_of_a_small_evaluation_is_that_of_this_process() -> None:
     assert attacks.peak_here(4, 1, 2) > 100

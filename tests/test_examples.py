@@ -71,3 +71,45 @@ def test_named_nodes_leave_batch_norm_as_it_is_told() -> None:
 def test_a_node_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(UserError, match="nowhere"):
         NamedNodes(network().network, ["conv1.1", "nowhere"])
+
+
+METHODS_OF_ONES_OWN = """
+import sys
+import torch
+
+def nothing(ensemble, batch, context): return None
+def number(ensemble, batch, context): return 0.5
+def empty(ensemble, batch, context): return {}
+def vector(ensemble, batch, context): return {"loss": ensemble(batch.images).logsumexp(dim=1)}
+def detached(ensemble, batch, context): return {"loss": torch.zeros(())}
+def raises(ensemble, batch, context): raise ValueError("too much")
+def leaves(ensemble, batch, context): sys.exit(3)
+"""
+TERMS, ONE_LINE = (
+    "expected a method that returns scalar loss terms by name, got ",
+    "expected a method that works on every",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing", f"{TERMS}a NoneType"),
+        ("number", f"{TERMS}a float"),
+        ("empty", f"{TERMS}{{}}"),
+        ("vector", f"{TERMS}{{loss: (32,)}}"),
+        ("detached", "expected a method whose loss depends on the ensemble, got one without gradient"),
+        ("raises", f"{ONE_LINE} batch of images, got ValueError: too much ("),
+        ("leaves", f"{ONE_LINE} batch of images, got SystemExit: 3 ("),
+    ],
+)
+def test_a_broken_method_stops_training_in_one_line(
+    rbe: Rbe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    (tmp_path / "my_methods.py").write_text(METHODS_OF_ONES_OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = f"digits/baseline-3[method=my_methods:{name},batch_size=32,steps=2]"
+    result = rbe("train", recipe, "--runs", tmp_path / "runs")
+    assert result.code == 2
+    (line,) = result.err.splitlines()
+    assert f"{recipe.split('[')[0]}[" in line and "key 'method': " in line and message in line

@@ -79,21 +79,21 @@ def as_found(*models: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def blamed(where: str) -> Iterator[None]:
-    """Say in one line what a model of one's own raises in the middle of its work.
+def blamed(where: str, what: str = "model") -> Iterator[None]:
+    """Say in one line what a model of one's own, or another function, raises in the middle of its work.
 
     Raises:
         UserError: anything but an error of the user's or of the machine's was raised.
     """
     try:
         yield
-    except (UserError, OSError):
+    except (UserError, OSError, torch.OutOfMemoryError):
         raise
     except (Exception, SystemExit) as error:  # a user's code raises whatever it likes
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
-            f"{where}: expected a model that works on every batch of images, got {_said(error)} ({last.filename}, line "
-            f"{last.lineno})"
+            f"{where}: expected a {what} that works on every batch of images, got {_said(error)} ({last.filename}, "
+            f"line {last.lineno})"
         ) from error
 
 

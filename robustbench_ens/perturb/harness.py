@@ -10,18 +10,18 @@ from torch import Tensor
 from robustbench_ens.parallel import pool
 from robustbench_ens.perturb.gradient import check_budget, project
 
-LARGEST_BATCH, SMALLEST_BATCH = 250, 32
+LARGEST_BATCH, SMALLEST_BATCH = 250, 16
 CACHED_PIXELS = 32 * 32 * 32
-"""On a CPU as many images go together as fill its caches: larger batches are no faster, and fewer than the cores have
-work where few images are left."""
+"""On a CPU no more images go together than fill its caches: larger batches are no faster."""
 
 
-def batch_size_for(image_size: tuple[int, int], device: torch.device) -> int:
-    """Images of ``image_size`` (height, width) to craft together on ``device``, whatever its number of cores."""
+def batch_size_for(images: Tensor, device: torch.device, workers: int) -> int:
+    """How many of ``images`` ``(N, C, H, W)`` to craft together on ``device``, so that all ``workers`` have work."""
     if device.type != "cpu":
         return LARGEST_BATCH
-    height, width = image_size
-    return min(max(CACHED_PIXELS // (height * width), SMALLEST_BATCH), LARGEST_BATCH)
+    count, _, height, width = images.shape
+    fitting = min(CACHED_PIXELS // (height * width), LARGEST_BATCH)
+    return max(min(fitting, -(-count // workers)), SMALLEST_BATCH)
 
 
 def craft_in_batches(
@@ -49,7 +49,7 @@ def craft_in_batches(
         ``(N, C, H, W)``, on the CPU, within ``eps`` of ``images`` and in [0, 1].
     """
 
-    size = batch_size or batch_size_for((images.shape[2], images.shape[3]), device)
+    size = batch_size or batch_size_for(images, device, workers)
 
     def craft_batch(begin: int) -> Tensor:
         rows = slice(begin, begin + size)

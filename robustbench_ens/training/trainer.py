@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from robustbench_ens.data import Dataset, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
+from robustbench_ens.models.own import blamed
 from robustbench_ens.models.trained import EnsembleRecord, fingerprint, load_trained, run_dir, save_trained
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.parallel import pool
@@ -62,6 +64,13 @@ def clean_accuracies(ensemble: Ensemble, dataset: Dataset, device: torch.device)
         for member, scores in enumerate([log_mean_softmax(logits), *logits], start=ENSEMBLE):
             correct[member] += int((scores.argmax(dim=1) == labels).sum())
     return {member: count / len(dataset.y_test) for member, count in correct.items()}
+
+
+def _brief(terms: object) -> str:
+    if not isinstance(terms, Mapping):
+        return f"a {type(terms).__name__}"
+    shapes = (tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__ for term in terms.values())
+    return f"{{{', '.join(f'{name}: {shape}' for name, shape in zip(terms, shapes, strict=True))}}}"
 
 
 class Training:
@@ -136,7 +145,7 @@ class Training:
         )
         self.ensemble.train()
         with self.autocast():
-            terms = self.recipe.method(self.ensemble, self.batches.batch(index), context)
+            terms = self._terms(index, context)
             loss = torch.stack(list(terms.values())).sum()
         values = {name: float(term.detach()) for name, term in terms.items()}
         self._check_finite(values, context)
@@ -148,6 +157,21 @@ class Training:
             progressed.sums[name] = progressed.sums.get(name, 0.0) + value
         progressed.step += 1
         return values
+
+    def _terms(self, index: int, context: Context) -> Mapping[str, Tensor]:
+        """What the method, which may be a user's, says of batch ``index``."""
+        where = f"recipe {self.recipe.label!r}: key 'method'"
+        batch = self.batches.batch(index)
+        own = ":" in self.recipe.settings.method
+        with blamed(where, "method") if own else nullcontext():
+            terms: Any = self.recipe.method(self.ensemble, batch, context)
+        named = isinstance(terms, Mapping) and len(terms) > 0
+        if not named or not all(isinstance(term, Tensor) and term.shape == () for term in terms.values()):
+            raise UserError(f"{where}: expected a method that returns scalar loss terms by name, got {_brief(terms)}")
+        if not any(term.requires_grad for term in terms.values()):
+            raise UserError(f"{where}: expected a method whose loss depends on the ensemble, got one without gradient")
+        found: Mapping[str, Tensor] = terms
+        return found
 
     def _check_finite(self, values: dict[str, float], context: Context) -> None:
         for name, value in values.items():

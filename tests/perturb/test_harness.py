@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from robustbench_ens.perturb.harness import batch_size_for, craft_in_batches
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "workers", "size"),
+    [(500, 8, 2, 250), (200, 8, 2, 100), (1000, 8, 2, 250), (20, 8, 2, 16), (1000, 32, 2, 32), (1000, 224, 4, 16)],
+)
+def test_batches_fit_the_cache_and_keep_every_worker_busy(count, side, workers, size):
+    images = torch.zeros(1, 1, 1, 1).expand(count, 3, side, side)
+    assert batch_size_for(images, CPU, workers) == size
+    assert batch_size_for(images, torch.device("cuda"), workers) == 250
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_image_is_crafted_once_and_in_order(workers):
+    images = torch.rand(70, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    batches = []
+
+    def crafter(rows, clean):
+        batches.append(len(clean))
+        assert torch.equal(clean, images[rows])
+        return clean + 0.2
+
+    found = craft_in_batches(crafter, images, eps=0.1, device=CPU, workers=workers)
+    torch.testing.assert_close(found, (images + 0.1).clamp(max=1))
+    assert sorted(batches) == ([70] if workers == 1 else [22, 24, 24])
