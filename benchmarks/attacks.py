@@ -177,7 +177,7 @@ def variant_table(surrogate: str, work: Work, targets: dict[str, Ensemble], roun
         )
 
 
-MEMORY_CASES = ((64, 1, 2), (512, 1, 2), (64, 4, 2), (64, 1, 10))
+MEMORY_CASES = ((256, 1, 2), (1024, 1, 2), (256, 4, 2), (256, 1, 10))
 """Images, radii and variants: a small evaluation, and each of the three made larger."""
 
 
