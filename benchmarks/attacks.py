@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from benchmarks.timing import in_turn, machine, median, times_as_fast
 from robustbench_ens import evaluate
+from robustbench_ens.errors import UserError
 from robustbench_ens.execute import share_cores
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.predict import predict
@@ -130,20 +131,27 @@ def untrained(width: int) -> Ensemble:
     return Ensemble(members).eval()
 
 
-def whitebox_table(name: str, work: Work, rounds: int) -> None:
-    """Times of advertorch and ours, and whether the outcomes are the same."""
+def measure(
+    attacks: Mapping[str, Callable[[], Tensor]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
+    """Seconds of every attack by name, in turn, and what each found last."""
     found: dict[str, Tensor] = {}
 
-    def keep(variant: str, call: Callable[[], Tensor]) -> Callable[[], None]:
-        return lambda: found.__setitem__(variant, call())
+    def keep(name: str) -> None:
+        found[name] = attacks[name]()
 
+    return in_turn({name: partial(keep, name) for name in attacks}, rounds), found
+
+
+def whitebox_table(name: str, work: Work, rounds: int) -> None:
+    """Times of advertorch and ours, and whether the outcomes are the same."""
     calls = {
-        "advertorch": keep("advertorch", partial(their_whitebox, work)),
-        "ours": keep("ours", partial(our_whitebox, work)),
-        "ours, every start": keep("ours, every start", partial(our_whitebox, work, dropping=False)),
-        "ours, bf16": keep("ours, bf16", partial(our_whitebox, work, precision="bf16")),
+        "advertorch": partial(their_whitebox, work),
+        "ours": partial(our_whitebox, work),
+        "ours, every start": partial(our_whitebox, work, dropping=False),
+        "ours, bf16": partial(our_whitebox, work, precision="bf16"),
     }
-    taken = in_turn(calls, rounds)
+    taken, found = measure(calls, rounds)
     click.echo(f"\nWhite-box PGD, {RESTARTS} starts, {work.steps} steps, eps {EPS}, on {name}\n")
     click.echo("| attack | time | times as fast | accuracy (95%) | outcomes unlike advertorch's |")
     click.echo("| --- | --- | --- | --- | --- |")
@@ -155,17 +163,12 @@ def whitebox_table(name: str, work: Work, rounds: int) -> None:
 
 def variant_table(surrogate: str, work: Work, targets: dict[str, Ensemble], rounds: int) -> None:
     """Times of one black-box variant, and the accuracy of every target on what each crafted; always in fp32."""
-    found: dict[str, Tensor] = {}
-
-    def keep(variant: str, call: Callable[[], Tensor]) -> Callable[[], None]:
-        return lambda: found.__setitem__(variant, call())
-
     calls = {
-        "advertorch": keep("advertorch", partial(their_variant, work)),
-        "ours, fp32": keep("ours, fp32", partial(our_variant, work, "fp32")),
-        "ours, bf16": keep("ours, bf16", partial(our_variant, work, "bf16")),
+        "advertorch": partial(their_variant, work),
+        "ours, fp32": partial(our_variant, work, "fp32"),
+        "ours, bf16": partial(our_variant, work, "bf16"),
     }
-    taken = in_turn(calls, rounds)
+    taken, found = measure(calls, rounds)
     click.echo(f"\nOne black-box variant, momentum PGD, {work.steps} steps, eps {EPS}, crafted on {surrogate}\n")
     heading = ["attack", "time", "times as fast", *(f"accuracy of {name} (95%)" for name in targets)]
     click.echo(f"| {' | '.join(heading)} |")
@@ -264,10 +267,13 @@ def main(
         return
     recipe = load_recipe("cifar10/baseline-3")
     targets = {"an untrained ensemble": untrained(4 if quick else 16)}
-    if baseline:
-        targets = {"baseline": from_released(baseline, recipe)}
-    if dverge:
-        targets["DVERGE"] = from_released(dverge, recipe)
+    try:
+        if baseline:
+            targets = {"baseline": from_released(baseline, recipe)}
+        if dverge:
+            targets["DVERGE"] = from_released(dverge, recipe)
+    except UserError as error:
+        raise click.UsageError(str(error)) from None
     pixels, labels = load(images, count, side=8 if quick else 32)
     with share_cores(threads, (32, 32)) as workers:
         click.echo(f"{machine(workers)}, wall time, {len(pixels)} images, n = {rounds} runs of each, in turn")
