@@ -18,7 +18,8 @@ from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES
-from robustbench_ens.perturb.attacks import craft
+from robustbench_ens.perturb.attacks import Paused, craft
+from robustbench_ens.perturb.gradient import Standing
 from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.progress import Silent, Task
 from robustbench_ens.protocols import AnyProtocolFile, ByGradient, Crafted, Sized, Stepped
@@ -94,6 +95,7 @@ class Job:
         arrays: what a part left to be drawn.
         crafting: how the crafting runs of a part went.
         restarts: tells restarts that repeat each other.
+        paused: where the last crafting stood with the images that health looks at more closely.
     """
 
     settings: AnyProtocolFile
@@ -112,6 +114,12 @@ class Job:
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     crafting: list[Crafting] = field(default_factory=list)
     restarts: Restarts = field(default_factory=Restarts)
+    paused: Paused = field(default_factory=lambda: Paused(0))
+
+    @property
+    def health_images(self) -> int:
+        """How many images are also crafted with twice the steps."""
+        return self.settings.health.images if isinstance(self.settings, Crafted) else 0
 
     @property
     def steps(self) -> int:
@@ -150,19 +158,21 @@ class Job:
         eps: float,
         key: Sequence[object],
         steps: int | None = None,
+        resume: Standing | None = None,
         source: str | None = None,
         source_member: int = ENSEMBLE,
     ) -> Tensor:
         """Craft on ``model`` for the images at positions ``rows``, with the protocol's seed; keeps how it went.
 
-        ``steps`` are the protocol's unless given. ``source`` and ``source_member`` say what ``model`` is: the target's
-        ensemble unless given.
+        ``steps`` are the protocol's unless given, and further ones where ``resume`` says where others ended.
+        ``source`` and ``source_member`` say what ``model`` is: the target's ensemble unless given.
         """
         recorder, settings = Recorder(), self.settings
         assert isinstance(settings, Sized)
         steps = self.steps if steps is None else steps
         source = self.target.record.id if source is None else source
         images = self.images[rows]
+        self.paused = Paused(self.health_images)
         crafted = craft(
             model.attacked() if isinstance(model, Ensemble) else model,
             images,
@@ -179,6 +189,8 @@ class Job:
             workers=self.workers,
             on_batch=self.task.advance,
             on_step=recorder,
+            on_end=self.paused,
+            resume=resume,
         )
         if len(images):
             made = (source, source_member, attack, loss, eps, steps)
@@ -189,7 +201,8 @@ class Job:
     def double_the_steps(self, model: nn.Module, rows: Tensor, predicted: Tensor, key: Sequence[object]) -> None:
         """Note how much lower the accuracy of ``model`` is where the last crafting had taken twice the steps.
 
-        On the first of its images, as many as the protocol's health settings say.
+        On the first of its images, as many as the protocol's health settings say. The gradient loop goes on from where
+        it stood; advertorch's attacks begin again.
 
         Args:
             model: what was crafted on.
@@ -197,13 +210,14 @@ class Job:
             predicted: ``(N,)``, the classes that ``model`` gives to what was crafted.
             key: of the crafting, so that the starts are the same.
         """
-        some = rows[: self.settings.health.images if isinstance(self.settings, Crafted) else 0]
+        some = rows[: self.health_images]
         if not self.crafting or not len(some):
             return
-        once, labels = self.crafting[-1], self.labels[some]
+        once, labels, stood = self.crafting[-1], self.labels[some], self.paused.standing()
         quiet = replace(self, task=_silent_task(), crafting=[], restarts=Restarts())
+        steps = 2 * once.steps if stood is None else once.steps
         crafted = quiet.craft(
-            model, some, attack=once.attack, loss=once.loss, eps=once.eps, key=key, steps=2 * once.steps
+            model, some, attack=once.attack, loss=once.loss, eps=once.eps, key=key, steps=steps, resume=stood
         )
         before = (predicted[: len(some)] == labels).double().mean()
         after = (self.predict(model, crafted) == labels).double().mean()

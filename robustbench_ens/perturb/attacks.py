@@ -14,6 +14,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.fold import folded
 from robustbench_ens.perturb import advertorch
 from robustbench_ens.perturb.gradient import (
+    Standing,
     Transform,
     Treatment,
     momentum,
@@ -57,6 +58,32 @@ ATTACKS: dict[str, Attack] = {
 OnBatchStep = Callable[[slice, int, Tensor, Tensor], None]
 """Told, for the images at a slice, what :data:`~robustbench_ens.perturb.gradient.OnStep` is told."""
 
+OnBatchEnd = Callable[[slice, Standing], None]
+"""Told, for the images at a slice, where the gradient loop stands after its last step."""
+
+
+class Paused:
+    """Remembers where crafting stood with the first so many images: an ``on_end`` of :func:`craft`."""
+
+    def __init__(self, images: int) -> None:
+        self._images = images
+        self._batches: dict[int, Standing] = {}
+
+    def __call__(self, rows: slice, stood: Standing) -> None:
+        """Take note of the images at ``rows``."""
+        some = max(self._images - rows.start, 0)
+        if some:
+            self._batches[rows.start] = Standing(stood.images[:some], stood.direction[:some], stood.steps)
+
+    def standing(self) -> Standing | None:
+        """Where the images stand, in their order; none where no gradient loop ran."""
+        batches = [self._batches[row] for row in sorted(self._batches)]
+        if not batches:
+            return None
+        images, directions = ([getattr(batch, name) for batch in batches] for name in ("images", "direction"))
+        return Standing(torch.cat(images), torch.cat(directions), batches[0].steps)
+
+
 Named = TypeVar("Named")
 
 
@@ -85,12 +112,16 @@ class _Task:
     key: tuple[object, ...]
 
 
-def _by_gradient(task: _Task, attack: Attack, on_step: OnBatchStep | None) -> Crafter:
+def _by_gradient(
+    task: _Task, attack: Attack, resume: Standing | None, on_step: OnBatchStep | None, on_end: OnBatchEnd | None
+) -> Crafter:
     """Crafts batches by the gradient loop; ``task.model`` is changed where the attack treats the network."""
     if attack.skip_gamma is not None:
         skip_gradient(task.model, attack.skip_gamma)
 
-    def start(batch: _Batch) -> Tensor | None:
+    def start(batch: _Batch) -> Tensor | Standing | None:
+        if resume is not None:
+            return Standing(resume.images[batch.rows], resume.direction[batch.rows], resume.steps)
         if not attack.random_start:
             return None
         return uniform_starts(batch.images.shape[1:], batch.indices, *task.key).to(batch.images)
@@ -98,7 +129,8 @@ def _by_gradient(task: _Task, attack: Attack, on_step: OnBatchStep | None) -> Cr
     def transform(batch: _Batch) -> Transform | None:
         if attack.diversity_probability is None:
             return None
-        draws = draw(batch.images.shape[1:], batch.indices, task.steps, attack.diversity_probability, *task.key)
+        steps = task.steps + (resume.steps if resume else 0)
+        draws = draw(batch.images.shape[1:], batch.indices, steps, attack.diversity_probability, *task.key)
         sizes, offsets, coins = (drawn.to(batch.images.device) for drawn in draws)
         return lambda images, step: diversify(images, sizes[step], offsets[step], coins[step])
 
@@ -112,6 +144,7 @@ def _by_gradient(task: _Task, attack: Attack, on_step: OnBatchStep | None) -> Cr
         treatment=attack.treatment,
         transform=transform(batch),
         on_step=partial(on_step, batch.rows) if on_step else None,
+        on_end=partial(on_end, batch.rows) if on_end else None,
     )
 
 
@@ -152,6 +185,8 @@ def craft(
     workers: int = 1,
     on_batch: Callable[[int], None] | None = None,
     on_step: OnBatchStep | None = None,
+    on_end: OnBatchEnd | None = None,
+    resume: Standing | None = None,
     options: Mapping[str, object] | None = None,
 ) -> Tensor:
     """Adversarial images for ``model`` in eval mode, crafted on a folded copy; the model itself is not touched.
@@ -173,6 +208,8 @@ def craft(
         workers: batches computed at the same time; changes nothing else.
         on_batch: called with the number of images of each finished batch.
         on_step: an observer of the gradient loop, called from the workers' threads; advertorch has none to observe.
+        on_end: told where that loop stands, from the same threads.
+        resume: where an earlier crafting of the same images stood, on ``device``; this one goes on from there.
         options: further arguments of an advertorch attack's constructor.
 
     Returns:
@@ -190,7 +227,7 @@ def craft(
         settings = _look_up("attack", attack, ATTACKS, f", {advertorch.PREFIX}ClassName")
         if options:
             raise UserError(f"attack {attack!r}: expected no options, got {', '.join(options)}")
-        crafter = _by_gradient(task, settings, on_step)
+        crafter = _by_gradient(task, settings, resume, on_step, on_end)
 
     return craft_in_batches(
         lambda rows, clean: crafter(_Batch(rows, indices[rows], clean, labels[rows].to(device))),

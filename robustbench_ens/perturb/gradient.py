@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,21 @@ OnStep = Callable[[int, Tensor, Tensor], None]
 
 Where images are transformed, the values at the first and the last step are those without a transformation.
 """
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the gradient loop stands after so many steps: all that it needs to go on.
+
+    Attributes:
+        images: ``(B, C, H, W)``.
+        direction: ``(B, C, H, W)``, whose sign the last step followed.
+        steps: taken so far.
+    """
+
+    images: Tensor
+    direction: Tensor
+    steps: int
 
 
 def plain(gradient: Tensor, previous: Tensor) -> Tensor:
@@ -93,10 +109,11 @@ def perturb(
     eps: float,
     step_size: float,
     steps: int,
-    start: Tensor | None = None,
+    start: Tensor | Standing | None = None,
     treatment: Treatment = plain,
     transform: Transform | None = None,
     on_step: OnStep | None = None,
+    on_end: Callable[[Standing], None] | None = None,
 ) -> Tensor:
     """Maximise ``objective`` within ``eps`` of ``images`` by signed gradient steps.
 
@@ -109,26 +126,34 @@ def perturb(
         eps: l-infinity radius in pixel scale.
         step_size: in pixel scale.
         steps: number of gradient steps.
-        start: offset in units of ``eps``, in [-1, 1], of the shape of ``images``; none starts at the images.
+        start: offset in units of ``eps``, in [-1, 1], of the shape of ``images``; none starts at the images. Where an
+            earlier run stood, this one goes on, and its steps count from there: the two are one longer run.
         treatment: what happens to the gradient before its sign is taken.
         transform: what happens to the images, at each step, before the objective sees them.
         on_step: an observer; must change nothing.
+        on_end: told where the loop stands after its last step.
 
     Returns:
         images ``(B, C, H, W)`` within ``eps`` of ``images`` and in [0, 1], detached.
     """
     images = images.detach()
     lower, upper = (images - eps).clamp_min(0), (images + eps).clamp_max(1)
-    x = images if start is None else torch.clamp(images + eps * start, lower, upper)
-    direction = torch.zeros_like(images)
-    for step in range(steps):
+    if isinstance(start, Standing):
+        x, direction, first = start.images, start.direction, start.steps
+    else:
+        x = images if start is None else torch.clamp(images + eps * start, lower, upper)
+        direction, first = torch.zeros_like(images), 0
+    ends = (first, first + steps - 1)
+    for step in range(first, first + steps):
         x = x.detach().requires_grad_(True)
         with torch.enable_grad():
             values = objective(x if transform is None else transform(x, step))
             total = values.sum()
         (gradient,) = torch.autograd.grad(total, x)
         if on_step:
-            on_step(step, _watched(values, objective, x, transform, ends=step in (0, steps - 1)), gradient)
+            on_step(step, _watched(values, objective, x, transform, ends=step in ends), gradient)
         direction = treatment(gradient, direction)
         x = torch.clamp(x.detach() + step_size * direction.sign(), lower, upper)
+    if on_end:
+        on_end(Standing(x.detach(), direction, first + steps))
     return x.detach()

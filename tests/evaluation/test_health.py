@@ -81,6 +81,18 @@ def test_masked_gradients_are_caught(judged, protocol, defence):
     assert not health.loc["loss_rising", "healthy"]
 
 
+@pytest.mark.parametrize("attack", ["momentum_pgd", "m_di2_fgsm"])
+def test_doubling_goes_on_where_the_attack_stood_and_is_a_run_of_twice_the_steps(make_job, attack):
+    job = make_job("digits/blackbox-compact[images=40,eps=[0.1],steps=6,health.images=30]")
+    ensemble, everything = job.target.ensemble, torch.arange(40)
+    settings = {"attack": attack, "loss": "cross_entropy", "eps": 0.1, "key": ("surrogate", 0)}
+    longer = job.predict(ensemble, job.craft(ensemble, everything, **settings, steps=12))
+    predicted = job.predict(ensemble, job.craft(ensemble, everything, **settings))
+    job.double_the_steps(ensemble, everything, predicted, settings["key"])
+    correct = [(classes == job.labels)[:30].double().mean() for classes in (predicted, longer)]
+    assert job.crafting[-1].doubling_gain == pytest.approx(float(correct[0] - correct[1])) and correct[0] != correct[1]
+
+
 def run(images=4, **changes):
     signs = {
         "zero_gradient": (0.0, 0.5, 0.0),

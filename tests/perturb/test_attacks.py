@@ -8,7 +8,7 @@ from torch import nn
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.resnet import BasicBlock
-from robustbench_ens.perturb.attacks import ATTACKS, craft
+from robustbench_ens.perturb.attacks import ATTACKS, Paused, craft
 from robustbench_ens.perturb.losses import LOSSES
 from robustbench_ens.protocols import ONE_START, OWN_ATTACKS
 from tests import golden
@@ -187,3 +187,26 @@ def test_errors(changes, message):
     with pytest.raises(UserError) as error:
         run(**changes)
     assert str(error.value) == message
+
+
+class Curved(Linear):
+    """The logits of :class:`Linear`, bent, so that another way there is another place."""
+
+    def forward(self, x):
+        return super().forward(x) * torch.sin(9 * x.flatten(1)).sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_going_on_is_one_longer_run(attack):
+    """With the starts, the draws and the momentum of the images; in whatever batches."""
+    model, paused = Curved(MIXED), Paused(7)
+    longer = run(model, attack=attack, step_size=0.02, steps=9)
+    shorter = run(model, attack=attack, step_size=0.02, steps=4, batch_size=3, on_end=paused)
+    some = {"images": IMAGES[:7], "labels": LABELS[:7], "indices": range(7)}
+    further = run(model, **some, attack=attack, step_size=0.02, steps=5, batch_size=4, resume=paused.standing())
+    assert torch.equal(further, longer[:7])
+    assert not torch.equal(shorter[:7], longer[:7])
+
+
+def test_nothing_stands_where_no_gradient_loop_ran():
+    assert Paused(5).standing() is None
