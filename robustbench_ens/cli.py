@@ -153,7 +153,7 @@ def train(
 
 @rbe.command()
 @click.argument("protocol")
-@click.argument("recipes", nargs=-1)
+@click.argument("names", nargs=-1, metavar="[PROTOCOL]... [RECIPE]...")
 @seeds_option
 @set_option
 @dry_option
@@ -164,19 +164,21 @@ def train(
 def attack(
     where: Where,
     protocol: str,
-    recipes: tuple[str, ...],
+    names: tuple[str, ...],
     seeds: list[int],
     sets: tuple[str, ...],
     dry_run: bool,
     model: str | None,
 ) -> None:
-    """Run a protocol against ensembles (default: all trained ones), training first what is missing."""
+    """Run protocols against ensembles (default: all trained ones), training first what is missing.
+
+    Each protocol is run against each recipe; a pair that does not suit is left out, and told.
+    """
     from robustbench_ens import commands
 
     commands.attack(
         commands.workplace(where.runs, where.data_root, where.device, where.threads),
-        protocol,
-        recipes,
+        (protocol, *names),
         seeds,
         sets,
         dry_run,

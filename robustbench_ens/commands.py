@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -38,7 +37,8 @@ from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.text import duration
-from robustbench_ens.settings import folders, locate, names, parse_overrides, split_reference
+from robustbench_ens.selection import add_attacks, told_apart, trained_targets
+from robustbench_ens.settings import names, parse_overrides
 from robustbench_ens.store import Store, atomic_path, write_text
 from robustbench_ens.tensorboard import epoch_writer
 
@@ -119,49 +119,40 @@ def train(place: Workplace, references: Sequence[str], seeds: Sequence[int], set
         training_summary(plan)
 
 
-def _targets(place: Workplace, dataset: str, references: Sequence[str], seeds: Sequence[int]) -> list[Trained]:
-    """The ensembles to attack: those named, or else all of the dataset's recipes that are trained with these seeds."""
-    if references:
-        return [Trained(load_recipe(reference), seed) for reference in references for seed in seeds]
-    recipes = [load_recipe(name) for name in names("zoo")]
-    candidates = [Trained(recipe, seed) for recipe in recipes if recipe.settings.dataset == dataset for seed in seeds]
-    plan = Plan(place)
-    trained = [candidate for candidate in candidates if plan.record(candidate) is not None]
-    if not trained:
-        raise UserError(
-            f"no recipe given, and none for dataset {dataset!r} is trained with seeds {', '.join(map(str, seeds))} in "
-            f"{place.store.root}; name a recipe, one of {', '.join(r.name for r in recipes)}"
-        )
-    return trained
-
-
 def attack(
     place: Workplace,
-    protocol: str,
     references: Sequence[str],
     seeds: Sequence[int],
     sets: Sequence[str],
     dry: bool,
     model: str | None = None,
 ) -> None:
-    """`rbe attack`; ``model`` is one of one's own, in place of recipes and seeds."""
-    if model is not None and references:
-        raise UserError(f"--model: expected no recipe beside it, got {', '.join(references)}; attack them one by one")
+    """`rbe attack`: the first of ``references`` is a protocol. ``model`` is one of one's own, for recipes and seeds."""
+    first, *rest = references
+    further, recipes = told_apart(rest)
+    if model is not None and recipes:
+        raise UserError(f"--model: expected no recipe beside it, got {', '.join(recipes)}; attack them one by one")
     if model is not None and list(seeds) != [0]:
         raise UserError("--seeds: expected none beside --model, whose weights are what they are")
-    loaded = load_protocol(protocol, parse_overrides(list(sets)))
+    overrides = parse_overrides(list(sets))
     plan = Plan(place)
-    targets: Sequence[Trained | Given]
-    if model is not None:
-        targets = [given(place, loaded, model)]
-    else:
-        targets = _targets(place, loaded.settings.dataset, references, seeds)
-    for target in targets:
-        plan.add_attack(loaded, target)
+    for protocol in [load_protocol(reference, overrides) for reference in (first, *further)]:
+        targets: Sequence[Trained | Given]
+        if model is not None:
+            targets = [given(place, protocol, model)]
+        else:
+            targets = trained_targets(plan, protocol.settings.dataset, recipes, seeds)
+        say_left_out(add_attacks(plan, protocol, targets))
     with nullcontext() if model is None else blamed(f"--model {model}"):
         carry_out(plan, dry)
     if not dry:
         print_summary(plan_outcomes(plan))
+
+
+def say_left_out(reasons: Iterable[str]) -> None:
+    """Print which targets a protocol does not suit."""
+    for reason in reasons:
+        OUT.print(f"Left out: {reason}", markup=False)
 
 
 def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
@@ -234,30 +225,16 @@ def _evaluated(store: Store) -> dict[str, list[str]]:
 
 def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:
     """The plan for recipes and protocols named together: each protocol against each recipe."""
-    protocols: list[str] = []
-    recipes: list[str] = []
-    for reference in references:
-        name, _ = split_reference(reference)
-        (protocols if _is_protocol(name) else recipes).append(reference)
+    protocols, recipes = told_apart(references)
     plan = Plan(place)
     for recipe in recipes:
         for seed in seeds:
             plan.add_training(Trained(load_recipe(recipe), seed))
     for reference in protocols:
         protocol = load_protocol(reference)
-        for target in _targets(place, protocol.settings.dataset, recipes, seeds):
-            plan.add_attack(protocol, target)
+        targets = trained_targets(plan, protocol.settings.dataset, recipes, seeds)
+        say_left_out(add_attacks(plan, protocol, targets))
     return plan
-
-
-def _is_protocol(name: str) -> bool:
-    """Whether ``name`` is a protocol's, not a recipe's; where it is neither's, whether it is nearer to a protocol's."""
-    try:
-        path = locate("attacks", name)
-    except UserError:
-        near = difflib.get_close_matches(name, [*names("zoo"), *names("attacks")], n=1)
-        return bool(near) and near[0] not in names("zoo")
-    return any(path.resolve().is_relative_to(folder) for folder in folders("attacks")) or "attacks" in path.parts
 
 
 def _outcomes(place: Workplace, sources: Sequence[Path]) -> list[OutcomeFile]:

@@ -29,6 +29,10 @@ from robustbench_ens.store import Store
 from robustbench_ens.training.trainer import EpochHook
 
 
+class UnsuitableTargetError(UserError):
+    """A target that a protocol is not made for: it has too few sub-models, or the zoo no surrogates of its method."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """An ensemble that is, or will be, trained: a recipe with a seed."""
@@ -208,13 +212,18 @@ def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tup
             method = target.method
             reference = surrogate.recipe_for(method)
             if reference != surrogate.recipe and method == OWN_MODEL:
-                raise UserError(
+                raise UnsuitableTargetError(
                     f"{where}expected as target a recipe, whose method completes the name "
                     f"{surrogate.recipe!r}, got {target.where}; use a protocol that names its surrogates in full"
                 )
             if reference != surrogate.recipe:
                 where += f"{surrogate.recipe!r} for target {target.id!r} of method {method!r}: "
-        locate("zoo", split_reference(reference)[0], where)
+        try:
+            locate("zoo", split_reference(reference)[0], where)
+        except UserError as error:
+            raise (
+                UserError(str(error)) if reference == surrogate.recipe else UnsuitableTargetError(str(error))
+            ) from None
         recipe = load_recipe(reference)
         if recipe.settings.dataset != protocol.settings.dataset:
             recipe = load_recipe(reference, {"dataset": protocol.settings.dataset})
@@ -298,7 +307,7 @@ class Plan:
             )
         sub_models, fewest = target.sub_models, protocol.settings.fewest_sub_models
         if sub_models < fewest:
-            raise UserError(
+            raise UnsuitableTargetError(
                 f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got {sub_models} in "
                 f"{target.where}"
             )

@@ -1,0 +1,86 @@
+"""Which protocols, recipes and targets the arguments of a command name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.plan import Given, Plan, Trained, UnsuitableTargetError
+from robustbench_ens.protocols import Protocol
+from robustbench_ens.recipes import load_recipe
+from robustbench_ens.settings import locate, names, read_toml, split_reference
+
+
+class Named(NamedTuple):
+    """References to protocols and to recipes, each in the order given."""
+
+    protocols: list[str]
+    recipes: list[str]
+
+
+def told_apart(references: Sequence[str]) -> Named:
+    """Protocols and recipes among ``references``."""
+    found = Named([], [])
+    for reference in references:
+        found[0 if _is_protocol(split_reference(reference)[0]) else 1].append(reference)
+    return found
+
+
+def _found(kind: str, name: str) -> Path | None:
+    try:
+        return locate(kind, name).resolve()
+    except UserError:
+        return None
+
+
+def _is_protocol(name: str) -> bool:
+    """Whether ``name`` is a protocol's, not a recipe's; where it is neither's, whether it is nearer to a protocol's."""
+    recipe, protocol = _found("zoo", name), _found("attacks", name)
+    if recipe is None and protocol is None:
+        near = difflib.get_close_matches(name, [*names("zoo"), *names("attacks")], n=1)
+        return bool(near) and near[0] not in names("zoo")
+    if recipe is None or protocol is None or recipe != protocol:
+        return recipe is None
+    try:
+        return "kind" in read_toml("attacks", protocol)
+    except UserError:
+        return False  # read as a recipe, it says what is wrong with it
+
+
+def trained_targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int]) -> list[Trained]:
+    """The ensembles to attack: those named, or else all of the dataset's recipes that are trained with these seeds.
+
+    Raises:
+        UserError: a recipe is unknown; none is given and none is trained.
+    """
+    if recipes:
+        return [Trained(load_recipe(reference), seed) for reference in recipes for seed in seeds]
+    shipped = [load_recipe(name) for name in names("zoo")]
+    candidates = [Trained(recipe, seed) for recipe in shipped if recipe.settings.dataset == dataset for seed in seeds]
+    trained = [candidate for candidate in candidates if plan.record(candidate) is not None]
+    if not trained:
+        raise UserError(
+            f"no recipe given, and none for dataset {dataset!r} is trained with seeds {', '.join(map(str, seeds))} in "
+            f"{plan.workplace.store.root}; name a recipe, one of {', '.join(recipe.name for recipe in shipped)}"
+        )
+    return trained
+
+
+def add_attacks(plan: Plan, protocol: Protocol, targets: Sequence[Trained | Given]) -> Iterator[str]:
+    """Plan ``protocol`` against ``targets``; says of those that it does not suit why they are left out.
+
+    Raises:
+        UserError: a target cannot be attacked, or the protocol suits none of them.
+    """
+    unsuitable = []
+    for target in targets:
+        try:
+            plan.add_attack(protocol, target)
+        except UnsuitableTargetError as error:
+            unsuitable.append(error)
+    if len(unsuitable) == len(targets):
+        raise unsuitable[0]
+    yield from map(str, unsuitable)
