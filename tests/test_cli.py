@@ -165,7 +165,7 @@ def test_a_recipe_that_no_surrogate_suits_is_left_out(rbe: Rbe) -> None:
     result = rbe("attack", fives, "digits/dverge-3", "digits/baseline-3", "--dry-run")
     assert result.code == 0
     assert "'digits/{method}-5' for target 'digits/dverge-3#0' of method 'dverge': unknown recipe" in result.out
-    assert ("Left out: ", 1) == (result.out[:10], result.out.count("Left out: "))
+    assert (result.out[:10], result.out.count("Left out: ")) == ("Left out: ", 1)
     assert "of 3 steps due" in result.out
 
 
