@@ -11,8 +11,8 @@ import pandas as pd
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import Arrays, OutcomeFile, gather, gather_measurements
 from robustbench_ens.reporting import derive
-from robustbench_ens.reporting.compare import answers, comparisons
-from robustbench_ens.reporting.health import collect_health
+from robustbench_ens.reporting.compare import WORST, answers, comparisons
+from robustbench_ens.reporting.health import collect_health, unhealthy
 from robustbench_ens.reporting.ledger import ledger
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, together
 from robustbench_ens.reporting.worst_case import worst_case
@@ -51,6 +51,14 @@ class Collection:
     provenance: list[dict[str, Any]]
     images: list[int]
     arrays: list[Arrays]
+
+    def sick(self, protocol: str) -> set[str]:
+        """Ensembles whose numbers under ``protocol`` rest on an unhealthy attack; ``WORST`` is the worst case."""
+        found = unhealthy(self.health)
+        if protocol != WORST:
+            return {ensemble for name, ensemble in found if name == protocol}
+        cells = zip(self.worst_case["ensemble"], self.worst_case["protocols"], strict=True)
+        return {ensemble for ensemble, names in cells if any((name, ensemble) in found for name in names)}
 
 
 def collect(files: Sequence[OutcomeFile]) -> Collection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import pandas as pd
@@ -27,6 +27,9 @@ LOWEST = {"loss_rising": "loss rose", "budget_used": "budget used", "budget_kept
 """Signs that must not be below their limit."""
 
 SIGNS = HIGHEST | LOWEST
+MARK = f"{NBSP}⚠"
+"""Behind a number that rests on an unhealthy attack."""
+
 ROUNDING = 1e-9
 """Shares are quotients of whole numbers: three of a hundred images are no more than 3%."""
 
@@ -74,6 +77,12 @@ def unhealthy(health: pd.DataFrame) -> set[tuple[str, str]]:
     """(protocol, ensemble) whose numbers rest on an unhealthy attack, at any seed."""
     sick = health[~health["healthy"].astype(bool)]
     return set(zip(sick["protocol"], sick["ensemble"], strict=True))
+
+
+def marked(table: pd.DataFrame, sick: Set[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """``table`` with ``MARK`` behind the ``numbers`` of the rows whose ``Ensemble`` is one of ``sick``."""
+    rows = table["Ensemble"].isin(sick)
+    return table.assign(**{column: table[column].mask(rows, table[column] + MARK) for column in numbers})
 
 
 def _value(row: Mapping[Hashable, Any]) -> str:

@@ -73,6 +73,7 @@ def visit(browser):
     for index, tab in opened:
         assert tab.problems() == []
         assert tab.requests() == [index.as_uri()]
+        tab.run("localStorage.clear()")
         tab.close()
 
 
@@ -260,6 +261,23 @@ def test_dark_by_preference_or_by_hand(visit, report):
     tab.media(scheme="light")
     tab.click(theme)
     assert (tab.run(ground), tab.run(ink)) == dark
+
+
+def test_the_choice_of_dark_is_remembered_and_anything_else_is_not(visit, report):
+    ground, theme = "getComputedStyle(document.body).backgroundColor", "document.getElementById('theme')"
+    tab = visit(report)
+    tab.media(scheme="light")
+    plain = tab.run(ground)
+    tab.click(theme)
+    dark = tab.run(ground)
+    assert dark != plain
+    again = visit(report)
+    again.media(scheme="light")
+    assert (again.run(ground), again.run(f"{theme}.textContent")) == (dark, "Light page")
+    again.run("localStorage.setItem('rbe-theme', 'neither')")
+    other = visit(report)
+    other.media(scheme="light")
+    assert other.run(ground) == plain
 
 
 def test_print_is_light_and_whole_and_has_no_controls(visit, report):

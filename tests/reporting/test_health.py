@@ -6,7 +6,10 @@ import pytest
 from robustbench_ens.outcomes import MEASUREMENTS
 from robustbench_ens.protocols import HealthLimits
 from robustbench_ens.reporting import render_report
+from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.document import Beside, Table
 from robustbench_ens.reporting.health import (
+    MARK,
     SIGNS,
     collect_health,
     file_health,
@@ -14,6 +17,7 @@ from robustbench_ens.reporting.health import (
     health_warnings,
     unhealthy,
 )
+from robustbench_ens.reporting.page import sections
 
 HEALTHY = {
     "zero_gradient": 0.0,
@@ -104,3 +108,24 @@ def test_the_report_warns_marks_and_lists(tmp_path, files, whitebox):
 def test_a_share_at_its_limit_keeps_it_whatever_the_rounding(whitebox):
     limit = HealthLimits().doubling_gain
     assert file_health(with_health(whitebox, HEALTHY | {"doubling_gain": limit + 1e-15}))["healthy"].all()
+
+
+def test_every_number_that_rests_on_an_unhealthy_attack_is_marked(files, whitebox):
+    """Its accuracies and what the worst case makes of them, in every table; and no other's."""
+    label = whitebox.provenance["target"]["label"]
+    others = [file for file in files if file is not whitebox]
+    numbers = {}
+    for section in sections(collect([with_health(whitebox, SICK), *others])):
+        for block in section.blocks:
+            table = block.table if isinstance(block, Beside) else block
+            if isinstance(table, Table) and section.anchor in ("summary", "comparison", "whitebox", "blackbox"):
+                for row in table.frame.to_dict("records"):
+                    ours = label in (row.get(name) for name in ("Ensemble", "Higher", "Lower"))
+                    found = sum(str(cell).endswith(MARK) or f"{MARK} by" in str(cell) for cell in row.values())
+                    assert ours or not found
+                    about = (section.anchor, "digits/blackbox" in table.caption) if ours else None
+                    numbers.setdefault(about, []).append(found)
+    assert set(numbers.pop(("whitebox", False))) == {2}
+    assert set(numbers.pop(("comparison", False))) == {1}
+    assert all(found == 0 for about, rows in numbers.items() if about and about[1] for found in rows)
+    assert sum(sum(rows) for about, rows in numbers.items() if about and about[0] == "summary") == 2

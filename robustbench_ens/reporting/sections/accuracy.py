@@ -10,10 +10,11 @@ from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Beside, Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
 from robustbench_ens.reporting.filters import facts_of
+from robustbench_ens.reporting.health import marked
 from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
-from robustbench_ens.reporting.tables.accuracy import accuracy_table
+from robustbench_ens.reporting.tables.accuracy import NUMBERS, accuracy_table
 from robustbench_ens.reporting.text import kind_name, slug, span
 
 MEANING = {
@@ -38,7 +39,7 @@ def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look
             f"{title}: accuracy against eps, one line per ensemble; the table holds the numbers.",
             facts_of(rows),
         )
-        blocks.append(Beside(Figures([figure], _figure_caption(rows)), _table(str(protocol), rows, tries)))
+        blocks.append(Beside(Figures([figure], _figure_caption(rows)), _table(collection, str(protocol), rows, tries)))
     return Section(f"{kind_name(kind)} accuracy", kind, blocks + missing_blocks(collection, kind))
 
 
@@ -68,10 +69,11 @@ def _figure_caption(rows: pd.DataFrame) -> str:
     return "Bands: Wilson 95% intervals."
 
 
-def _table(protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> Table:
+def _table(collection: Collection, protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> Table:
     caption = (
         f"{protocol}: share of all n images that survive every one of {span(attempts) or 0} attempts (sources × "
         "attacks × losses × random starts), with its Wilson 95% interval; the last column also asks that the clean "
         "image be right."
     )
-    return Table(accuracy_table(rows), caption, group="Ensemble", facts=facts_of(rows))
+    table = marked(accuracy_table(rows), collection.sick(protocol), NUMBERS)
+    return Table(table, caption, group="Ensemble", facts=facts_of(rows))

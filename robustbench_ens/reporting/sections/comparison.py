@@ -27,11 +27,13 @@ def comparison_sections(collection: Collection) -> list[Section]:
     tables: list[Block] = []
     groups = found.assign(last=found["protocol"] != WORST).groupby(["dataset", "last", "protocol"], observed=True)
     for (dataset, _, protocol), rows in groups:
-        tables.append(_table(f"{dataset}, {protocol}" if protocol == WORST else str(protocol), rows, protocol == WORST))
+        tables.append(_table(collection, str(dataset), str(protocol), rows))
     return [Section("Who beats whom", "comparison", [Paragraph(MEANING), *tables])] if tables else []
 
 
-def _table(name: str, rows: pd.DataFrame, first: bool) -> Table:
+def _table(collection: Collection, dataset: str, protocol: str, rows: pd.DataFrame) -> Table:
+    first = protocol == WORST
+    name = f"{dataset}, {protocol}" if first else protocol
     told = int(rows["supported"].sum())
     caption = (
         f"{name} at eps {rows['eps'].iloc[0]:g}: {told} of {_pairs(len(rows))} told apart. Only higher, only lower: "
@@ -40,7 +42,8 @@ def _table(name: str, rows: pd.DataFrame, first: bool) -> Table:
     numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
     facts = facts_of(rows[["dataset"]] if first else rows)
     collapsed = not first or len(rows) > _OPEN
-    return Table(comparison_table(rows), caption, numeric=numeric, collapsed=collapsed, facts=facts)
+    table = comparison_table(rows, collection.sick(protocol))
+    return Table(table, caption, numeric=numeric, collapsed=collapsed, facts=facts)
 
 
 def _left_out(pairs: int) -> str:

@@ -10,7 +10,8 @@ TEXT = (
     "Signs that an attack was weaker than it looks: the share of images whose gradient is zero or not finite (at the "
     "worst step), whose loss rose, whose budget was used, that a later restart merely repeated, and the accuracy that "
     "twice the steps would still have taken (of black-box attacks: from the surrogate). Where a sign passes its "
-    "protocol's limit, the summary marks the numbers that rest on the attack with ⚠."
+    "protocol's limit, numbers that rest on the attack are marked with ⚠ in every "
+    "table but the paper's."
 )
 
 

@@ -13,9 +13,10 @@ from robustbench_ens.reporting.document import Block, FigureBlock, Figures, List
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
 from robustbench_ens.reporting.figures.monitored import WINDOW, monitored
 from robustbench_ens.reporting.figures.training_eps import training_eps_curve
+from robustbench_ens.reporting.health import marked
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
-from robustbench_ens.reporting.tables.convergence import convergence_table
+from robustbench_ens.reporting.tables.convergence import SUBJECT, convergence_table
 from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_table
 from robustbench_ens.reporting.tables.paper_ablation import layers, training_eps
@@ -270,6 +271,8 @@ def _convergence(part: _Part) -> list[Block]:
     for (kind, protocol), own in rates.groupby(["kind", "protocol"], observed=True):
         part.shown.add("Table 8")
         table = convergence_table(own)
+        numbers = [str(column) for column in table if column not in SUBJECT]
+        table = marked(table, part.collection.sick(str(protocol)), numbers)
         ours = part.subjects[part.subjects["ensemble"].isin(own["ensemble"])]
         sizes = set(zip(ours["method"], ours["sub_models"], strict=True))
         printed = part.reference("table8_convergence")

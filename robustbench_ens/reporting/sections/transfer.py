@@ -8,9 +8,10 @@ from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
 from robustbench_ens.reporting.filters import facts_of
+from robustbench_ens.reporting.health import marked
 from robustbench_ens.reporting.sections.accuracy import missing_blocks
 from robustbench_ens.reporting.svg import to_svg
-from robustbench_ens.reporting.tables.transfer import transfer_table
+from robustbench_ens.reporting.tables.transfer import RATE, transfer_table
 from robustbench_ens.reporting.text import slug, span
 
 MEANING = (
@@ -33,8 +34,8 @@ def transfer_section(collection: Collection) -> Section:
                 figures.append(_figure(f"transferability-{number}", str(ensemble), eps, own[own["eps"] == eps]))
             blocks.append(Figures(figures, f"{ensemble} under {protocol}. {_seeds(own)}"))
         caption = f"{protocol}: the numbers of the heatmaps, each with its n and Wilson 95% interval."
-        table = Table(transfer_table(rows), caption, group="Ensemble", collapsed=True, facts=facts_of(rows))
-        blocks.append(table)
+        table = marked(transfer_table(rows), collection.sick(str(protocol)), [RATE])
+        blocks.append(Table(table, caption, group="Ensemble", collapsed=True, facts=facts_of(rows)))
     return Section("Transferability", "transferability", blocks + missing_blocks(collection, "transferability"))
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 from robustbench_ens.reporting.derive import with_interval
 from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, with_brackets
 
-COLUMNS = ["Ensemble", "eps", "Seed", "n", "Accuracy", "… and clean right"]
+NUMBERS = ["Accuracy", "… and clean right"]
+COLUMNS = ["Ensemble", "eps", "Seed", "n", *NUMBERS]
 
 
 def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import pandas as pd
 
+from robustbench_ens.reporting.health import MARK
 from robustbench_ens.reporting.text import NBSP, p_value, points, shorten
 
 COLUMNS = [
@@ -16,24 +19,26 @@ BY_SEED = ["p by seed", "p over seeds"]
 _LONGEST = 40  # characters of a name
 
 
-def comparison_table(comparisons: pd.DataFrame) -> pd.DataFrame:
+def comparison_table(comparisons: pd.DataFrame, sick: Set[str] = frozenset()) -> pd.DataFrame:
     """One row per pair, the largest difference first.
 
     Args:
         comparisons: rows of one protocol, as ``compare.comparisons`` gives them.
+        sick: ensembles whose numbers rest on an unhealthy attack; differences to them are marked.
 
     Returns:
         the columns ``COLUMNS``, and ``BY_SEED`` where there are several seeds; as text.
     """
     rows = []
     for row in comparisons.sort_values("difference", ascending=False, kind="stable").to_dict("records"):
+        mark = MARK if sick & {row["better"], row["worse"]} else ""
         better, worse = shorten(row["better"], _LONGEST), shorten(row["worse"], _LONGEST)
         interval = f" [{points(row['low'])},{NBSP}{points(row['high'])}]" if row["low"] < row["high"] else ""
         rows.append(
             {
                 "Higher": better,
                 "Lower": worse,
-                "Difference, points": points(row["difference"]) + interval,
+                "Difference, points": points(row["difference"]) + interval + mark,
                 "Only higher": str(row["only_better"]),
                 "Only lower": str(row["only_worse"]),
                 "n": str(row["n"]),

@@ -7,6 +7,7 @@ import pandas as pd
 from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, points, with_brackets
 
 CHANGE = "Largest change"
+SUBJECT = ["Ensemble", "eps", "Seed", "n"]
 
 
 def convergence_table(rates: pd.DataFrame) -> pd.DataFrame:
@@ -20,7 +21,7 @@ def convergence_table(rates: pd.DataFrame) -> pd.DataFrame:
         Wilson 95% interval, and the largest change against the fewest steps, in points; a fall is negative.
     """
     ladder = sorted(int(steps) for steps in rates["steps"].unique())
-    columns = ["Ensemble", "eps", "Seed", "n", *(f"{steps:,} steps" for steps in ladder), CHANGE]
+    columns = [*SUBJECT, *(f"{steps:,} steps" for steps in ladder), CHANGE]
     rows = []
     for (ensemble, eps), cell in rates.groupby(["ensemble", "eps"], observed=True):
         for seed, own in cell.sort_values("steps").groupby("seed"):

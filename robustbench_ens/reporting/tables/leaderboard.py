@@ -9,9 +9,9 @@ import pandas as pd
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.cost import training_costs
 from robustbench_ens.reporting.derive import ACCURACY_KINDS
-from robustbench_ens.reporting.health import unhealthy
+from robustbench_ens.reporting.health import MARK, unhealthy
 from robustbench_ens.reporting.standard import HeadlineEps, at_headline
-from robustbench_ens.reporting.tables.summary import NOT_RUN, UNHEALTHY, eps_of_dataset, over_seeds, strongest, together
+from robustbench_ens.reporting.tables.summary import NOT_RUN, eps_of_dataset, over_seeds, strongest, together
 from robustbench_ens.reporting.text import kind_name, mean_and_std, span, with_brackets
 from robustbench_ens.reporting.worst_case import usual_protocols, worst_at
 
@@ -54,7 +54,7 @@ def _row(
     rates = own[own["kind"].isin(ACCURACY_KINDS)]
     clean = rates[rates["eps"] == 0].sort_values("n", ascending=False, kind="stable").drop_duplicates("seed")
     at_eps = at_headline(own, chosen)
-    mark = UNHEALTHY if any(sick.intersection(names) for names in worst["protocols"]) else ""
+    mark = MARK if any(sick.intersection(names) for names in worst["protocols"]) else ""
     transfer = collection.mean_transferability
     transfer = at_headline(transfer[transfer["ensemble"] == ensemble], chosen)
     row = {
@@ -84,7 +84,7 @@ def _strongest(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> s
     if not len(cell):
         return NOT_RUN
     decides = strongest(cell)
-    return over_seeds(decides, own) + (UNHEALTHY if decides["protocol"].iloc[0] in sick else "")
+    return over_seeds(decides, own) + (MARK if decides["protocol"].iloc[0] in sick else "")
 
 
 def _mean_transfer(cell: pd.DataFrame) -> str:

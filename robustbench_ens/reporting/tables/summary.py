@@ -7,13 +7,12 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 
 from robustbench_ens.reporting import derive
+from robustbench_ens.reporting.health import MARK
 from robustbench_ens.reporting.standard import HeadlineEps, at_headline, headline_eps
-from robustbench_ens.reporting.text import NBSP, kind_name, mean_and_std, percent, span, with_brackets
+from robustbench_ens.reporting.text import kind_name, mean_and_std, percent, span, with_brackets
 from robustbench_ens.reporting.worst_case import worst_at
 
 NOT_RUN = "not run"
-UNHEALTHY = f"{NBSP}⚠"
-"""Behind a number that rests on an unhealthy attack."""
 
 ATTACKS = {"whitebox": "White-box accuracy", "blackbox": "Black-box accuracy"}
 TRANSFER = "Transferability"
@@ -65,7 +64,7 @@ def summarise(
         for (kind, protocol), column in columns.items():
             cell = at_headline(own[own["protocol"] == protocol], chosen)
             text = _pairs(cell, own) if kind == "transferability" else over_seeds(cell, own)
-            mark = UNHEALTHY if (protocol, ensemble) in unhealthy else ""
+            mark = MARK if (protocol, ensemble) in unhealthy else ""
             row[column] = text + mark if len(cell) else row.get(column, NOT_RUN)
         rows.append(row)
     table = pd.DataFrame(rows, columns=None if rows else SUBJECT).fillna(NOT_RUN)
@@ -80,7 +79,7 @@ def _worst(cell: pd.DataFrame, known: pd.DataFrame, unhealthy: Collection[tuple[
     if not len(cell):
         return NOT_RUN
     ensemble = known["ensemble"].iloc[0]
-    mark = UNHEALTHY if any((p, ensemble) in unhealthy for names in cell["protocols"] for p in names) else ""
+    mark = MARK if any((p, ensemble) in unhealthy for names in cell["protocols"] for p in names) else ""
     return f"{over_seeds(cell, known)}{mark} by {', '.join(sorted(set(cell['set_by'])))}"
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, with_brackets
 
-COLUMNS = ["Ensemble", "eps", "Seed", "From", "To", "n", "Success rate"]
+RATE = "Success rate"
+COLUMNS = ["Ensemble", "eps", "Seed", "From", "To", "n", RATE]
 
 
 def transfer_table(transfer: pd.DataFrame) -> pd.DataFrame:

@@ -169,14 +169,25 @@ function makeZoomable() {
 
 // Light and dark; print
 
+// Pages without a store, such as those of a locked-down browser, forget the choice.
+function stored(write) {
+  try {
+    return write ? localStorage.setItem("rbe-theme", write) : localStorage.getItem("rbe-theme");
+  } catch {
+    return null;
+  }
+}
+
 function makeThemeSwitch(button) {
   const system = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
   const label = () => (button.textContent = isDark() ? "Light page" : "Dark page");
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
+    stored(root.dataset.theme);
     label();
   });
+  if (["light", "dark"].includes(stored())) root.dataset.theme = stored();
   system.addEventListener("change", label);
   label();
 }
