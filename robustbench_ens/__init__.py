@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 
 def load_ensemble(reference: str | Path, seed: int = 0, runs: Path | str = "runs") -> Ensemble:
-    """A trained ensemble as a plain ``nn.Module`` in eval mode, on the CPU.
+    """A trained ensemble, or a published one where none was trained here, as an ``nn.Module`` in eval mode, on the CPU.
 
     It maps images ``(B, C, H, W)`` in [0, 1] to log-probabilities ``(B, classes)``: normalisation is inside, and the
     sub-models are its ``members``.
@@ -31,12 +31,13 @@ def load_ensemble(reference: str | Path, seed: int = 0, runs: Path | str = "runs
     Raises:
         robustbench_ens.errors.UserError: unknown recipe; not trained with this seed; damaged or foreign weights.
     """
-    from robustbench_ens.models.trained import load_trained, run_dir
+    from robustbench_ens.models.published import home
+    from robustbench_ens.models.trained import load_trained
     from robustbench_ens.recipes import load_recipe
     from robustbench_ens.store import Store
 
     recipe = load_recipe(str(reference))
-    return load_trained(run_dir(Store(Path(runs)), recipe, seed), recipe)[0]
+    return load_trained(home(Store(Path(runs)), recipe, seed), recipe)[0]
 
 
 def evaluate(

@@ -102,13 +102,13 @@ def rbe() -> None:
 @options
 def list_command(where: Where, publish: bool) -> None:
     """Show recipes and protocols, and which are trained or evaluated."""
-    from robustbench_ens import commands
+    from robustbench_ens import commands, listing
 
     place = commands.workplace(where.runs, where.data_root, where.device, where.threads)
     if publish:
-        commands.publish_list(place)
+        listing.publish_list(place)
     else:
-        commands.show_list(place)
+        listing.show_list(place)
 
 
 @rbe.command()
@@ -263,6 +263,17 @@ def quickstart(where: Where, seeds: list[int], dry_run: bool) -> None:
     if not dry_run:
         files = commands.plan_outcomes(prepared)
         commands.write_report(place, files, "quickstart", None, "rbe quickstart")
+
+
+@rbe.command()
+@click.argument("recipes", nargs=-1, required=True)
+@seed_option
+@options
+def publish(where: Where, recipes: tuple[str, ...], seed: int) -> None:
+    """Put the weights of trained ensembles into zoo/weights/, with model cards of what their outcomes say."""
+    from robustbench_ens import commands, listing
+
+    listing.publish_weights(commands.workplace(where.runs, where.data_root, where.device, where.threads), recipes, seed)
 
 
 @rbe.command("import-checkpoint")

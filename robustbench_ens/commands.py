@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from robustbench_ens import catalogue
 from robustbench_ens import check as checking
 from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import UserError
@@ -17,6 +16,7 @@ from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.execute import check_inputs, run
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.own import blamed
+from robustbench_ens.models.published import home
 from robustbench_ens.models.released import export_released, from_released, read_released
 from robustbench_ens.models.trained import digest_state, load_trained, read_record, run_dir, save_trained
 from robustbench_ens.outcomes import (
@@ -28,17 +28,16 @@ from robustbench_ens.outcomes import (
     gather_measurements,
     measurements_path,
     read_outcomes,
-    read_provenance,
 )
 from robustbench_ens.own import given
 from robustbench_ens.plan import Given, Plan, Trained, TrainStep, Workplace
 from robustbench_ens.protocols import load_protocol
-from robustbench_ens.recipes import Recipe, load_recipe
+from robustbench_ens.recipes import load_recipe
 from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import add_attacks, told_apart, trained_targets
-from robustbench_ens.settings import names, parse_overrides
+from robustbench_ens.settings import parse_overrides
 from robustbench_ens.store import Store, atomic_path, write_text
 from robustbench_ens.tensorboard import epoch_writer
 
@@ -135,7 +134,7 @@ def attack(
     if model is not None and list(seeds) != [0]:
         raise UserError("--seeds: expected none beside --model, whose weights are what they are")
     overrides = parse_overrides(list(sets))
-    plan = Plan(place)
+    plan = Plan(place, published=True)
     for protocol in [load_protocol(reference, overrides) for reference in (first, *further)]:
         targets: Sequence[Trained | Given]
         if model is not None:
@@ -173,60 +172,10 @@ def print_summary(files: Sequence[OutcomeFile]) -> None:
         OUT.print(f"Warning: {warning}", markup=False)
 
 
-def show_list(place: Workplace) -> None:
-    """`rbe list`."""
-    plan = Plan(place)
-    root = place.store.root / "ensembles"
-    rows = []
-    for name in names("zoo"):
-        recipe = load_recipe(name)
-        trained = [seed for seed in _seeds(root, recipe) if plan.record(Trained(recipe, seed)) is not None]
-        seeds = "seeds " + ", ".join(map(str, trained)) if trained else "-"
-        settings = recipe.settings
-        rows.append((name, settings.dataset, settings.method, settings.sub_models, recipe.hash, seeds))
-    show(table("Recipes (rbe train)", ("recipe", "dataset", "method", "sub-models", "hash", "trained"), rows))
-    evaluated = _evaluated(place.store)
-    rows = []
-    for name in names("attacks"):
-        protocol = load_protocol(name)
-        targets = evaluated.get(protocol.hash, [])
-        shown = ", ".join(targets) if targets else "-"
-        keys = protocol.settings
-        rows.append((name, keys.dataset, keys.kind, keys.version, protocol.hash, shown))
-    columns = ("protocol", "dataset", "kind", "version", "hash", "evaluated")
-    show(table("Protocols (rbe attack)", columns, rows))
-
-
-def publish_list(place: Workplace) -> None:
-    """`rbe list --publish`."""
-    plan = Plan(place)
-    root = place.store.root / "ensembles"
-    found = (
-        plan.record(Trained(recipe, seed)) for recipe in map(load_recipe, names("zoo")) for seed in _seeds(root, recipe)
-    )
-    catalogue.publish(Path("zoo"), [record for record in found if record is not None])
-
-
-def _seeds(root: Path, recipe: Recipe) -> list[int]:
-    folder = root / f"{recipe.name}-{recipe.hash}"
-    numbers = (path.name.removeprefix("seed-") for path in folder.glob("seed-*"))
-    return sorted(int(number) for number in numbers if number.isdigit())
-
-
-def _evaluated(store: Store) -> dict[str, list[str]]:
-    """Ids of evaluated targets by protocol hash."""
-    found: dict[str, list[str]] = {}
-    folder = store.root / "outcomes"
-    for path in find_outcomes([folder]) if folder.exists() else []:
-        provenance = check_whole(path, read_provenance(path))
-        found.setdefault(provenance["protocol"]["hash"], []).append(provenance["target"]["id"])
-    return found
-
-
 def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:
     """The plan for recipes and protocols named together: each protocol against each recipe."""
     protocols, recipes = told_apart(references)
-    plan = Plan(place)
+    plan = Plan(place, published=bool(protocols))
     for recipe in recipes:
         for seed in seeds:
             plan.add_training(Trained(load_recipe(recipe), seed))
@@ -344,6 +293,6 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
 def export_checkpoint(place: Workplace, reference: str, seed: int, path: Path, sets: Sequence[str]) -> None:
     """`rbe export-checkpoint`."""
     recipe = load_recipe(reference, parse_overrides(list(sets)))
-    ensemble, record = load_trained(run_dir(place.store, recipe, seed), recipe)
+    ensemble, record = load_trained(home(place.store, recipe, seed), recipe)
     export_released(path, ensemble)
     OUT.print(f"{record.id}: exported to {path}", markup=False)

@@ -13,10 +13,10 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
-from robustbench_ens.models.trained import load_trained, read_record, run_dir
+from robustbench_ens.models.trained import HISTORY, MONITORED, load_trained, read_record, run_dir
 from robustbench_ens.plan import AttackStep, Given, Plan, Trained, TrainStep, Workplace
 from robustbench_ens.training.monitor import check_monitor
-from robustbench_ens.training.trainer import HISTORY, MONITORED, train
+from robustbench_ens.training.trainer import train
 
 
 def check_inputs(plan: Plan) -> None:
@@ -83,7 +83,7 @@ def run(plan: Plan) -> None:
             if isinstance(step, TrainStep):
                 _train(place, step, workers)
             else:
-                _attack(place, step, loaded, workers)
+                _attack(plan, step, loaded, workers)
 
 
 def _train(workplace: Workplace, step: TrainStep, workers: int) -> None:
@@ -112,12 +112,13 @@ def _train(workplace: Workplace, step: TrainStep, workers: int) -> None:
     )
 
 
-def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject], workers: int) -> None:
+def _attack(plan: Plan, step: AttackStep, loaded: dict[str, Subject], workers: int) -> None:
+    workplace = plan.workplace
     for ensemble in (step.target, *step.sources):
         if ensemble.id not in loaded:
-            loaded[ensemble.id] = _load(workplace, ensemble)
+            loaded[ensemble.id] = _load(plan, ensemble)
     target = step.target
-    folder = run_dir(workplace.store, target.recipe, target.seed) if isinstance(target, Trained) else None
+    folder = plan.home(target) if isinstance(target, Trained) else None
     evaluate(
         step.protocol,
         loaded[step.target.id],
@@ -132,10 +133,13 @@ def _attack(workplace: Workplace, step: AttackStep, loaded: dict[str, Subject], 
     )
 
 
-def _load(workplace: Workplace, ensemble: Trained | Given) -> Subject:
+def _load(plan: Plan, ensemble: Trained | Given) -> Subject:
     if isinstance(ensemble, Given):
         return ensemble.subject
-    return Subject(*load_trained(run_dir(workplace.store, ensemble.recipe, ensemble.seed), ensemble.recipe))
+    folder = plan.home(ensemble)
+    if folder != run_dir(plan.workplace.store, ensemble.recipe, ensemble.seed):
+        plan.workplace.progress.message(f"{ensemble.id}: published weights, from {folder}")
+    return Subject(*load_trained(folder, ensemble.recipe))
 
 
 def _numbers(path: Path, counter: str) -> pd.DataFrame | None:

@@ -13,6 +13,7 @@ from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.evaluate import KINDS, aggregated, is_evaluated, past_seconds
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import network_builder
+from robustbench_ens.models.published import home
 from robustbench_ens.models.trained import (
     EnsembleRecord,
     check_weights,
@@ -232,10 +233,16 @@ def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tup
 
 
 class Plan:
-    """Steps in an order in which each finds what it needs, without repeats."""
+    """Steps in an order in which each finds what it needs, without repeats.
 
-    def __init__(self, workplace: Workplace) -> None:
+    Args:
+        workplace: where it is to be carried out.
+        published: whether published weights serve where nothing was trained here.
+    """
+
+    def __init__(self, workplace: Workplace, published: bool = False) -> None:
         self.workplace = workplace
+        self._published = published
         self.steps: list[Step] = []
         self._planned: dict[tuple[str, int], bool] = {}
 
@@ -255,6 +262,15 @@ class Plan:
     def _attack_seconds(self) -> dict[tuple[str, str], list[float]]:
         return past_seconds(self.workplace.store)
 
+    def home(self, ensemble: Trained) -> Path:
+        """Where an ensemble lies, or will."""
+        find = home if self._published else run_dir
+        return find(self.workplace.store, ensemble.recipe, ensemble.seed)
+
+    def is_published(self, ensemble: Trained) -> bool:
+        """Whether an ensemble is a published one, and none of one's own."""
+        return self.home(ensemble) != run_dir(self.workplace.store, ensemble.recipe, ensemble.seed)
+
     def record(self, ensemble: Trained | Given) -> EnsembleRecord | None:
         """The record of a finished ensemble that still matches its inputs, else none.
 
@@ -263,12 +279,12 @@ class Plan:
         """
         if isinstance(ensemble, Given):
             return ensemble.subject.record
-        folder = run_dir(self.workplace.store, ensemble.recipe, ensemble.seed)
+        folder = self.home(ensemble)
         record = read_record(folder)
         if record is None:
             return None
         check_weights(folder, record, ensemble.recipe)
-        if record.training is None:
+        if record.training is None or self.is_published(ensemble):
             return record
         parent = None
         if ensemble.recipe.parent is not None:
@@ -286,7 +302,7 @@ class Plan:
         key = (ensemble.recipe.hash, ensemble.seed)
         if key not in self._planned:
             network_builder(ensemble.recipe)
-            parent = ensemble.recipe.parent
+            parent = None if self.is_published(ensemble) else ensemble.recipe.parent
             parent_done = parent is None or self.add_training(Trained(parent, ensemble.seed))
             done = parent_done and self.record(ensemble) is not None
             self._planned[key] = done

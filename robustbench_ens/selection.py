@@ -51,7 +51,7 @@ def _is_protocol(name: str) -> bool:
 
 
 def trained_targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int]) -> list[Trained]:
-    """The ensembles to attack: those named, or else all of the dataset's recipes that are trained with these seeds.
+    """The ensembles to attack: those named, or else the dataset's recipes that were trained here with these seeds.
 
     Raises:
         UserError: a recipe is unknown; none is given and none is trained.
@@ -60,7 +60,8 @@ def trained_targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Seq
         return [Trained(load_recipe(reference), seed) for reference in recipes for seed in seeds]
     shipped = [load_recipe(name) for name in names("zoo")]
     candidates = [Trained(recipe, seed) for recipe in shipped if recipe.settings.dataset == dataset for seed in seeds]
-    trained = [candidate for candidate in candidates if plan.record(candidate) is not None]
+    own = Plan(plan.workplace)
+    trained = [candidate for candidate in candidates if own.record(candidate) is not None]
     if not trained:
         raise UserError(
             f"no recipe given, and none for dataset {dataset!r} is trained with seeds {', '.join(map(str, seeds))} in "

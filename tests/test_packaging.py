@@ -51,7 +51,7 @@ def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     for package, folder in DATA.items():
         suffix = "csv" if package == "reference" else "toml"
-        paths = (ROOT / folder).rglob(f"*.{suffix}")
+        paths = [*(ROOT / folder).rglob(f"*.{suffix}"), *filter(Path.is_file, (ROOT / folder / "weights").rglob("*"))]
         files = {f"robustbench_ens/{package}/{path.relative_to(ROOT / folder).as_posix()}" for path in paths}
         assert files
         assert {name for name in held if name.startswith(f"robustbench_ens/{package}/")} == files

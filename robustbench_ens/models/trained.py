@@ -23,6 +23,8 @@ from robustbench_ens.store import Store, atomic_path, digest_json, write_json
 
 WEIGHTS = "weights.safetensors"
 RECORD = "run.json"
+HISTORY, MONITORED = "history.csv", "monitored.csv"
+"""What training left of its course, where it did."""
 
 
 @dataclass(frozen=True)

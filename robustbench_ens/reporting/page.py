@@ -62,7 +62,7 @@ def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str
         **_script(),
     }
     figures = [figure for section in report for figure in _figures(section)]
-    pages = {name: _environment(name).get_template(f"{name}.j2").render(facts) for name in ("report.md", "index.html")}
+    pages = {name: environment(name).get_template(f"{name}.j2").render(facts) for name in ("report.md", "index.html")}
 
     folder = destination / "figures"
     for figure in figures:
@@ -126,22 +126,23 @@ def _script() -> dict[str, str]:
     return {"script": Markup(script), "script_sha256": digest}
 
 
-def _environment(name: str) -> Environment:
+def environment(name: str) -> Environment:
     """Templates with every value escaped: by Jinja in HTML, by the filters ``md`` and ``code`` in Markdown."""
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("robustbench_ens.reporting"),
         autoescape=name.endswith(".html"),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.globals |= {"mean_and_std": text.MEAN_AND_STD, "fact_names": NAMES}
-    environment.filters |= {
+    made.globals |= {"mean_and_std": text.MEAN_AND_STD, "fact_names": NAMES}
+    made.filters |= {
         "md": text.markdown,
         "code": text.markdown_code,
         "fence": lambda content: "`" * max(3, text.longest_run(content, "`") + 1),
+        "pyrepr": repr,
         "printable": text.printable,
         "lines": text.printable_lines,
         "inline": _inline,
     }
-    return environment
+    return made

@@ -18,7 +18,15 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
 from robustbench_ens.models.own import blamed
-from robustbench_ens.models.trained import EnsembleRecord, fingerprint, load_trained, run_dir, save_trained
+from robustbench_ens.models.trained import (
+    HISTORY,
+    MONITORED,
+    EnsembleRecord,
+    fingerprint,
+    load_trained,
+    run_dir,
+    save_trained,
+)
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.parallel import pool
 from robustbench_ens.progress import Progress, Silent
@@ -31,8 +39,6 @@ from robustbench_ens.training.method import Context
 from robustbench_ens.training.monitor import TrainingMonitor
 from robustbench_ens.training.schedules import learning_rate
 
-HISTORY = "history.csv"
-MONITORED = "monitored.csv"
 CHECKPOINT_INTERVAL_S = 10.0
 SCORING_BATCH = 500
 

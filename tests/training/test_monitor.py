@@ -9,7 +9,7 @@ from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.recipes import Monitor, load_recipe
 from robustbench_ens.store import Store
 from robustbench_ens.training.monitor import TrainingMonitor, transferability
-from robustbench_ens.training.trainer import MONITORED, train
+from robustbench_ens.training.trainer import train
 from tests.conftest import BASELINE
 
 PLAIN = "digits/baseline-3[network_args.width=4,steps=30]"

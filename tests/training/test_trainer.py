@@ -16,7 +16,7 @@ from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
 from robustbench_ens.training import trainer
 from robustbench_ens.training.checkpoint import RESUME
-from robustbench_ens.training.trainer import HISTORY, train
+from robustbench_ens.training.trainer import train
 
 BASELINE = "digits/baseline-3[network_args.width=4,steps=30]"
 PARENT = "digits/baseline-3[network_args.width=4,steps=20]"

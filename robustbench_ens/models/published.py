@@ -1,0 +1,66 @@
+"""Trained ensembles that the project publishes: their weights serve where none were trained here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.trained import HISTORY, RECORD, WEIGHTS, EnsembleRecord, load_trained, read_record, run_dir
+from robustbench_ens.recipes import Recipe
+from robustbench_ens.settings import folders, names
+from robustbench_ens.store import Store, atomic_path, write_text
+
+FOLDER, CARD = "weights", "README.md"
+
+
+def published(recipe: Recipe) -> dict[int, Path]:
+    """Folders of the published weights of ``recipe`` as it is now, by seed.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    found: dict[int, Path] = {}
+    for zoo in folders("zoo"):
+        folder = zoo / FOLDER / recipe.name
+        record = read_record(folder)
+        if record is not None and record.recipe_hash == recipe.hash:
+            found.setdefault(record.seed, folder)
+    return found
+
+
+def home(store: Store, recipe: Recipe, seed: int) -> Path:
+    """Where the ensemble of ``recipe`` and ``seed`` lies: the published one only if none was trained or imported."""
+    own = run_dir(store, recipe, seed)
+    return own if read_record(own) is not None else published(recipe).get(seed, own)
+
+
+def check_publishable(recipe: Recipe, zoo: Path) -> None:
+    """See that ``recipe`` is one of the folder ``zoo``, unchanged.
+
+    Raises:
+        UserError: it is not.
+    """
+    if recipe.label not in names("zoo") or not (zoo / f"{recipe.name}.toml").is_file():
+        raise UserError(
+            f"recipe {recipe.label!r}: expected one of the folder {zoo}/, unchanged, to publish weights of; "
+            "run in a checkout"
+        )
+
+
+def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, card: str) -> Path:
+    """Copy the trained ensemble of ``record`` into the folder ``zoo``, with its model card; the record comes last.
+
+    Raises:
+        UserError: the weights are damaged.
+    """
+    source, folder = run_dir(store, recipe, record.seed), zoo / FOLDER / recipe.name
+    load_trained(source, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
+    write_text(folder / CARD, card)
+    for name in (HISTORY, WEIGHTS, RECORD):
+        if (source / name).exists():
+            with atomic_path(folder / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+    return folder

@@ -1,0 +1,82 @@
+"""Model cards of published weights: what an ensemble is, how it was made, and what its outcomes say; all generated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from robustbench_ens.models.trained import EnsembleRecord
+from robustbench_ens.outcomes import OutcomeFile, gather, gather_measurements
+from robustbench_ens.reporting.document import Table
+from robustbench_ens.reporting.health import collect_health, health_warnings
+from robustbench_ens.reporting.page import environment
+from robustbench_ens.reporting.tables.summaries import summaries
+from robustbench_ens.reporting.text import duration, percent
+
+LIMITS = (
+    "A means to measure attacks and defences, not to classify anything that matters. The accuracies are those of the "
+    "attacks named, on so many images; a stronger attack leaves less."
+)
+
+
+def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
+    """The card of the ensemble of ``record``, as Markdown.
+
+    Args:
+        record: what was trained or imported.
+        files: evaluations of these very weights.
+    """
+    title = f"{record.recipe}, seed {record.seed}"
+    about = (
+        f"{record.sub_models} {record.network} networks trained by {record.method} on {record.dataset}. Written by "
+        "rbe publish."
+    )
+    found = summaries(gather(files), gather_measurements(files)) if files else {}
+    return (
+        environment("card.md")
+        .get_template("card.md.j2")
+        .render(
+            title=title,
+            about=about,
+            record=record,
+            facts=Table(_facts(record), "What it is, and how it was made"),
+            tables=[Table(frame, name or "Accuracy and transferability") for name, frame in found.items()],
+            health=_health(files),
+            limits=LIMITS,
+        )
+    )
+
+
+def _facts(record: EnsembleRecord) -> pd.DataFrame:
+    rows = [
+        ("Recipe", f"{record.recipe}, hash {record.recipe_hash}"),
+        ("Data", f"{record.dataset}, SHA-256 {record.data_digest[:16]}"),
+        ("Parameters", f"{record.parameters:,}"),
+        ("Weights", f"SHA-256 {record.weights[:16]} over names, types, shapes and bytes"),
+        *_made(record.training),
+    ]
+    return pd.DataFrame(rows, columns=["What", "Value"], dtype=str)
+
+
+def _made(training: dict | None) -> Iterable[tuple[str, str]]:
+    if training is None:
+        return [("Made", "imported")]
+    clean = {int(member): percent(accuracy) for member, accuracy in training["clean_accuracy"].items()}
+    members = ", ".join(clean[index] for index in sorted(clean) if index >= 0)
+    software = ", ".join(f"{name} {version}" for name, version in sorted(training["software"].items()))
+    return [
+        ("Clean accuracy", f"{clean[-1]} on the whole test split; of each sub-model {members}"),
+        ("Cost", f"{duration(training['wall_time_s'])} for {training['steps']:,} steps on {training['hardware']}"),
+        ("Software", software),
+        ("Finished", training["finished_at"]),
+    ]
+
+
+def _health(files: Sequence[OutcomeFile]) -> list[str]:
+    health = collect_health(files)
+    if health.empty:
+        return ["Not measured."]
+    warnings = health_warnings(health)
+    protocols = ", ".join(sorted(health["protocol"].unique()))
+    return warnings or [f"All attacks were healthy by their protocols' limits: {protocols}."]

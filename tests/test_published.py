@@ -1,0 +1,137 @@
+"""Published weights: put into the zoo with a card, and used where nothing was trained here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import robustbench_ens
+from robustbench_ens.data import load_dataset, to_float
+from robustbench_ens.models.predict import predict
+from robustbench_ens.models.published import published
+from robustbench_ens.models.trained import WEIGHTS, load_trained, read_record
+from robustbench_ens.outcomes import find_outcomes
+from robustbench_ens.recipes import load_recipe
+from tests.conftest import Rbe
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted(path.parent for path in (ROOT / "zoo" / "weights").rglob("run.json"))
+LARGEST = 4e6
+"""Bytes of the weights of an ensemble of three."""
+
+TINY = """
+extends = "digits/baseline-3"
+steps = 40
+[network_args]
+width = 2
+"""
+PROTOCOL = "digits/whitebox[images=20,eps=[0.1],steps=2,restarts=1,health.images=5]"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rbe: Rbe) -> Path:
+    """A working directory with a recipe of its own, its ensemble trained, attacked and published; no runs any more."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "zoo" / "own").mkdir(parents=True)
+    (tmp_path / "zoo" / "own" / "tiny.toml").write_text(TINY)
+    assert rbe("attack", PROTOCOL, "own/tiny").code == 0
+    result = rbe("publish", "own/tiny")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("own/tiny#0: published in zoo/weights/own/tiny; evaluations in its card: 1\n")
+    shutil.move("runs", "trained")
+    return tmp_path
+
+
+def test_published_weights_are_attacked_without_training(checkout: Path, rbe: Rbe) -> None:
+    result = rbe("attack", PROTOCOL, "own/tiny", "--dry-run")
+    assert "1 of 2 steps due" in result.out and not Path("runs").exists()
+    result = rbe("attack", PROTOCOL, "own/tiny")
+    assert result.code == 0
+    assert "own/tiny#0: published weights, from zoo/weights/own/tiny" in (result.out + result.err).replace(
+        f"{checkout}/", ""
+    )
+    assert "train " not in result.out and not list(Path("runs").rglob("weights.safetensors"))
+    ours, theirs = (find_outcomes([Path(root, "outcomes")]) for root in ("runs", "trained"))
+    assert [path.relative_to("runs") for path in ours] == [path.relative_to("trained") for path in theirs]
+
+
+def test_they_load_export_and_are_listed(checkout: Path, rbe: Rbe) -> None:
+    ensemble = robustbench_ens.load_ensemble("own/tiny")
+    trained = robustbench_ens.load_ensemble("own/tiny", runs="trained")
+    images = to_float(load_dataset("digits").x_test[:9])
+    assert torch.equal(ensemble(images), trained(images))
+    assert rbe("export-checkpoint", "own/tiny", "x.pth").code == 0
+    (line,) = [line.split() for line in rbe("list").out.splitlines() if line.startswith(" own/tiny ")]
+    assert line[5:] == ["-", "seeds", "0"]
+
+
+def test_another_seed_or_recipe_is_trained(checkout: Path, rbe: Rbe) -> None:
+    for names in (["own/tiny", "--seeds", 1], ["own/tiny[steps=41]"]):
+        assert "train own/tiny" in rbe("attack", PROTOCOL, *names, "--dry-run").out
+        assert "2 of 2 steps due" in rbe("attack", PROTOCOL, *names, "--dry-run").out
+    Path("zoo/own/tiny.toml").write_text(TINY.replace("40", "42"))
+    assert "2 of 2 steps due" in rbe("attack", PROTOCOL, "own/tiny", "--dry-run").out
+
+
+def test_training_and_what_was_trained_here_come_first(checkout: Path, rbe: Rbe) -> None:
+    assert "1 of 1 steps due" in rbe("train", "own/tiny", "--dry-run").out
+    assert rbe("train", "own/tiny").code == 0
+    result = rbe("attack", PROTOCOL, "own/tiny")
+    assert result.code == 0 and "published weights" not in result.out + result.err
+
+
+def test_a_protocol_alone_attacks_nothing_that_was_not_trained_here(checkout: Path, rbe: Rbe) -> None:
+    result = rbe("attack", PROTOCOL)
+    assert result.code == 2 and "no recipe given, and none for dataset 'digits' is trained" in result.err
+
+
+def test_the_card_says_what_it_is_and_what_was_measured(checkout: Path) -> None:
+    card, record = Path("zoo/weights/own/tiny/README.md").read_text(), read_record(Path("zoo/weights/own/tiny"))
+    assert record is not None and record.training is not None
+    lines = card.splitlines()
+    assert lines[0] == "# own/tiny, seed 0"
+    for text in (record.recipe_hash, record.weights[:16], f"{record.parameters:,}", record.training["finished_at"]):
+        assert text in card
+    assert 'load_ensemble("own/tiny", seed=0)'.replace('"', "'") in card
+    assert f"{100 * record.training['clean_accuracy']['-1']:.1f}% on the whole test split" in card
+    (row,) = [line for line in lines if line.startswith("| own/tiny |")]
+    assert "20" in row and "0.1" in row
+    assert "## Attack health" in card and "healthy" in card
+
+
+def test_what_cannot_be_published(checkout: Path, rbe: Rbe) -> None:
+    for arguments, says in (
+        (["own/tiny", "--seed", 3], "own/tiny seed 3: expected it trained in runs; run `rbe train`"),
+        (["own/tiny[steps=41]"], "expected one of the folder zoo/, unchanged, to publish weights of"),
+        (["digits/baseline-3"], "expected one of the folder zoo/, unchanged, to publish weights of"),
+    ):
+        result = rbe("publish", *arguments)
+        assert (result.code, result.err.count("\n")) == (2, 1)
+        assert says in result.err
+
+
+def test_damaged_published_weights_are_one_line(checkout: Path, rbe: Rbe) -> None:
+    path = Path("zoo/weights/own/tiny") / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-8])
+    result = rbe("attack", PROTOCOL, "own/tiny")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "expected a safetensors file, got a missing or truncated one" in result.err
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.relative_to(ROOT / "zoo" / "weights").as_posix())
+def test_shipped_weights_are_those_of_their_recipe(folder: Path) -> None:
+    recipe = load_recipe(folder.relative_to(ROOT / "zoo" / "weights").as_posix())
+    ensemble, record = load_trained(folder, recipe)  # compares the digest of the weights
+    assert published(recipe) == {record.seed: folder}
+    assert (folder / WEIGHTS).stat().st_size <= LARGEST * max(record.sub_models / 3, 1)
+    card = (folder / "README.md").read_text()
+    assert record.weights[:16] in card and record.recipe_hash in card
+    if record.dataset == "digits":
+        assert record.training is not None
+        digits = load_dataset("digits")
+        assert record.data_digest == digits.digest
+        right = predict(ensemble, to_float(digits.x_test), torch.device("cpu")) == digits.y_test
+        assert float(right.double().mean()) == pytest.approx(record.training["clean_accuracy"]["-1"], abs=0.003)
