@@ -4,7 +4,7 @@ import torch
 
 from robustbench_ens import load_ensemble
 from robustbench_ens.data import load_dataset, to_float
-from robustbench_ens.models.trained import run_dir
+from robustbench_ens.models.trained import MONITORED, run_dir
 from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.recipes import Monitor, load_recipe
 from robustbench_ens.store import Store

@@ -11,7 +11,7 @@ import torch
 
 from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.models.trained import load_trained, run_dir
+from robustbench_ens.models.trained import HISTORY, load_trained, run_dir
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
 from robustbench_ens.training import trainer
