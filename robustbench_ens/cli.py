@@ -204,6 +204,7 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.argument("outcomes", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--update", is_flag=True, help="Pin the present outcomes instead (at least five training seeds).")
+@click.option("--paired", is_flag=True, help="With --update: pin these very weights, with any number of seeds.")
 @click.option(
     "--format",
     "form",
@@ -225,6 +226,7 @@ def check(
     baseline: Path,
     outcomes: tuple[Path, ...],
     update: bool,
+    paired: bool,
     form: str | None,
     as_json: bool,
     outputs: tuple[Path, ...],
@@ -242,6 +244,7 @@ def check(
         baseline,
         outcomes,
         update,
+        paired,
         "json" if as_json else form or "text",
         outputs,
     ):

@@ -234,7 +234,13 @@ def publish_outcomes(files: Sequence[OutcomeFile], folder: Path) -> None:
 
 
 def check(
-    place: Workplace, baseline: Path, sources: Sequence[Path], update: bool, form: str, outputs: Sequence[Path]
+    place: Workplace,
+    baseline: Path,
+    sources: Sequence[Path],
+    update: bool,
+    paired: bool,
+    form: str,
+    outputs: Sequence[Path],
 ) -> bool:
     """`rbe check`: whether any number moved. ``outputs`` are written in the formats that their names ask for."""
     for output in outputs:
@@ -243,9 +249,11 @@ def check(
             raise UserError(f"--output: expected a file name that ends in one of {valid}, got {str(output)!r}")
     if update and outputs:
         raise UserError("--output: expected no --update, which compares nothing; leave one of them out")
+    if paired and not update:
+        raise UserError("--paired: expected --update beside it; the baseline says itself whether it is paired")
     files = _outcomes(place, sources)
     if update:
-        pin = checking.make_pin(files)
+        pin = checking.make_pin(files, paired=paired)
         checking.write_pin(baseline, pin)
         OUT.print(f"{baseline}: pinned {len(files)} outcome files", markup=False)
         return False

@@ -2,6 +2,7 @@
 
 ``make_pin`` turns the outcomes of at least five training seeds into a baseline; ``check`` compares fresh outcomes with
 it, cell by cell, and says which cells moved, either way, and by how much; ``FORMATS`` are the ways to write that down.
+A paired baseline holds the outcomes of certain weights, and is compared with those of the same weights alone.
 """
 
 import json

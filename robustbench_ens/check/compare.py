@@ -17,6 +17,7 @@ from robustbench_ens.check.spread import (
     Spread,
     fit_measured,
     fit_spread,
+    no_spread,
     p_exact,
     p_flips,
     p_measured_sampling,
@@ -66,7 +67,8 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     rounding explains; a measured number moved if it is another one but for rounding. Elsewhere a cell is judged against
     the spread over pinned seeds and its sampling interval (:mod:`robustbench_ens.check.spread`). Both
     count either way, and Holm's correction over all cells keeps the chance of any false alarm below ``pin.alpha``.
-    Facts (images, restarts, variants, hashes) are compared exactly.
+    Facts (images, restarts, variants, hashes) are compared exactly. A paired pin has no spread: other weights are a
+    problem.
 
     Raises:
         UserError: no file belongs to a pinned protocol and ensemble, or two answer for one seed.
@@ -88,13 +90,20 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     for item in fresh:
         reference = pinned[item.protocol, item.ensemble]
         problems += _structural(reference, item)
+        if pin.paired and _twin(reference, item) is None:
+            problems.append(f"{_name(item)}: expected the pinned weights, got others; the baseline is paired")
+            continue
         known_cells = {*reference.cells, *reference.measured}
         new = [name for name in (*item.cells, *item.measured) if name not in known_cells]
         notes += [f"{_name(item)}: {name}: not in the baseline" for name in new]
         cells += [_row(reference, item, name) for name in reference.cells if name in item.cells]
         cells += [_measured_row(reference, item, name) for name in reference.measured if name in item.measured]
-    rows = _judge(pd.DataFrame(cells), _spread(pin), pin.alpha) if cells else pd.DataFrame(columns=COLUMNS)
+    rows = _judge(pd.DataFrame(cells), _spread(pin), pin.alpha) if cells else _no_rows()
     return CheckResult(rows, bool(problems or rows["moved"].any()), problems, notes, pin.alpha)
+
+
+def _no_rows() -> pd.DataFrame:
+    return pd.DataFrame(columns=COLUMNS).astype({"moved": bool})
 
 
 def _key(file: OutcomeFile) -> tuple[str, str]:
@@ -206,8 +215,11 @@ def _spread(pin: Pin) -> tuple[pd.MultiIndex, Spread]:
     ]
     keys: list[tuple[str, str, str]] = []
     fits: list[Spread] = []
-    for fit, beside, cells in ((fit_spread, "images", rates), (fit_measured, "errors", means)):
-        for _, group in pd.DataFrame(cells).groupby("family") if cells else ():
+    if pin.paired:
+        cells: list[dict[str, Any]] = [*rates, *means]
+        return pd.MultiIndex.from_tuples([cell["key"] for cell in cells]), no_spread([cell["values"] for cell in cells])
+    for fit, beside, kind in ((fit_spread, "images", rates), (fit_measured, "errors", means)):
+        for _, group in pd.DataFrame(kind).groupby("family") if kind else ():
             keys += list(group["key"])
             fits.append(fit(list(group["values"]), list(group[beside]), group["pair"].nunique()))
     fitted = {name: np.concatenate([getattr(fit, name) for fit in fits]) for name in vars(fits[0])}

@@ -1,4 +1,8 @@
-"""The pin: a baseline of at least five training seeds in one JSON file that can be read, diffed and committed."""
+"""The pin: a baseline in one JSON file that can be read, diffed and committed.
+
+It holds at least five training seeds, so that other weights can be judged by their spread; or, where it is *paired*,
+the outcomes of certain weights, to be compared with those of the same weights alone.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,9 @@ from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.settings import Settings, validate
 from robustbench_ens.store import read_json, write_json
 
-PIN_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""Version 1 has no measured numbers and is otherwise the same."""
+PIN_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""Version 1 has no measured numbers, and versions below 3 are never paired; otherwise they are the same."""
 FEWEST_SEEDS = 5
 
 
@@ -92,6 +96,7 @@ class Pin(Settings):
     format: Literal["robustbench_ens baseline"] = "robustbench_ens baseline"
     version: int = PIN_VERSION
     alpha: float = Field(gt=0, lt=1)
+    paired: bool = False
     made_by: list[dict[str, dict[str, Any]]]
     evaluations: list[PinnedEvaluation] = Field(min_length=1)
 
@@ -99,8 +104,9 @@ class Pin(Settings):
     def _whole(self) -> Self:
         for item in self.evaluations:
             where = f"expected a whole baseline: {item.protocol} on {item.ensemble}"
-            if len(item.seeds) < FEWEST_SEEDS:
-                raise ValueError(f"{where} needs at least {FEWEST_SEEDS} seeds, has {len(item.seeds)}")
+            fewest = 1 if self.paired else FEWEST_SEEDS
+            if len(item.seeds) < fewest:
+                raise ValueError(f"{where} needs at least {fewest} seeds, has {len(item.seeds)}")
             for name, cell in item.cells.items():
                 if any(set(table) != set(item.seeds) for table in (cell.images, cell.count, cell.bits)):
                     raise ValueError(f"{where}, cell {name!r} lacks a seed")
@@ -134,12 +140,13 @@ def evaluate_all(files: Sequence[OutcomeFile]) -> list[Evaluation]:
     return [evaluate(seen[key]) for key in sorted(seen)]
 
 
-def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01) -> Pin:
+def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01, paired: bool = False) -> Pin:
     """Make a baseline from outcomes of at least five training seeds of each ensemble under each protocol.
 
     Args:
         files: outcomes; protocols and ensembles are told apart by their labels.
         alpha: chance that a check of untouched code reports any moved cell, in (0, 1).
+        paired: pin these very weights, however few: the check then asks for the same.
 
     Raises:
         UserError: no outcomes, too few seeds, several files for one seed, or seeds that were not evaluated alike.
@@ -150,10 +157,11 @@ def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01) -> Pin:
     for item in evaluate_all(files):
         groups[item.protocol, item.ensemble].append(item)
     for (protocol, ensemble), members in groups.items():
-        if len(members) < FEWEST_SEEDS:
+        if len(members) < FEWEST_SEEDS and not paired:
             raise UserError(
                 f"{protocol} on {ensemble}: expected at least {FEWEST_SEEDS} training seeds to pin, got {len(members)} "
-                f"({', '.join(str(item.seed) for item in members)}); run `rbe attack` with more --seeds"
+                f"({', '.join(str(item.seed) for item in members)}); run `rbe attack` with more --seeds, "
+                "or pin these weights alone with --paired"
             )
     made_by = {
         repr(entry): entry
@@ -161,6 +169,7 @@ def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01) -> Pin:
     }
     content = {
         "alpha": alpha,
+        "paired": paired,
         "made_by": [made_by[key] for key in sorted(made_by)],
         "evaluations": [_pinned(members) for members in groups.values()],
     }
@@ -227,7 +236,7 @@ def read_pin(path: Path) -> Pin:
     if not isinstance(content, dict) or content.get("format") != "robustbench_ens baseline":
         raise UserError(f"{path}: expected a baseline written by `rbe check --update`, got other JSON")
     if content.get("version") not in READABLE_VERSIONS:
-        readable = " or ".join(map(str, READABLE_VERSIONS))
+        readable = f"{', '.join(map(str, READABLE_VERSIONS[:-1]))} or {READABLE_VERSIONS[-1]}"
         raise UserError(
             f"{path}: expected baseline version {readable}, got {content.get('version')}; "
             f"write it again with `rbe check {path} --update`"

@@ -100,6 +100,14 @@ def fit_measured(values: list[Floats], errors: list[Floats], groups: int) -> Spr
     return _moderated(values, np.maximum(sampling, floor), floor, sampling > floor, groups)
 
 
+def no_spread(values: list[Floats]) -> Spread:
+    """What pinned seeds say of themselves where nothing else is to be judged by them: one seed or more a cell."""
+    mean, low, high = (np.array([float(reduce(value)) for value in values]) for reduce in (np.mean, np.min, np.max))
+    sd = np.array([float(np.std(value, ddof=1)) if len(value) > 1 else 0.0 for value in values])
+    seeds, unknown = np.array([float(len(value)) for value in values]), np.full(len(values), np.nan)
+    return Spread(mean, sd, low, high, seeds, variance=unknown, degrees=unknown)
+
+
 def measured_floor(mean: Floats) -> Floats:
     """The least variance that is believed of a measured number: that of rounding."""
     return np.maximum((ROUNDING * mean) ** 2, np.finfo(float).tiny)

@@ -67,3 +67,34 @@ def test_what_is_refused(rbe: Rbe, place: Path) -> None:
         assert result.code == 2
         assert message in result.err
         assert result.err.count("\n") == 1
+
+
+def _alone(root: Path, seed: int = 0) -> None:
+    """Outcomes of every kind and one seed, in a run directory of their own."""
+    write_fake_outcomes(root, seeds=[seed], images=IMAGES, accuracy=scattered)
+
+
+def test_certain_weights_can_be_pinned_alone(rbe: Rbe, place: Path) -> None:
+    _alone(place / "one")
+    assert rbe("check", "alone.json", "--update", "--runs", "one").code == 2
+    assert rbe("check", "alone.json", "--update", "--paired", "--runs", "one").code == 0
+    result = rbe("check", "alone.json", "--runs", "one")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("Nothing moved.\n")
+    found = json.loads(rbe("check", "alone.json", "--runs", "one", "--json").out)
+    assert {row["comparison"] for row in found["cells"]} == {"paired"}
+    assert {row["pinned_seeds"] for row in found["cells"]} == {1}
+
+
+def test_what_a_paired_baseline_notices(rbe: Rbe, place: Path) -> None:
+    _alone(place / "one")
+    rbe("check", "alone.json", "--update", "--paired", "--runs", "one")
+    write_fake_outcomes(place / "worse", seeds=[0], images=IMAGES, accuracy=_planted("whitebox", 0.05))
+    result = rbe("check", "alone.json", "--runs", "worse")
+    assert result.code == 1 and "digits/whitebox" in result.out
+    _alone(place / "other", seed=1)
+    result = rbe("check", "alone.json", "--runs", "other")
+    assert result.code == 1
+    assert "expected the pinned weights, got others; the baseline is paired" in result.out
+    result = rbe("check", "alone.json", "--paired", "--runs", "one")
+    assert (result.code, result.err.count("\n")) == (2, 1) and "--paired: expected --update beside it" in result.err

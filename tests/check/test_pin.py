@@ -95,7 +95,7 @@ def _first_cell(content: dict[str, Any]) -> dict[str, Any]:
 
 
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "version": (lambda c: c.update(version=3), "expected baseline version 1 or 2, got 3; write it again with"),
+    "version": (lambda c: c.update(version=4), "expected baseline version 1, 2 or 3, got 4; write it again with"),
     "format": (lambda c: c.pop("format"), "expected a baseline written by `rbe check --update`, got other JSON"),
     "missing key": (lambda c: c.pop("alpha"), "key 'alpha' is missing"),
     "unknown key": (lambda c: c.update(extra=1), "unknown key 'extra'"),
