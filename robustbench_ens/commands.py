@@ -231,6 +231,8 @@ def publish_outcomes(files: Sequence[OutcomeFile], folder: Path) -> None:
                 shutil.copyfile(source, temporary)
     for left_over in set(filter(Path.is_file, folder.rglob("*"))) - set(wanted):
         left_over.unlink()
+        if not any(left_over.parent.iterdir()):
+            left_over.parent.rmdir()
 
 
 def check(

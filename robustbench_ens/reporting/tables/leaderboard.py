@@ -11,7 +11,7 @@ from robustbench_ens.reporting.cost import training_costs
 from robustbench_ens.reporting.derive import ACCURACY_KINDS
 from robustbench_ens.reporting.health import MARK, unhealthy
 from robustbench_ens.reporting.standard import HeadlineEps, at_headline
-from robustbench_ens.reporting.tables.summary import NOT_RUN, eps_of_dataset, over_seeds, strongest, together
+from robustbench_ens.reporting.tables.summary import NO_PAIRS, NOT_RUN, eps_of_dataset, over_seeds, strongest, together
 from robustbench_ens.reporting.text import kind_name, mean_and_std, span, with_brackets
 from robustbench_ens.reporting.worst_case import usual_protocols, worst_at
 
@@ -62,7 +62,7 @@ def _row(
         "Worst case": over_seeds(worst, own) + mark if len(worst) else NOT_RUN,
         "Set by": ", ".join(sorted({_short(protocol, own) for protocol in worst["set_by"]})) or NOT_RUN,
         "Clean": over_seeds(clean, own) if len(clean) else NOT_RUN,
-        "Transfer": _mean_transfer(transfer),
+        "Transfer": _mean_transfer(transfer, own),
         "Health": _verdict(collection.health, ensemble, sick),
         "eps": str(chosen) if chosen else "",
         "n": span(rates["n"]),
@@ -87,10 +87,10 @@ def _strongest(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> s
     return over_seeds(decides, own) + (MARK if decides["protocol"].iloc[0] in sick else "")
 
 
-def _mean_transfer(cell: pd.DataFrame) -> str:
+def _mean_transfer(cell: pd.DataFrame, own: pd.DataFrame) -> str:
     """Of the protocol on most images."""
     if not len(cell):
-        return NOT_RUN
+        return NO_PAIRS if (own["kind"] == "transferability").any() else NOT_RUN
     cell = cell[cell["protocol"] == cell.groupby("protocol")["n"].sum().idxmax()]
     if len(cell) > 1:
         return mean_and_std(cell["rate"])

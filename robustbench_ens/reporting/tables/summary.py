@@ -13,6 +13,8 @@ from robustbench_ens.reporting.text import kind_name, mean_and_std, percent, spa
 from robustbench_ens.reporting.worst_case import worst_at
 
 NOT_RUN = "not run"
+NO_PAIRS = "no pairs"
+"""In place of a transferability: there is but one sub-model."""
 
 ATTACKS = {"whitebox": "White-box accuracy", "blackbox": "Black-box accuracy"}
 TRANSFER = "Transferability"
@@ -122,7 +124,7 @@ def _seeds(cell: pd.DataFrame, known: pd.DataFrame | None) -> str:
 def _pairs(cell: pd.DataFrame, known: pd.DataFrame) -> str:
     pairs = derive.between_sub_models(cell)
     if not len(pairs):
-        return "no pairs"
+        return NO_PAIRS
     by_seed = pairs.groupby("seed")["rate"].mean()
     if len(by_seed) > 1:
         return mean_and_std(by_seed) + _seeds(cell, known)
