@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: quickstart test lint check clean
+.PHONY: quickstart test lint check published clean
 
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "expected Python >= 3.11, got $$($(PYTHON) --version)" >&2; exit 2; }
@@ -23,8 +23,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check: $(STAMP)
+PUBLISHED := $(patsubst zoo/weights/%/run.json,%,$(wildcard zoo/weights/digits/*/run.json))
+
+# The quickstart's numbers against ten pinned training seeds; the published weights, attacked again, against their own.
+check: published
 	$(BIN)/rbe check reports/regression/digits-quickstart.json
+
+published: $(STAMP)
+	$(BIN)/rbe attack 'digits/quickstart-whitebox[images=200]' 'digits/quickstart-transferability[images=200]' \
+		$(PUBLISHED) --runs runs/published
+	$(BIN)/rbe check reports/regression/digits-weights.json --runs runs/published
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs

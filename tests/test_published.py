@@ -95,7 +95,7 @@ def test_the_card_says_what_it_is_and_what_was_measured(checkout: Path) -> None:
     assert lines[0] == "# own/tiny, seed 0"
     for text in (record.recipe_hash, record.weights[:16], f"{record.parameters:,}", record.training["finished_at"]):
         assert text in card
-    assert 'load_ensemble("own/tiny", seed=0)'.replace('"', "'") in card
+    assert 'load_ensemble("own/tiny", seed=0)' in card
     assert f"{100 * record.training['clean_accuracy']['-1']:.1f}% on the whole test split" in card
     (row,) = [line for line in lines if line.startswith("| own/tiny |")]
     assert "20" in row and "0.1" in row

@@ -33,7 +33,7 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
         "rbe publish."
     )
     found = summaries(gather(files), gather_measurements(files)) if files else {}
-    return (
+    page = (
         environment("card.md")
         .get_template("card.md.j2")
         .render(
@@ -46,6 +46,7 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
             limits=LIMITS,
         )
     )
+    return f"{page}\n"
 
 
 def _facts(record: EnsembleRecord) -> pd.DataFrame:

@@ -140,7 +140,6 @@ def environment(name: str) -> Environment:
         "md": text.markdown,
         "code": text.markdown_code,
         "fence": lambda content: "`" * max(3, text.longest_run(content, "`") + 1),
-        "pyrepr": repr,
         "printable": text.printable,
         "lines": text.printable_lines,
         "inline": _inline,

@@ -45,7 +45,7 @@ def test_every_run_is_known() -> None:
 def test_make_has_the_targets() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     wanted = [target for line in _lines("make") for target in line]
-    assert sorted(wanted) == ["lint", "quickstart", "test"]
+    assert sorted(wanted) == ["lint", "published", "quickstart", "test"]
     assert targets >= set(wanted)
 
 
@@ -65,7 +65,7 @@ def test_what_the_check_writes_is_uploaded_and_summarised_also_when_it_fails() -
     assert 'cat runs/check/check.md >> "$GITHUB_STEP_SUMMARY"' in text
     assert all(word.startswith("runs/check/") for word in _lines(".venv/bin/rbe")[0][3::2])
     steps = text[text.index("rbe check") :]
-    assert steps.count("if: ${{ !cancelled() }}") == 1 + steps.count("upload-artifact@")
+    assert steps.count("if: ${{ !cancelled() }}") == 2 + steps.count("upload-artifact@")
 
 
 def test_actions_are_pinned_to_a_version() -> None:
