@@ -213,11 +213,11 @@ def _spread(pin: Pin) -> tuple[pd.MultiIndex, Spread]:
         for item in pin.evaluations
         for name, mean in item.measured.items()
     ]
-    keys: list[tuple[str, str, str]] = []
-    fits: list[Spread] = []
     if pin.paired:
         cells: list[dict[str, Any]] = [*rates, *means]
         return pd.MultiIndex.from_tuples([cell["key"] for cell in cells]), no_spread([cell["values"] for cell in cells])
+    keys: list[tuple[str, str, str]] = []
+    fits: list[Spread] = []
     for fit, beside, kind in ((fit_spread, "images", rates), (fit_measured, "errors", means)):
         for _, group in pd.DataFrame(kind).groupby("family") if kind else ():
             keys += list(group["key"])
