@@ -147,6 +147,10 @@ def evaluate(
     name: str = "model",
 ) -> pd.DataFrame:
     """See :func:`robustbench_ens.evaluate`."""
+    if not isinstance(name, str):
+        raise UserError(f"name: expected text, got {type(name).__name__}")
+    if not isinstance(surrogates, Sequence):
+        raise UserError(f"surrogates: expected a list of nn.Modules, got {type(surrogates).__name__}")
     for module, what in ((model, "model"), *((s, f"surrogates[{i}]") for i, s in enumerate(surrogates))):
         if not isinstance(module, nn.Module):
             raise UserError(f"{what}: expected an nn.Module, got {type(module).__name__}")

@@ -449,6 +449,8 @@ IMAGES, LABELS = torch.rand(5, 1, 8, 8), torch.arange(5)
         ({"protocol": BLACKBOX}, f"got 0 in place of {BASELINE} with seed 1000; `load_ensemble` gives those that are"),
         ({"surrogates": [small(1)]}, "surrogates: expected 0 modules, as protocol 'digits/whitebox["),
         ({"protocol": BLACKBOX, "surrogates": [3]}, "surrogates[0]: expected an nn.Module, got int"),
+        ({"protocol": BLACKBOX, "surrogates": None}, "surrogates: expected a list of nn.Modules, got NoneType"),
+        ({"name": None}, "name: expected text, got NoneType"),
         (
             {"protocol": BLACKBOX, "surrogates": [small()]},
             "hold-out ensemble for target 'model', but both descend",

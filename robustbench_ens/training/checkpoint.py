@@ -45,6 +45,14 @@ def save_checkpoint(
         torch.save(state, temporary)
 
 
+def damaged(folder: Path, error: Exception) -> UserError:
+    """What to raise where ``error`` shows that the resume state in ``folder`` cannot be used."""
+    return UserError(
+        f"{folder / RESUME}: expected a checkpoint to resume from, got a damaged file ({type(error).__name__}); "
+        "delete it to train from the start"
+    )
+
+
 def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, Any], dict[str, Any], Progressed] | None:
     """The resume state in ``folder``, or none where there is none or it is of a run with other inputs.
 
@@ -60,7 +68,4 @@ def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, Any], dic
             return None
         return state["ensemble"], state["optimizer"], Progressed(**state["progressed"])
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged file
-        raise UserError(
-            f"{path}: expected a checkpoint to resume from, got a damaged file ({type(error).__name__}); "
-            "delete it to train from the start"
-        ) from None
+        raise damaged(folder, error) from None

@@ -34,7 +34,7 @@ from robustbench_ens.provenance import hardware, now, software
 from robustbench_ens.recipes import Optimizer, Recipe
 from robustbench_ens.store import Store, atomic_path
 from robustbench_ens.training.batches import Batches
-from robustbench_ens.training.checkpoint import RESUME, Progressed, load_checkpoint, save_checkpoint
+from robustbench_ens.training.checkpoint import RESUME, Progressed, damaged, load_checkpoint, save_checkpoint
 from robustbench_ens.training.method import Context
 from robustbench_ens.training.monitor import TrainingMonitor
 from robustbench_ens.training.schedules import learning_rate
@@ -124,8 +124,11 @@ class Training:
         if found is None:
             return False
         weights, optimizer, self.progressed = found
-        self.ensemble.load_state_dict(weights)
-        self.optimizer.load_state_dict(optimizer)
+        try:
+            self.ensemble.load_state_dict(weights)
+            self.optimizer.load_state_dict(optimizer)
+        except Exception as error:  # as many kinds as there are ways not to fit
+            raise damaged(self.folder, error) from None
         return True
 
     def save(self) -> None:

@@ -175,6 +175,22 @@ def test_a_damaged_checkpoint_is_one_clear_line(tmp_path, digits):
         run(BASELINE, tmp_path, digits)
 
 
+@pytest.mark.parametrize("part", ["ensemble", "optimizer"])
+def test_a_checkpoint_that_does_not_fit_is_one_clear_line(tmp_path, digits, part):
+    folder = run_dir(Store(tmp_path), load_recipe(BASELINE), 0)
+
+    def stop(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(BASELINE, tmp_path, digits, on_epoch=stop, checkpoint_interval_s=0)
+    state = torch.load(folder / RESUME, weights_only=True)
+    state[part] = dict.fromkeys(state[part], torch.zeros(1))
+    torch.save(state, folder / RESUME)
+    with pytest.raises(UserError, match="expected a checkpoint to resume from, got a damaged file"):
+        run(BASELINE, tmp_path, digits)
+
+
 def test_a_missing_parent_is_an_error(tmp_path, digits):
     with pytest.raises(UserError, match="no trained ensemble here; run `rbe train digits/baseline-3"):
         run(DVERGE, tmp_path, digits)
