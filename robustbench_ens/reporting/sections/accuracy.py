@@ -17,6 +17,7 @@ from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.accuracy import NUMBERS, accuracy_table
 from robustbench_ens.reporting.text import kind_name, slug, span
 
+_OPEN = 30  # rows of a table that is shown unasked
 MEANING = {
     "whitebox": "The attacker knows the ensemble and follows its own gradient.",
     "blackbox": "The attacker does not know the ensemble: the images were crafted on surrogates that share no "
@@ -76,4 +77,4 @@ def _table(collection: Collection, protocol: str, rows: pd.DataFrame, attempts: 
         "image be right."
     )
     table = marked(accuracy_table(rows), collection.sick(protocol), NUMBERS)
-    return Table(table, caption, group="Ensemble", facts=facts_of(rows))
+    return Table(table, caption, group="Ensemble", collapsed=len(table) > _OPEN, facts=facts_of(rows))
