@@ -1,0 +1,104 @@
+"""The machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import torch
+
+from tests.conftest import BASELINE, WHITEBOX, Rbe
+
+from .tools import NEW, Refused
+
+
+def test_full_disk(refused: Refused, rbe: Rbe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While training, while attacking, while reporting: what was finished stays, and the same command goes on."""
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for command in (
+        ["train", NEW],
+        ["attack", f"{WHITEBOX[:-1]},seed=9]", BASELINE],
+        ["report"],
+        ["export-checkpoint", BASELINE, "x.pth"],
+    ):
+        for name in ("fsync", "replace"):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, name, full)
+                line = refused(*command)
+            assert "the disk is full; what was finished before is kept, and the same command goes on from there" in line
+            assert line.startswith(("runs/", "x.pth"))
+        assert rbe(*command).code == 0
+
+
+def test_disk_that_fills_up_under_a_library(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch does not say why it could not write; the free space does."""
+
+    def fails(*_: object) -> NoReturn:
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    class NoRoom:
+        f_bavail, f_frsize = 0, 4096
+
+    monkeypatch.setattr(os, "statvfs", lambda path: NoRoom)
+    monkeypatch.setattr("robustbench_ens.models.trained.save_file", fails)
+    assert "weights.safetensors: the disk is full" in refused("train", NEW, leaves_work=True)
+
+
+def test_device_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("robustbench_ens.commands.run", full)
+    line = refused("train", NEW)
+    assert line.startswith("--device: out of memory; what was finished before is kept")
+    assert line.endswith("or --device cpu: CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from robustbench_ens.store import Store
+with Store(Path("runs")).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_on_one_run_directory(refused: Refused, rbe: Rbe, checkpoint: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with other:
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == "held\n"
+        for command in (["train", NEW], ["attack", WHITEBOX, NEW], ["import-checkpoint", checkpoint, NEW]):
+            line = refused(*command)
+            assert line == (
+                f"runs: the run directory is in use by process {other.pid}; wait for it to end, or give another one "
+                "with --runs"
+            )
+        assert rbe("train", NEW, "--dry-run").code == 0  # looking is free
+        assert rbe("list").code == 0
+        other.stdin.close()
+    assert rbe("train", NEW).code == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ("sub_models=1", "key 'sub_models': expected at least 2 for this method, got 1"),
+        ("hyperparameters.layer=9", "key 'hyperparameters.layer': expected 1 to 8, got 9"),
+    ],
+)
+def test_a_method_refuses_what_it_cannot_train_before_its_parent_is_trained(
+    refused: Refused, changes: str, wanted: str
+) -> None:
+    assert refused("train", f"digits/dverge-3[{changes}]").endswith(wanted)
+    assert not list(Path("runs").glob("**/*.safetensors"))
