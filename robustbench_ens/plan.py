@@ -31,7 +31,7 @@ from robustbench_ens.training.trainer import EpochHook
 
 
 class UnsuitableTargetError(UserError):
-    """A target that a protocol is not made for: it has too few sub-models, or the zoo no surrogates of its method."""
+    """A target that a protocol is not made for: of another dataset, of too few sub-models, without surrogates."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +245,7 @@ class Plan:
         self._published = published
         self.steps: list[Step] = []
         self._planned: dict[tuple[str, int], bool] = {}
+        self._attacks: set[tuple[str, str, str]] = set()
 
     @cached_property
     def _training_seconds(self) -> dict[str, list[float]]:
@@ -317,7 +318,7 @@ class Plan:
         """
         dataset, wanted = target.dataset, protocol.settings.dataset
         if dataset != wanted:
-            raise UserError(
+            raise UnsuitableTargetError(
                 f"protocol {protocol.label!r}: key 'dataset': expected {dataset!r} as in "
                 f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set dataset={dataset}"
             )
@@ -337,6 +338,10 @@ class Plan:
                     f"protocol {protocol.label!r}: surrogate {source.id!r}: expected a hold-out ensemble for target "
                     f"{target.id!r}, but both descend from {min(shared)}; give the surrogate another seed"
                 )
+        key = (protocol.hash, target.hash, target.id)
+        if key in self._attacks:
+            return
+        self._attacks.add(key)
         to_train = [ensemble for ensemble in (target, *sources) if isinstance(ensemble, Trained)]
         ready = [self.add_training(ensemble) for ensemble in to_train]
         done = all(ready) and self._is_evaluated(protocol, target, sources)

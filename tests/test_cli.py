@@ -15,6 +15,7 @@ from rich.console import Console
 from robustbench_ens import console, execute
 from robustbench_ens.cli import rbe as group
 from robustbench_ens.evaluation import blackbox
+from robustbench_ens.models.published import published
 from robustbench_ens.models.trained import load_trained, read_record, run_dir
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
 from robustbench_ens.protocols import load_protocol
@@ -94,7 +95,9 @@ def test_list(rbe: Rbe) -> None:
     for name in names("zoo"):
         recipe = load_recipe(name)
         keys = recipe.settings
-        assert line_of(result.out, name) == [name, keys.dataset, keys.method, str(keys.sub_models), recipe.hash, "-"]
+        facts = [name, keys.dataset, keys.method, str(keys.sub_models), recipe.hash]
+        seeds = ["seeds", *map(str, published(recipe))] if published(recipe) else ["-"]
+        assert line_of(result.out, name) == [*facts, "-", *seeds]
     for name in names("attacks"):
         protocol = load_protocol(name)
         assert line_of(result.out, name)[1:5] == [
@@ -116,7 +119,7 @@ def test_list_shows_what_is_trained_and_evaluated(rbe: Rbe) -> None:
     assert rbe("attack", "tiny", "tiny", "--seeds", "3-4").code == 0
     assert rbe("train", "zoo/tiny.toml", "--seeds", "12").code == 0
     lines = [line.split() for line in rbe("list").out.splitlines() if line.startswith(" tiny ")]
-    assert [line[5:] for line in lines] == [["seeds", "3,", "4,", "12"], ["tiny#3,", "tiny#4"]]
+    assert [line[5:] for line in lines] == [["seeds", "3,", "4,", "12", "-"], ["tiny#3,", "tiny#4"]]
 
 
 def test_attack_without_a_recipe_takes_what_is_trained(rbe: Rbe) -> None:
@@ -155,6 +158,10 @@ def test_several_protocols_against_several_recipes(rbe: Rbe) -> None:
         "one",
         "two",
     ]
+    again = rbe("attack", "one.toml", "one.toml", "pair.toml", "pair.toml", "cifar10/baseline-3", "--dry-run")
+    assert (
+        "0 of 2 steps due" in again.out and "Left out: protocol 'one': key 'dataset': expected 'cifar10'" in again.out
+    )
     result = rbe("attack", "two.toml", "alone.toml")
     assert result.code == 2
     assert "protocol 'two': expected a target of at least 2 sub-models, got 1 in recipe 'alone'" in result.err
