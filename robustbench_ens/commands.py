@@ -30,13 +30,13 @@ from robustbench_ens.outcomes import (
     read_outcomes,
 )
 from robustbench_ens.own import given
-from robustbench_ens.plan import Given, Plan, Trained, TrainStep, Workplace
+from robustbench_ens.plan import Plan, Trained, TrainStep, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.text import duration
-from robustbench_ens.selection import add_attacks, told_apart, trained_targets
+from robustbench_ens.selection import Pair, add_attacks, told_apart, trained_targets
 from robustbench_ens.settings import parse_overrides
 from robustbench_ens.store import Store, atomic_path, write_text
 from robustbench_ens.tensorboard import epoch_writer
@@ -126,22 +126,25 @@ def attack(
     dry: bool,
     model: str | None = None,
 ) -> None:
-    """`rbe attack`: the first of ``references`` is a protocol. ``model`` is one of one's own, for recipes and seeds."""
-    first, *rest = references
-    further, recipes = told_apart(rest)
+    """`rbe attack`: ``references`` are protocols and recipes; ``model`` is one of one's own, for recipes and seeds.
+
+    Where none of them is known as a protocol, the first should be one.
+    """
+    protocols, recipes = told_apart(references)
+    if not protocols:
+        protocols, recipes = list(references[:1]), list(references[1:])
     if model is not None and recipes:
         raise UserError(f"--model: expected no recipe beside it, got {', '.join(recipes)}; attack them one by one")
     if model is not None and list(seeds) != [0]:
         raise UserError("--seeds: expected none beside --model, whose weights are what they are")
     overrides = parse_overrides(list(sets))
     plan = Plan(place, published=True)
-    for protocol in [load_protocol(reference, overrides) for reference in (first, *further)]:
-        targets: Sequence[Trained | Given]
-        if model is not None:
-            targets = [given(place, protocol, model)]
-        else:
-            targets = trained_targets(plan, protocol.settings.dataset, recipes, seeds)
-        say_left_out(add_attacks(plan, protocol, targets))
+    loaded = [load_protocol(reference, overrides) for reference in protocols]
+    if model is not None:
+        pairs: Sequence[Pair] = given(place, loaded, model)
+    else:
+        pairs = [(p, target) for p in loaded for target in trained_targets(plan, p.settings.dataset, recipes, seeds)]
+    say_left_out(add_attacks(plan, pairs))
     with nullcontext() if model is None else blamed(f"--model {model}"):
         carry_out(plan, dry)
     if not dry:
@@ -179,10 +182,9 @@ def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int])
     for recipe in recipes:
         for seed in seeds:
             plan.add_training(Trained(load_recipe(recipe), seed))
-    for reference in protocols:
-        protocol = load_protocol(reference)
-        targets = trained_targets(plan, protocol.settings.dataset, recipes, seeds)
-        say_left_out(add_attacks(plan, protocol, targets))
+    loaded = map(load_protocol, protocols)
+    pairs = [(p, target) for p in loaded for target in trained_targets(plan, p.settings.dataset, recipes, seeds)]
+    say_left_out(add_attacks(plan, pairs))
     return plan
 
 

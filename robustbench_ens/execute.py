@@ -23,7 +23,8 @@ def check_inputs(plan: Plan) -> None:
     """Load the data of what is due and see that it fits, so that a mistake costs no training.
 
     Raises:
-        UserError: a dataset is missing or damaged, has too few images, or a network does not take it.
+        UserError: a dataset is missing or damaged, has too few images, or a network does not take it; published weights
+            are damaged.
     """
     for step in plan.due:
         dataset = plan.workplace.dataset((step.ensemble if isinstance(step, TrainStep) else step.target).dataset)
@@ -47,9 +48,15 @@ def check_inputs(plan: Plan) -> None:
                 f"images of {dataset.name!r}, got {step.protocol.settings.images}"
             )
         else:
+            for ensemble in (step.target, *step.sources):
+                if isinstance(ensemble, Trained) and plan.is_published(ensemble):
+                    load_trained(plan.home(ensemble), ensemble.recipe)
             KINDS[step.protocol.settings.kind].check(step.protocol.settings)
             KINDS[step.protocol.settings.kind].fits(step.protocol.settings, dataset.num_classes)
 
+
+Loaded = dict[tuple[str, str], Subject]
+"""Ensembles by their id and recipe hash."""
 
 SMALL_PIXELS = 16 * 16
 """Images up to this size are computed on one thread each, several batches or sub-models at a time. Threads inside the
@@ -75,7 +82,7 @@ def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]
 
 def run(plan: Plan) -> None:
     """Carry out what is due, in order."""
-    loaded: dict[str, Subject] = {}
+    loaded: Loaded = {}
     place = plan.workplace
     for step in plan.due:
         ensemble = step.ensemble if isinstance(step, TrainStep) else step.target
@@ -112,17 +119,17 @@ def _train(workplace: Workplace, step: TrainStep, workers: int) -> None:
     )
 
 
-def _attack(plan: Plan, step: AttackStep, loaded: dict[str, Subject], workers: int) -> None:
+def _attack(plan: Plan, step: AttackStep, loaded: Loaded, workers: int) -> None:
     workplace = plan.workplace
     for ensemble in (step.target, *step.sources):
-        if ensemble.id not in loaded:
-            loaded[ensemble.id] = _load(plan, ensemble)
+        if (ensemble.id, ensemble.hash) not in loaded:
+            loaded[ensemble.id, ensemble.hash] = _load(plan, ensemble)
     target = step.target
     folder = plan.home(target) if isinstance(target, Trained) else None
     evaluate(
         step.protocol,
-        loaded[step.target.id],
-        [loaded[source.id] for source in step.sources],
+        loaded[step.target.id, step.target.hash],
+        [loaded[source.id, source.hash] for source in step.sources],
         workplace.dataset(step.target.dataset),
         workplace.store,
         device=workplace.device,

@@ -31,6 +31,8 @@ def publish_weights(place: Workplace, references: Sequence[str], seed: int) -> N
         found.append((recipe, record))
     folder = place.store.root / "outcomes"
     files = [read_outcomes(path) for path in find_outcomes([folder] if folder.exists() else [])]
+    for file in files:
+        check_whole(file.path, file.provenance)
     for recipe, record in found:
         own = [file for file in files if file.provenance["target"]["weights"] == record.weights]
         where = publish(place.store, recipe, record, zoo, model_card(record, own))

@@ -48,31 +48,35 @@ def _subject(
     return Subject(cast(Ensemble, model), record), look.remarks
 
 
-def given(place: Workplace, protocol: Protocol, spec: str) -> Given:
-    """The model ``package.module:name`` as a target of ``protocol``; says what a person should know of it.
+def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tuple[Protocol, Given]]:
+    """The model ``package.module:name`` as a target of each protocol; says once what a person should know of it.
 
     Raises:
-        UserError: there is no such model, or it does not score the images of the protocol's dataset.
+        UserError: there is no such model, or it does not score the images of a protocol's dataset.
     """
-    where = f"--model {spec}"
+    where, said = f"--model {spec}", dict[str, None]()
     model = import_model(spec, "--model")
-    dataset = place.dataset(protocol.settings.dataset)
-    images = to_float(dataset.x_test[:PROBE_IMAGES]).to(place.device)
     with blamed(where):
         model.to(place.device)
-    subject, remarks = _subject(
-        model,
-        spec,
-        where,
-        images,
-        dataset.num_classes,
-        protocol,
-        dataset=dataset.name,
-        data_digest=dataset.digest,
-    )
-    for remark in remarks:
+    pairs = []
+    for protocol in protocols:
+        dataset = place.dataset(protocol.settings.dataset)
+        images = to_float(dataset.x_test[:PROBE_IMAGES]).to(place.device)
+        subject, remarks = _subject(
+            model,
+            spec,
+            where,
+            images,
+            dataset.num_classes,
+            protocol,
+            dataset=dataset.name,
+            data_digest=dataset.digest,
+        )
+        said |= dict.fromkeys(remarks)
+        pairs.append((protocol, Given(subject)))
+    for remark in said:
         place.progress.message(f"warning: {remark}")
-    return Given(subject)
+    return pairs
 
 
 def _as_tensor(what: str, values: Any) -> Tensor:

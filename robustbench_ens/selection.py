@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +40,8 @@ def _is_protocol(name: str) -> bool:
     """Whether ``name`` is a protocol's, not a recipe's; where it is neither's, whether it is nearer to a protocol's."""
     recipe, protocol = _found("zoo", name), _found("attacks", name)
     if recipe is None and protocol is None:
+        if name.startswith(("attacks/", "zoo/")):
+            return name.startswith("attacks/")
         near = difflib.get_close_matches(name, [*names("zoo"), *names("attacks")], n=1)
         return bool(near) and near[0] not in names("zoo")
     if recipe is None or protocol is None or recipe != protocol:
@@ -63,25 +65,29 @@ def trained_targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Seq
     own = Plan(plan.workplace)
     trained = [candidate for candidate in candidates if own.record(candidate) is not None]
     if not trained:
+        there = ", ".join(recipe.name for recipe in shipped if recipe.settings.dataset == dataset)
         raise UserError(
             f"no recipe given, and none for dataset {dataset!r} is trained with seeds {', '.join(map(str, seeds))} in "
-            f"{plan.workplace.store.root}; name a recipe, one of {', '.join(recipe.name for recipe in shipped)}"
+            f"{plan.workplace.store.root}; name a recipe, one of {there or 'your own'}"
         )
     return trained
 
 
-def add_attacks(plan: Plan, protocol: Protocol, targets: Sequence[Trained | Given]) -> Iterator[str]:
-    """Plan ``protocol`` against ``targets``; says of those that it does not suit why they are left out.
+Pair = tuple[Protocol, Trained | Given]
+
+
+def add_attacks(plan: Plan, pairs: Sequence[Pair]) -> list[str]:
+    """Plan attacks; says of pairs that do not suit each other why they are left out.
 
     Raises:
-        UserError: a target cannot be attacked, or the protocol suits none of them.
+        UserError: a target cannot be attacked, or no pair suits.
     """
     unsuitable = []
-    for target in targets:
+    for protocol, target in pairs:
         try:
             plan.add_attack(protocol, target)
         except UnsuitableTargetError as error:
             unsuitable.append(error)
-    if len(unsuitable) == len(targets):
+    if pairs and len(unsuitable) == len(pairs):
         raise unsuitable[0]
-    yield from map(str, unsuitable)
+    return list(map(str, unsuitable))

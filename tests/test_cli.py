@@ -162,6 +162,12 @@ def test_several_protocols_against_several_recipes(rbe: Rbe) -> None:
     assert (
         "0 of 2 steps due" in again.out and "Left out: protocol 'one': key 'dataset': expected 'cifar10'" in again.out
     )
+    turned = rbe("attack", "digits/baseline-3", "digits/whitebox", "--dry-run")
+    assert "attack digits/baseline-3#0 under digits/whitebox" in turned.out
+    typed = rbe("attack", "one.toml", "attacks/digits/nope.toml", "pair.toml")
+    assert typed.code == 2 and "unknown protocol 'attacks/digits/nope.toml'" in typed.err
+    both = rbe("attack", "two.toml", "one.toml", "alone.toml", "--dry-run")
+    assert both.code == 0 and "Left out: protocol 'two'" in both.out
     result = rbe("attack", "two.toml", "alone.toml")
     assert result.code == 2
     assert "protocol 'two': expected a target of at least 2 sub-models, got 1 in recipe 'alone'" in result.err

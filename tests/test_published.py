@@ -13,7 +13,7 @@ from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.models.predict import predict
 from robustbench_ens.models.published import published
 from robustbench_ens.models.trained import WEIGHTS, load_trained, read_record
-from robustbench_ens.outcomes import find_outcomes
+from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
 from robustbench_ens.recipes import load_recipe
 from tests.conftest import Rbe
 
@@ -113,12 +113,59 @@ def test_what_cannot_be_published(checkout: Path, rbe: Rbe) -> None:
         assert says in result.err
 
 
+def test_publishing_again_replaces_all_or_nothing(checkout: Path, rbe: Rbe, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("zoo/weights/own/tiny")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert rbe("train", "own/tiny", "--seeds", 1).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("robustbench_ens.models.published.shutil.copyfile", fail)
+        assert rbe("publish", "own/tiny", "--seed", 1).code == 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    next(Path("runs").rglob("history.csv")).unlink()
+    assert rbe("publish", "own/tiny", "--seed", 1).code == 0
+    assert {path.name for path in folder.iterdir()} == set(before) - {"history.csv"}
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def fail(*paths: Path) -> None:
+    raise OSError(28, "No space left on device", str(paths[-1]))
+
+
+def test_another_file_of_the_same_name_is_not_the_zoos(checkout: Path, rbe: Rbe) -> None:
+    other = Path("elsewhere/zoo/own/tiny.toml")
+    other.parent.mkdir(parents=True)
+    other.write_text(TINY.replace("40", "41"))
+    assert rbe("train", other).code == 0
+    result = rbe("publish", other)
+    assert result.code == 2 and "expected one of the folder zoo/, unchanged" in result.err
+    # Nor are they one ensemble where both are attacked.
+    result = rbe("attack", PROTOCOL, "own/tiny", other)
+    assert (result.code, result.err) == (0, "")
+    assert len(find_outcomes([Path("runs/outcomes")])) == 2
+
+
+def test_damaged_outcomes_give_no_card(checkout: Path, rbe: Rbe) -> None:
+    shutil.move("trained", "runs")
+    path = find_outcomes([Path("runs/outcomes")])[0]
+    file = read_outcomes(path)
+    lacking = {key: value for key, value in file.provenance.items() if key != "protocol"}
+    write_outcomes(path, file.outcomes, file.measurements, lacking)
+    result = rbe("publish", "own/tiny")
+    assert (result.code, result.err.count("\n")) == (2, 1) and str(path) in result.err
+
+
 def test_damaged_published_weights_are_one_line(checkout: Path, rbe: Rbe) -> None:
     path = Path("zoo/weights/own/tiny") / WEIGHTS
-    path.write_bytes(path.read_bytes()[:-8])
-    result = rbe("attack", PROTOCOL, "own/tiny")
-    assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "expected a safetensors file, got a missing or truncated one" in result.err
+    whole = path.read_bytes()
+    for damaged, says in (
+        (whole[:-8], "expected a safetensors file, got a missing or truncated one"),
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "expected the weights described by run.json"),
+    ):
+        path.write_bytes(damaged)
+        result = rbe("attack", PROTOCOL, "digits/baseline-3[steps=4,network_args.width=2]", "own/tiny")
+        assert (result.code, result.err.count("\n")) == (2, 1)
+        assert says in result.err
+        assert not Path("runs/ensembles").exists()  # nothing was trained before it was noticed
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.relative_to(ROOT / "zoo" / "weights").as_posix())

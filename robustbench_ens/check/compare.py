@@ -50,7 +50,8 @@ class CheckResult:
     images, with a normal interval. ``pinned`` is the number with the same weights where paired and the mean over seeds
     elsewhere; ``difference`` is measured against it, ``difference_points`` the same in points for a rate.
     ``units`` are the outcomes behind a rate, of which ``flips`` differ where paired, or the images behind a mean.
-    ``problems`` are missing or structurally different cells, one line each; ``notes`` are harmless.
+    ``problems`` are missing or structurally different cells, one line each; ``notes`` are harmless. ``paired`` tells
+    whether the baseline is.
     """
 
     rows: pd.DataFrame
@@ -58,6 +59,7 @@ class CheckResult:
     problems: list[str]
     notes: list[str]
     alpha: float
+    paired: bool = False
 
 
 def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
@@ -85,6 +87,8 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     fresh = evaluate_all(known)
     seen = {(item.protocol, item.ensemble) for item in fresh}
     problems = [f"{key[0]} on {key[1]}: missing: no fresh outcomes" for key in pinned if key not in seen]
+    if pin.paired:
+        problems += _forgotten(pinned, fresh)
     notes = _unknown(files, pinned) + _made_otherwise(pin, known)
     cells = []
     for item in fresh:
@@ -99,7 +103,19 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
         cells += [_row(reference, item, name) for name in reference.cells if name in item.cells]
         cells += [_measured_row(reference, item, name) for name in reference.measured if name in item.measured]
     rows = _judge(pd.DataFrame(cells), _spread(pin), pin.alpha) if cells else _no_rows()
-    return CheckResult(rows, bool(problems or rows["moved"].any()), problems, notes, pin.alpha)
+    return CheckResult(rows, bool(problems or rows["moved"].any()), problems, notes, pin.alpha, pin.paired)
+
+
+def _forgotten(pinned: dict[tuple[str, str], PinnedEvaluation], fresh: Sequence[Evaluation]) -> list[str]:
+    """Pinned weights that nothing fresh is about, of evaluations that there are."""
+    found = {(item.protocol, item.ensemble, item.weights) for item in fresh}
+    there = {key[:2] for key in found}
+    return [
+        f"{protocol} on {ensemble} seed {seed}: missing: no fresh outcomes of the pinned weights"
+        for (protocol, ensemble), item in pinned.items()
+        for seed, record in item.seeds.items()
+        if (protocol, ensemble) in there and (protocol, ensemble, record.weights) not in found
+    ]
 
 
 def _no_rows() -> pd.DataFrame:

@@ -24,6 +24,7 @@ from robustbench_ens.settings import Settings, validate
 from robustbench_ens.store import read_json, write_json
 
 PIN_VERSION = 3
+PAIRED_SINCE = 3
 READABLE_VERSIONS = (1, 2, 3)
 """Version 1 has no measured numbers, and versions below 3 are never paired; otherwise they are the same."""
 FEWEST_SEEDS = 5
@@ -102,11 +103,18 @@ class Pin(Settings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if self.paired and self.version < PAIRED_SINCE:
+            raise ValueError(f"expected no paired baseline of version {self.version}, below {PAIRED_SINCE}")
+        keys = [(item.protocol, item.ensemble) for item in self.evaluations]
         for item in self.evaluations:
             where = f"expected a whole baseline: {item.protocol} on {item.ensemble}"
             fewest = 1 if self.paired else FEWEST_SEEDS
             if len(item.seeds) < fewest:
                 raise ValueError(f"{where} needs at least {fewest} seeds, has {len(item.seeds)}")
+            if keys.count((item.protocol, item.ensemble)) > 1:
+                raise ValueError(f"{where} is there more than once")
+            if not (item.cells or item.measured):
+                raise ValueError(f"{where} has no cells")
             for name, cell in item.cells.items():
                 if any(set(table) != set(item.seeds) for table in (cell.images, cell.count, cell.bits)):
                     raise ValueError(f"{where}, cell {name!r} lacks a seed")

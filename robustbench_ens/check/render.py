@@ -63,7 +63,7 @@ def advice(result: CheckResult) -> str:
         return "Nothing moved."
     return (
         "Numbers moved: find out why before anything is published (higher robustness may mean a broken attack). "
-        "If the change is meant, pin it with `rbe check --update`."
+        f"If the change is meant, pin it with `rbe check --update{' --paired' if result.paired else ''}`."
     )
 
 

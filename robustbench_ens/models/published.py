@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.models.trained import HISTORY, RECORD, WEIGHTS, EnsembleRecord, load_trained, read_record, run_dir
-from robustbench_ens.recipes import Recipe
+from robustbench_ens.models.trained import (
+    HISTORY,
+    MONITORED,
+    RECORD,
+    WEIGHTS,
+    EnsembleRecord,
+    load_trained,
+    read_record,
+    run_dir,
+)
+from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.settings import folders, names
 from robustbench_ens.store import Store, atomic_path, write_text
 
@@ -41,7 +51,8 @@ def check_publishable(recipe: Recipe, zoo: Path) -> None:
     Raises:
         UserError: it is not.
     """
-    if recipe.label not in names("zoo") or not (zoo / f"{recipe.name}.toml").is_file():
+    file = zoo / f"{recipe.name}.toml"
+    if recipe.label not in names("zoo") or not file.is_file() or load_recipe(str(file)).hash != recipe.hash:
         raise UserError(
             f"recipe {recipe.label!r}: expected one of the folder {zoo}/, unchanged, to publish weights of; "
             "run in a checkout"
@@ -49,18 +60,22 @@ def check_publishable(recipe: Recipe, zoo: Path) -> None:
 
 
 def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, card: str) -> Path:
-    """Copy the trained ensemble of ``record`` into the folder ``zoo``, with its model card; the record comes last.
+    """Put the trained ensemble of ``record`` into the folder ``zoo``, with its model card, in place of an older one.
 
     Raises:
         UserError: the weights are damaged.
     """
     source, folder = run_dir(store, recipe, record.seed), zoo / FOLDER / recipe.name
     load_trained(source, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
-    write_text(folder / CARD, card)
-    for name in (HISTORY, WEIGHTS, RECORD):
-        if (source / name).exists():
-            with atomic_path(folder / name) as temporary:
-                shutil.copyfile(source / name, temporary)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
+        whole, older = Path(temporary, "whole"), Path(temporary, "older")
+        write_text(whole / CARD, card)
+        for name in (HISTORY, MONITORED, WEIGHTS, RECORD):
+            if (source / name).exists():
+                with atomic_path(whole / name) as copy:
+                    shutil.copyfile(source / name, copy)
+        if folder.exists():
+            folder.rename(older)
+        whole.rename(folder)
     return folder

@@ -18,12 +18,13 @@ Treatment = Callable[[Tensor, Tensor], Tensor]
 """Maps a gradient and the previous direction (zeros at first) to the direction whose sign is followed."""
 
 Transform = Callable[[Tensor, int], Tensor]
-"""Maps images and the step, from 0, to the images whose gradient is taken; differentiable."""
+"""Maps images and the step, from 0 at the very start, to the images whose gradient is taken; differentiable."""
 
 OnStep = Callable[[int, Tensor, Tensor], None]
-"""Told, at each step from 0, the values ``(B,)`` before the step and their gradient ``(B, C, H, W)``; detached.
+"""Told, at each step (from 0 at the very start), the values ``(B,)`` before it and their gradient ``(B, C, H, W)``.
 
-Where images are transformed, the values at the first and the last step are those without a transformation.
+Both are detached. Where images are transformed, the values at the first and the last step are those without a
+transformation.
 """
 
 

@@ -28,10 +28,8 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
         files: evaluations of these very weights.
     """
     title = f"{record.recipe}, seed {record.seed}"
-    about = (
-        f"{record.sub_models} {record.network} networks trained by {record.method} on {record.dataset}. Written by "
-        "rbe publish."
-    )
+    networks = f"{record.sub_models} {record.network} network" + ("" if record.sub_models == 1 else "s")
+    about = f"{networks} trained by {record.method} on {record.dataset}. Written by rbe publish."
     found = summaries(gather(files), gather_measurements(files)) if files else {}
     page = (
         environment("card.md")

@@ -127,6 +127,8 @@ class Training:
         try:
             self.ensemble.load_state_dict(weights)
             self.optimizer.load_state_dict(optimizer)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
         except Exception as error:  # as many kinds as there are ways not to fit
             raise damaged(self.folder, error) from None
         return True

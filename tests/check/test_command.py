@@ -96,5 +96,7 @@ def test_what_a_paired_baseline_notices(rbe: Rbe, place: Path) -> None:
     result = rbe("check", "alone.json", "--runs", "other")
     assert result.code == 1
     assert "expected the pinned weights, got others; the baseline is paired" in result.out
+    assert "missing: no fresh outcomes of the pinned weights" in result.out
+    assert "pin it with `rbe check --update --paired`" in result.out
     result = rbe("check", "alone.json", "--paired", "--runs", "one")
     assert (result.code, result.err.count("\n")) == (2, 1) and "--paired: expected --update beside it" in result.err
