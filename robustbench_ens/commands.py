@@ -22,11 +22,11 @@ from robustbench_ens.models.trained import digest_state, load_trained, read_reco
 from robustbench_ens.outcomes import (
     OutcomeFile,
     arrays_path,
-    check_whole,
     find_outcomes,
     gather,
     gather_measurements,
     measurements_path,
+    read_evaluations,
     read_outcomes,
 )
 from robustbench_ens.own import given
@@ -36,7 +36,7 @@ from robustbench_ens.recipes import load_recipe
 from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.text import duration
-from robustbench_ens.selection import Pair, add_attacks, told_apart, trained_targets
+from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
 from robustbench_ens.settings import parse_overrides
 from robustbench_ens.store import Store, atomic_path, write_text
 from robustbench_ens.tensorboard import epoch_writer
@@ -143,7 +143,7 @@ def attack(
     if model is not None:
         pairs: Sequence[Pair] = given(place, loaded, model)
     else:
-        pairs = [(p, target) for p in loaded for target in trained_targets(plan, p.settings.dataset, recipes, seeds)]
+        pairs = all_pairs(plan, loaded, recipes, seeds)
     say_left_out(add_attacks(plan, pairs))
     with nullcontext() if model is None else blamed(f"--model {model}"):
         carry_out(plan, dry)
@@ -182,9 +182,8 @@ def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int])
     for recipe in recipes:
         for seed in seeds:
             plan.add_training(Trained(load_recipe(recipe), seed))
-    loaded = map(load_protocol, protocols)
-    pairs = [(p, target) for p in loaded for target in trained_targets(plan, p.settings.dataset, recipes, seeds)]
-    say_left_out(add_attacks(plan, pairs))
+    loaded = [load_protocol(reference) for reference in protocols]
+    say_left_out(add_attacks(plan, all_pairs(plan, loaded, recipes, seeds)))
     return plan
 
 
@@ -195,10 +194,7 @@ def _outcomes(place: Workplace, sources: Sequence[Path]) -> list[OutcomeFile]:
     if not paths:
         where = ", ".join(map(str, sources)) or str(folder)
         raise UserError(f"{where}: expected outcomes, got none; run `rbe attack PROTOCOL RECIPE` first")
-    files = [read_outcomes(path) for path in paths]
-    for file in files:
-        check_whole(file.path, file.provenance)
-    return files
+    return read_evaluations(paths)
 
 
 def report(place: Workplace, sources: Sequence[Path], name: str, publish: str | None) -> None:

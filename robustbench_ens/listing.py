@@ -9,7 +9,7 @@ from robustbench_ens import catalogue
 from robustbench_ens.console import OUT, show, table
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.published import check_publishable, publish, published
-from robustbench_ens.outcomes import check_whole, find_outcomes, read_outcomes, read_provenance
+from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.plan import Plan, Trained, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
@@ -30,9 +30,7 @@ def publish_weights(place: Workplace, references: Sequence[str], seed: int) -> N
             raise UserError(f"{recipe.label} seed {seed}: expected it trained in {place.store.root}; run `rbe train`")
         found.append((recipe, record))
     folder = place.store.root / "outcomes"
-    files = [read_outcomes(path) for path in find_outcomes([folder] if folder.exists() else [])]
-    for file in files:
-        check_whole(file.path, file.provenance)
+    files = read_evaluations(find_outcomes([folder] if folder.exists() else []))
     for recipe, record in found:
         own = [file for file in files if file.provenance["target"]["weights"] == record.weights]
         where = publish(place.store, recipe, record, zoo, model_card(record, own))

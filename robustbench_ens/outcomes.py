@@ -247,6 +247,18 @@ def check_whole(path: Path, provenance: dict[str, Any]) -> dict[str, Any]:
     return provenance
 
 
+def read_evaluations(paths: Sequence[Path]) -> list[OutcomeFile]:
+    """The evaluations in ``paths``, all of them whole.
+
+    Raises:
+        UserError: see :func:`read_outcomes` and :func:`check_whole`.
+    """
+    files = [read_outcomes(path) for path in paths]
+    for file in files:
+        check_whole(file.path, file.provenance)
+    return files
+
+
 def _hidden(path: Path) -> bool:
     """Whether ``path`` is unfinished work: a name in it starts with a dot."""
     return any(part.startswith(".") for part in path.parts)

@@ -52,7 +52,15 @@ def _is_protocol(name: str) -> bool:
         return False  # read as a recipe, it says what is wrong with it
 
 
-def trained_targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int]) -> list[Trained]:
+Pair = tuple[Protocol, Trained | Given]
+
+
+def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str], seeds: Sequence[int]) -> list[Pair]:
+    """Each protocol with each of its :func:`_targets`."""
+    return [(p, target) for p in protocols for target in _targets(plan, p.settings.dataset, recipes, seeds)]
+
+
+def _targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int]) -> list[Trained]:
     """The ensembles to attack: those named, or else the dataset's recipes that were trained here with these seeds.
 
     Raises:
@@ -71,9 +79,6 @@ def trained_targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Seq
             f"{plan.workplace.store.root}; name a recipe, one of {there or 'your own'}"
         )
     return trained
-
-
-Pair = tuple[Protocol, Trained | Given]
 
 
 def add_attacks(plan: Plan, pairs: Sequence[Pair]) -> list[str]:
