@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.trained import HISTORY, MONITORED, load_trained, read_record, run_dir
-from robustbench_ens.plan import AttackStep, Given, Plan, Trained, TrainStep, Workplace
+from robustbench_ens.plan import AttackStep, Given, Plan, Step, Trained, TrainStep, Workplace
 from robustbench_ens.training.monitor import check_monitor
 from robustbench_ens.training.trainer import train
 
@@ -27,7 +29,7 @@ def check_inputs(plan: Plan) -> None:
             are damaged.
     """
     for step in plan.due:
-        dataset = plan.workplace.dataset((step.ensemble if isinstance(step, TrainStep) else step.target).dataset)
+        dataset = plan.workplace.dataset(_dataset(step))
         if isinstance(step, TrainStep):
             recipe = step.ensemble.recipe
             network = check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
@@ -53,6 +55,29 @@ def check_inputs(plan: Plan) -> None:
                     load_trained(plan.home(ensemble), ensemble.recipe)
             KINDS[step.protocol.settings.kind].check(step.protocol.settings)
             KINDS[step.protocol.settings.kind].fits(step.protocol.settings, dataset.num_classes)
+            if step.protocol.settings.trained_on:
+                _check_images(plan, step, dataset)
+
+
+def _dataset(step: Step) -> str:
+    """The dataset that a step works on: what it trains on, or what it attacks."""
+    return step.ensemble.dataset if isinstance(step, TrainStep) else step.protocol.settings.dataset
+
+
+def _check_images(plan: Plan, step: AttackStep, dataset: Dataset) -> None:
+    """See that the target of ``step``, trained on other images, takes those of ``dataset``."""
+    record = plan.record(step.target)
+    if record is None:
+        trained_on = plan.workplace.dataset(step.target.dataset)
+        expected = trained_on.num_classes, trained_on.x_test.shape[1]
+    else:
+        expected = record.classes, record.channels
+    got = dataset.num_classes, dataset.x_test.shape[1]
+    if expected != got:
+        raise UserError(
+            f"protocol {step.protocol.label!r}: key 'dataset': expected images of {expected[0]} classes and "
+            f"{expected[1]} channels as {step.target.where} takes, got {got[0]} and {got[1]} in {dataset.name!r}"
+        )
 
 
 Loaded = dict[tuple[str, str], Subject]
@@ -85,8 +110,7 @@ def run(plan: Plan) -> None:
     loaded: Loaded = {}
     place = plan.workplace
     for step in plan.due:
-        ensemble = step.ensemble if isinstance(step, TrainStep) else step.target
-        with share_cores(place.threads, place.dataset(ensemble.dataset).image_size) as workers:
+        with share_cores(place.threads, place.dataset(_dataset(step)).image_size) as workers:
             if isinstance(step, TrainStep):
                 _train(place, step, workers)
             else:
@@ -124,13 +148,17 @@ def _attack(plan: Plan, step: AttackStep, loaded: Loaded, workers: int) -> None:
     for ensemble in (step.target, *step.sources):
         if (ensemble.id, ensemble.hash) not in loaded:
             loaded[ensemble.id, ensemble.hash] = _load(plan, ensemble)
-    target = step.target
-    folder = plan.home(target) if isinstance(target, Trained) else None
+    folder = plan.home(step.target) if isinstance(step.target, Trained) else None
+    target, *sources = (
+        replace(subject, record=plan.attacked(step.protocol, subject.record))
+        for ensemble in (step.target, *step.sources)
+        for subject in [loaded[ensemble.id, ensemble.hash]]
+    )
     evaluate(
         step.protocol,
-        loaded[step.target.id, step.target.hash],
-        [loaded[source.id, source.hash] for source in step.sources],
-        workplace.dataset(step.target.dataset),
+        target,
+        sources,
+        workplace.dataset(_dataset(step)),
         workplace.store,
         device=workplace.device,
         workers=workers,

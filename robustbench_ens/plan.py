@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -197,7 +197,7 @@ class Workplace:
 
 
 def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tuple[Trained, ...]:
-    """The protocol's surrogates against ``target``, on the protocol's dataset; none where its kind has none.
+    """The protocol's surrogates against ``target``, on the dataset of its recipes; none where its kind has none.
 
     Args:
         protocol: of any kind.
@@ -226,8 +226,8 @@ def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tup
                 UserError(str(error)) if reference == surrogate.recipe else UnsuitableTargetError(str(error))
             ) from None
         recipe = load_recipe(reference)
-        if recipe.settings.dataset != protocol.settings.dataset:
-            recipe = load_recipe(reference, {"dataset": protocol.settings.dataset})
+        if recipe.settings.dataset != protocol.settings.recipes_dataset:
+            recipe = load_recipe(reference, {"dataset": protocol.settings.recipes_dataset})
         found.append(Trained(recipe, surrogate.seed))
     return tuple(found)
 
@@ -316,11 +316,12 @@ class Plan:
         Raises:
             UserError: the target is of another dataset than the protocol, or a surrogate is not hold-out.
         """
-        dataset, wanted = target.dataset, protocol.settings.dataset
-        if dataset != wanted:
+        dataset, wanted = target.dataset, protocol.settings.recipes_dataset
+        if isinstance(target, Trained) and dataset != wanted:
+            name = "trained_on" if protocol.settings.trained_on else "dataset"
             raise UnsuitableTargetError(
-                f"protocol {protocol.label!r}: key 'dataset': expected {dataset!r} as in "
-                f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set dataset={dataset}"
+                f"protocol {protocol.label!r}: key {name!r}: expected {dataset!r} as in "
+                f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set {name}={dataset}"
             )
         sub_models, fewest = target.sub_models, protocol.settings.fewest_sub_models
         if sub_models < fewest:
@@ -352,7 +353,15 @@ class Plan:
         records = [record for ensemble in (target, *sources) if (record := self.record(ensemble))]
         for record in records[1:]:
             check_hold_out(records[0], record)
-        return is_evaluated(self.workplace.store, protocol, records[0], records[1:])
+        target_record, *source_records = (self.attacked(protocol, record) for record in records)
+        return is_evaluated(self.workplace.store, protocol, target_record, source_records)
+
+    def attacked(self, protocol: Protocol, record: EnsembleRecord) -> EnsembleRecord:
+        """``record`` as outcomes under ``protocol`` have it: of the dataset whose images are attacked."""
+        if protocol.settings.trained_on is None:
+            return record
+        dataset = self.workplace.dataset(protocol.settings.dataset)
+        return replace(record, dataset=dataset.name, data_digest=dataset.digest)
 
     @property
     def due(self) -> list[Step]:

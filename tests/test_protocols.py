@@ -33,7 +33,7 @@ def test_every_shipped_protocol(name: str) -> None:
     assert load_protocol(str(locate("attacks", name))).hash == protocol.hash
     assert name.startswith(f"{protocol.settings.dataset}/")
     assert protocol.settings.kind in name
-    dataset = protocol.settings.dataset
+    dataset = protocol.settings.recipes_dataset
     recipes = [load_recipe(recipe) for recipe in names("zoo") if recipe.endswith("/dverge-3")]
     target = Trained(next(recipe for recipe in recipes if recipe.settings.dataset == dataset), 0)
     sources = surrogates(protocol, target)
@@ -105,6 +105,7 @@ CHANGES = {
         *(
             "version=2",
             "dataset=own",
+            "trained_on=own",
             "images=9",
             "eps=[0.05]",
             "steps=49",

@@ -33,17 +33,26 @@ from robustbench_ens.settings import Precision, Settings
 
 
 class ProtocolFile(Settings):
-    """Keys that every protocol has."""
+    """Keys that every protocol has.
+
+    ``trained_on`` is the dataset of targets and surrogates where it is not ``dataset``, whose test images are attacked.
+    """
 
     kind: str
     version: int = Field(ge=1)
     dataset: str = Field(min_length=1)
+    trained_on: str | None = Field(None, min_length=1)
     images: int = Field(ge=1, le=MOST_STEPS)
     eps: EpsLadder
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
     numerics: ClassVar[int] = 1
     fewest_sub_models: ClassVar[int] = 1
+
+    @property
+    def recipes_dataset(self) -> str:
+        """The dataset of the recipes that targets and surrogates are trained by."""
+        return self.trained_on or self.dataset
 
     def gradients(self, attempts: int) -> int:
         """Gradients of one image that so many attempts on each image take at most."""

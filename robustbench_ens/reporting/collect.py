@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -128,6 +128,7 @@ def _batches(files: Sequence[OutcomeFile]) -> Iterator[list[OutcomeFile]]:
 def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
     """The same files, with labels that name one thing each, sorted by protocol, ensemble and seed.
 
+    An ensemble that was attacked on images of another dataset than its own is called so: ``digits/single on dark``.
     Where one label stands for several recipe hashes, data sets or (at one seed) weights, or one protocol label for
     several hashes, the label gains the digits that differ: rates of different things are never pooled.
 
@@ -136,6 +137,8 @@ def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
     """
     targets = pd.DataFrame([file.provenance["target"] for file in files])
     protocols = pd.DataFrame([file.provenance["protocol"] for file in files])
+    others = pd.Series([on_other_images(file.provenance) for file in files])
+    targets["label"] += (" on " + targets["dataset"]).where(others, "")
     marks = pd.Series("", index=targets.index)
     for name, column, within in (
         ("recipe", "recipe_hash", ["label"]),
@@ -159,6 +162,11 @@ def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
             )
         found[key] = replace(file, provenance=file.provenance | {"target": target, "protocol": protocol})
     return [found[key] for key in sorted(found)]
+
+
+def on_other_images(document: Mapping[str, Any]) -> bool:
+    """Whether an evaluation attacked images of another dataset than the ensemble was trained on."""
+    return bool(document["protocol"]["resolved"].get("trained_on"))
 
 
 def _history(file: OutcomeFile) -> pd.DataFrame:

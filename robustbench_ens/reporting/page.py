@@ -23,6 +23,7 @@ from robustbench_ens.reporting.sections.gallery import gallery_sections
 from robustbench_ens.reporting.sections.health import health_section
 from robustbench_ens.reporting.sections.history import history_section
 from robustbench_ens.reporting.sections.ledger import ledger_sections
+from robustbench_ens.reporting.sections.other_images import other_images_sections
 from robustbench_ens.reporting.sections.overview import overview
 from robustbench_ens.reporting.sections.paper import paper_sections
 from robustbench_ens.reporting.sections.regions import regions_sections
@@ -86,6 +87,7 @@ def sections(collection: Collection, changed: Sequence[str] | None = None) -> li
         *transfer_folder_sections(collection, style),
         *ledger_sections(collection, style),
         accuracy_section(collection, "whitebox", style),
+        *other_images_sections(collection),
         transfer_section(collection),
         *regions_sections(collection),
         *gallery_sections(collection),

@@ -134,7 +134,7 @@ def subjects(provenance: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def _schedule(target: Mapping[str, Any]) -> str:
     training = target["training"]
     length = f"{training['steps']:,} steps" if training else "imported"
-    return f"{length} on {target['dataset']}"
+    return f"{length} on {target['resolved'].get('dataset', target['dataset'])}"
 
 
 def sample(rows: pd.DataFrame) -> str:

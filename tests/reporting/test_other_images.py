@@ -1,0 +1,70 @@
+"""Ensembles attacked on images of another dataset than their own: told apart everywhere, set side by side once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from robustbench_ens.outcomes import OutcomeFile, read_outcomes
+from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.page import render_report, sections
+from robustbench_ens.reporting.sections.other_images import other_images_sections
+from robustbench_ens.reporting.text import NBSP
+from tests.fake_outcomes import write_fake_outcomes
+
+OTHER = 0.2
+"""By how much lower accuracies are on the other images."""
+
+
+def _on_dark(file: OutcomeFile) -> OutcomeFile:
+    """The same evaluation as if it had attacked images of ``dark``."""
+    protocol, target = file.provenance["protocol"], file.provenance["target"]
+    protocol = protocol | {
+        "name": "dark/whitebox",
+        "label": "dark/whitebox",
+        "resolved": protocol["resolved"] | {"dataset": "dark", "trained_on": "digits"},
+    }
+    target = target | {"dataset": "dark", "data_digest": "dark"}
+    return replace(file, provenance=file.provenance | {"protocol": protocol, "target": target})
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> list[OutcomeFile]:
+    kinds = ("whitebox",)
+    lower = {eps: 0.9 - eps - OTHER for eps in (0.0, 0.1, 0.2)}
+    own = write_fake_outcomes(tmp_path / "own", kinds=kinds, accuracy=lambda *cell: 0.9 - cell[2])
+    dark = write_fake_outcomes(tmp_path / "dark", kinds=kinds, accuracy=lambda *cell: lower[cell[2]])
+    return [*map(read_outcomes, own), *(_on_dark(read_outcomes(path)) for path in dark)]
+
+
+def test_both_accuracies_stand_side_by_side(both: list[OutcomeFile]) -> None:
+    (section,) = other_images_sections(collect(both))
+    table = section.blocks[1].frame.map(lambda cell: cell.replace(NBSP, " "))
+    assert list(table.columns) == ["Ensemble", "eps", "n", "digits", "dark"]
+    assert table["Ensemble"].unique().tolist() == ["digits/baseline-3", "digits/dverge-3"]
+    assert table["eps"].tolist() == ["clean", "0.1", "0.2"] * 2
+    assert [cell.split()[0] for cell in table["digits"]] == ["90.0%", "80.0%", "70.0%"] * 2
+    assert [cell.split()[0] for cell in table["dark"]] == ["70.0%", "60.0%", "50.0%"] * 2
+
+
+def test_the_rest_of_the_report_tells_them_apart(both: list[OutcomeFile], tmp_path: Path) -> None:
+    collection = collect(both)
+    assert set(collection.accuracies["ensemble"]) == {
+        name + on for name in ("digits/baseline-3", "digits/dverge-3") for on in ("", " on dark")
+    }
+    compared = collection.comparisons
+    assert not compared.empty and all(
+        better.endswith(" on dark") == worse.endswith(" on dark") == (dataset == "dark")
+        for better, worse, dataset in zip(compared["better"], compared["worse"], compared["dataset"], strict=True)
+    )
+    page = render_report(both, tmp_path / "report", title="Both", command="rbe report").read_text()
+    assert "Accuracy on other images" in page and "digits/dverge-3 on dark" in page
+
+
+def test_without_other_images_there_is_no_such_section(both: list[OutcomeFile]) -> None:
+    titles = [section.title for section in sections(collect(both[:2]))]
+    assert "White-box accuracy" in titles and "Accuracy on other images" not in titles
+    # What has no namesake has nothing to stand beside.
+    assert not other_images_sections(collect(both[2:]))
