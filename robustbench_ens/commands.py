@@ -23,14 +23,12 @@ from robustbench_ens.outcomes import (
     OutcomeFile,
     arrays_path,
     find_outcomes,
-    gather,
-    gather_measurements,
     measurements_path,
     read_evaluations,
     read_outcomes,
 )
 from robustbench_ens.own import given
-from robustbench_ens.plan import Plan, Trained, TrainStep, Workplace
+from robustbench_ens.plan import Plan, TrainStep, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.reporting import render_report, summaries
@@ -39,6 +37,7 @@ from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
 from robustbench_ens.settings import parse_overrides
 from robustbench_ens.store import Store, atomic_path, write_text
+from robustbench_ens.targets import Trained
 from robustbench_ens.tensorboard import epoch_writer
 
 
@@ -169,7 +168,7 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
 
 def print_summary(files: Sequence[OutcomeFile]) -> None:
     """Print the summary table of a report, those of protocols that it has no room for, and unhealthy attacks."""
-    for title, frame in summaries(gather(files), gather_measurements(files)).items():
+    for title, frame in summaries(files).items():
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
     for warning in health_warnings(collect_health(files)):
         OUT.print(f"Warning: {warning}", markup=False)

@@ -16,7 +16,8 @@ from robustbench_ens.evaluation.evaluate import KINDS, evaluate
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.trained import HISTORY, MONITORED, load_trained, read_record, run_dir
-from robustbench_ens.plan import AttackStep, Given, Plan, Step, Trained, TrainStep, Workplace
+from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep, Workplace
+from robustbench_ens.targets import Given, Trained
 from robustbench_ens.training.monitor import check_monitor
 from robustbench_ens.training.trainer import train
 

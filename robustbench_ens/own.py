@@ -21,9 +21,10 @@ from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.own import PROBE_IMAGES, as_found, blamed, import_model, look_at, own_record
 from robustbench_ens.models.trained import digest_state
 from robustbench_ens.outcomes import read_outcomes
-from robustbench_ens.plan import Given, Workplace
+from robustbench_ens.plan import Workplace
 from robustbench_ens.protocols import Protocol, load_protocol
 from robustbench_ens.store import Store
+from robustbench_ens.targets import Given
 
 
 def _subject(

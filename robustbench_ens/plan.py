@@ -10,8 +10,7 @@ from pathlib import Path
 from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.blackbox import check_hold_out
-from robustbench_ens.evaluation.evaluate import KINDS, aggregated, is_evaluated, past_seconds
-from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, past_seconds
 from robustbench_ens.models.build import network_builder
 from robustbench_ens.models.published import home
 from robustbench_ens.models.trained import (
@@ -21,102 +20,11 @@ from robustbench_ens.models.trained import (
     read_record,
     run_dir,
 )
-from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.progress import Progress
 from robustbench_ens.protocols import Protocol
-from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.settings import locate, split_reference
 from robustbench_ens.store import Store
+from robustbench_ens.targets import Given, Trained, suitable_sources
 from robustbench_ens.training.trainer import EpochHook
-
-
-class UnsuitableTargetError(UserError):
-    """A target that a protocol is not made for: of another dataset, of too few sub-models, without surrogates."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An ensemble that is, or will be, trained: a recipe with a seed."""
-
-    recipe: Recipe
-    seed: int
-
-    @property
-    def id(self) -> str:
-        """As in outcomes: ``digits/dverge-3#0``."""
-        return f"{self.recipe.label}#{self.seed}"
-
-    @property
-    def dataset(self) -> str:
-        """The dataset it is trained on."""
-        return self.recipe.settings.dataset
-
-    @property
-    def sub_models(self) -> int:
-        """How many it has."""
-        return self.recipe.settings.sub_models
-
-    @property
-    def method(self) -> str:
-        """How it is trained."""
-        return self.recipe.settings.method
-
-    @property
-    def hash(self) -> str:
-        """The recipe's hash."""
-        return self.recipe.hash
-
-    @property
-    def lineage(self) -> list[str]:
-        """The initialisations that it descends from."""
-        return self.recipe.lineage(self.seed)
-
-    @property
-    def where(self) -> str:
-        """What errors call it."""
-        return f"recipe {self.recipe.label!r}"
-
-
-@dataclass(frozen=True)
-class Given:
-    """A model of one's own: it is there already, so that nothing is trained. Says of itself what Trained says."""
-
-    subject: Subject
-
-    @property
-    def id(self) -> str:
-        """As in outcomes: ``my_package:build_model``."""
-        return self.subject.record.id
-
-    @property
-    def dataset(self) -> str:
-        """The dataset it is to be attacked on."""
-        return self.subject.record.dataset
-
-    @property
-    def sub_models(self) -> int:
-        """How many it has; 1 for a single network."""
-        return self.subject.record.sub_models
-
-    @property
-    def method(self) -> str:
-        """That of all models of one's own."""
-        return self.subject.record.method
-
-    @property
-    def hash(self) -> str:
-        """Of its name, weights and scores."""
-        return self.subject.record.recipe_hash
-
-    @property
-    def lineage(self) -> list[str]:
-        """It descends from nothing but itself."""
-        return self.subject.record.lineage
-
-    @property
-    def where(self) -> str:
-        """What errors call it."""
-        return f"model {self.id!r}"
 
 
 @dataclass(frozen=True)
@@ -194,42 +102,6 @@ class Workplace:
         if name not in self._datasets:
             self._datasets[name] = load_dataset(name, self.data_root)
         return self._datasets[name]
-
-
-def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tuple[Trained, ...]:
-    """The protocol's surrogates against ``target``, on the dataset of its recipes; none where its kind has none.
-
-    Args:
-        protocol: of any kind.
-        target: fills the place of ``{method}`` in the names of surrogates; none will do where no name has it.
-
-    Raises:
-        UserError: a surrogate's recipe is unknown, or there is none of the target's method.
-    """
-    found = []
-    for surrogate in getattr(protocol.settings, "surrogates", ()):
-        where, reference = f"protocol {protocol.label!r}: key 'surrogates': ", surrogate.recipe
-        if target is not None:
-            method = target.method
-            reference = surrogate.recipe_for(method)
-            if reference != surrogate.recipe and method == OWN_MODEL:
-                raise UnsuitableTargetError(
-                    f"{where}expected as target a recipe, whose method completes the name "
-                    f"{surrogate.recipe!r}, got {target.where}; use a protocol that names its surrogates in full"
-                )
-            if reference != surrogate.recipe:
-                where += f"{surrogate.recipe!r} for target {target.id!r} of method {method!r}: "
-        try:
-            locate("zoo", split_reference(reference)[0], where)
-        except UserError as error:
-            raise (
-                UserError(str(error)) if reference == surrogate.recipe else UnsuitableTargetError(str(error))
-            ) from None
-        recipe = load_recipe(reference)
-        if recipe.settings.dataset != protocol.settings.recipes_dataset:
-            recipe = load_recipe(reference, {"dataset": protocol.settings.recipes_dataset})
-        found.append(Trained(recipe, surrogate.seed))
-    return tuple(found)
 
 
 class Plan:
@@ -314,31 +186,9 @@ class Plan:
         """Plan a protocol against a target, with the training of both target and surrogates.
 
         Raises:
-            UserError: the target is of another dataset than the protocol, or a surrogate is not hold-out.
+            UserError: as :func:`~robustbench_ens.targets.suitable_sources`.
         """
-        dataset, wanted = target.dataset, protocol.settings.recipes_dataset
-        if isinstance(target, Trained) and dataset != wanted:
-            name = "trained_on" if protocol.settings.trained_on else "dataset"
-            raise UnsuitableTargetError(
-                f"protocol {protocol.label!r}: key {name!r}: expected {dataset!r} as in "
-                f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set {name}={dataset}"
-            )
-        sub_models, fewest = target.sub_models, protocol.settings.fewest_sub_models
-        if sub_models < fewest:
-            raise UnsuitableTargetError(
-                f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got {sub_models} in "
-                f"{target.where}"
-            )
-        if isinstance(target, Given):
-            aggregated(protocol, target.subject)
-        sources = surrogates(protocol, target)
-        for source in sources:
-            shared = set(target.lineage) & set(source.lineage)
-            if shared:
-                raise UserError(
-                    f"protocol {protocol.label!r}: surrogate {source.id!r}: expected a hold-out ensemble for target "
-                    f"{target.id!r}, but both descend from {min(shared)}; give the surrogate another seed"
-                )
+        sources = suitable_sources(protocol, target)
         key = (protocol.hash, target.hash, target.id)
         if key in self._attacks:
             return

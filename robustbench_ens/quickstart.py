@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from robustbench_ens.plan import Plan, Trained, Workplace
+from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
+from robustbench_ens.targets import Trained
 
 RECIPES = ("digits/baseline-3", "digits/dverge-3")
 PROTOCOLS = ("digits/quickstart-whitebox", "digits/quickstart-blackbox", "digits/quickstart-transferability")

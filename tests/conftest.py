@@ -11,11 +11,12 @@ import pytest
 
 from robustbench_ens import cli
 from robustbench_ens.execute import run
-from robustbench_ens.plan import Plan, Trained, Workplace
+from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
+from robustbench_ens.targets import Trained
 
 BASELINE = "digits/baseline-3[epochs=2,network_args.width=4]"
 """Trained in ``tiny_runs`` with seeds 0 and 1000: three ResNet-8 of 4 channels, a second of training each."""

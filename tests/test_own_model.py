@@ -257,7 +257,7 @@ def test_what_is_no_model_is_refused_in_one_line(rbe: Rbe, model: str, says: str
         ("raises_later", "works on every batch of images, got ValueError: no such thing ("),
         ("none_later", "got AttributeError: 'NoneType' object has no attribute "),
         ("blind_later", "got RuntimeError: element 0 of tensors does not require grad"),
-        ("nan_later", "the model returns NaN for images in [0, 1]"),
+        ("nan_later", "my_models:nan_later: the model returns NaN for images in [0, 1]"),
     ],
 )
 def test_a_model_that_fails_in_the_middle_of_an_attack(rbe: Rbe, model: str, says: str) -> None:

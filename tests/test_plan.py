@@ -11,12 +11,13 @@ from robustbench_ens import execute
 from robustbench_ens.errors import UserError
 from robustbench_ens.execute import check_inputs, run
 from robustbench_ens.models.trained import read_record, run_dir
-from robustbench_ens.plan import AttackStep, Plan, Trained, TrainStep, Workplace
+from robustbench_ens.plan import AttackStep, Plan, TrainStep, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.quickstart import quickstart_plan
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
+from robustbench_ens.targets import Trained
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX
 
 

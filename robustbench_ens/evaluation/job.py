@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.data import Dataset, select_images, to_float
+from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.health import Crafting, Restarts, health_rows
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
@@ -224,8 +225,15 @@ class Job:
         self.crafting[-1] = replace(once, doubling_gain=float(before - after))
 
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Predicted classes ``(N,)`` of ``images``, on the CPU; ``model`` in eval mode, always in fp32."""
-        return predict(model, images, self.device)
+        """Predicted classes ``(N,)`` of ``images``, on the CPU; ``model`` in eval mode, always in fp32.
+
+        Raises:
+            UserError: the model, part of the target, returns values that are not numbers.
+        """
+        try:
+            return predict(model, images, self.device)
+        except UserError as error:
+            raise UserError(f"{self.target.record.id}: {error}") from None
 
     def predict_each(self, images: Tensor) -> Tensor:
         """:meth:`predict` of every sub-model of the target and, last, the ensemble: ``(M + 1, N)``."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from robustbench_ens.models.trained import EnsembleRecord
-from robustbench_ens.outcomes import OutcomeFile, gather, gather_measurements
+from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.page import environment
@@ -30,7 +30,7 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
     title = f"{record.recipe}, seed {record.seed}"
     networks = f"{record.sub_models} {record.network} network" + ("" if record.sub_models == 1 else "s")
     about = f"{networks} trained by {record.method} on {record.dataset}. Written by rbe publish."
-    found = summaries(gather(files), gather_measurements(files)) if files else {}
+    found = summaries(files) if files else {}
     page = (
         environment("card.md")
         .get_template("card.md.j2")

@@ -1,3 +1,5 @@
+import re
+
 import pandas as pd
 import pytest
 import torch
@@ -16,7 +18,7 @@ def test_predictions_do_not_depend_on_the_batch_size(make_job):
 
 def test_a_model_that_returns_nan_is_an_error(make_job):
     job = make_job("digits/whitebox[images=30,eps=[0.1]]")
-    with pytest.raises(UserError, match="returns NaN"):
+    with pytest.raises(UserError, match=f"^{re.escape(job.target.record.id)}: the model returns NaN"):
         job.predict(lambda_module(lambda x: x.flatten(1) * torch.nan), job.images)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from robustbench_ens.outcomes import MEASUREMENTS
 from robustbench_ens.protocols import HealthLimits
-from robustbench_ens.reporting import render_report
+from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.document import Beside, Table
 from robustbench_ens.reporting.health import (
@@ -108,6 +108,12 @@ def test_the_report_warns_marks_and_lists(tmp_path, files, whitebox):
 def test_a_share_at_its_limit_keeps_it_whatever_the_rounding(whitebox):
     limit = HealthLimits().doubling_gain
     assert file_health(with_health(whitebox, HEALTHY | {"doubling_gain": limit + 1e-15}))["healthy"].all()
+
+
+def test_what_is_printed_after_an_attack_is_marked(whitebox):
+    sick, well = (summaries([with_health(whitebox, sign)])[""] for sign in (SICK, HEALTHY))
+    assert sick["White-box accuracy"][0] == well["White-box accuracy"][0] + MARK
+    assert not well.map(lambda cell: MARK in cell).any(axis=None)
 
 
 def test_every_number_that_rests_on_an_unhealthy_attack_is_marked(files, whitebox):

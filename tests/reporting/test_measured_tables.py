@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from robustbench_ens.check.cells import evaluate
-from robustbench_ens.outcomes import MEASUREMENTS, gather, gather_measurements
+from robustbench_ens.outcomes import MEASUREMENTS
 from robustbench_ens.reporting import derive, render_report, summaries
 from robustbench_ens.reporting.tables.convergence import convergence_table, largest_change
 from robustbench_ens.reporting.tables.distillation import distillation_table
@@ -154,7 +154,7 @@ def measured_files(files):
 
 def test_what_is_printed(files, measured_files):
     everything = [*files, *measured_files]
-    tables = summaries(gather(everything), gather_measurements(everything))
+    tables = summaries(everything)
     assert list(tables) == [
         "",
         "Black-box convergence, digits/blackbox-convergence",
@@ -162,9 +162,9 @@ def test_what_is_printed(files, measured_files):
         "Distillation, digits/distillation",
         "Diversity, digits/diversity",
     ]
-    assert list(tables[""].columns) == list(summaries(gather(files), gather_measurements(files))[""].columns)
+    assert list(tables[""].columns) == list(summaries(files)[""].columns)
     assert "500 steps" in tables["White-box convergence, digits/whitebox-convergence"]
-    assert "" not in summaries(gather(measured_files), gather_measurements(measured_files))
+    assert "" not in summaries(measured_files)
 
 
 @pytest.mark.parametrize("alone", [True, False])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from robustbench_ens.outcomes import OutcomeFile, gather, gather_measurements
 from robustbench_ens.reporting import derive
+from robustbench_ens.reporting.collect import told_apart
+from robustbench_ens.reporting.health import collect_health, unhealthy
 from robustbench_ens.reporting.tables.convergence import convergence_table
 from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_table
-from robustbench_ens.reporting.tables.summary import summary
+from robustbench_ens.reporting.tables.summary import summarise
 from robustbench_ens.reporting.text import kind_name
 
 MEASURED: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
@@ -20,16 +23,20 @@ MEASURED: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 """Tables of the kinds that leave measurements."""
 
 
-def summaries(outcomes: pd.DataFrame, measurements: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def summaries(files: Sequence[OutcomeFile]) -> dict[str, pd.DataFrame]:
     """Tables of text by title: the summary, then one of each protocol that a summary has no room for.
 
-    Args:
-        outcomes: as :func:`robustbench_ens.outcomes.gather` gives them.
-        measurements: as :func:`robustbench_ens.outcomes.gather_measurements` gives them.
+    Numbers of the summary that rest on an unhealthy attack are marked.
+
+    Raises:
+        UserError: two files answer the same question.
     """
+    files = told_apart(files)
+    outcomes, measurements = gather(files), gather_measurements(files)
     tables: dict[str, pd.DataFrame] = {}
     if outcomes["kind"].isin([*derive.ACCURACY_KINDS, "transferability"]).any():
-        tables[""] = summary(outcomes)
+        sick = unhealthy(collect_health(files))
+        tables[""] = summarise(derive.accuracies(outcomes), derive.transferability(outcomes), unhealthy=sick)
     for (kind, protocol), rates in derive.convergence(outcomes).groupby(["kind", "protocol"], observed=True):
         tables[f"{kind_name(str(kind))}, {protocol}"] = convergence_table(rates)
     for (kind, protocol), rows in measurements.groupby(["kind", "protocol"], observed=True):
