@@ -205,6 +205,8 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
 @click.argument("outcomes", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--update", is_flag=True, help="Pin the present outcomes instead (at least five training seeds).")
 @click.option("--paired", is_flag=True, help="With --update: pin these very weights, with any number of seeds.")
+@click.option("--attack", "again", is_flag=True, help="First attack again what a paired baseline pins.")
+@click.option("--skip-missing-data", is_flag=True, help="With --attack: where its images are not here, only say so.")
 @click.option(
     "--format",
     "form",
@@ -227,6 +229,8 @@ def check(
     outcomes: tuple[Path, ...],
     update: bool,
     paired: bool,
+    again: bool,
+    skip_missing_data: bool,
     form: str | None,
     as_json: bool,
     outputs: tuple[Path, ...],
@@ -247,6 +251,8 @@ def check(
         paired,
         "json" if as_json else form or "text",
         outputs,
+        again,
+        skip_missing_data,
     ):
         sys.exit(1)
 

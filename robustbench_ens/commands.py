@@ -11,6 +11,7 @@ import torch
 
 from robustbench_ens import check as checking
 from robustbench_ens.console import OUT, Bars, show, table
+from robustbench_ens.data import MissingDatasetError
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.execute import check_inputs, run
@@ -31,6 +32,7 @@ from robustbench_ens.own import given
 from robustbench_ens.plan import Plan, TrainStep, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
+from robustbench_ens.repeat import repeat_plan
 from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.text import duration
@@ -240,8 +242,14 @@ def check(
     paired: bool,
     form: str,
     outputs: Sequence[Path],
+    again: bool = False,
+    skip_missing_data: bool = False,
 ) -> bool:
-    """`rbe check`: whether any number moved. ``outputs`` are written in the formats that their names ask for."""
+    """`rbe check`: whether any number moved. ``outputs`` are written in the formats that their names ask for.
+
+    ``again`` attacks what is pinned first; where its images are not there, ``skip_missing_data`` says so and finds
+    nothing moved.
+    """
     for output in outputs:
         if output.suffix not in checking.SUFFIXES:
             valid = ", ".join(f"{suffix} ({name})" for suffix, name in checking.SUFFIXES.items())
@@ -250,7 +258,17 @@ def check(
         raise UserError("--output: expected no --update, which compares nothing; leave one of them out")
     if paired and not update:
         raise UserError("--paired: expected --update beside it; the baseline says itself whether it is paired")
-    files = _outcomes(place, sources)
+    if again and (sources or update):
+        raise UserError("--attack: expected no OUTCOMES and no --update beside it: it makes the outcomes to compare")
+    if skip_missing_data and not again:
+        raise UserError("--skip-missing-data: expected --attack beside it, which is what needs the images")
+    try:
+        files = _attacked_again(place, baseline) if again else _outcomes(place, sources)
+    except MissingDatasetError as error:
+        if not skip_missing_data:
+            raise
+        OUT.print(f"Skipped: {baseline} was not checked, for its images are not here: {error}", markup=False)
+        return False
     if update:
         pin = checking.make_pin(files, paired=paired)
         checking.write_pin(baseline, pin)
@@ -262,6 +280,13 @@ def check(
         write_text(output, checking.FORMATS[checking.SUFFIXES[output.suffix]](result))
     OUT.out(checking.FORMATS[form](result), highlight=False)
     return result.moved
+
+
+def _attacked_again(place: Workplace, baseline: Path) -> list[OutcomeFile]:
+    """The outcomes of the attacks that a paired baseline pins, made now where the run directory has none."""
+    plan = repeat_plan(place, checking.read_pin(baseline), baseline)
+    carry_out(plan, dry_run=False)
+    return plan_outcomes(plan)
 
 
 def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, sets: Sequence[str]) -> None:

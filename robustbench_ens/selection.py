@@ -58,7 +58,7 @@ Pair = tuple[Protocol, Trained | Given]
 
 def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str], seeds: Sequence[int]) -> list[Pair]:
     """Each protocol with each of its :func:`_targets`."""
-    return [(p, target) for p in protocols for target in _targets(plan, p.settings.dataset, recipes, seeds)]
+    return [(p, target) for p in protocols for target in _targets(plan, p.settings.recipes_dataset, recipes, seeds)]
 
 
 def _targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int]) -> list[Trained]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -182,3 +185,57 @@ def test_shipped_weights_are_those_of_their_recipe(folder: Path) -> None:
         assert record.data_digest == digits.digest
         right = predict(ensemble, to_float(digits.x_test), torch.device("cpu")) == digits.y_test
         assert float(right.double().mean()) == pytest.approx(record.training["clean_accuracy"]["-1"], abs=0.003)
+
+
+@pytest.fixture
+def own_images(checkout: Path, rbe: Rbe, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The images, in an own file, behind a recipe whose weights are published and pinned; no runs any more."""
+    digits = load_dataset("digits")
+    file = checkout / "data" / "small.npz"
+    file.parent.mkdir()
+    arrays = {
+        f"{axis}_{split}": getattr(digits, f"{axis}_{split}").numpy() for axis in "xy" for split in ("train", "test")
+    }
+    np.savez(file, **arrays)
+    monkeypatch.setenv("RBE_DATA", str(file.parent))
+    (checkout / "zoo/own/small.toml").write_text('extends = "own/tiny"\ndataset = "small"\n')
+    assert rbe("attack", f"{PROTOCOL[:-1]},dataset=small]", "own/small", "--runs", "made").code == 0
+    assert rbe("publish", "own/small", "--runs", "made").code == 0
+    assert rbe("check", "pin.json", "--update", "--paired", "--runs", "made").code == 0
+    return file
+
+
+def test_what_a_paired_baseline_pins_is_attacked_again(own_images: Path, rbe: Rbe) -> None:
+    result = rbe("check", "pin.json", "--attack")
+    assert (result.code, result.err) == (0, "")
+    assert "own/small#0: published weights" in result.out and "Nothing moved." in result.out
+    assert len(find_outcomes([Path("runs")])) == 1
+    pin = json.loads(Path("pin.json").read_text())
+    cell = next(cell for name, cell in pin["evaluations"][0]["cells"].items() if name.startswith("accuracy"))
+    cell["bits"]["0"], cell["count"]["0"] = base64.b64encode(bytes(3)).decode(), 0
+    Path("pin.json").write_text(json.dumps(pin))
+    assert rbe("check", "pin.json", "--attack").code == 1
+
+
+def test_without_the_images_nothing_is_checked_and_it_says_so(own_images: Path, rbe: Rbe) -> None:
+    own_images.unlink()
+    result = rbe("check", "pin.json", "--attack")
+    assert (result.code, result.err.count("\n")) == (2, 1) and "unknown dataset 'small'" in result.err
+    result = rbe("check", "pin.json", "--attack", "--skip-missing-data")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("Skipped: pin.json was not checked, for its images are not here: unknown dataset")
+
+
+def test_what_cannot_be_attacked_again(own_images: Path, rbe: Rbe) -> None:
+    shutil.rmtree("zoo/weights")
+    seeds = "reports/regression/digits-quickstart.json"
+    for arguments, says in (
+        (["pin.json", "--attack"], "expected weights, trained in runs or published, got none of own/small#0"),
+        (["pin.json", "made", "--attack"], "--attack: expected no OUTCOMES and no --update beside it"),
+        (["pin.json", "--attack", "--update"], "--attack: expected no OUTCOMES and no --update beside it"),
+        (["pin.json", "--skip-missing-data"], "--skip-missing-data: expected --attack beside it"),
+        ([ROOT / seeds, "--attack"], "--attack: expected a paired baseline, of certain weights, got one of training"),
+    ):
+        result = rbe("check", *arguments)
+        assert (result.code, result.err.count("\n")) == (2, 1)
+        assert says in result.err

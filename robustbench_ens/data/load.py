@@ -11,6 +11,11 @@ from robustbench_ens.data import builtin, decoded, folder, npz
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.errors import UserError
 
+
+class MissingDatasetError(UserError):
+    """A dataset that is not in the data root."""
+
+
 BUILTIN_NAMES: tuple[str, ...] = ("digits", *builtin.CIFAR)
 
 
@@ -46,7 +51,8 @@ def load_dataset(
         progress: called with (images decoded, images in all) while a folder is decoded.
 
     Raises:
-        UserError: no such dataset, or its files are not as described in ``folder``, ``npz`` and ``builtin``.
+        MissingDatasetError: no such dataset.
+        UserError: its files are not as described in ``folder``, ``npz`` and ``builtin``.
     """
     # os.path.expanduser leaves an unknown user's ~name alone, where Path.expanduser raises.
     root = Path(os.path.expanduser(default_data_root() if data_root is None else data_root))
@@ -99,7 +105,7 @@ def _find_source(name: str, root: Path) -> _Source:
         return _folder_source(name, folder_path)
     if npz_path.is_file():
         return _npz_source(name, npz_path)
-    raise UserError(
+    raise MissingDatasetError(
         f"unknown dataset {name!r}: not built in ({', '.join(BUILTIN_NAMES)}), and neither {folder_path}{os.sep} (with "
         f"train/ and test/) nor {npz_path} exists; put it there, give its path, or set --data-root or RBE_DATA"
     )
