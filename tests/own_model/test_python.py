@@ -1,0 +1,210 @@
+"""`robustbench_ens.evaluate`: a model of one's own from Python, and every way in which it can be wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import robustbench_ens
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.own import as_found, sub_models
+from robustbench_ens.outcomes import OUTCOMES, find_outcomes, read_outcomes
+from robustbench_ens.protocols import load_protocol
+from tests.conftest import BASELINE, BLACKBOX, WHITEBOX
+
+from .tools import TRANSFER, small, test_images
+
+
+@pytest.mark.parametrize("reference", [WHITEBOX, BLACKBOX])
+def test_python_gives_the_outcomes_of_the_command_line(runs: Path, reference: str) -> None:
+    ensemble = robustbench_ens.load_ensemble(BASELINE, runs=runs)
+    images, labels, indices = test_images(20)
+    surrogates = [robustbench_ens.load_ensemble(BASELINE, seed=1000, runs=runs)] if reference == BLACKBOX else []
+    frame = robustbench_ens.evaluate(
+        ensemble, images, labels, reference, surrogates=surrogates, indices=indices, name=f"{BASELINE}#0"
+    )
+    hash_ = load_protocol(reference).hash
+    files = [read_outcomes(path) for path in find_outcomes([runs / "outcomes"])]
+    (expected,) = [
+        file.outcomes
+        for file in files
+        if (file.provenance["protocol"]["hash"], file.provenance["target"]["id"]) == (hash_, f"{BASELINE}#0")
+    ]
+    columns = [column for column in OUTCOMES.names if column != "source" or not surrogates]
+    assert list(frame.columns) == OUTCOMES.names
+    pd.testing.assert_frame_equal(frame[columns], expected[columns])
+
+
+def test_nothing_is_written_and_nothing_is_changed(tmp_path: Path) -> None:
+    model = small()
+    model[2].train()
+    model[1].weight.requires_grad_(False)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    files = sorted(tmp_path.rglob("*"))
+    images, labels, _ = test_images(30)
+    kept = images.clone()
+    with pytest.warns(UserWarning, match="mine: the model is in train mode; it is evaluated in eval mode"):
+        frame = robustbench_ens.evaluate(model, images, labels, WHITEBOX, name="mine")
+    assert sorted(tmp_path.rglob("*")) == files
+    assert torch.equal(images, kept)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert [module.training for module in model] == [False, False, True, False, False]
+    assert [parameter.requires_grad for parameter in model.parameters()] == [False, True, True, True, True, True]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert set(frame["target"]) == {"mine"}
+    assert set(frame["image"]) == set(range(30))  # all of them, although the protocol asks for 20
+
+
+def test_a_model_in_train_mode_is_scored_in_eval_mode() -> None:
+    model, (images, labels, _) = small(), test_images(25)
+    expected = robustbench_ens.evaluate(model, images, labels, WHITEBOX)
+    with pytest.warns(UserWarning, match="train mode"):
+        found = robustbench_ens.evaluate(model.train(), images, labels, WHITEBOX)
+    assert model.training
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_what_counts_as_images_and_labels() -> None:
+    model, (images, labels, _) = small(), test_images(10)
+    expected = robustbench_ens.evaluate(model, images, labels, load_protocol(WHITEBOX))
+    whole = (images * 255).round().to(torch.uint8)
+    for given in ((whole, labels.int()), (whole.numpy(), labels.numpy()), (images.numpy(), labels.tolist())):
+        pd.testing.assert_frame_equal(robustbench_ens.evaluate(model, *given, WHITEBOX), expected)
+
+
+def test_a_model_that_cannot_be_copied_has_the_same_outcomes() -> None:
+    class Locked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = small()
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = self.network(x)
+            return scores
+
+        def __deepcopy__(self, memo: Any) -> Locked:
+            raise RuntimeError("holds a lock")
+
+    images, labels, _ = test_images(25)
+    model = Locked()
+    found = robustbench_ens.evaluate(model.eval(), images, labels, WHITEBOX)
+    pd.testing.assert_frame_equal(found, robustbench_ens.evaluate(small(), images, labels, WHITEBOX))
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+def test_members_are_the_sub_models() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.members = nn.ModuleList([small(0), small(1)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.members[0](x) + self.members[1](x)
+
+    images, _, _ = test_images(80)
+    ensemble = Sum().eval()
+    labels = small(0)(images).argmax(dim=1)
+    frame = robustbench_ens.evaluate(ensemble, images, labels, TRANSFER)
+    attacked = frame[frame["attack"] != "clean"]
+    assert set(attacked["source_member"]) == {0, 1}
+    assert set(attacked["target_member"]) == {-1, 0, 1}
+    assert sub_models(Ensemble([small()]))
+    assert not sub_models(small())
+
+
+def test_an_ensemble_under_each_aggregation() -> None:
+    images, labels, _ = test_images(25)
+    ensemble = Ensemble([small(seed) for seed in range(3)]).eval()
+    for aggregation in ("mean_softmax", "mean_logits", "majority_vote"):
+        protocol = f"{WHITEBOX[:-1]},loss=cw,aggregation={aggregation}]"
+        frame = robustbench_ens.evaluate(ensemble, images, labels, protocol)
+        assert set(frame["aggregation"]) == {aggregation}
+        again = robustbench_ens.evaluate(ensemble.aggregated(aggregation), images, labels, protocol)
+        pd.testing.assert_frame_equal(again, frame)
+
+
+IMAGES, LABELS = torch.rand(5, 1, 8, 8), torch.arange(5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": len}, "model: expected an nn.Module, got builtin_function_or_method"),
+        ({"images": IMAGES[0]}, "images: expected at least one image, (N, C, H, W), got shape (1, 8, 8)"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, "images: expected at least one image"),
+        ({"images": IMAGES * 255}, "images: expected pixels in [0, 1], or uint8, got ["),
+        ({"images": IMAGES * np.nan}, "images: expected pixels in [0, 1], or uint8, got [nan, nan]"),
+        ({"images": LABELS.view(5, 1, 1, 1)}, "images: expected float images in [0, 1], or uint8, got torch.int64"),
+        ({"images": torch.rand(5, 3, 8, 8)}, "model: expected a model of torch.float32 images (1, 3, 8, 8) in [0, 1]"),
+        ({"images": IMAGES.double()}, "model: expected a model of torch.float64 images"),
+        ({"images": None}, "images: expected a tensor or an array, got NoneType"),
+        ({"labels": ["a"] * 5}, "labels: expected a tensor or an array, got list"),
+        ({"device": None}, "device: expected cpu, cuda or cuda:N that is there, got None"),
+        ({"device": "meta"}, "device: expected cpu, cuda or cuda:N that is there, got 'meta'"),
+        ({"labels": LABELS[:4]}, "labels: expected 5 integers, one for each image, got torch.int64 of shape (4,)"),
+        ({"labels": LABELS.float()}, "labels: expected 5 integers, one for each image, got torch.float32"),
+        ({"labels": LABELS - 1}, "labels: expected integers from 0, got -1"),
+        ({"labels": LABELS + 6}, "labels: expected integers below 10, the model's classes, got 10"),
+        ({"indices": [0, 1, 2, 3, 3]}, "indices: expected 5 different integers"),
+        ({"indices": [0, 1]}, "indices: expected 5 integers"),
+        (
+            {"protocol": "digits/whitbox"},
+            "unknown protocol 'digits/whitbox': expected a path to a .toml file or a",
+        ),
+        ({"protocol": TRANSFER}, "for 'transferability', got the single network 'model'"),
+        ({"protocol": BLACKBOX}, "surrogates: expected 1 modules, as protocol 'digits/blackbox-compact["),
+        ({"protocol": BLACKBOX}, f"got 0 in place of {BASELINE} with seed 1000; `load_ensemble` gives those that are"),
+        ({"surrogates": [small(1)]}, "surrogates: expected 0 modules, as protocol 'digits/whitebox["),
+        ({"protocol": BLACKBOX, "surrogates": [3]}, "surrogates[0]: expected an nn.Module, got int"),
+        ({"protocol": BLACKBOX, "surrogates": None}, "surrogates: expected a list of nn.Modules, got NoneType"),
+        ({"name": None}, "name: expected text, got NoneType"),
+        (
+            {"protocol": BLACKBOX, "surrogates": [small()]},
+            "hold-out ensemble for target 'model', but both descend",
+        ),
+        (
+            {"protocol": BLACKBOX, "surrogates": [nn.Sequential(nn.Flatten(), nn.Linear(64, 7))]},
+            "surrogate 0: expected scores of shape (1, 10) for 1 images, got (1, 7)",
+        ),
+        ({"device": "gpu"}, "device: expected cpu, cuda or cuda:N that is there, got 'gpu'"),
+    ],
+)
+def test_what_python_refuses(changes: dict[str, Any], says: str) -> None:
+    arguments = {"model": small(), "images": IMAGES, "labels": LABELS, "protocol": WHITEBOX} | changes
+    with pytest.raises(UserError) as error, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        robustbench_ens.evaluate(**arguments)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_scores_that_change_are_warned_of() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :10] + torch.rand(len(x), 10)
+
+    with pytest.warns(UserWarning, match="scores change from one pass to the next; every number is one draw"):
+        robustbench_ens.evaluate(Noisy().eval(), IMAGES, LABELS, WHITEBOX)
+
+
+def test_modes_come_back_after_an_error() -> None:
+    model = small().train()
+    with pytest.raises(UserError), as_found(model):
+        model.eval()
+        raise UserError("x")
+    assert all(module.training for module in model.modules())
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, robustbench_ens; robustbench_ens.evaluate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
