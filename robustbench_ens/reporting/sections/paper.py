@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 
@@ -21,10 +22,11 @@ from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_table
 from robustbench_ens.reporting.tables.paper_ablation import layers, training_eps
 from robustbench_ens.reporting.tables.paper_accuracy import paper_accuracy
+from robustbench_ens.reporting.tables.paper_orderings import OTHERS, paper_orderings
 from robustbench_ens.reporting.tables.paper_rows import with_paper_convergence, with_paper_distillation
 from robustbench_ens.reporting.tables.paper_time import paper_time
 from robustbench_ens.reporting.tables.paper_transfer import paper_transfer
-from robustbench_ens.reporting.text import kind_name, slug
+from robustbench_ens.reporting.text import kind_name, listing, slug
 
 MEANING = (
     "The paper's tables and figures, made from these outcomes. Rows named “DVERGE paper” hold its printed numbers (200 "
@@ -89,6 +91,7 @@ def paper_sections(collection: Collection, looks: Mapping[str, Look]) -> list[Se
     ]
     for part in parts:
         for make in (
+            _orderings,
             _monitored,
             _transfer,
             _accuracy,
@@ -108,6 +111,22 @@ def paper_sections(collection: Collection, looks: Mapping[str, Look]) -> list[Se
     intro = MEANING if any(part.beside for part in parts) else OURS_ONLY
     rest: list[Block] = [Listing("\n".join(lines), "What the paper shows and these outcomes lack, and how to make it")]
     return [Section("Beside the DVERGE paper", "paper", [Paragraph(intro), *blocks, *(rest if lines else [])])]
+
+
+def _orderings(part: _Part) -> list[Block]:
+    subjects = part.subjects[part.subjects["standard"] & ~part.subjects["scratch"]]
+    transfer = part.own(part.collection.mean_transferability)
+    table = paper_orderings(part.asked("45"), transfer, subjects)
+    if table.empty:
+        return []
+    lacking = [method for method in OTHERS if method not in set(subjects["method"])]
+    caption = (
+        "Do the paper's orderings hold? DVERGE beside the best of "
+        f"{listing([method for method in OTHERS if method not in lacking])} with as many sub-models, in brackets the "
+        "outermost ends of the seeds' 95% intervals. Clearly: these do not touch"
+        + (f". Not evaluated: {listing(lacking)}" if lacking else "")
+    )
+    return [replace(part.table(table, caption), collapsed=False, group="In the paper")]
 
 
 def _monitored(part: _Part) -> list[Block]:

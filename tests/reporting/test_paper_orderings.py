@@ -1,0 +1,84 @@
+"""The paper's orderings, judged on rates by hand."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from robustbench_ens.reporting.tables.paper_orderings import (
+    CLEAN,
+    CLEARLY,
+    FAILS,
+    HIGHEST,
+    HOLDS,
+    LOWEST,
+    paper_orderings,
+)
+
+SUBJECTS = pd.DataFrame(
+    [
+        {"ensemble": f"x/{method.lower()}-{size}", "method": method, "sub_models": size, "dataset": "x"}
+        for method in ("DVERGE", "ADP", "GAL", "baseline", "AdvT")
+        for size in (3, 5)
+    ]
+)
+
+
+def rate(method: str, value: float, kind: str = "whitebox", eps: float = 0.01, size: int = 3, seed: int = 0) -> dict:
+    name = "rate" if kind == "transferability" else "accuracy"
+    own = {"dataset": "x", "protocol": f"x/{kind}", "kind": kind, "ensemble": f"x/{method.lower()}-{size}"}
+    own |= {"seed": seed, "method": "", "sub_models": size, "n": 100, "eps": eps}
+    return own | {name: value, "low": value - 0.05, "high": value + 0.05}
+
+
+def orderings(*rows: dict) -> pd.DataFrame:
+    transfer = pd.DataFrame([row for row in rows if "rate" in row])
+    return paper_orderings(pd.DataFrame([row for row in rows if "accuracy" in row]), transfer, SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [(0.5, CLEARLY), (0.39, HOLDS), (0.3, FAILS), (0.1, FAILS)],
+)
+def test_accuracy_is_set_beside_the_best_other(ours: float, verdict: str) -> None:
+    table = orderings(rate("DVERGE", ours), rate("ADP", 0.2), rate("baseline", 0.3), rate("AdvT", 0.9))
+    (row,) = table.to_dict("records")
+    assert (row["In the paper"], row["eps"], row["Verdict"]) == (HIGHEST["whitebox"], "0.01", verdict)
+    assert row["Nearest other"].startswith("x/baseline-3 30.0%")
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [(0.05, CLEARLY), (0.25, HOLDS), (0.3, FAILS), (0.6, FAILS)])
+def test_transferability_is_better_lower(ours: float, verdict: str) -> None:
+    kind = "transferability"
+    (row,) = orderings(rate("DVERGE", ours, kind), rate("GAL", 0.3, kind), rate("ADP", 0.8, kind)).to_dict("records")
+    assert (row["In the paper"], row["Verdict"]) == (LOWEST, verdict)
+    assert row["Nearest other"].startswith("x/gal-3 30.0%")
+
+
+def test_sizes_protocols_and_eps_are_not_mixed() -> None:
+    rows = [
+        rate(method, value, eps=eps, size=size)
+        for method, value in (("DVERGE", 0.6), ("ADP", 0.2))
+        for eps in (0.01, 0.02)
+        for size in (3, 5)
+    ]
+    table = orderings(*rows, rate("DVERGE", 0.6, eps=0.03), rate("GAL", 0.9, kind="blackbox"))
+    assert len(table) == 4 and set(table["Verdict"]) == {CLEARLY}
+
+
+def test_the_worst_pair_of_seeds_counts() -> None:
+    rows = [rate("DVERGE", 0.5), rate("DVERGE", 0.3, seed=1), rate("ADP", 0.1), rate("ADP", 0.3, seed=1)]
+    (row,) = orderings(*rows).to_dict("records")
+    assert row["Verdict"] == HOLDS and row["DVERGE"].startswith("x/dverge-3 40.0% [25.0,")
+
+
+def test_clean_accuracy_is_a_difference_from_the_baseline() -> None:
+    table = orderings(rate("DVERGE", 0.9, eps=0.0), rate("baseline", 0.93, eps=0.0), rate("ADP", 0.95, eps=0.0))
+    (row,) = table.to_dict("records")
+    assert (row["In the paper"], row["eps"]) == (CLEAN, "clean")
+    assert row["Verdict"] == "\N{MINUS SIGN}3.0 points" and row["Nearest other"].startswith("x/baseline-3")
+
+
+def test_nothing_to_compare() -> None:
+    assert orderings(rate("DVERGE", 0.5), rate("AdvT", 0.9)).empty
+    assert orderings(rate("ADP", 0.5), rate("baseline", 0.9)).empty
