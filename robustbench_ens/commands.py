@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from robustbench_ens import check as checking
 from robustbench_ens.console import OUT, Bars, show, table
-from robustbench_ens.data import MissingDatasetError
-from robustbench_ens.errors import UserError
+from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.execute import check_inputs, run
 from robustbench_ens.models.build import check_network
@@ -30,10 +30,12 @@ from robustbench_ens.outcomes import (
 )
 from robustbench_ens.own import given
 from robustbench_ens.plan import Plan, TrainStep, Workplace
+from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.repeat import repeat_plan
 from robustbench_ens.reporting import render_report, summaries
+from robustbench_ens.reporting.collect import told_apart as named_apart
 from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
@@ -159,20 +161,20 @@ def say_left_out(reasons: Iterable[str]) -> None:
 
 
 def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
-    """The outcomes of every attack of a plan that was carried out."""
-    files = []
+    """The outcomes of every attack of a plan that was carried out, once also where two names mean one."""
+    paths = []
     for step in plan.outcome_targets():
         record = plan.record(step.target)
         assert record is not None
-        files.append(read_outcomes(outcomes_file(plan.workplace.store, step.protocol, record)))
-    return files
+        paths.append(outcomes_file(plan.workplace.store, step.protocol, record))
+    return [read_outcomes(path) for path in dict.fromkeys(paths)]
 
 
 def print_summary(files: Sequence[OutcomeFile]) -> None:
     """Print the summary table of a report, those of protocols that it has no room for, and unhealthy attacks."""
     for title, frame in summaries(files).items():
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
-    for warning in health_warnings(collect_health(files)):
+    for warning in health_warnings(collect_health(named_apart(files))):
         OUT.print(f"Warning: {warning}", markup=False)
 
 
@@ -260,8 +262,13 @@ def check(
         raise UserError("--paired: expected --update beside it; the baseline says itself whether it is paired")
     if again and (sources or update):
         raise UserError("--attack: expected no OUTCOMES and no --update beside it: it makes the outcomes to compare")
-    if skip_missing_data and not again:
-        raise UserError("--skip-missing-data: expected --attack beside it, which is what needs the images")
+    if skip_missing_data and (not again or outputs or form != "text"):
+        raise UserError(
+            "--skip-missing-data: expected --attack beside it, which is what needs the images, and no --output and no "
+            "--format but text: nothing is found where it skips"
+        )
+    if form != "text":
+        place = replace(place, progress=Silent())
     try:
         files = _attacked_again(place, baseline) if again else _outcomes(place, sources)
     except MissingDatasetError as error:

@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can make."""
+"""Mistakes that a user can make."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class MissingDatasetError(UserError):
+    """A dataset that is neither in the data root nor can be downloaded."""

@@ -66,19 +66,22 @@ def _dataset(step: Step) -> str:
 
 
 def _check_images(plan: Plan, step: AttackStep, dataset: Dataset) -> None:
-    """See that the target of ``step``, trained on other images, takes those of ``dataset``."""
-    record = plan.record(step.target)
-    if record is None:
-        trained_on = plan.workplace.dataset(step.target.dataset)
-        expected = trained_on.num_classes, trained_on.x_test.shape[1]
-    else:
-        expected = record.classes, record.channels
+    """See that target and surrogates of ``step``, trained on other images, take those of ``dataset``."""
     got = dataset.num_classes, dataset.x_test.shape[1]
-    if expected != got:
-        raise UserError(
-            f"protocol {step.protocol.label!r}: key 'dataset': expected images of {expected[0]} classes and "
-            f"{expected[1]} channels as {step.target.where} takes, got {got[0]} and {got[1]} in {dataset.name!r}"
-        )
+    for ensemble in (step.target, *step.sources):
+        record = plan.record(ensemble)
+        if record is None:
+            trained_on = plan.workplace.dataset(ensemble.dataset)
+            expected = trained_on.num_classes, trained_on.x_test.shape[1]
+        else:
+            expected = record.classes, record.channels
+        if expected != got:
+            raise UserError(
+                f"protocol {step.protocol.label!r}: key 'dataset': expected images of {expected[0]} classes and "
+                f"{expected[1]} channels as {ensemble.where} takes, got {got[0]} and {got[1]} in {dataset.name!r}"
+            )
+        if isinstance(ensemble, Trained):
+            check_network(ensemble.recipe, dataset.x_test.shape[1:], dataset.num_classes)
 
 
 Loaded = dict[tuple[str, str], Subject]

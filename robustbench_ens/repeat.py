@@ -6,31 +6,41 @@ from pathlib import Path
 
 from robustbench_ens.check import Pin
 from robustbench_ens.errors import UserError
-from robustbench_ens.plan import Plan, TrainStep, Workplace
+from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
-from robustbench_ens.targets import Trained
+from robustbench_ens.store import digest_json
+from robustbench_ens.targets import Trained, suitable_sources
 
 
 def repeat_plan(place: Workplace, pin: Pin, baseline: Path) -> Plan:
-    """The attacks behind ``pin``, on weights that were trained in the run directory or are published.
+    """The attacks behind ``pin``, on weights that were trained in the run directory or else are published.
 
     Raises:
-        UserError: the baseline is not paired, or some of its weights are not there.
+        UserError: the baseline is not paired, names what cannot be loaded again, or its weights are not there.
     """
+    where = f"{baseline}: --attack: "
     if not pin.paired:
         raise UserError(
-            f"{baseline}: --attack: expected a paired baseline, of certain weights, got one of training seeds; "
-            "run `rbe attack` first, and check its outcomes"
+            f"{where}expected a paired baseline, of certain weights, got one of training seeds; run `rbe attack` "
+            "first, and check its outcomes"
         )
     plan = Plan(place, published=True)
     for item in pin.evaluations:
-        for seed in item.seeds:
-            plan.add_attack(load_protocol(item.protocol), Trained(load_recipe(item.ensemble), int(seed)))
-    missing = [step.ensemble.id for step in plan.due if isinstance(step, TrainStep)]
-    if missing:
-        raise UserError(
-            f"{baseline}: --attack: expected weights, trained in {place.store.root} or published, got none of "
-            f"{', '.join(missing)}; run `rbe train` first"
-        )
+        try:
+            protocol, recipe = load_protocol(item.protocol), load_recipe(item.ensemble)
+        except UserError as error:
+            raise UserError(f"{where}{error}; run `rbe attack` by hand, and check its outcomes") from None
+        for seed, pinned in item.seeds.items():
+            target = Trained(recipe, int(seed))
+            ensembles = [target, *suitable_sources(protocol, target)]
+            weights = [record.weights if (record := plan.record(one)) else None for one in ensembles]
+            names = ", ".join(one.id for one in ensembles)
+            if None in weights or digest_json(weights) != pinned.weights:
+                raise UserError(
+                    f"{where}expected the pinned weights of {names}, got {'none' if None in weights else 'others'} in "
+                    f"{place.store.root} and among the published ones; give the --runs that has them, or an empty one "
+                    "if they are published"
+                )
+            plan.add_attack(protocol, target)
     return plan

@@ -173,6 +173,12 @@ def test_several_protocols_against_several_recipes(rbe: Rbe) -> None:
     assert "protocol 'two': expected a target of at least 2 sub-models, got 1 in recipe 'alone'" in result.err
 
 
+def test_one_recipe_by_two_names_is_shown_once(rbe: Rbe, runs: Path) -> None:
+    twin = f"{BASELINE[:-1]},batch_size={load_recipe(BASELINE).settings.batch_size}]"
+    result = rbe("attack", WHITEBOX, BASELINE, twin, "--runs", runs)
+    assert (result.code, result.err) == (0, "") and "White-box accuracy" in result.out
+
+
 def test_a_recipe_that_no_surrogate_suits_is_left_out(rbe: Rbe) -> None:
     fives = 'digits/blackbox-same-defense[surrogates=[{recipe="digits/{method}-5",seed=1000}]]'
     result = rbe("attack", fives, "digits/dverge-3", "digits/baseline-3", "--dry-run")

@@ -70,6 +70,7 @@ def test_images_of_another_dataset_are_attacked(rbe: Rbe, runs: Path, data_root:
         (["dataset=dark", "trained_on=cifar10"], "key 'trained_on': expected 'digits' as in recipe"),
         (["dataset=two", "trained_on=digits"], "expected images of 10 classes and 1 channels"),
         (["dataset=nope", "trained_on=digits"], "unknown dataset 'nope'"),
+        (["trained_on=digits"], "expected 'trained_on' to differ from 'dataset', got 'digits' twice"),
     ],
 )
 def test_images_that_do_not_suit(rbe: Rbe, runs: Path, data_root: Path, settings: list[str], message: str) -> None:
@@ -90,3 +91,21 @@ def test_a_model_of_ones_own_takes_the_images_that_the_protocol_names(
     arguments = ["attack", WHITEBOX, "--model", "own_dark:model", "--set"]
     assert rbe(*arguments, f"dataset={tmp_path / 'dark.npz'}").code == 0
     assert {file.provenance["target"]["dataset"] for file in _outcomes(tmp_path / "runs")} == {"dark"}
+
+
+def test_a_network_that_does_not_take_the_images(rbe: Rbe, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another size than it was, or will be, trained on: told before it is trained."""
+    monkeypatch.chdir(data_root)
+    monkeypatch.syspath_prepend(data_root)
+    Path("flat_net.py").write_text(
+        "from torch import nn\n"
+        "def flat(channels, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, classes))\n"
+    )
+    large, labels = np.zeros((20, 16, 16), dtype=np.uint8), np.arange(20) % 10
+    np.savez("large.npz", x_train=large, y_train=labels, x_test=large, y_test=labels)
+    settings = ["--set", "dataset=large", "--set", "trained_on=digits"]
+    result = rbe("attack", WHITEBOX, "digits/baseline-3[network=flat_net:flat,network_args={}]", *settings)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "expected one that maps images (1, 16, 16) to 10 classes" in result.err
+    assert not Path("runs").exists()

@@ -230,12 +230,31 @@ def test_what_cannot_be_attacked_again(own_images: Path, rbe: Rbe) -> None:
     shutil.rmtree("zoo/weights")
     seeds = "reports/regression/digits-quickstart.json"
     for arguments, says in (
-        (["pin.json", "--attack"], "expected weights, trained in runs or published, got none of own/small#0"),
+        (["pin.json", "--attack"], "expected the pinned weights of own/small#0, got none in runs and among the publ"),
         (["pin.json", "made", "--attack"], "--attack: expected no OUTCOMES and no --update beside it"),
         (["pin.json", "--attack", "--update"], "--attack: expected no OUTCOMES and no --update beside it"),
         (["pin.json", "--skip-missing-data"], "--skip-missing-data: expected --attack beside it"),
+        (["pin.json", "--attack", "--skip-missing-data", "--json"], "and no --output and no --format but text"),
         ([ROOT / seeds, "--attack"], "--attack: expected a paired baseline, of certain weights, got one of training"),
     ):
         result = rbe("check", *arguments)
         assert (result.code, result.err.count("\n")) == (2, 1)
         assert says in result.err
+
+
+def test_other_weights_are_not_taken_for_the_pinned_ones(own_images: Path, rbe: Rbe) -> None:
+    text = Path("pin.json").read_text()
+    (seed,) = json.loads(text)["evaluations"][0]["seeds"].values()
+    Path("pin.json").write_text(text.replace(seed["weights"], "0" * 64))
+    result = rbe("check", "pin.json", "--attack")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "expected the pinned weights of own/small#0, got others in runs" in result.err
+    Path("pin.json").write_text(text.replace("own/small", "elsewhere"))
+    result = rbe("check", "pin.json", "--attack")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "pin.json: --attack: " in result.err and "run `rbe attack` by hand" in result.err
+
+
+def test_what_is_printed_as_json_is_json_alone(own_images: Path, rbe: Rbe) -> None:
+    result = rbe("check", "pin.json", "--attack", "--json")
+    assert result.code == 0 and json.loads(result.out)["moved"] is False

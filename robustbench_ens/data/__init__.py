@@ -6,13 +6,12 @@ the source that a name means. Training and evaluation see a :class:`Dataset` alo
 
 from robustbench_ens.data.augmentation import AUGMENTATIONS, augment
 from robustbench_ens.data.dataset import Dataset, select_images, to_float
-from robustbench_ens.data.load import BUILTIN_NAMES, MissingDatasetError, default_data_root, load_dataset
+from robustbench_ens.data.load import BUILTIN_NAMES, default_data_root, load_dataset
 
 __all__ = [
     "AUGMENTATIONS",
     "BUILTIN_NAMES",
     "Dataset",
-    "MissingDatasetError",
     "augment",
     "default_data_root",
     "load_dataset",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.data.decoded import fingerprint_files
-from robustbench_ens.errors import UserError
+from robustbench_ens.errors import MissingDatasetError, UserError
 
 DIGITS_TEST_IMAGES = 500
 
@@ -48,7 +48,8 @@ def cifar(name: str, root: Path) -> Dataset:
     torchvision downloads it into ``root`` if it is not there, and verifies the MD5 of every batch file.
 
     Raises:
-        UserError: the download failed, or a file is damaged.
+        MissingDatasetError: the download failed.
+        UserError: a file is damaged.
     """
     source = _torchvision_class(name)
     try:
@@ -58,7 +59,8 @@ def cifar(name: str, root: Path) -> Dataset:
             train, test = (source(str(root), train=is_train, download=True) for is_train in (True, False))
     # torchvision says RuntimeError for a wrong checksum, urllib an OSError.
     except (OSError, EOFError, RuntimeError, tarfile.TarError, pickle.UnpicklingError) as error:
-        raise UserError(
+        wrong = UserError if cifar_fingerprint(name, root) else MissingDatasetError
+        raise wrong(
             f"{name}: expected it in {root} or downloadable from {source.url}, got {type(error).__name__}: "
             f"{' '.join(str(error).split())}; check the network and free space, delete {root / source.filename} and "
             f"{root / source.base_folder} if they are damaged, or put {source.filename} (MD5 {source.tgz_md5}) there"

@@ -9,12 +9,7 @@ from pathlib import Path
 
 from robustbench_ens.data import builtin, decoded, folder, npz
 from robustbench_ens.data.dataset import Dataset
-from robustbench_ens.errors import UserError
-
-
-class MissingDatasetError(UserError):
-    """A dataset that is not in the data root."""
-
+from robustbench_ens.errors import MissingDatasetError, UserError
 
 BUILTIN_NAMES: tuple[str, ...] = ("digits", *builtin.CIFAR)
 
@@ -51,7 +46,7 @@ def load_dataset(
         progress: called with (images decoded, images in all) while a folder is decoded.
 
     Raises:
-        MissingDatasetError: no such dataset.
+        MissingDatasetError: no such dataset, or it cannot be downloaded.
         UserError: its files are not as described in ``folder``, ``npz`` and ``builtin``.
     """
     # os.path.expanduser leaves an unknown user's ~name alone, where Path.expanduser raises.
@@ -123,7 +118,8 @@ def _path_source(name: str) -> _Source:
         return _folder_source(path.name, path)
     if path.is_file() and path.suffix == ".npz":
         return _npz_source(path.stem, path)
-    raise UserError(
+    wrong = UserError if path.exists() else MissingDatasetError
+    raise wrong(
         f"dataset {name!r}: expected a folder with train/ and test/, or an .npz file, at {path}; "
         f"got {'another kind of file' if path.exists() else 'nothing there'} "
         f"(built-in names: {', '.join(BUILTIN_NAMES)})"

@@ -219,7 +219,7 @@ def evaluate(
         protocol: what to run.
         target: what to attack.
         sources: the protocol's surrogates, in its order.
-        dataset: must be the data the target was trained on.
+        dataset: what is attacked; the records of target and sources are of it.
         store: the run directory.
         device: where to compute.
         workers: batches crafted at the same time; changes no outcome.

@@ -228,12 +228,13 @@ class Job:
         """Predicted classes ``(N,)`` of ``images``, on the CPU; ``model`` in eval mode, always in fp32.
 
         Raises:
-            UserError: the model, part of the target, returns values that are not numbers.
+            UserError: the model returns values that are not numbers.
         """
         try:
             return predict(model, images, self.device)
         except UserError as error:
-            raise UserError(f"{self.target.record.id}: {error}") from None
+            owners = [own.record.id for own in (*self.sources, self.target) if model in own.ensemble.modules()]
+            raise UserError(f"{(owners or [self.target.record.id])[0]}: {error}") from None
 
     def predict_each(self, images: Tensor) -> Tensor:
         """:meth:`predict` of every sub-model of the target and, last, the ensemble: ``(M + 1, N)``."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from robustbench_ens.protocols.keys import (
     LARGEST_SEED,
@@ -48,6 +48,14 @@ class ProtocolFile(Settings):
 
     numerics: ClassVar[int] = 1
     fewest_sub_models: ClassVar[int] = 1
+
+    @model_validator(mode="after")
+    def _other_images(self) -> Self:
+        if self.trained_on == self.dataset:
+            raise ValueError(
+                f"expected 'trained_on' to differ from 'dataset', got {self.dataset!r} twice; leave it out"
+            )
+        return self
 
     @property
     def recipes_dataset(self) -> str:

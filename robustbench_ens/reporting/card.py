@@ -8,6 +8,7 @@ import pandas as pd
 
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import OutcomeFile
+from robustbench_ens.reporting.collect import told_apart
 from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.page import environment
@@ -73,7 +74,7 @@ def _made(training: dict | None) -> Iterable[tuple[str, str]]:
 
 
 def _health(files: Sequence[OutcomeFile]) -> list[str]:
-    health = collect_health(files)
+    health = collect_health(told_apart(files) if files else [])
     if health.empty:
         return ["Not measured."]
     warnings = health_warnings(health)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.outcomes import Arrays, OutcomeFile, gather, gather_measurements
+from robustbench_ens.outcomes import OWN_MODEL, Arrays, OutcomeFile, gather, gather_measurements
 from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.compare import WORST, answers, comparisons
 from robustbench_ens.reporting.health import collect_health, unhealthy
@@ -84,7 +84,10 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
             results.append(function(frame))
     frames = (_concat(results) for results in derived.values())
     accuracies, transferability, mean_transfer, attempts, convergence, variants = frames
-    history = _concat([_history(file) for file in files]).drop_duplicates(HISTORY[:-2], ignore_index=True)
+    trained = each_trained_once([file.provenance for file in files])
+    history = _concat([_history(file) for file, once in zip(files, trained, strict=True) if once]).drop_duplicates(
+        HISTORY[:-2], ignore_index=True
+    )
     provenance, images = [file.provenance for file in files], [file.outcomes["image"].nunique() for file in files]
     return Collection(
         accuracies,
@@ -165,8 +168,17 @@ def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
 
 
 def on_other_images(document: Mapping[str, Any]) -> bool:
-    """Whether an evaluation attacked images of another dataset than the ensemble was trained on."""
-    return bool(document["protocol"]["resolved"].get("trained_on"))
+    """Whether an evaluation attacked images of another dataset than the ensemble was trained on.
+
+    Of a model of one's own nobody knows what it was trained on.
+    """
+    return bool(document["protocol"]["resolved"].get("trained_on")) and document["target"]["method"] != OWN_MODEL
+
+
+def each_trained_once(provenance: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Which evaluations stand for how an ensemble was trained: those on other images only where there are no others."""
+    own = {document["target"]["weights"] for document in provenance if not on_other_images(document)}
+    return [not on_other_images(document) or document["target"]["weights"] not in own for document in provenance]
 
 
 def _history(file: OutcomeFile) -> pd.DataFrame:

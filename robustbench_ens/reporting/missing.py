@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from robustbench_ens.outcomes import OWN_MODEL
+from robustbench_ens.reporting.collect import on_other_images
 
 
 def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:
-    """The `rbe attack` commands for each ensemble of the report that has no outcomes of ``kind``, as shell lines.
+    """The `rbe attack` commands for each ensemble that has no outcomes of ``kind`` on its own images, as shell lines.
 
     One command per protocol and set of seeds. The protocol is the one that other ensembles of the dataset were
     evaluated under; where there is none, the one of the recipe's folder that is named after the kind.
     """
     targets: dict[tuple[str, int], dict[str, Any]] = {}
     protocols: dict[str, str] = {}
+    provenance = [document for document in provenance if not on_other_images(document)]
     for document in provenance:
         target, protocol = document["target"], document["protocol"]
         targets.setdefault((_reference(target), target["seed"]), target)

@@ -96,7 +96,7 @@ def subjects(provenance: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         eps = settings.get("eps", DEFAULT_EPS) if diverse else None
         layer = settings.get("layer", "epoch")
         scratch = diverse and "init_from" not in target["resolved"]
-        usual_eps = not of_family(target["dataset"]) or eps == TRAIN_EPS.get(target["sub_models"])
+        usual_eps = not of_family(_trained_on(target)) or eps == TRAIN_EPS.get(target["sub_models"])
         rows[target["label"]] = {
             "ensemble": target["label"],
             "dataset": target["dataset"],
@@ -134,7 +134,12 @@ def subjects(provenance: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def _schedule(target: Mapping[str, Any]) -> str:
     training = target["training"]
     length = f"{training['steps']:,} steps" if training else "imported"
-    return f"{length} on {target['resolved'].get('dataset', target['dataset'])}"
+    return f"{length} on {_trained_on(target)}"
+
+
+def _trained_on(target: Mapping[str, Any]) -> str:
+    """The dataset of its recipe, whatever images were attacked."""
+    return str(target["resolved"].get("dataset", target["dataset"]))
 
 
 def sample(rows: pd.DataFrame) -> str:

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pandas as pd
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.predict import predict
 
 
@@ -20,6 +22,14 @@ def test_a_model_that_returns_nan_is_an_error(make_job):
     job = make_job("digits/whitebox[images=30,eps=[0.1]]")
     with pytest.raises(UserError, match=f"^{re.escape(job.target.record.id)}: the model returns NaN"):
         job.predict(lambda_module(lambda x: x.flatten(1) * torch.nan), job.images)
+
+
+def test_a_surrogate_that_returns_nan_is_named(make_job):
+    job = make_job("digits/whitebox[images=30,eps=[0.1]]")
+    surrogate = lambda_module(lambda x: x.flatten(1) * torch.nan)
+    job.sources = [Subject(surrogate, dataclasses.replace(job.target.record, id="the surrogate"))]
+    with pytest.raises(UserError, match="^the surrogate: the model returns NaN"):
+        job.predict(surrogate, job.images)
 
 
 def lambda_module(function):

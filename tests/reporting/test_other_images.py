@@ -9,8 +9,13 @@ import pytest
 
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.document import Figures
+from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.page import render_report, sections
+from robustbench_ens.reporting.sections.history import history_section
 from robustbench_ens.reporting.sections.other_images import other_images_sections
+from robustbench_ens.reporting.style import looks
+from robustbench_ens.reporting.tables.runs import ensembles_table
 from robustbench_ens.reporting.text import NBSP
 from tests.fake_outcomes import write_fake_outcomes
 
@@ -61,6 +66,47 @@ def test_the_rest_of_the_report_tells_them_apart(both: list[OutcomeFile], tmp_pa
     )
     page = render_report(both, tmp_path / "report", title="Both", command="rbe report").read_text()
     assert "Accuracy on other images" in page and "digits/dverge-3 on dark" in page
+
+
+def test_recipes_of_one_name_are_not_pooled(both: list[OutcomeFile]) -> None:
+    """One label, two weights at one seed, attacked on the other images alone: they match by their weights."""
+    dark = both[-1]
+    target = dark.provenance["target"] | {"weights": "others", "recipe_hash": "others"}
+    stranger = replace(dark, provenance=dark.provenance | {"target": target})
+    (section,) = other_images_sections(collect([*both, stranger]))
+    table = section.blocks[1].frame
+    assert len(table) == 6 and not table.map(lambda cell: "±" in cell).any(axis=None)
+    assert not other_images_sections(collect([*both[:2], stranger]))
+
+
+def test_other_settings_are_another_question(both: list[OutcomeFile]) -> None:
+    protocol = both[-1].provenance["protocol"]
+    longer = protocol | {"resolved": protocol["resolved"] | {"steps": 999}}
+    changed = [replace(file, provenance=file.provenance | {"protocol": longer}) for file in both[2:]]
+    assert not other_images_sections(collect([*both[:2], *changed]))
+    fewer = protocol | {"label": "dark/some [images=10]", "resolved": protocol["resolved"] | {"images": 10}}
+    changed = [replace(file, provenance=file.provenance | {"protocol": fewer}) for file in both[2:]]
+    assert other_images_sections(collect([*both[:2], *changed]))
+
+
+def test_each_ensemble_is_described_once_by_what_it_was_trained_on(both: list[OutcomeFile]) -> None:
+    for files in (both, both[2:] + both[:2]):
+        collection = collect(files)
+        table = ensembles_table(collection.provenance)
+        assert table["Ensemble"].tolist() == ["digits/baseline-3", "digits/dverge-3"]
+        assert table["Data"].str.startswith("digits ").all()
+        assert set(collection.history["ensemble"]) == {"digits/baseline-3", "digits/dverge-3"}
+        (*_, paragraph) = history_section(collection, looks(dict.fromkeys(table["Ensemble"], "baseline"))).blocks
+        assert isinstance(paragraph, Figures)
+    assert ensembles_table(collect(both[2:]).provenance)["Data"].tolist() == ["digits", "digits"]
+
+
+def test_what_is_missing_on_the_own_images_is_told(both: list[OutcomeFile]) -> None:
+    assert attack_commands(collect(both).provenance, "whitebox") == []
+    lines = attack_commands(collect([*both[:1], *both[2:]]).provenance, "whitebox")
+    assert lines == []  # of an ensemble that was attacked on other images alone nothing is asked
+    lines = attack_commands(collect(both).provenance, "blackbox")
+    assert lines == ["rbe attack digits/blackbox digits/baseline-3 digits/dverge-3 --seeds 0"]
 
 
 def test_without_other_images_there_is_no_such_section(both: list[OutcomeFile]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pandas as pd
 import pytest
 
+from robustbench_ens.reporting.health import MARK
 from robustbench_ens.reporting.tables.paper_orderings import (
     CLEAN,
     CLEARLY,
@@ -31,9 +34,9 @@ def rate(method: str, value: float, kind: str = "whitebox", eps: float = 0.01, s
     return own | {name: value, "low": value - 0.05, "high": value + 0.05}
 
 
-def orderings(*rows: dict) -> pd.DataFrame:
+def orderings(*rows: dict, unhealthy: Collection[tuple[str, str]] = ()) -> pd.DataFrame:
     transfer = pd.DataFrame([row for row in rows if "rate" in row])
-    return paper_orderings(pd.DataFrame([row for row in rows if "accuracy" in row]), transfer, SUBJECTS)
+    return paper_orderings(pd.DataFrame([row for row in rows if "accuracy" in row]), transfer, SUBJECTS, unhealthy)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,7 @@ def test_accuracy_is_set_beside_the_best_other(ours: float, verdict: str) -> Non
     (row,) = table.to_dict("records")
     assert (row["In the paper"], row["eps"], row["Verdict"]) == (HIGHEST["whitebox"], "0.01", verdict)
     assert row["Nearest other"].startswith("x/baseline-3 30.0%")
+    assert row["Of"] == "ADP, baseline"
 
 
 @pytest.mark.parametrize(("ours", "verdict"), [(0.05, CLEARLY), (0.25, HOLDS), (0.3, FAILS), (0.6, FAILS)])
@@ -82,3 +86,28 @@ def test_clean_accuracy_is_a_difference_from_the_baseline() -> None:
 def test_nothing_to_compare() -> None:
     assert orderings(rate("DVERGE", 0.5), rate("AdvT", 0.9)).empty
     assert orderings(rate("ADP", 0.5), rate("baseline", 0.9)).empty
+
+
+def test_clean_accuracies_are_of_one_protocol() -> None:
+    rows = [rate("DVERGE", 0.9, eps=0.0), rate("baseline", 0.93, eps=0.0)]
+    larger = [row | {"protocol": "x/larger", "n": 1000, "accuracy": row["accuracy"] - 0.1} for row in rows]
+    only_one = [rate("DVERGE", 0.5, eps=0.0) | {"protocol": "x/largest", "n": 2000}]
+    (row,) = orderings(*rows, *larger, *only_one).to_dict("records")
+    assert row["Protocol"] == "x/larger" and row["DVERGE"].startswith("x/dverge-3 80.0%")
+
+
+def test_other_schedules_are_not_set_beside() -> None:
+    short = SUBJECTS.assign(ensemble=SUBJECTS["ensemble"].str.replace("x/", "short/"))
+    rows = [rate("DVERGE", 0.5) | {"ensemble": "short/dverge-3"}, rate("ADP", 0.2)]
+    assert paper_orderings(pd.DataFrame(rows), pd.DataFrame(), pd.concat([SUBJECTS, short])).empty
+
+
+@pytest.mark.parametrize("sick", ["x/dverge-3", "x/adp-3"])
+def test_what_rests_on_an_unhealthy_attack_is_marked(sick: str) -> None:
+    rows = [rate("DVERGE", 0.5), rate("ADP", 0.2)]
+    (row,) = orderings(*rows, unhealthy={("x/whitebox", sick), ("x/blackbox", "x/adp-3")}).to_dict("records")
+    assert row["Verdict"] == CLEARLY + MARK
+    assert [row[column].endswith(MARK) for column in ("DVERGE", "Nearest other")] == [
+        sick == "x/dverge-3",
+        sick == "x/adp-3",
+    ]

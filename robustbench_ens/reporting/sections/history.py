@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import compress
 
-from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.collect import Collection, each_trained_once
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section
 from robustbench_ens.reporting.figures.training_history import training_history
 from robustbench_ens.reporting.filters import facts_of_record
@@ -27,7 +28,8 @@ def history_section(collection: Collection, looks: Mapping[str, Look]) -> Sectio
         for number, (ensemble, rows) in enumerate(history.groupby("ensemble", observed=True), start=1)
     ]
     blocks: list[Block] = [Figures(figures, "One line per seed.")] if figures else []
-    without = sorted({document["target"]["label"] for document in collection.provenance} - set(history["ensemble"]))
+    trained = compress(collection.provenance, each_trained_once(collection.provenance))
+    without = sorted({document["target"]["label"] for document in trained} - set(history["ensemble"]))
     if without:
         blocks.append(Paragraph(f"No history was recorded for {listing(without)}: the weights were imported."))
     return Section("Training history", "training", blocks)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from robustbench_ens.reporting.tables.summary import over_seeds
@@ -11,22 +9,24 @@ from robustbench_ens.reporting.text import span
 
 
 def other_images_table(
-    own: pd.DataFrame, other: pd.DataFrame, names: Mapping[str, str], datasets: tuple[str, str]
+    own: pd.DataFrame, other: pd.DataFrame, pairs: pd.DataFrame, datasets: tuple[str, str]
 ) -> pd.DataFrame:
     """One row per ensemble and eps that both protocols have.
 
     Args:
         own: rows of ``derive.accuracies`` under the protocol on the ensembles' own dataset.
         other: the same under the protocol on other images.
-        names: by label in ``other``, the ensemble's label in ``own``.
+        pairs: who is who: ``ensemble`` and ``seed`` in ``own``, and ``other``, the label of the same weights in
+            ``other``.
         datasets: names of the two, the headings of their columns.
 
     Returns:
         the columns ``Ensemble``, ``eps``, ``n`` and the two ``datasets``, as text.
     """
-    other = other.assign(ensemble=other["ensemble"].astype(str).map(names))
+    own = own.astype({"ensemble": str}).merge(pairs, on=["ensemble", "seed"])
+    other = other.astype({"ensemble": str}).rename(columns={"ensemble": "other"}).merge(pairs, on=["other", "seed"])
     rows = []
-    for (ensemble, eps), cell in own.groupby(["ensemble", "eps"], observed=True):
+    for (ensemble, eps), cell in own.groupby(["ensemble", "eps"]):
         there = other[(other["ensemble"] == ensemble) & (other["eps"] == eps)]
         if not len(there):
             continue

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 import pandas as pd
 
+from robustbench_ens.reporting.health import MARK
 from robustbench_ens.reporting.text import points, with_brackets
 
-COLUMNS = ["In the paper", "Protocol", "eps", "DVERGE", "Nearest other", "Verdict"]
+COLUMNS = ["In the paper", "Protocol", "eps", "DVERGE", "Nearest other", "Of", "Verdict"]
 LOWEST = "DVERGE has the lowest transferability between sub-models (Section 4.2, Figure 3)"
 HIGHEST = {
     "blackbox": "DVERGE has the highest black-box accuracy (Section 4.3, Figure 4)",
@@ -17,16 +20,24 @@ OTHERS = ("ADP", "GAL", "baseline")
 CLEARLY, HOLDS, FAILS = "holds clearly", "holds, not told apart", "does not hold"
 
 
-def paper_orderings(accuracies: pd.DataFrame, transfer: pd.DataFrame, subjects: pd.DataFrame) -> pd.DataFrame:
-    """One row per ordering, protocol, DVERGE ensemble and eps that DVERGE and one of the others share.
+def paper_orderings(
+    accuracies: pd.DataFrame,
+    transfer: pd.DataFrame,
+    subjects: pd.DataFrame,
+    unhealthy: Collection[tuple[str, str]] = (),
+) -> pd.DataFrame:
+    """One row per ordering, protocol, DVERGE ensemble and eps at which there is another method to set beside it.
 
-    Each DVERGE ensemble is set beside the best of ``OTHERS`` of as many sub-models. An ordering holds clearly where no
-    two 95% intervals touch, in any pair of seeds; that is a stricter test than one of the difference.
+    Each DVERGE ensemble is set beside the best of ``OTHERS`` of as many sub-models, from recipes of the same folder and
+    so on the same schedule; ``Of`` says which of them were evaluated so. An ordering holds clearly where no two 95%
+    intervals touch, in any pair of seeds; that is a stricter test than one of the difference. Clean accuracies are
+    those under the protocol with most images.
 
     Args:
         accuracies: rows of ``derive.accuracies`` under white-box and black-box protocols that ask what the paper asks.
         transfer: rows of ``derive.mean_transferability``.
-        subjects: ensembles in the paper's terms, as ``paper.subjects`` gives them, trained as in its main results.
+        subjects: ensembles in the paper's terms, as ``paper.subjects`` gives them, with its hyper-parameters.
+        unhealthy: (protocol, ensemble) whose numbers rest on an unhealthy attack; these and their verdicts are marked.
 
     Returns:
         the columns ``COLUMNS``, as text.
@@ -34,33 +45,47 @@ def paper_orderings(accuracies: pd.DataFrame, transfer: pd.DataFrame, subjects: 
     rates = [accuracies.rename(columns={"accuracy": "rate"}), transfer]
     known = pd.concat([frame for frame in rates if len(frame)] or rates[:1], ignore_index=True)
     known = known.drop(columns=["dataset", "method", "sub_models"]).merge(subjects, on="ensemble")
+    known = known.assign(folder=known["ensemble"].astype(str).str.replace(r"/?[^/]*$", "", regex=True))
     rows = []
     for kind, claim in {"transferability": LOWEST, **HIGHEST}.items():
         own = known[(known["kind"] == kind) & (known["eps"] > 0)]
-        for (protocol, _, eps), cell in own.groupby(["protocol", "sub_models", "eps"], observed=True):
-            for ours, other, sign in _against_the_nearest(cell, lowest=kind == "transferability"):
-                verdict = FAILS if sign <= 0 else CLEARLY if _apart(ours, other) else HOLDS
-                rows.append((claim, str(protocol), f"{eps:g}", _text(ours), _text(other), verdict))
-    clean = known[known["eps"] == 0].sort_values("n", ascending=False).drop_duplicates(["ensemble", "seed"])
-    clean = clean[clean["method"].isin(["DVERGE", "baseline"])]
-    for _, cell in clean.groupby("sub_models"):
-        for ours, other, difference in _against_the_nearest(cell):
-            rows.append((CLEAN, "", "clean", _text(ours), _text(other), f"{points(difference)} points"))
+        for (protocol, _, _, eps), cell in own.groupby(["protocol", "folder", "sub_models", "eps"], observed=True):
+            marks = {ensemble: MARK for name, ensemble in unhealthy if name == protocol}
+            for ours, other, of, better in _beside_the_nearest(cell, lowest=kind == "transferability"):
+                verdict = FAILS if better <= 0 else CLEARLY if _apart(ours, other) else HOLDS
+                mark = marks.get(ours["ensemble"], "") or marks.get(other["ensemble"], "")
+                texts = [_text(row) + marks.get(row["ensemble"], "") for row in (ours, other)]
+                rows.append((claim, str(protocol), f"{eps:g}", *texts, of, verdict + mark))
+    clean = known[(known["eps"] == 0) & known["method"].isin(["DVERGE", "baseline"])]
+    for _, cell in clean.groupby(["folder", "sub_models"]):
+        found = [
+            (int(own["n"].min()), str(protocol), beside)
+            for protocol, own in cell.groupby("protocol", observed=True)
+            for beside in [list(_beside_the_nearest(own))]
+            if beside
+        ]
+        if found:
+            _, protocol, beside = max(found, key=lambda item: item[:2])
+            rows += [
+                (CLEAN, protocol, "clean", _text(ours), _text(other), of, f"{points(difference)} points")
+                for ours, other, of, difference in beside
+            ]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
-def _against_the_nearest(cell: pd.DataFrame, lowest: bool = False) -> list[tuple[pd.Series, pd.Series, float]]:
-    """Each DVERGE ensemble of ``cell``, the best of the others, and by how much DVERGE is better, in [-1, 1]."""
+def _beside_the_nearest(cell: pd.DataFrame, lowest: bool = False) -> Iterator[tuple[pd.Series, pd.Series, str, float]]:
+    """Each DVERGE ensemble of ``cell``, the best of the others, their methods, and by how much DVERGE is better."""
     bounds = cell.groupby(["method", "ensemble"], observed=True).agg(
         rate=("rate", "mean"), low=("low", "min"), high=("high", "max")
     )
     bounds = bounds.reset_index()
-    ours, others = bounds[bounds["method"] == "DVERGE"], bounds[bounds["method"].isin(OTHERS)]
+    others = bounds[bounds["method"].isin(OTHERS)].sort_values("rate")
     if others.empty:
-        return []
-    best = others.sort_values("rate").iloc[0 if lowest else -1]
-    sign = -1 if lowest else 1
-    return [(row, best, sign * round(float(row["rate"] - best["rate"]), 12)) for _, row in ours.iterrows()]
+        return
+    best = others.iloc[0 if lowest else -1]
+    methods = ", ".join(sorted(set(others["method"]), key=OTHERS.index))
+    for _, ours in bounds[bounds["method"] == "DVERGE"].iterrows():
+        yield ours, best, methods, (-1 if lowest else 1) * round(float(ours["rate"] - best["rate"]), 12)
 
 
 def _apart(one: pd.Series, other: pd.Series) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.outcomes import OWN_MODEL
+from robustbench_ens.reporting.collect import on_other_images
 from robustbench_ens.reporting.text import duration, kind_name
 
 DIGITS = 12
@@ -18,7 +19,8 @@ DIGITS = 12
 def ensembles_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Targets and surrogates, each once: what they are and how they were trained."""
     roles: dict[str, tuple[dict[str, Any], set[str]]] = {}
-    for document in provenance:
+    # Those on the ensembles' own images first: the others have the dataset that was attacked.
+    for document in sorted(provenance, key=on_other_images):
         for role, record in [("target", document["target"]), *(("surrogate", r) for r in document["sources"])]:
             seen = roles.setdefault(f"{record['id']} {record['weights']}", (record, set()))
             seen[1].add(role)
@@ -36,10 +38,16 @@ def ensembles_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 "Training": "as given" if record["method"] == OWN_MODEL else _training(training),
                 "Recipe hash": record["recipe_hash"],
                 "Weights": record["weights"][:DIGITS],
-                "Data": f"{record['dataset']} {record['data_digest'][:DIGITS]}",
+                "Data": _data(record),
             }
         )
     return pd.DataFrame(rows, dtype=str)
+
+
+def _data(record: dict[str, Any]) -> str:
+    """What it was trained on; the digest is known where those images were attacked too."""
+    trained_on = record["resolved"].get("dataset", record["dataset"])
+    return f"{trained_on} {record['data_digest'][:DIGITS]}" if trained_on == record["dataset"] else str(trained_on)
 
 
 def _training(training: dict[str, Any] | None) -> str:
