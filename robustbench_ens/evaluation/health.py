@@ -81,6 +81,10 @@ def sparse_steps(steps: int) -> list[int]:
     return sorted({0, steps - 1} | powers) if steps else []
 
 
+FEWEST_IMAGES = 10
+"""Of fewer images, an attack's shares are luck and not told; only what no image may ever do is."""
+NEVER = ("non_finite_gradient", "budget_kept")
+
 Sign = tuple[str, float, int]
 """Name, value and step of one sign."""
 
@@ -92,7 +96,12 @@ def _mean(pairs: Iterable[tuple[float | None, int]]) -> float | None:
 
 
 def _signs(runs: list[Crafting]) -> Iterator[Sign]:
-    """Signs of the restarts of one crafting: means over their images."""
+    """Signs of the restarts of one crafting: means over their images, of ``FEWEST_IMAGES`` at least."""
+    few = sum(run.health.images for run in runs) < FEWEST_IMAGES
+    return (sign for sign in _all_signs(runs) if not few or sign[0] in NEVER)
+
+
+def _all_signs(runs: list[Crafting]) -> Iterator[Sign]:
     steps = runs[0].steps
     for name in ("zero_gradient", "non_finite_gradient"):
         shares = [(getattr(run.health, name), run.health.images) for run in runs if getattr(run.health, name)]

@@ -105,11 +105,19 @@ def run(images=4, **changes):
 
 
 def test_restarts_are_put_together_by_their_images():
-    rows = list(health_rows("a#0", [run(images=3), run(images=1, zero_gradient=(1.0, 1.0, 1.0), budget_kept=False)]))
+    rows = list(health_rows("a#0", [run(images=30), run(images=10, zero_gradient=(1.0, 1.0, 1.0), budget_kept=False)]))
     by_name = {(row["name"].rsplit("/", 1)[1], row["step"]): row["value"] for row in rows}
     assert [by_name["zero_gradient", step] for step in range(3)] == [0.25, 0.625, 0.25]
     assert by_name["loss_rising", 3] == 1.0 and by_name["budget_kept", 3] == 0.0
     assert {row["name"].split("/")[1] for row in rows} == {"pgd"} and {row["eps"] for row in rows} == {0.1}
+
+
+def test_of_few_images_only_what_never_may_be_is_told():
+    few = list(health_rows("a#0", [run(images=4, loss_rising=0.0), run(images=5)]))
+    assert {row["name"].rsplit("/", 1)[1] for row in few} == {"non_finite_gradient", "budget_kept"}
+    enough = list(health_rows("a#0", [run(images=4, loss_rising=0.0), run(images=6)]))
+    by_name = {row["name"].rsplit("/", 1)[1]: row["value"] for row in enough}
+    assert by_name["loss_rising"] == pytest.approx(0.6)
 
 
 def test_a_crafting_is_kept_as_json():
