@@ -34,9 +34,10 @@ from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.repeat import repeat_plan
-from robustbench_ens.reporting import render_report, summaries
-from robustbench_ens.reporting.collect import told_apart as named_apart
-from robustbench_ens.reporting.health import collect_health, health_warnings
+from robustbench_ens.reporting.collect import Collection, collect
+from robustbench_ens.reporting.health import health_warnings
+from robustbench_ens.reporting.page import render
+from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
 from robustbench_ens.settings import parse_overrides
@@ -151,7 +152,7 @@ def attack(
     with nullcontext() if model is None else blamed(f"--model {model}"):
         carry_out(plan, dry)
     if not dry:
-        print_summary(plan_outcomes(plan))
+        print_summary(collect(plan_outcomes(plan)))
 
 
 def say_left_out(reasons: Iterable[str]) -> None:
@@ -170,11 +171,11 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
     return [read_outcomes(path) for path in dict.fromkeys(paths)]
 
 
-def print_summary(files: Sequence[OutcomeFile]) -> None:
+def print_summary(collection: Collection) -> None:
     """Print the summary table of a report, those of protocols that it has no room for, and unhealthy attacks."""
-    for title, frame in summaries(files).items():
+    for title, frame in summary_tables(collection).items():
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
-    for warning in health_warnings(collect_health(named_apart(files))):
+    for warning in health_warnings(collection.health):
         OUT.print(f"Warning: {warning}", markup=False)
 
 
@@ -214,8 +215,9 @@ def write_report(place: Workplace, files: Sequence[OutcomeFile], name: str, publ
         if Path(part).name != part or part in ("", ".", ".."):
             raise UserError(f"report name: expected a plain folder name, got {part!r}")
     destination = Path("reports") / publish if publish else place.store.report_dir(name)
-    index = render_report(files, destination, title=f"Robustness report: {publish or name}", command=command)
-    print_summary(files)
+    collection = collect(files)
+    index = render(collection, destination, title=f"Robustness report: {publish or name}", command=command)
+    print_summary(collection)
     OUT.print(f"Report: {index} (and {destination / 'report.md'})", markup=False)
 
 

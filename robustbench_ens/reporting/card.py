@@ -8,11 +8,11 @@ import pandas as pd
 
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import OutcomeFile
-from robustbench_ens.reporting.collect import told_apart
+from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.document import Table
-from robustbench_ens.reporting.health import collect_health, health_warnings
+from robustbench_ens.reporting.health import health_warnings
 from robustbench_ens.reporting.page import environment
-from robustbench_ens.reporting.tables.summaries import summaries
+from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.text import duration, percent
 
 LIMITS = (
@@ -31,7 +31,7 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
     title = f"{record.recipe}, seed {record.seed}"
     networks = f"{record.sub_models} {record.network} network" + ("" if record.sub_models == 1 else "s")
     about = f"{networks} trained by {record.method} on {record.dataset}. Written by rbe publish."
-    found = summaries(files) if files else {}
+    collection = collect(files) if files else None
     page = (
         environment("card.md")
         .get_template("card.md.j2")
@@ -40,8 +40,11 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
             about=about,
             record=record,
             facts=Table(_facts(record), "What it is, and how it was made"),
-            tables=[Table(frame, name or "Accuracy and transferability") for name, frame in found.items()],
-            health=_health(files),
+            tables=[
+                Table(frame, name or "Accuracy and transferability")
+                for name, frame in (summary_tables(collection) if collection else {}).items()
+            ],
+            health=_health(collection),
             limits=LIMITS,
         )
     )
@@ -73,10 +76,10 @@ def _made(training: dict | None) -> Iterable[tuple[str, str]]:
     ]
 
 
-def _health(files: Sequence[OutcomeFile]) -> list[str]:
-    health = collect_health(told_apart(files) if files else [])
-    if health.empty:
+def _health(collection: Collection | None) -> list[str]:
+    if collection is None or collection.health.empty:
         return ["Not measured."]
+    health = collection.health
     warnings = health_warnings(health)
     protocols = ", ".join(sorted(health["protocol"].unique()))
     return warnings or [f"All attacks were healthy by their protocols' limits: {protocols}."]

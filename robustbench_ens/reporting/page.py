@@ -34,23 +34,32 @@ from robustbench_ens.store import write_json, write_text
 
 
 def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str, command: str) -> Path:
-    """Write a report of ``files`` into the folder ``destination``, over an older one; the same input, the same bytes.
+    """Write a report of ``files`` into the folder ``destination``; see :func:`render`.
+
+    Args:
+        files: evaluations, in any order.
+        destination, title, command: as of :func:`render`.
+
+    Raises:
+        UserError: there are no files, or two of them answer the same question; nothing is written then.
+    """
+    return render(collect(files), destination, title=title, command=command)
+
+
+def render(collection: Collection, destination: Path, *, title: str, command: str) -> Path:
+    """Write a report into the folder ``destination``, over an older one; the same input, the same bytes.
 
     What changed since the last different report in that folder is said, and is the same when a report is made again.
 
     Args:
-        files: evaluations, in any order.
+        collection: what it draws from.
         destination: gets `report.md`, `figures/*.svg`, `index.html` and `summary.json`.
         title: heading of the report.
         command: the command line that makes this report again.
 
     Returns:
         path of `index.html`, which needs no other file.
-
-    Raises:
-        UserError: there are no files, or two of them answer the same question; nothing is written then.
     """
-    collection = collect(files)
     now = snapshot(collection)
     last = last_report(destination, now)
     report = sections(collection, None if last is None else changes(last, now))
