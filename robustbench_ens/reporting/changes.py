@@ -89,7 +89,23 @@ def changes(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         if now["ensembles"][name][seed] != old["ensembles"][name][seed]
     )
     texts += _named("Other weights", "Other weights", retrained)
+    texts += _seeds("New", now["ensembles"], old["ensembles"])
+    texts += _seeds("No longer here,", old["ensembles"], now["ensembles"])
     return texts + _moved(old, now)
+
+
+def _seeds(what: str, here: Mapping[str, Mapping[str, Any]], there: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Training seeds that ensembles of both summaries have only ``here``, one sentence per set of seeds."""
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for name in sorted(here.keys() & there.keys()):
+        only = tuple(sorted(map(int, here[name].keys() - there[name].keys())))
+        if only:
+            by_seeds.setdefault(only, []).append(shorten(name, _LONGEST))
+    noun = {True: "seed", False: "seeds"}
+    return [
+        f"{what} training {noun[len(seeds) == 1]} {listing(list(map(str, seeds)))} of {listing(names)}."
+        for seeds, names in sorted(by_seeds.items())
+    ]
 
 
 def _named(one: str, several: str, names: Iterable[str]) -> list[str]:

@@ -58,6 +58,18 @@ def test_other_weights_and_another_protocol(summary):
     ]
 
 
+def test_training_seeds_that_came_and_went(summary):
+    more = copy.deepcopy(summary)
+    for weights in more["ensembles"].values():
+        weights |= {"1": "one", "10": "ten"}
+    more["ensembles"]["digits/dverge-3"].pop("10")
+    assert changes(summary, more) == [
+        "New training seed 1 of digits/dverge-3.",
+        "New training seeds 1 and 10 of digits/baseline-3.",
+    ]
+    assert changes(more, summary)[1] == "No longer here, training seeds 1 and 10 of digits/baseline-3."
+
+
 def test_a_rate_beyond_its_interval(summary):
     old = copy.deepcopy(summary)
     old["ensembles"]["digits/baseline-3"]["0"] = "other"

@@ -14,6 +14,7 @@ from robustbench_ens.reporting.tables.paper_orderings import (
     FAILS,
     HIGHEST,
     HOLDS,
+    LEVEL,
     LOWEST,
     paper_orderings,
 )
@@ -41,7 +42,7 @@ def orderings(*rows: dict, unhealthy: Collection[tuple[str, str]] = ()) -> pd.Da
 
 @pytest.mark.parametrize(
     ("ours", "verdict"),
-    [(0.5, CLEARLY), (0.39, HOLDS), (0.3, FAILS), (0.1, FAILS)],
+    [(0.5, CLEARLY), (0.39, HOLDS), (0.3, LEVEL), (0.1, FAILS)],
 )
 def test_accuracy_is_set_beside_the_best_other(ours: float, verdict: str) -> None:
     table = orderings(rate("DVERGE", ours), rate("ADP", 0.2), rate("baseline", 0.3), rate("AdvT", 0.9))
@@ -51,7 +52,7 @@ def test_accuracy_is_set_beside_the_best_other(ours: float, verdict: str) -> Non
     assert row["Of"] == "ADP, baseline"
 
 
-@pytest.mark.parametrize(("ours", "verdict"), [(0.05, CLEARLY), (0.25, HOLDS), (0.3, FAILS), (0.6, FAILS)])
+@pytest.mark.parametrize(("ours", "verdict"), [(0.05, CLEARLY), (0.25, HOLDS), (0.3, LEVEL), (0.6, FAILS)])
 def test_transferability_is_better_lower(ours: float, verdict: str) -> None:
     kind = "transferability"
     (row,) = orderings(rate("DVERGE", ours, kind), rate("GAL", 0.3, kind), rate("ADP", 0.8, kind)).to_dict("records")

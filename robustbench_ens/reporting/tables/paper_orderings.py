@@ -17,7 +17,7 @@ HIGHEST = {
 }
 CLEAN = "DVERGE's clean accuracy is comparable to the baseline's (Section 4.3)"
 OTHERS = ("ADP", "GAL", "baseline")
-CLEARLY, HOLDS, FAILS = "holds clearly", "holds, not told apart", "does not hold"
+CLEARLY, HOLDS, LEVEL, FAILS = "holds clearly", "holds, not told apart", "level", "does not hold"
 
 
 def paper_orderings(
@@ -52,7 +52,7 @@ def paper_orderings(
         for (protocol, _, _, eps), cell in own.groupby(["protocol", "folder", "sub_models", "eps"], observed=True):
             marks = {ensemble: MARK for name, ensemble in unhealthy if name == protocol}
             for ours, other, of, better in _beside_the_nearest(cell, lowest=kind == "transferability"):
-                verdict = FAILS if better <= 0 else CLEARLY if _apart(ours, other) else HOLDS
+                verdict = (CLEARLY if _apart(ours, other) else HOLDS) if better > 0 else FAILS if better else LEVEL
                 mark = marks.get(ours["ensemble"], "") or marks.get(other["ensemble"], "")
                 texts = [_text(row) + marks.get(row["ensemble"], "") for row in (ours, other)]
                 rows.append((claim, str(protocol), f"{eps:g}", *texts, of, verdict + mark))
