@@ -179,3 +179,13 @@ def test_importing_reports_leaves_torch_out():
     code = "import sys, robustbench_ens.reporting; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_every_table_says_what_it_shows_and_long_ones_are_folded(tmp_path):
+    written = write_fake_outcomes(tmp_path, seeds=(0, 1, 2), eps=(0.05, 0.1, 0.2, 0.3), kinds=("whitebox",))
+    page = render_report(list(map(read_outcomes, written)), tmp_path, title="Long", command="rbe report").read_text()
+    pattern = r"<details><summary>([^<]+)</summary>\s*<div[^>]*>\s*<table[^>]*>\s*<thead>|<caption>([^<]+)</caption>"
+    folded, shown = zip(*re.findall(pattern, page), strict=True)
+    assert len(folded) == page.count("<table") and page.count("<details>") == page.count("</details>")
+    assert any(caption.startswith("digits/whitebox: share of all n images") for caption in folded)
+    assert not any(caption.startswith("digits/whitebox: share") for caption in shown)
