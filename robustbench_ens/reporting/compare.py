@@ -138,10 +138,16 @@ def _holm(pairs: list[dict[str, Any]], left_out: int) -> pd.DataFrame:
     """Pairs left out count as tests that found nothing: they were left out after a look at the data."""
     if not pairs:
         return pd.DataFrame(columns=COLUMNS)
-    p_values = np.pad([pair["p"] for pair in pairs], (0, left_out), constant_values=1.0)
-    level = 1 - CONFIDENCE
-    adjusted = multipletests(p_values, alpha=level, method="holm")[1][: len(pairs)]
-    return pd.DataFrame(pairs).assign(p_adjusted=adjusted, supported=adjusted < level, left_out=left_out)[COLUMNS]
+    adjusted = holm([pair["p"] for pair in pairs] + [1.0] * left_out)[: len(pairs)]
+    supported = adjusted < 1 - CONFIDENCE
+    return pd.DataFrame(pairs).assign(p_adjusted=adjusted, supported=supported, left_out=left_out)[COLUMNS]
+
+
+def holm(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
+    """P-values after Holm's correction over all of them, in their order."""
+    if not len(p_values):
+        return np.zeros(0)
+    return np.asarray(multipletests(p_values, alpha=1 - CONFIDENCE, method="holm")[1])
 
 
 def _pair(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[str, Any] | None:
@@ -193,10 +199,13 @@ def mcnemar_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> fl
 
 def welch_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float | None:
     """Two-sided p-value of Welch's t-test between seeds' accuracies, both ``(seeds, images)``; none for one seed."""
-    seeds, images = first.shape
-    if seeds < 2:
+    return welch_p_of_rates(first.mean(axis=1), second.mean(axis=1), first.shape[1])
+
+
+def welch_p_of_rates(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], images: int) -> float | None:
+    """The same of the seeds' rates over ``images`` images each, ``(seeds,)``; they may have different seeds."""
+    if min(len(first), len(second)) < 2:
         return None
     least = np.sqrt(COUNT_VARIANCE) / images
-    rates = [answers.mean(axis=1) for answers in (first, second)]
-    mean_and_std = [number for rate in rates for number in (rate.mean(), max(rate.std(ddof=1), least), seeds)]
-    return float(ttest_ind_from_stats(*mean_and_std, equal_var=False).pvalue)
+    numbers = [n for rates in (first, second) for n in (rates.mean(), max(rates.std(ddof=1), least), len(rates))]
+    return float(ttest_ind_from_stats(*numbers, equal_var=False).pvalue)

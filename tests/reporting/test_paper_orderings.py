@@ -112,3 +112,24 @@ def test_what_rests_on_an_unhealthy_attack_is_marked(sick: str) -> None:
         sick == "x/dverge-3",
         sick == "x/adp-3",
     ]
+
+
+@pytest.mark.parametrize(("scatter", "verdict"), [(0.001, CLEARLY), (0.2, HOLDS)])
+def test_seeds_must_agree(scatter: float, verdict: str) -> None:
+    """Intervals apart in every pair of seeds; whether the seeds scatter little enough decides."""
+    rows = [rate("DVERGE", value, seed=seed) for seed, value in enumerate((0.7 - scatter, 0.7, 0.7 + scatter))]
+    rows += [rate("ADP", value, seed=seed) for seed, value in enumerate((0.3, 0.3001, 0.3002))]
+    (row,) = orderings(*rows).to_dict("records")
+    assert row["Verdict"] == verdict
+
+
+def test_many_rows_are_many_tests() -> None:
+    def both(eps: float, values: tuple[float, ...]) -> list[dict]:
+        ours = [rate("DVERGE", value, seed=seed, eps=eps) for seed, value in enumerate(values)]
+        return ours + [rate("ADP", 0.1, seed=seed, eps=eps) for seed in range(len(values))]
+
+    alone = both(0.01, (0.6, 0.7, 0.9))
+    (row,) = orderings(*alone).to_dict("records")
+    assert row["Verdict"] == CLEARLY
+    several = [row for eps in (0.01, 0.02, 0.03, 0.04) for row in both(eps, (0.6, 0.7, 0.9))]
+    assert set(orderings(*several)["Verdict"]) == {HOLDS}

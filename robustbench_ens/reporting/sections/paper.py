@@ -122,7 +122,8 @@ def _orderings(part: _Part) -> list[Block]:
     caption = (
         f"Do the paper's orderings hold? DVERGE beside the best of {listing(OTHERS)}, as far as they were evaluated, "
         "with as many sub-models and on the same schedule; in brackets the outermost ends of the seeds' 95% intervals. "
-        "Clearly: these do not touch"
+        "Clearly: these do not touch and, over several seeds, Welch's t-test between the seeds agrees, with Holm's "
+        "correction over the rows"
     )
     return [replace(part.table(table, caption), collapsed=False, group="In the paper")]
 

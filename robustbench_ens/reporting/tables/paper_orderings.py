@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 
+from robustbench_ens.reporting.compare import holm, welch_p_of_rates
+from robustbench_ens.reporting.derive import CONFIDENCE
 from robustbench_ens.reporting.health import MARK
 from robustbench_ens.reporting.text import points, with_brackets
 
@@ -30,8 +33,8 @@ def paper_orderings(
 
     Each DVERGE ensemble is set beside the best of ``OTHERS`` of as many sub-models, from recipes of the same folder and
     so on the same schedule; ``Of`` says which of them were evaluated so. An ordering holds clearly where no two 95%
-    intervals touch, in any pair of seeds; that is a stricter test than one of the difference. Clean accuracies are
-    those under the protocol with most images.
+    intervals touch, in any pair of seeds, and, over several seeds, Welch's t-test between the seeds' rates agrees after
+    Holm's correction over the table. Clean accuracies are those under the protocol with most images.
 
     Args:
         accuracies: rows of ``derive.accuracies`` under white-box and black-box protocols that ask what the paper asks.
@@ -46,16 +49,18 @@ def paper_orderings(
     known = pd.concat([frame for frame in rates if len(frame)] or rates[:1], ignore_index=True)
     known = known.drop(columns=["dataset", "method", "sub_models"]).merge(subjects, on="ensemble")
     known = known.assign(folder=known["ensemble"].astype(str).str.replace(r"/?[^/]*$", "", regex=True))
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    judged: list[tuple[float, bool, float | None, str]] = []
     for kind, claim in {"transferability": LOWEST, **HIGHEST}.items():
         own = known[(known["kind"] == kind) & (known["eps"] > 0)]
         for (protocol, _, _, eps), cell in own.groupby(["protocol", "folder", "sub_models", "eps"], observed=True):
             marks = {ensemble: MARK for name, ensemble in unhealthy if name == protocol}
             for ours, other, of, better in _beside_the_nearest(cell, lowest=kind == "transferability"):
-                verdict = (CLEARLY if _apart(ours, other) else HOLDS) if better > 0 else FAILS if better else LEVEL
                 mark = marks.get(ours["ensemble"], "") or marks.get(other["ensemble"], "")
+                judged.append((better, _apart(ours, other), _over_seeds(ours, other), mark))
                 texts = [_text(row) + marks.get(row["ensemble"], "") for row in (ours, other)]
-                rows.append((claim, str(protocol), f"{eps:g}", *texts, of, verdict + mark))
+                rows.append((claim, str(protocol), f"{eps:g}", *texts, of))
+    rows = [(*row, verdict) for row, verdict in zip(rows, _verdicts(judged), strict=True)]
     clean = known[(known["eps"] == 0) & known["method"].isin(["DVERGE", "baseline"])]
     for _, cell in clean.groupby(["folder", "sub_models"]):
         found = [
@@ -76,7 +81,7 @@ def paper_orderings(
 def _beside_the_nearest(cell: pd.DataFrame, lowest: bool = False) -> Iterator[tuple[pd.Series, pd.Series, str, float]]:
     """Each DVERGE ensemble of ``cell``, the best of the others, their methods, and by how much DVERGE is better."""
     bounds = cell.groupby(["method", "ensemble"], observed=True).agg(
-        rate=("rate", "mean"), low=("low", "min"), high=("high", "max")
+        rate=("rate", "mean"), low=("low", "min"), high=("high", "max"), seeds=("rate", list), n=("n", "min")
     )
     bounds = bounds.reset_index()
     others = bounds[bounds["method"].isin(OTHERS)].sort_values("rate")
@@ -90,6 +95,22 @@ def _beside_the_nearest(cell: pd.DataFrame, lowest: bool = False) -> Iterator[tu
 
 def _apart(one: pd.Series, other: pd.Series) -> bool:
     return bool(one["low"] > other["high"] or other["low"] > one["high"])
+
+
+def _over_seeds(one: pd.Series, other: pd.Series) -> float | None:
+    """Welch's p-value between the seeds' rates; none where one of the two has a single seed."""
+    return welch_p_of_rates(np.array(one["seeds"]), np.array(other["seeds"]), min(one["n"], other["n"]))
+
+
+def _verdicts(judged: Sequence[tuple[float, bool, float | None, str]]) -> list[str]:
+    """In words, from how much better DVERGE is, whether the intervals are apart, the p-value over seeds, the mark."""
+    adjusted = iter(holm([p for _, _, p, _ in judged if p is not None]))
+    words = []
+    for better, apart, p, mark in judged:
+        supported = p is None or next(adjusted) < 1 - CONFIDENCE
+        kept = CLEARLY if apart and supported else HOLDS
+        words.append((kept if better > 0 else FAILS if better else LEVEL) + mark)
+    return words
 
 
 def _text(row: pd.Series) -> str:
