@@ -269,7 +269,7 @@ def check(
             "--skip-missing-data: expected --attack beside it, which is what needs the images, and no --output and no "
             "--format but text: nothing is found where it skips"
         )
-    if form != "text":
+    if again and form != "text":
         place = replace(place, progress=Silent())
     try:
         files = _attacked_again(place, baseline) if again else _outcomes(place, sources)

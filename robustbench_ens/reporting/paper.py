@@ -83,7 +83,7 @@ def subjects(provenance: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """What each attacked ensemble is in the paper's terms, one row per ensemble; other methods are left out.
 
     Returns:
-        ``ensemble``; ``dataset``; ``method``, in the paper's words; ``place`` in its order; ``sub_models``; of DVERGE
+        ``ensemble``; ``dataset``; ``folder`` of its recipe; ``method``, in the paper's words; ``place`` in its order; ``sub_models``; of DVERGE
         ``train_eps``, ``layer`` (of Table 7: ``random`` where it is drawn) and ``scratch``; ``standard``: it is trained
         as in the paper's main results; ``source``: what a table calls it, with its schedule.
     """
@@ -100,6 +100,7 @@ def subjects(provenance: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         rows[target["label"]] = {
             "ensemble": target["label"],
             "dataset": target["dataset"],
+            "folder": target["recipe"].rpartition("/")[0],
             "method": METHODS[target["method"]],
             "place": list(METHODS).index(target["method"]),
             "sub_models": target["sub_models"],
@@ -118,6 +119,7 @@ def subjects(provenance: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     columns = [
         "ensemble",
         "dataset",
+        "folder",
         "method",
         "place",
         "sub_models",

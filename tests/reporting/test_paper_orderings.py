@@ -21,7 +21,7 @@ from robustbench_ens.reporting.tables.paper_orderings import (
 
 SUBJECTS = pd.DataFrame(
     [
-        {"ensemble": f"x/{method.lower()}-{size}", "method": method, "sub_models": size, "dataset": "x"}
+        {"ensemble": f"x/{method.lower()}-{size}", "method": method, "sub_models": size, "dataset": "x", "folder": "x"}
         for method in ("DVERGE", "ADP", "GAL", "baseline", "AdvT")
         for size in (3, 5)
     ]
@@ -98,7 +98,7 @@ def test_clean_accuracies_are_of_one_protocol() -> None:
 
 
 def test_other_schedules_are_not_set_beside() -> None:
-    short = SUBJECTS.assign(ensemble=SUBJECTS["ensemble"].str.replace("x/", "short/"))
+    short = SUBJECTS.assign(ensemble=SUBJECTS["ensemble"].str.replace("x/", "short/"), folder="short")
     rows = [rate("DVERGE", 0.5) | {"ensemble": "short/dverge-3"}, rate("ADP", 0.2)]
     assert paper_orderings(pd.DataFrame(rows), pd.DataFrame(), pd.concat([SUBJECTS, short])).empty
 

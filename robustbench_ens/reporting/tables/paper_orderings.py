@@ -48,7 +48,6 @@ def paper_orderings(
     rates = [accuracies.rename(columns={"accuracy": "rate"}), transfer]
     known = pd.concat([frame for frame in rates if len(frame)] or rates[:1], ignore_index=True)
     known = known.drop(columns=["dataset", "method", "sub_models"]).merge(subjects, on="ensemble")
-    known = known.assign(folder=known["ensemble"].astype(str).str.replace(r"/?[^/]*$", "", regex=True))
     rows: list[tuple[str, ...]] = []
     judged: list[tuple[float, bool, float | None, str]] = []
     for kind, claim in {"transferability": LOWEST, **HIGHEST}.items():
