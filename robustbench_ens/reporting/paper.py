@@ -83,9 +83,10 @@ def subjects(provenance: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """What each attacked ensemble is in the paper's terms, one row per ensemble; other methods are left out.
 
     Returns:
-        ``ensemble``; ``dataset``; ``folder`` of its recipe; ``method``, in the paper's words; ``place`` in its order; ``sub_models``; of DVERGE
-        ``train_eps``, ``layer`` (of Table 7: ``random`` where it is drawn) and ``scratch``; ``standard``: it is trained
-        as in the paper's main results; ``source``: what a table calls it, with its schedule.
+        ``ensemble``; ``dataset``; ``folder`` of its recipe; ``method``, in the paper's words; ``place`` in its order;
+        ``sub_models``; of DVERGE ``train_eps``, ``layer`` (of Table 7: ``random`` where it is drawn) and ``scratch``;
+        ``standard``: it is trained as in the paper's main results; ``source``: what a table calls it, with its
+        schedule.
     """
     rows = {}
     for target in (document["target"] for document in provenance):
