@@ -64,6 +64,7 @@ class Schedule(Settings):
     milestones: tuple[Number, ...] = Field(default=(0.5, 0.75), strict=False)
     gamma: Number = Field(default=0.1, gt=0, le=1)
     warmup: Number = Field(default=0.3, ge=0, lt=1)
+    anneal: Literal["cosine", "linear"] = "cosine"
 
     @model_validator(mode="after")
     def _milestones_ascend(self) -> Schedule:
@@ -104,6 +105,7 @@ class RecipeFile(Settings):
     steps: int | None = Field(None, ge=1)
     batch_size: int = Field(128, ge=2)
     augmentation: Literal["none", "pad-crop-flip"] = "pad-crop-flip"
+    crop_padding: Number = Field(0.125, ge=0, le=0.5)
     precision: Precision = "fp32"
     channels_last: bool = True
     optimizer: Optimizer = Optimizer()

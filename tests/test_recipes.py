@@ -108,18 +108,19 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
         epochs = 200
         batch_size = 128
         augmentation = "pad-crop-flip"
+        crop_padding = 0.125
         precision = "fp32"
         channels_last = true
         network_args = {}
         hyperparameters = {}
         optimizer = {name = "sgd", lr = 0.1, momentum = 0.9, nesterov = false, weight_decay = 1e-4}
-        schedule = {name = "multi-step", milestones = [0.5, 0.75], gamma = 0.1, warmup = 0.3}
+        schedule = {name = "multi-step", milestones = [0.5, 0.75], gamma = 0.1, warmup = 0.3, anneal = "cosine"}
         """,
     )
     written = set(RecipeFile.model_fields) - {"dataset", "init_from", "steps", "monitor"}
     assert written == {
-        *("network", "sub_models", "method", "epochs", "batch_size", "augmentation", "precision", "channels_last"),
-        *("network_args", "hyperparameters", "optimizer", "schedule"),
+        *("network", "sub_models", "method", "epochs", "batch_size", "augmentation", "crop_padding", "precision"),
+        *("channels_last", "network_args", "hyperparameters", "optimizer", "schedule"),
     }, "a new key: write its default into the text above"
 
 
@@ -144,7 +145,7 @@ CHANGES = [
     *("optimizer.weight_decay=0", "schedule.name=constant", "schedule.milestones=[0.4]", "schedule.gamma=0.2"),
     *("schedule.warmup=0.2", "hyperparameters.eps=0.1", "hyperparameters.steps=5", "hyperparameters.step_size=0.1"),
     *("hyperparameters.layer=3", "hyperparameters.layer=step", "hyperparameters.distill_batch_norm=batch"),
-    *("hyperparameters.layer_steps=5", "monitor.images=10"),
+    *("hyperparameters.layer_steps=5", "monitor.images=10", "crop_padding=0.0625", "schedule.anneal=linear"),
     "init_from=digits/baseline-3[epochs=7]",
 ]
 

@@ -11,27 +11,28 @@ from torch.nn import functional as F
 from robustbench_ens.errors import UserError
 
 
-def identity(images: Tensor, generator: Generator) -> Tensor:
+def identity(images: Tensor, generator: Generator, padding: float = 0.0) -> Tensor:
     """The images as they are; draws nothing."""
     return images
 
 
-def pad_crop_flip(images: Tensor, generator: Generator) -> Tensor:
-    """Zero-pad by an eighth of the size, crop the original size at a random place, mirror with probability 1/2.
+def pad_crop_flip(images: Tensor, generator: Generator, padding: float = 0.125) -> Tensor:
+    """Zero-pad, crop the original size at a random place, mirror with probability 1/2.
 
-    Usual for CIFAR-10 (He et al. 2016, Section 4.2), where an eighth is 4 pixels. Height and width are each padded by
-    their own eighth, rounded down; offsets are uniform, one pair and one coin per image.
+    Usual for CIFAR-10 with an eighth of the size, 4 pixels (He et al. 2016, Section 4.2). Offsets are uniform, one pair
+    and one coin per image.
 
     Args:
         images: (B, C, H, W), any dtype and device.
         generator: source of the draws, which happen on its own device: a CPU generator gives the same result for
             images on any device.
+        padding: part of the height added above and below, and of the width left and right; rounded down to pixels.
 
     Returns:
         New tensor of the same shape, dtype and device.
     """
     batch, _, height, width = images.shape
-    pad_y, pad_x = height // 8, width // 8
+    pad_y, pad_x = int(height * padding), int(width * padding)
     where = generator.device
     top = torch.randint(2 * pad_y + 1, (batch, 1), generator=generator, device=where)
     left = torch.randint(2 * pad_x + 1, (batch, 1), generator=generator, device=where)
@@ -50,15 +51,20 @@ def pad_crop_flip(images: Tensor, generator: Generator) -> Tensor:
     return cropped.permute(0, 3, 1, 2).contiguous()
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {"none": identity, "pad-crop-flip": pad_crop_flip}
+AUGMENTATIONS: dict[str, Callable[[Tensor, Generator, float], Tensor]] = {
+    "none": identity,
+    "pad-crop-flip": pad_crop_flip,
+}
 
 
-def augment(images: Tensor, kind: str, generator: Generator) -> Tensor:
+def augment(images: Tensor, kind: str, generator: Generator, padding: float = 0.125) -> Tensor:
     """Apply the augmentation called ``kind`` to images (B, C, H, W); see :data:`AUGMENTATIONS`.
+
+    ``padding`` is the part of the size that ``pad-crop-flip`` pads by.
 
     Raises:
         UserError: there is no such augmentation.
     """
     if kind not in AUGMENTATIONS:
         raise UserError(f"augmentation: expected one of {', '.join(AUGMENTATIONS)}, got {kind!r}")
-    return AUGMENTATIONS[kind](images, generator)
+    return AUGMENTATIONS[kind](images, generator, padding)

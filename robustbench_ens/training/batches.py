@@ -28,7 +28,7 @@ class Batches:
         self._images = dataset.x_train.to(device)
         self._labels = dataset.y_train.to(device)
         self._size = settings.batch_size
-        self._augmentation = settings.augmentation
+        self._augmentation, self._padding = settings.augmentation, settings.crop_padding
         self._seed = seed
         self._permutation: tuple[int, Tensor] | None = None
         self.per_epoch = len(dataset.y_train) // settings.batch_size
@@ -36,7 +36,8 @@ class Batches:
     def _take(self, indices: Tensor, purpose: str, step: int) -> Batch:
         indices = indices.to(self._images.device)
         images = to_float(self._images[indices])
-        images = augment(images, self._augmentation, generator(self._seed, "augment", purpose, step))
+        draws = generator(self._seed, "augment", purpose, step)
+        images = augment(images, self._augmentation, draws, self._padding)
         return Batch(images, self._labels[indices])
 
     def batch(self, step: int) -> Batch:

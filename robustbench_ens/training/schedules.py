@@ -10,8 +10,10 @@ START_DIVISOR = 25.0
 FINAL_DIVISOR = 1e4
 
 
-def _cosine(start: float, end: float, part: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
+def _anneal(start: float, end: float, part: float, shape: str) -> float:
+    """From ``start`` at ``part`` 0 to ``end`` at 1."""
+    left = (1 + math.cos(math.pi * part)) / 2 if shape == "cosine" else 1 - part
+    return end + (start - end) * left
 
 
 def learning_rate(schedule: Schedule, lr: float, step: int, total_steps: int) -> float:
@@ -19,8 +21,9 @@ def learning_rate(schedule: Schedule, lr: float, step: int, total_steps: int) ->
 
     - ``constant``: ``lr``.
     - ``multi-step``: times ``gamma`` at each milestone, a fraction of all steps.
-    - ``one-cycle``: cosine from ``lr / 25`` up to ``lr`` over the fraction ``warmup``, then cosine down to
-      ``lr / 25 / 1e4`` (Smith and Topin, arXiv:1708.07120; the same curve as PyTorch's ``OneCycleLR``).
+    - ``one-cycle``: from ``lr / 25`` up to ``lr`` over the fraction ``warmup``, then down to ``lr / 25 / 1e4``, each
+      along half a ``cosine`` or ``linear``, as ``anneal`` says (Smith and Topin, arXiv:1708.07120; the same curves as
+      PyTorch's ``OneCycleLR``).
     """
     if schedule.name == "constant":
         return lr
@@ -30,6 +33,6 @@ def learning_rate(schedule: Schedule, lr: float, step: int, total_steps: int) ->
     peak_step = schedule.warmup * total_steps - 1
     start = lr / START_DIVISOR
     if step <= peak_step:
-        return _cosine(start, lr, step / peak_step)
+        return _anneal(start, lr, step / peak_step, schedule.anneal)
     rest = max(total_steps - 1 - peak_step, 1)
-    return _cosine(lr, start / FINAL_DIVISOR, (step - peak_step) / rest)
+    return _anneal(lr, start / FINAL_DIVISOR, (step - peak_step) / rest, schedule.anneal)

@@ -14,10 +14,9 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def candidates(image: torch.Tensor) -> torch.Tensor:
+def candidates(image: torch.Tensor, pad_y: int, pad_x: int) -> torch.Tensor:
     """All crops of one zero-padded image (C, H, W) and their mirror images, one by one."""
     _, height, width = image.shape
-    pad_y, pad_x = height // 8, width // 8
     padded = F.pad(image, (pad_x, pad_x, pad_y, pad_y))
     crops = [
         padded[:, top : top + height, left : left + width]
@@ -27,12 +26,17 @@ def candidates(image: torch.Tensor) -> torch.Tensor:
     return torch.stack(crops + [crop.flip(2) for crop in crops])
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 16), (1, 8, 8), (3, 4, 5)])
-def test_every_result_is_a_crop_or_its_mirror_image_and_all_occur_equally(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "padding", "pad_y", "pad_x"),
+    [((3, 8, 16), 0.125, 1, 2), ((1, 8, 8), 0.125, 1, 1), ((3, 4, 5), 0.125, 0, 0), ((1, 8, 17), 0.0625, 0, 1)],
+)
+def test_every_result_is_a_crop_or_its_mirror_image_and_all_occur_equally(
+    shape: tuple[int, int, int], padding: float, pad_y: int, pad_x: int
+) -> None:
     image = torch.rand(shape, generator=generator(1)) + 0.1
-    choices = candidates(image)
+    choices = candidates(image, pad_y, pad_x)
     n = 200 * len(choices)
-    result = augment(image.expand(n, *shape), "pad-crop-flip", generator())
+    result = augment(image.expand(n, *shape), "pad-crop-flip", generator(), padding)
     equal = (result.flatten(1)[:, None] == choices.flatten(1)[None]).all(2)
     assert equal.any(1).all()
     counts = equal.sum(0)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from robustbench_ens.data import load_dataset
@@ -33,7 +34,16 @@ def test_the_source_is_independent_of_the_batch():
     assert found.source(0).images.shape == (64, 1, 8, 8)
 
 
-def test_augmentation_is_applied():
-    plain, augmented = batches(), batches("digits/baseline-3[augmentation=pad-crop-flip]")
+@pytest.mark.parametrize("change", ["augmentation=pad-crop-flip", "augmentation=pad-crop-flip,crop_padding=0.25"])
+def test_augmentation_is_applied(change):
+    plain, augmented = batches(), batches(f"digits/baseline-3[{change}]")
     assert torch.equal(plain.batch(0).labels, augmented.batch(0).labels)
     assert not torch.equal(plain.batch(0).images, augmented.batch(0).images)
+
+
+def test_crop_padding_is_applied():
+    flipped = batches("digits/baseline-3[augmentation=pad-crop-flip,crop_padding=0]").batch(0).images
+    plain = batches().batch(0).images
+    mirrored = (flipped == plain.flip(3)).flatten(1).all(1)
+    assert ((flipped == plain).flatten(1).all(1) | mirrored).all()
+    assert mirrored.any()

@@ -15,14 +15,15 @@ def test_constant():
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize(("anneal", "strategy"), [("cosine", "cos"), ("linear", "linear")])
 @pytest.mark.parametrize("warmup", [0.3, 0.5])
-def test_one_cycle_is_pytorchs(warmup):
+def test_one_cycle_is_pytorchs(warmup, anneal, strategy):
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.4, total_steps=100, pct_start=warmup, cycle_momentum=False
+        optimizer, max_lr=0.4, total_steps=100, pct_start=warmup, anneal_strategy=strategy, cycle_momentum=False
     )
     for step in range(100):
-        mine = learning_rate(Schedule(name="one-cycle", warmup=warmup), 0.4, step, 100)
+        mine = learning_rate(Schedule(name="one-cycle", warmup=warmup, anneal=anneal), 0.4, step, 100)
         assert mine == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
         if step < 99:
             theirs.step()
