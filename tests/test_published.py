@@ -32,6 +32,14 @@ steps = 40
 width = 2
 """
 PROTOCOL = "digits/whitebox[images=20,eps=[0.1],steps=2,restarts=1,health.images=5]"
+BLACKBOX = """
+extends = "digits/blackbox"
+images = 20
+eps = [0.1]
+steps = 2
+surrogates = [{recipe = "own/tiny", seed = 1}]
+variants = [{attack = "sgm", losses = ["cw"]}]
+"""
 
 
 @pytest.fixture
@@ -43,7 +51,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rbe: Rbe) -> Path:
     assert rbe("attack", PROTOCOL, "own/tiny").code == 0
     result = rbe("publish", "own/tiny")
     assert (result.code, result.err) == (0, "")
-    assert result.out.endswith("own/tiny#0: published in zoo/weights/own/tiny; evaluations in its card: 1\n")
+    assert result.out.endswith("own/tiny#0: published in zoo/weights/own/tiny/seed-0; evaluations in its card: 1\n")
     shutil.move("runs", "trained")
     return tmp_path
 
@@ -53,7 +61,7 @@ def test_published_weights_are_attacked_without_training(checkout: Path, rbe: Rb
     assert "1 of 2 steps due" in result.out and not Path("runs").exists()
     result = rbe("attack", PROTOCOL, "own/tiny")
     assert result.code == 0
-    assert "own/tiny#0: published weights, from zoo/weights/own/tiny" in (result.out + result.err).replace(
+    assert "own/tiny#0: published weights, from zoo/weights/own/tiny/seed-0" in (result.out + result.err).replace(
         f"{checkout}/", ""
     )
     assert "train " not in result.out and not list(Path("runs").rglob("weights.safetensors"))
@@ -92,7 +100,8 @@ def test_a_protocol_alone_attacks_nothing_that_was_not_trained_here(checkout: Pa
 
 
 def test_the_card_says_what_it_is_and_what_was_measured(checkout: Path) -> None:
-    card, record = Path("zoo/weights/own/tiny/README.md").read_text(), read_record(Path("zoo/weights/own/tiny"))
+    folder = Path("zoo/weights/own/tiny/seed-0")
+    card, record = (folder / "README.md").read_text(), read_record(folder)
     assert record is not None and record.training is not None
     lines = card.splitlines()
     assert lines[0] == "# own/tiny, seed 0"
@@ -117,17 +126,31 @@ def test_what_cannot_be_published(checkout: Path, rbe: Rbe) -> None:
 
 
 def test_publishing_again_replaces_all_or_nothing(checkout: Path, rbe: Rbe, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path("zoo/weights/own/tiny")
+    folder = Path("zoo/weights/own/tiny/seed-0")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert rbe("train", "own/tiny", "--seeds", 1).code == 0
+    assert rbe("train", "own/tiny").code == 0
     with monkeypatch.context() as patch:
         patch.setattr("robustbench_ens.models.published.shutil.copyfile", fail)
-        assert rbe("publish", "own/tiny", "--seed", 1).code == 2
+        assert rbe("publish", "own/tiny").code == 2
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     next(Path("runs").rglob("history.csv")).unlink()
-    assert rbe("publish", "own/tiny", "--seed", 1).code == 0
+    assert rbe("publish", "own/tiny").code == 0
     assert {path.name for path in folder.iterdir()} == set(before) - {"history.csv"}
-    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+    assert [path.name for path in folder.parent.iterdir()] == ["seed-0"]
+
+
+def test_another_seed_is_published_beside_it_and_serves_as_surrogate(checkout: Path, rbe: Rbe) -> None:
+    assert rbe("train", "own/tiny", "--seeds", 1).code == 0
+    assert rbe("publish", "own/tiny", "--seed", 1).code == 0
+    assert sorted(path.name for path in Path("zoo/weights/own/tiny").iterdir()) == ["seed-0", "seed-1"]
+    shutil.rmtree("runs")
+    protocol = Path("blackbox.toml")
+    protocol.write_text(BLACKBOX)
+    result = rbe("attack", protocol, "own/tiny")
+    assert (result.code, result.err) == (0, "")
+    for seed in (0, 1):
+        assert f"own/tiny#{seed}: published weights" in result.out
+    assert "train " not in result.out
 
 
 def fail(*paths: Path) -> None:
@@ -158,7 +181,7 @@ def test_damaged_outcomes_give_no_card(checkout: Path, rbe: Rbe) -> None:
 
 
 def test_damaged_published_weights_are_one_line(checkout: Path, rbe: Rbe) -> None:
-    path = Path("zoo/weights/own/tiny") / WEIGHTS
+    path = Path("zoo/weights/own/tiny/seed-0") / WEIGHTS
     whole = path.read_bytes()
     for damaged, says in (
         (whole[:-8], "expected a safetensors file, got a missing or truncated one"),
@@ -173,9 +196,9 @@ def test_damaged_published_weights_are_one_line(checkout: Path, rbe: Rbe) -> Non
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.relative_to(ROOT / "zoo" / "weights").as_posix())
 def test_shipped_weights_are_those_of_their_recipe(folder: Path) -> None:
-    recipe = load_recipe(folder.relative_to(ROOT / "zoo" / "weights").as_posix())
+    recipe = load_recipe(folder.parent.relative_to(ROOT / "zoo" / "weights").as_posix())
     ensemble, record = load_trained(folder, recipe)  # compares the digest of the weights
-    assert published(recipe) == {record.seed: folder}
+    assert published(recipe)[record.seed] == folder == folder.parent / f"seed-{record.seed}"
     assert (folder / WEIGHTS).stat().st_size <= LARGEST * max(record.sub_models / 3, 1)
     card = (folder / "README.md").read_text()
     assert record.weights[:16] in card and record.recipe_hash in card

@@ -32,10 +32,10 @@ def published(recipe: Recipe) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     for zoo in folders("zoo"):
-        folder = zoo / FOLDER / recipe.name
-        record = read_record(folder)
-        if record is not None and record.recipe_hash == recipe.hash:
-            found.setdefault(record.seed, folder)
+        for folder in sorted((zoo / FOLDER / recipe.name).glob("seed-*")):
+            record = read_record(folder)
+            if record is not None and record.recipe_hash == recipe.hash:
+                found.setdefault(record.seed, folder)
     return found
 
 
@@ -65,7 +65,7 @@ def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, car
     Raises:
         UserError: the weights are damaged.
     """
-    source, folder = run_dir(store, recipe, record.seed), zoo / FOLDER / recipe.name
+    source, folder = run_dir(store, recipe, record.seed), zoo / FOLDER / recipe.name / f"seed-{record.seed}"
     load_trained(source, recipe)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
