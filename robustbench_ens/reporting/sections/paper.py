@@ -22,6 +22,7 @@ from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_table
 from robustbench_ens.reporting.tables.paper_ablation import layers, training_eps
 from robustbench_ens.reporting.tables.paper_accuracy import paper_accuracy
+from robustbench_ens.reporting.tables.paper_differences import paper_differences
 from robustbench_ens.reporting.tables.paper_orderings import OTHERS, paper_orderings
 from robustbench_ens.reporting.tables.paper_rows import with_paper_convergence, with_paper_distillation
 from robustbench_ens.reporting.tables.paper_time import paper_time
@@ -52,6 +53,7 @@ class _Part:
     def __init__(self, collection: Collection, dataset: str, looks: Mapping[str, Look]) -> None:
         self.collection, self.dataset, self.looks = collection, dataset, looks
         documents = [d for d in collection.provenance if d["target"]["dataset"] == dataset]
+        self.differences = paper_differences(documents, dataset)
         self.targets = [document["target"] for document in documents]
         self.subjects = paper.subjects(documents)
         self.questions = paper.questions(documents)
@@ -91,6 +93,7 @@ def paper_sections(collection: Collection, looks: Mapping[str, Look]) -> list[Se
     ]
     for part in parts:
         for make in (
+            _differences,
             _orderings,
             _monitored,
             _transfer,
@@ -111,6 +114,12 @@ def paper_sections(collection: Collection, looks: Mapping[str, Look]) -> list[Se
     intro = MEANING if any(part.beside for part in parts) else OURS_ONLY
     rest: list[Block] = [Listing("\n".join(lines), "What the paper shows and these outcomes lack, and how to make it")]
     return [Section("Beside the DVERGE paper", "paper", [Paragraph(intro), *blocks, *(rest if lines else [])])]
+
+
+def _differences(part: _Part) -> list[Block]:
+    if not part.beside or part.differences.empty:
+        return []
+    return [replace(part.table(part.differences, "What differs from the paper"), collapsed=False)]
 
 
 def _orderings(part: _Part) -> list[Block]:

@@ -1,0 +1,65 @@
+"""What differs from the paper, on provenance by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from robustbench_ens.reporting.tables.paper_differences import COLUMNS, PAPER, paper_differences
+from tests.fake_outcomes import ensemble_record
+
+VARIANTS = [
+    {"attack": "momentum_pgd", "losses": ["cross_entropy", "cw"], "restarts": 3},
+    {"attack": "sgm", "losses": ["cw"], "restarts": 1},
+]
+
+
+def document(label: str, kind: str, seed: int = 0, images: int = 200, **resolved: Any) -> dict[str, Any]:
+    target = ensemble_record(label, seed) | {"dataset": "cifar10-x"}
+    target["resolved"] = {"dataset": "cifar10-x", "precision": "bf16"}
+    settings = {"images": images, "steps": 50, "step_size": "eps/5", "precision": "fp32", "seed": 0} | resolved
+    sources = [ensemble_record("s/baseline-3", 1000)] if kind == "blackbox" else [target]
+    protocol = {"kind": kind, "label": f"a/{kind}", "name": f"a/{kind}", "version": 1, "resolved": settings}
+    return {"protocol": protocol, "target": target, "sources": sources}
+
+
+def here(*documents: dict[str, Any]) -> dict[str, str]:
+    table = paper_differences(documents, "cifar10-x")
+    assert list(table.columns) == COLUMNS
+    assert list(table["What"]) == [what for what in PAPER if what in set(table["What"])]
+    return dict(zip(table["What"], table["Here"], strict=True))
+
+
+def test_every_row_says_what_was_done() -> None:
+    dverge = document("x/dverge-3", "whitebox", seed=1, restarts=5)
+    dverge["target"]["resolved"] |= {"init_from": "x/baseline-3", "batch_size": 64}
+    surrogates = [{"recipe": "s/baseline-3", "seed": 1000}] * 2
+    assert here(
+        document("x/baseline-3", "whitebox", restarts=5),
+        dverge,
+        document("x/baseline-3", "blackbox", images=100, surrogates=surrogates, variants=VARIANTS, precision="bf16"),
+        document("x/baseline-3", "transferability", restarts=2),
+    ) == {
+        "Training images": "cifar10-x",
+        "Attacked images": "100 to 200 test images of cifar10-x",
+        "Training": "x/baseline-3: 400 steps of 128, bf16; x/dverge-3: 400 steps of 64 from x/baseline-3, bf16",
+        "Training seeds": "2",
+        "White-box": "50 steps of eps/5, random starts: 5; fp32",
+        "Transferability": "50 steps of eps/5, random starts: 2; fp32",
+        "Black-box": "50 steps of eps/5, surrogates: 2, variants: 14; bf16",
+    }
+
+
+def test_what_was_not_evaluated_has_no_row() -> None:
+    assert "Black-box" not in here(document("x/baseline-3", "whitebox", restarts=5))
+    assert here() == {}
+    assert here(document("x/trs-3", "whitebox", restarts=5)) == {}
+    assert here(document("x/baseline-3", "diversity")) == {}
+
+
+def test_imported_ensembles_and_other_training_images_are_told() -> None:
+    one = document("x/baseline-3", "whitebox", restarts=5)
+    one["target"] |= {"training": None}
+    one["target"]["resolved"]["dataset"] = "cifar10-jpeg"
+    found = here(one)
+    assert found["Training"] == "x/baseline-3: imported"
+    assert found["Training images"] == "cifar10-jpeg"
