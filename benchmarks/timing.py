@@ -13,11 +13,14 @@ from robustbench_ens.provenance import hardware, software
 Clock = Callable[[], float]
 
 
-def machine(threads: int) -> str:
-    """Processor, threads, versions and commit, for the line above a table."""
+CPU = torch.device("cpu")
+
+
+def machine(threads: int, device: torch.device = CPU) -> str:
+    """Device, threads, versions and commit, for the line above a table."""
     versions = software()
     return (
-        f"{hardware(torch.device('cpu'))['name']}, {threads} threads, PyTorch {versions['torch']}, "
+        f"{hardware(device)['name']}, {threads} threads, PyTorch {versions['torch']}, "
         f"Python {versions['python']}, commit {versions['commit']}"
     )
 

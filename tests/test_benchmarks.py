@@ -8,10 +8,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import attacks, training
+from benchmarks import attacks, device, training
 from robustbench_ens.models.predict import predict
-from robustbench_ens.training.batches import Batches
-from robustbench_ens.training.method import Batch
 
 DVERGE, ADVT = "cifar10/dverge-3-scratch", "cifar10/advt-3"
 CASES = [
@@ -23,27 +21,12 @@ CASES = [
 ]
 
 
-class DoubleBatches:
-    """The same batches in float64."""
-
-    def __init__(self, batches: Batches) -> None:
-        self.batches, self.per_epoch = batches, batches.per_epoch
-
-    def batch(self, step: int) -> Batch:
-        images, labels = self.batches.batch(step)
-        return Batch(images.double(), labels)
-
-    def source(self, step: int) -> Batch:
-        images, labels = self.batches.source(step)
-        return Batch(images.double(), labels)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 def test_textbook_gives_the_same_weights_and_statistics(case: training.Case) -> None:
     """Two steps of each, in float64, where rounding turns no sign of a gradient."""
     ours = training.ours(case, training.noise_images(64, 8))
     ours.ensemble.double()
-    ours.batches = DoubleBatches(ours.batches)
+    ours.batches = device.Doubled(ours.batches)
     book = training.Textbook(case, ours)
     before = [tensor.clone() for tensor in ours.ensemble.state_dict().values()]
     for _ in range(2):
@@ -64,6 +47,29 @@ def test_quick_run_prints_a_table() -> None:
     assert [cells[1].strip() for cells in rows] == [case.title for case in training.QUICK_CASES]
     assert {len(cells) for cells in rows} == {len(heading)}
     assert "n = 1 steps" in result.output
+
+
+def test_quick_run_on_a_device_prints_its_tables() -> None:
+    command = ["--device", "cpu", "--quick", "--steps", "1"]
+    result = CliRunner().invoke(device.main, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in result.output.splitlines() if "|" in line]
+    same = [row for row in rows if len(row) == 3 and row[0] in device.RECIPES]
+    assert [row[0] for row in same] == list(device.RECIPES)
+    assert {tuple(row[1:]) for row in same} == {("0.0e+00", "0.0e+00")}
+    timed = [row[0] for row in rows if len(row) == 5 and row[0] in device.RECIPES]
+    assert timed == [method for method in device.RECIPES for _ in ("fp32", "bf16")]
+    assert "0 of 9 outcomes unlike the CPU's" in result.output
+
+
+def test_what_a_device_does_otherwise_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = training.noise_images(64, 8)
+    one, other = (device.training("cifar10/baseline-3", training.TINY, small, device.CPU) for _ in range(2))
+    assert device.largest_difference(one.ensemble, other.ensemble) == 0
+    other.ensemble.members[1].model.bn1.running_var += 0.25
+    assert device.largest_difference(one.ensemble, other.ensemble) == 0.25
+    monkeypatch.setattr(device.Training, "resume", lambda self: True)  # which forgets the first step
+    assert device.resumed("cifar10/baseline-3", small, device.CPU) > 0
 
 
 def work(workers: int = 2) -> attacks.Work:
