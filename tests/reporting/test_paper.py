@@ -115,6 +115,13 @@ def test_which_table_asks_the_same(kind, methods, resolved, table):
     assert paper.questions([document]).get(("p", "a")) == table
 
 
+@pytest.mark.parametrize(
+    ("dataset", "its"), [("cifar10", True), ("cifar10-jpeg", True), ("cifar100", False), ("cifar101-x", False)]
+)
+def test_the_papers_numbers_stand_beside_its_data_alone(dataset, its):
+    assert paper.of_family(dataset) is its
+
+
 def test_the_papers_rows_stand_below_ours_and_say_whose_they_are(section):
     table = tables(section)["Table 4"]
     assert table["Source"].tolist() == [
