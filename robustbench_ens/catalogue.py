@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.recipes import Recipe, load_recipe
+from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.settings import names
 
@@ -62,7 +62,7 @@ def read_costs(zoo: Path) -> pd.DataFrame:
 def costs_of(records: Iterable[EnsembleRecord]) -> pd.DataFrame:
     """Mean training time over seeds of the recipes among ``records`` that ship and were trained as they are."""
     rows = [
-        (record.recipe, record.training["wall_time_s"], record.training["steps_per_s"], _machine(record.training))
+        (record.recipe, record.training["wall_time_s"], record.training["steps_per_s"], machine(record.training))
         for record in records
         if record.training and record.label == record.recipe and record.recipe in names("zoo")
     ]
@@ -71,13 +71,6 @@ def costs_of(records: Iterable[EnsembleRecord]) -> pd.DataFrame:
         seeds=("seconds", "size"), seconds=("seconds", "mean"), steps_per_s=("steps_per_s", "mean")
     )
     return means.round({"seconds": 1, "steps_per_s": 2})[COLUMNS]
-
-
-def _machine(training: dict[str, Any]) -> str:
-    if training["device"] != "cpu":
-        return str(training["hardware"])
-    threads = training["threads"]
-    return f"{training['hardware']}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 def _paper(recipe: Recipe) -> str:

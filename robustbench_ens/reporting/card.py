@@ -9,6 +9,7 @@ import pandas as pd
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import Collection, collect
+from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.health import health_warnings
 from robustbench_ens.reporting.page import environment
@@ -70,7 +71,7 @@ def _made(training: dict | None) -> Iterable[tuple[str, str]]:
     software = ", ".join(f"{name} {version}" for name, version in sorted(training["software"].items()))
     return [
         ("Clean accuracy", f"{clean[-1]} on the whole test split; of each sub-model {members}"),
-        ("Cost", f"{duration(training['wall_time_s'])} for {training['steps']:,} steps on {training['hardware']}"),
+        ("Cost", f"{duration(training['wall_time_s'])} for {training['steps']:,} steps on {machine(training)}"),
         ("Software", software),
         ("Finished", training["finished_at"]),
     ]

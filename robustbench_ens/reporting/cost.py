@@ -9,6 +9,14 @@ from typing import Any
 HOUR_S = 3600
 
 
+def machine(training: Mapping[str, Any]) -> str:
+    """What a training ran on: ``AMD EPYC, 1 thread``."""
+    if training["device"] != "cpu":
+        return str(training["hardware"])
+    threads = training["threads"]
+    return f"{training['hardware']}, {threads} thread{'' if threads == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Cost:
     """Hours by unit (``GPU-h``, ``CPU-h``); ``complete`` is false where a part of it is not known."""
