@@ -13,14 +13,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import CPU, in_turn, machine, median
-from benchmarks.training import TINY, noise_images
+from benchmarks.training import TINY, first_step, noise_images
 from robustbench_ens import load_ensemble
 from robustbench_ens.data import Dataset, load_dataset, to_float
-from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
 from robustbench_ens.perturb.attacks import craft
-from robustbench_ens.recipes import load_recipe
 from robustbench_ens.settings import Precision
 from robustbench_ens.training.batches import Batches
 from robustbench_ens.training.method import Batch
@@ -78,24 +76,12 @@ class Doubled:
         return Batch(images.double(), labels)
 
 
-def training(
-    reference: str,
-    overrides: Mapping[str, Any],
-    dataset: Dataset,
-    device: torch.device,
-    folder: Path = Path("runs"),
-    double: bool = False,
+def run_of(
+    method: str, overrides: Mapping[str, Any], dataset: Dataset, device: torch.device, folder: Path = Path("runs")
 ) -> Training:
-    """A run at its first step; parents are left out, for what a step computes does not depend on them."""
-    small = SMALL_LAYER if "network" in overrides and "dverge" in reference else {}
-    recipe = load_recipe(reference, {**overrides, **small})
-    mean, std = dataset.mean(), dataset.std()
-    ensemble = build_ensemble(recipe, 0, channels=dataset.channels, classes=dataset.num_classes, mean=mean, std=std)
-    run = Training(recipe, 0, dataset, folder, "benchmark", ensemble, device)
-    if double:
-        run.ensemble.double()
-        run.batches = Doubled(run.batches)  # type: ignore[assignment]
-    return run
+    """A run of ``method``, a key of ``RECIPES``, at its first step; its layer is one that the network has."""
+    small = SMALL_LAYER if "network" in overrides and method.startswith("DVERGE") else {}
+    return first_step(RECIPES[method], {**overrides, **small}, dataset, device, folder)
 
 
 def largest_difference(one: Ensemble, other: Ensemble) -> float:
@@ -104,23 +90,25 @@ def largest_difference(one: Ensemble, other: Ensemble) -> float:
     return max(float((a.cpu().double() - b.cpu().double()).abs().max()) for a, b in pairs)
 
 
-def against_cpu(reference: str, dataset: Dataset, device: torch.device, steps: int = 2) -> float:
-    """How far weights are apart after ``steps`` steps of a small run in float64, on ``device`` and on the CPU."""
-    runs = [training(reference, {**TINY}, dataset, where, double=True) for where in (CPU, device)]
+def against_cpu(method: str, dataset: Dataset, device: torch.device) -> float:
+    """How far weights are apart after two steps of a small run in float64, on ``device`` and on the CPU."""
+    runs = [run_of(method, TINY, dataset, where) for where in (CPU, device)]
     for run in runs:
-        for _ in range(steps):
+        run.ensemble.double()
+        run.batches = Doubled(run.batches)  # type: ignore[assignment]
+        for _ in range(2):
             run.step()
     return largest_difference(runs[0].ensemble, runs[1].ensemble)
 
 
-def resumed(reference: str, dataset: Dataset, device: torch.device) -> float:
+def resumed(method: str, dataset: Dataset, device: torch.device) -> float:
     """How far weights are apart after two steps of a small run, once interrupted between them and once not."""
     with tempfile.TemporaryDirectory() as folder:
-        whole = training(reference, {**TINY}, dataset, device, Path(folder))
+        whole = run_of(method, TINY, dataset, device, Path(folder))
         whole.step()
         whole.save()
         whole.step()
-        rest = training(reference, {**TINY}, dataset, device, Path(folder))
+        rest = run_of(method, TINY, dataset, device, Path(folder))
         assert rest.resume()
         rest.step()
     return largest_difference(whole.ensemble, rest.ensemble)
@@ -192,8 +180,8 @@ def correctness(device: torch.device, size: Size) -> None:
     small = noise_images(64, 8)
     click.echo("| method | weights against the CPU's, float64 | resumed against not, fp32 |")
     click.echo("| --- | --- | --- |")
-    for method, reference in RECIPES.items():
-        against, after = against_cpu(reference, small, device), resumed(reference, small, device)
+    for method in RECIPES:
+        against, after = against_cpu(method, small, device), resumed(method, small, device)
         click.echo(f"| {method} | {against:.1e} | {after:.1e} |")
     unlike, images = unlike_outcomes(device, size.images)
     click.echo(f"\nWhite-box PGD on {PUBLISHED}, eps {EPS}: {unlike} of {images} outcomes unlike the CPU's\n")
@@ -204,14 +192,14 @@ def speed(device: torch.device, size: Size, steps: int) -> None:
     dataset = noise_images(max(1024, *size.batches), size.side)
     click.echo("| training step | batch | precision | time | images per second |")
     click.echo("| --- | --- | --- | --- | --- |")
-    for method, reference in RECIPES.items():
+    for method in RECIPES:
         for batch in size.batches:
             for precision in ("fp32", "bf16"):
                 overrides = {**size.networks, "batch_size": batch, "precision": precision}
-                taken = step_seconds(training(reference, overrides, dataset, device), steps)
+                taken = step_seconds(run_of(method, overrides, dataset, device), steps)
                 rate = batch / sorted(taken)[len(taken) // 2]
                 click.echo(f"| {method} | {batch} | {precision} | {median(taken)} | {rate:,.0f} |")
-    ensemble = training(RECIPES["baseline"], size.networks, dataset, device).ensemble.eval()
+    ensemble = run_of("baseline", size.networks, dataset, device).ensemble.eval()
     images = to_float(dataset.x_train[: size.crafted])
     click.echo(f"\n| one PGD step on 3 networks, {size.crafted} images | time | images per second |")
     click.echo("| --- | --- | --- |")

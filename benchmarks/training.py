@@ -14,7 +14,7 @@ import torch
 from torch.optim import Optimizer
 
 from benchmarks import textbook
-from benchmarks.timing import Clock, in_turn, machine, median, times_as_fast
+from benchmarks.timing import CPU, Clock, in_turn, machine, median, times_as_fast
 from robustbench_ens.data import Dataset
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import SubModel
@@ -77,12 +77,23 @@ def noise_images(count: int, side: int) -> Dataset:
     return Dataset.build("noise", classes, pixels, labels, pixels[:1], labels[:1])
 
 
-def ours(case: Case, dataset: Dataset, precision: str = "fp32") -> Training:
-    """The trainer's run for ``case``, at its first step; its ``step`` is what is measured."""
-    recipe = load_recipe(case.recipe, {**case.overrides, "precision": precision})
+def first_step(
+    reference: str,
+    overrides: Mapping[str, Any],
+    dataset: Dataset,
+    device: torch.device = CPU,
+    folder: Path = Path("runs"),
+) -> Training:
+    """The trainer's run for a recipe, at its first step and without its parent, which changes no step's work."""
+    recipe = load_recipe(reference, overrides)
     mean, std = dataset.mean(), dataset.std()
     ensemble = build_ensemble(recipe, 0, channels=dataset.channels, classes=dataset.num_classes, mean=mean, std=std)
-    return Training(recipe, 0, dataset, Path("runs"), "benchmark", ensemble, torch.device("cpu"))
+    return Training(recipe, 0, dataset, folder, "benchmark", ensemble, device)
+
+
+def ours(case: Case, dataset: Dataset, precision: str = "fp32") -> Training:
+    """The trainer's run for ``case``; its ``step`` is what is measured."""
+    return first_step(case.recipe, {**case.overrides, "precision": precision}, dataset)
 
 
 class Textbook:

@@ -64,12 +64,12 @@ def test_quick_run_on_a_device_prints_its_tables() -> None:
 
 def test_what_a_device_does_otherwise_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     small = training.noise_images(64, 8)
-    one, other = (device.training("cifar10/baseline-3", training.TINY, small, device.CPU) for _ in range(2))
+    one, other = (device.run_of("baseline", training.TINY, small, device.CPU) for _ in range(2))
     assert device.largest_difference(one.ensemble, other.ensemble) == 0
     other.ensemble.members[1].model.bn1.running_var += 0.25
     assert device.largest_difference(one.ensemble, other.ensemble) == 0.25
     monkeypatch.setattr(device.Training, "resume", lambda self: True)  # which forgets the first step
-    assert device.resumed("cifar10/baseline-3", small, device.CPU) > 0
+    assert device.resumed("baseline", small, device.CPU) > 0
 
 
 def work(workers: int = 2) -> attacks.Work:

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from robustbench_ens.errors import UserError
 
 
-def identity(images: Tensor, generator: Generator, padding: float = 0.0) -> Tensor:
+def identity(images: Tensor, generator: Generator, padding: float) -> Tensor:
     """The images as they are; draws nothing."""
     return images
 
 
-def pad_crop_flip(images: Tensor, generator: Generator, padding: float = 0.125) -> Tensor:
+def pad_crop_flip(images: Tensor, generator: Generator, padding: float) -> Tensor:
     """Zero-pad, crop the original size at a random place, mirror with probability 1/2.
 
     Usual for CIFAR-10 with an eighth of the size, 4 pixels (He et al. 2016, Section 4.2). Offsets are uniform, one pair

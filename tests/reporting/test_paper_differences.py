@@ -54,6 +54,7 @@ def test_what_was_not_evaluated_has_no_row() -> None:
     assert here() == {}
     assert here(document("x/trs-3", "whitebox", restarts=5)) == {}
     assert here(document("x/baseline-3", "diversity")) == {}
+    assert here(document("x/baseline-3", "whitebox", restarts=5, aggregation="majority_vote")) == {}
 
 
 def test_imported_ensembles_and_other_training_images_are_told() -> None:

@@ -38,11 +38,12 @@ def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFra
     """
     own = [one for one in documents if one["target"]["dataset"] == dataset and one["target"]["method"] in METHODS]
     asked = questions(own)
-    black = [one for one in own if asked.get((one["protocol"]["label"], one["target"]["label"])) == "4"]
-    kinds = {"Black-box": black} | {
-        name: [one for one in own if one["protocol"]["kind"] == kind]
-        for name, kind in (("White-box", "whitebox"), ("Transferability", "transferability"))
-    }
+
+    def asking(table: str) -> list[Document]:
+        return [one for one in own if asked.get((one["protocol"]["label"], one["target"]["label"])) == table]
+
+    transfer = [one for one in own if one["protocol"]["kind"] == "transferability"]
+    kinds = {"White-box": asking("5"), "Transferability": transfer, "Black-box": asking("4")}
     attacks = [one for group in kinds.values() for one in group]
     targets = [one["target"] for one in attacks]
     images = pd.Series([one["protocol"]["resolved"]["images"] for one in attacks], dtype=int)
