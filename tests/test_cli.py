@@ -96,7 +96,7 @@ def test_list(rbe: Rbe) -> None:
         recipe = load_recipe(name)
         keys = recipe.settings
         facts = [name, keys.dataset, keys.method, str(keys.sub_models), recipe.hash]
-        seeds = ["seeds", *map(str, published(recipe))] if published(recipe) else ["-"]
+        seeds = ["seeds", *", ".join(map(str, published(recipe))).split()] if published(recipe) else ["-"]
         assert line_of(result.out, name) == [*facts, "-", *seeds]
     for name in names("attacks"):
         protocol = load_protocol(name)

@@ -8,13 +8,14 @@ from typing import Any
 
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
+from robustbench_ens.settings import names
 
 
 def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:
     """The `rbe attack` commands for each ensemble that has no outcomes of ``kind`` on its own images, as shell lines.
 
     One command per protocol and set of seeds. The protocol is the one that other ensembles of the dataset were
-    evaluated under; where there is none, the one of the recipe's folder that is named after the kind.
+    evaluated under; where there is none, one that ships for the dataset, if possible the one named after the kind.
     """
     targets: dict[tuple[str, int], dict[str, Any]] = {}
     protocols: dict[str, str] = {}
@@ -32,8 +33,7 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
     due: dict[tuple[str, str], list[int]] = {}
     for (reference, seed), target in sorted(targets.items()):
         if (reference, seed) not in have:
-            folder = target["recipe"].rpartition("/")[0] or target["dataset"]
-            protocol = protocols.get(target["dataset"], f"{folder}/{kind}")
+            protocol = protocols.get(target["dataset"]) or _shipped(target["dataset"], kind)
             due.setdefault((protocol, reference), []).append(seed)
     commands: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for (protocol, reference), seeds in due.items():
@@ -46,6 +46,13 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
             lines.append(["rbe", "attack", protocol, *recipes, "--seeds", ",".join(map(str, numbers))])
         lines += [["rbe", "attack", protocol, "--model", model] for model in references if model in own]
     return list(map(shlex.join, lines))
+
+
+def _shipped(dataset: str, kind: str) -> str:
+    named = f"{dataset}/{kind}"
+    # Sorted, so that the one named after the kind comes before those whose names only begin with it.
+    there = (name for name in names("attacks") if name == named or name.startswith(f"{named}-"))
+    return next(there, named)
 
 
 def _reference(target: dict[str, Any]) -> str:

@@ -173,13 +173,17 @@ def questions(provenance: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
 
 
 def commands(dataset: str, shown: str, seeds: str = "0,1,2") -> list[str]:
-    """The shell lines that make the outcomes behind ``shown``, a key of ``SHOWN``; only what ships is named."""
-    folder = FAMILY if of_family(dataset) else dataset
+    """The shell lines that make the outcomes behind ``shown``, a key of ``SHOWN``; only what ships is named.
+
+    The recipes of the short schedule stand in where a dataset has no others.
+    """
     zoo, attacks = set(names("zoo")), set(names("attacks"))
     protocols, recipes = SHOWN[shown]
-    there = [f"{folder}/{recipe}" for recipe in recipes if f"{folder}/{recipe}" in zoo]
+    long = [f"{dataset}/{recipe}" for recipe in recipes if f"{dataset}/{recipe}" in zoo]
+    short = [f"{dataset}-short/{recipe}" for recipe in recipes if f"{dataset}-short/{recipe}" in zoo]
+    there = long or short
     return [
-        shlex.join(["rbe", "attack", f"{folder}/{protocol}", *there, "--seeds", seeds])
+        shlex.join(["rbe", "attack", f"{dataset}/{protocol}", *there, "--seeds", seeds])
         for protocol in protocols
-        if there and f"{folder}/{protocol}" in attacks
+        if there and f"{dataset}/{protocol}" in attacks
     ]

@@ -29,3 +29,11 @@ def test_labels_with_overrides_and_blanks_are_quoted(files, relabelled):
     label = "digits/dverge-3[epochs=5]; rm -rf ~"
     commands = attack_commands(documents(relabelled(files[:1], label=label), "whitebox"), "blackbox")
     assert shlex.split(commands[0])[3] == label
+
+
+def test_where_nobody_has_it_a_shipped_protocol_of_the_dataset_is_named(files, relabelled):
+    """By the dataset, not by the recipe's folder; and by what ships where none is named after the kind."""
+    there = relabelled(files[:1], dataset="cifar10-jpeg", label="mine/a-3", recipe="mine/a-3")
+    there = documents(there, "whitebox")
+    assert attack_commands(there, "diversity") == ["rbe attack cifar10-jpeg/diversity mine/a-3 --seeds 0"]
+    assert attack_commands(there, "blackbox") == ["rbe attack cifar10-jpeg/blackbox-one-surrogate mine/a-3 --seeds 0"]

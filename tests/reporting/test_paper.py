@@ -233,6 +233,12 @@ def test_commands_name_what_ships(dataset):
             assert sum(len(line.split()) - 5 for line in lines) == len(lines) * len(recipes)
 
 
+def test_commands_are_of_the_dataset_itself_on_the_short_schedule_where_there_is_no_other():
+    assert paper.commands("cifar10-jpeg", "Figure 2", "0") == [
+        "rbe attack cifar10-jpeg/transferability cifar10-jpeg-short/dverge-3-monitored --seeds 0"
+    ]
+
+
 def test_digits_have_no_numbers_beside_them(files):
     (section,) = paper_sections(collect(files), looks({"digits/baseline-3": "baseline", "digits/dverge-3": "dverge"}))
     assert "no numbers on this data" in section.blocks[0].text
