@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.settings import Number
 from robustbench_ens.training.method import Batch, Context, Method
+from robustbench_ens.training.second_order import input_gradients
 
 
 def coherence(gradients: Tensor) -> Tensor:
@@ -56,8 +57,7 @@ class Gal(Method):
         if self.noise_std:
             images = with_noise(images, self.noise_std, context.step_generator("noise"))
         images = images.detach().requires_grad_(True)
-        losses = torch.stack([F.cross_entropy(member(images), batch.labels) for member in ensemble.members])
-        gradients = torch.stack([torch.autograd.grad(loss, images, create_graph=True)[0] for loss in losses])
+        losses, gradients = input_gradients(ensemble.members, images, batch.labels)
         return {
             "cross_entropy": losses.mean(),
             "coherence": self.coherence_weight * coherence(gradients.to(losses.dtype)),

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_ens.models.ensemble import Ensemble
@@ -15,6 +15,7 @@ from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.settings import Number
 from robustbench_ens.training.method import Batch, Context, Method
+from robustbench_ens.training.second_order import input_gradients
 
 
 def similarity(gradients: Tensor) -> Tensor:
@@ -31,16 +32,6 @@ def similarity(gradients: Tensor) -> Tensor:
 def magnitude(gradients: Tensor) -> Tensor:
     """``2 mean_i ||g_i||_2^2`` of each image, ``(M, B, ...)`` to ``(B,)``; the factor is the authors'."""
     return 2 * gradients.flatten(2).square().sum(dim=-1).mean(dim=0)
-
-
-def input_gradients(members: nn.ModuleList, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each sub-model ``(M,)``, and its gradient by the images ``(M, B, C, H, W)``, differentiable.
-
-    As in the authors' code the loss is the mean over the batch, and so the gradients shrink with its size.
-    """
-    losses = torch.stack([F.cross_entropy(member(images), labels) for member in members])
-    gradients = [torch.autograd.grad(loss, images, create_graph=True)[0] for loss in losses]
-    return losses, torch.stack(gradients)
 
 
 class Trs(Method):

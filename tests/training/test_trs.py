@@ -5,7 +5,8 @@ from torch.nn import functional as F
 
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.training.method import Batch, Context
-from robustbench_ens.training.trs import Trs, input_gradients, magnitude, similarity
+from robustbench_ens.training.second_order import input_gradients
+from robustbench_ens.training.trs import Trs, magnitude, similarity
 from tests.training.test_dverge import images, tiny
 
 
