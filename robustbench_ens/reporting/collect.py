@@ -11,11 +11,11 @@ import pandas as pd
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OWN_MODEL, Arrays, OutcomeFile, gather, gather_measurements
 from robustbench_ens.reporting import derive
-from robustbench_ens.reporting.compare import WORST, answers, comparisons
+from robustbench_ens.reporting.compare import WORST, Answers, answers, at_headline, comparisons
 from robustbench_ens.reporting.health import collect_health, unhealthy
 from robustbench_ens.reporting.ledger import ledger
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, together
-from robustbench_ens.reporting.worst_case import worst_case
+from robustbench_ens.reporting.worst_case import counts, worst_case
 
 HISTORY = ["ensemble", "method", "seed", "name", "target_member", "step", "value", "unit"]
 
@@ -32,7 +32,8 @@ class Collection:
     has the columns ``HISTORY``, one row per ensemble, seed, name, member and epoch; ``health`` is that of
     :func:`~robustbench_ens.reporting.health.collect_health`, ``worst_case`` that of
     :func:`~robustbench_ens.reporting.worst_case.worst_case`; ``comparisons`` is that of
-    :func:`~robustbench_ens.reporting.compare.comparisons`, at :func:`headlines`; ``measurements`` are
+    :func:`~robustbench_ens.reporting.compare.comparisons`, at :func:`headlines`; ``answers`` are those of
+    :func:`~robustbench_ens.reporting.compare.answers`, at every eps; ``measurements`` are
     those of ``derive.MEASURED_KINDS``; ``provenance`` is one dict,
     ``images`` the number of different images and ``arrays`` what is only drawn, per file.
     """
@@ -47,6 +48,7 @@ class Collection:
     health: pd.DataFrame
     worst_case: pd.DataFrame
     comparisons: pd.DataFrame
+    answers: list[Answers]
     measurements: pd.DataFrame
     provenance: list[dict[str, Any]]
     images: list[int]
@@ -70,8 +72,9 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
     if not files:
         raise UserError("expected at least one outcomes file, got none; run `rbe attack` or `rbe quickstart` first")
     files = told_apart(files)
+    accuracies_by_batch: list[pd.DataFrame] = []
+    answered: list[Answers] = []
     derived: dict[Callable[[pd.DataFrame], pd.DataFrame], list[pd.DataFrame]] = {
-        derive.accuracies: [],
         derive.transferability: [],
         derive.mean_transferability: [],
         derive.attempts: [],
@@ -80,14 +83,19 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
     }
     for batch in _batches(files):
         frame = gather(batch)
+        survivors = derive.survivors(frame)
+        accuracies_by_batch.append(derive.accuracies_of(survivors))
+        answered += answers(survivors)
         for function, results in derived.items():
             results.append(function(frame))
+    accuracies = _concat(accuracies_by_batch)
     frames = (_concat(results) for results in derived.values())
-    accuracies, transferability, mean_transfer, attempts, convergence, variants = frames
+    transferability, mean_transfer, attempts, convergence, variants = frames
     trained = each_trained_once([file.provenance for file in files])
     history = _concat([_history(file) for file, once in zip(files, trained, strict=True) if once]).drop_duplicates(
         HISTORY[:-2], ignore_index=True
     )
+    tiers = {file.provenance["protocol"]["label"] for file in files if counts(file)}
     provenance, images = [file.provenance for file in files], [file.outcomes["image"].nunique() for file in files]
     return Collection(
         accuracies,
@@ -99,7 +107,8 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         history,
         collect_health(files),
         worst_case(files),
-        comparisons(answers(files, headlines(accuracies, transferability))),
+        comparisons(at_headline(answered, headlines(accuracies, transferability), tiers)),
+        answered,
         gather_measurements(file for file in files if file.provenance["protocol"]["kind"] in derive.MEASURED_KINDS),
         provenance,
         images,

@@ -1,4 +1,4 @@
-"""Does one ensemble beat another? Paired tests on the images that both were attacked on, at the headline eps.
+"""Does one ensemble beat another? Paired tests on the images that both were attacked on.
 
 Two things may make a difference by luck, and both must speak against it; the p-value of a pair is the larger of the two
 (an intersection-union test: it claims too little rather than too much, however seeds and images depend on each other).
@@ -16,7 +16,7 @@ Holm's correction runs over all pairs of ensembles under one protocol: one table
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby, pairwise
 from typing import Any
@@ -28,10 +28,8 @@ from scipy.stats import ttest_ind_from_stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from robustbench_ens.outcomes import OutcomeFile, gather
-from robustbench_ens.reporting import worst_case
 from robustbench_ens.reporting.bootstrap import mean_interval
-from robustbench_ens.reporting.derive import ACCURACY_KINDS, CONFIDENCE, survivors
+from robustbench_ens.reporting.derive import CONFIDENCE
 from robustbench_ens.reporting.rounding import COUNT_VARIANCE
 
 WORST = "worst case"
@@ -73,23 +71,21 @@ def _question(own: Answers) -> tuple[str, str]:
     return own.dataset, own.protocol
 
 
-def answers(files: Iterable[OutcomeFile], eps: Mapping[str, float]) -> list[Answers]:
-    """The answers of every file with an accuracy at its dataset's ``eps``, then the worst case of every ensemble."""
-    found, tiers = [], []
-    for file in files:
-        target, protocol = file.provenance["target"], file.provenance["protocol"]
-        radius = eps.get(target["dataset"])
-        if protocol["kind"] not in ACCURACY_KINDS or radius is None:
-            continue
-        rows = file.outcomes[file.outcomes["eps"].isin([0.0, radius])]
-        images = survivors(gather([replace(file, outcomes=rows)]))
-        correct = images[images["eps"] == radius].set_index("image")["correct"].astype(bool)
-        if len(correct):
-            label, name = target["label"], protocol["label"]
-            own = Answers(target["dataset"], name, label, target["seed"], radius, frozenset([name]), correct)
-            found.append(own)
-            tiers += [own] if worst_case.counts(file) else []
-    return found + _worst(tiers)
+def answers(images: pd.DataFrame) -> list[Answers]:
+    """The answers at every eps above 0, from rows of ``derive.survivors``."""
+    keys = ["dataset", "protocol", "ensemble", "seed", "eps"]
+    found = []
+    for _, own in images[images["eps"] > 0].groupby(keys, observed=True):
+        dataset, protocol, ensemble, seed, eps = own[keys].iloc[0]
+        correct = own.set_index("image")["correct"]
+        found.append(Answers(dataset, protocol, ensemble, int(seed), float(eps), frozenset([protocol]), correct))
+    return found
+
+
+def at_headline(found: Iterable[Answers], eps: Mapping[str, float], tiers: Collection[str]) -> list[Answers]:
+    """Those at their dataset's ``eps``, then the worst case of every ensemble over the protocols in ``tiers``."""
+    chosen = [own for own in found if own.eps == eps.get(own.dataset)]
+    return chosen + _worst([own for own in chosen if own.protocol in tiers])
 
 
 def _worst(tiers: Sequence[Answers]) -> list[Answers]:
@@ -119,7 +115,7 @@ def comparisons(found: Sequence[Answers]) -> pd.DataFrame:
         by_ensemble: dict[str, dict[int, Answers]] = {}
         for own in group:
             by_ensemble.setdefault(own.ensemble, {})[own.seed] = own
-        pairs = [_pair(by_ensemble[one], by_ensemble[other]) for one, other in _chosen(by_ensemble)]
+        pairs = [compared(by_ensemble[one], by_ensemble[other]) for one, other in _chosen(by_ensemble)]
         tables.append(_holm([pair for pair in pairs if pair is not None], math.comb(len(by_ensemble), 2) - len(pairs)))
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS)
@@ -150,8 +146,11 @@ def holm(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
     return np.asarray(multipletests(p_values, alpha=1 - CONFIDENCE, method="holm")[1])
 
 
-def _pair(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[str, Any] | None:
-    """One pair, or none where they share neither seed nor image."""
+def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[str, Any] | None:
+    """One pair, each ensemble's answers by seed: a row of :func:`comparisons` up to ``p``.
+
+    None where they share neither seed nor image.
+    """
     seeds = [seed for seed in sorted(one) if seed in other and one[seed].protocols == other[seed].protocols]
     if not seeds:
         return None

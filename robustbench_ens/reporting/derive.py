@@ -97,7 +97,11 @@ def accuracies(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: see :func:`survivors`.
     """
-    images = survivors(outcomes)
+    return accuracies_of(survivors(outcomes))
+
+
+def accuracies_of(images: pd.DataFrame) -> pd.DataFrame:
+    """:func:`accuracies` from rows of :func:`survivors`."""
     counts = images.groupby([*CELL, "eps"], observed=True).agg(
         n=("correct", "size"), correct=("correct", "sum"), correct_clean=("correct_clean", "sum")
     )

@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_ind
 
+from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting import compare
 from robustbench_ens.reporting.collect import collect
-from robustbench_ens.reporting.compare import WORST, Answers, answers, comparisons, mcnemar_p, welch_p
+from robustbench_ens.reporting.compare import WORST, Answers, answers, at_headline, comparisons, mcnemar_p, welch_p
+from robustbench_ens.reporting.derive import survivors
 from robustbench_ens.reporting.findings import findings
 from robustbench_ens.reporting.sections.comparison import comparison_sections
 from robustbench_ens.reporting.tables.comparison import BY_SEED, COLUMNS, comparison_table
+from robustbench_ens.reporting.worst_case import counts
 
 from .conftest import rates
 from .test_tables import plain
@@ -107,15 +110,20 @@ def test_seeds_that_disagree_support_nothing():
 
 def test_answers_of_files(files):
     white, black = only(files, "whitebox"), only(files, "blackbox")
-    found = {own.protocol: own for own in answers([white, black], {"digits": 0.2})}
+
+    def headline(eps, *files):
+        tiers = {file.provenance["protocol"]["label"] for file in files if counts(file)}
+        return at_headline(answers(survivors(gather(files))), eps, tiers)
+
+    found = {own.protocol: own for own in headline({"digits": 0.2}, white, black)}
     assert found["digits/whitebox"].correct.tolist() == survives(white, 0.2).tolist()
     both = survives(white, 0.2) & survives(black, 0.2)
     assert found[WORST].correct.tolist() == both.tolist()
     assert found[WORST].protocols == {"digits/whitebox", "digits/blackbox"}
-    assert answers([white], {"other": 0.2}) == answers([white], {"digits": 0.15}) == []
-    assert answers([as_kind(white, "transferability")], {"digits": 0.2}) == []
+    assert headline({"other": 0.2}, white) == headline({"digits": 0.15}, white) == []
+    assert headline({"digits": 0.2}, as_kind(white, "transferability")) == []
     vote = as_kind(white, "whitebox", aggregation="majority_vote")
-    assert WORST not in [own.protocol for own in answers([vote], {"digits": 0.2})]
+    assert WORST not in [own.protocol for own in headline({"digits": 0.2}, vote)]
 
 
 def test_the_table():

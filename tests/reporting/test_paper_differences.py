@@ -16,7 +16,14 @@ VARIANTS = [
 def document(label: str, kind: str, seed: int = 0, images: int = 200, **resolved: Any) -> dict[str, Any]:
     target = ensemble_record(label, seed) | {"dataset": "cifar10-x"}
     target["resolved"] = {"dataset": "cifar10-x", "precision": "bf16"}
-    settings = {"images": images, "steps": 50, "step_size": "eps/5", "precision": "fp32", "seed": 0} | resolved
+    settings = {
+        "images": images,
+        "steps": 50,
+        "eps": [0.01, 0.04],
+        "step_size": "eps/5",
+        "precision": "fp32",
+        "seed": 0,
+    } | resolved
     sources = [ensemble_record("s/baseline-3", 1000)] if kind == "blackbox" else [target]
     protocol = {"kind": kind, "label": f"a/{kind}", "name": f"a/{kind}", "version": 1, "resolved": settings}
     return {"protocol": protocol, "target": target, "sources": sources}
@@ -32,6 +39,8 @@ def here(*documents: dict[str, Any]) -> dict[str, str]:
 def test_every_row_says_what_was_done() -> None:
     dverge = document("x/dverge-3", "whitebox", seed=1, restarts=5)
     dverge["target"]["resolved"] |= {"init_from": "x/baseline-3", "batch_size": 64}
+    dverge["target"]["resolved"] |= {"optimizer": {"nesterov": True, "lr": 0.2}, "hyperparameters": {"layer": "step"}}
+    dverge["target"]["resolved"] |= {"schedule": {"name": "one-cycle"}}
     surrogates = [{"recipe": "s/baseline-3", "seed": 1000}] * 2
     assert here(
         document("x/baseline-3", "whitebox", restarts=5),
@@ -42,10 +51,13 @@ def test_every_row_says_what_was_done() -> None:
         "Training images": "cifar10-x",
         "Attacked images": "100 to 200 test images of cifar10-x",
         "Training": "x/baseline-3: 400 steps of 128, bf16; x/dverge-3: 400 steps of 64 from x/baseline-3, bf16",
+        "Optimizer": "x/baseline-3: SGD, lr 0.1, times 0.1 at 50% and 75%, weight decay 0.0001; "
+        "x/dverge-3: SGD, Nesterov, one-cycle to lr 0.2, 30% warm-up, cosine, weight decay 0.0001",
+        "Distillation": "x/dverge-3: eps 0.07, 10 steps of eps/10, another layer every step",
         "Training seeds": "2",
-        "White-box": "50 steps of eps/5, random starts: 5; fp32",
-        "Transferability": "50 steps of eps/5, random starts: 2; fp32",
-        "Black-box": "50 steps of eps/5, surrogates: 2, variants: 14; bf16",
+        "White-box": "eps 0.01 to 0.04, 50 steps of eps/5, random starts: 5; fp32",
+        "Transferability": "eps 0.01 to 0.04, 50 steps of eps/5, random starts: 2; fp32",
+        "Black-box": "eps 0.01 to 0.04, 50 steps of eps/5, surrogates: 2, variants: 14; bf16",
     }
 
 
@@ -64,3 +76,18 @@ def test_imported_ensembles_and_other_training_images_are_told() -> None:
     found = here(one)
     assert found["Training"] == "x/baseline-3: imported"
     assert found["Training images"] == "cifar10-jpeg"
+
+
+def test_what_adversarial_training_and_distillation_did() -> None:
+    both = document("x/dverge-advt-3", "whitebox", restarts=5)
+    settings = {"eps": 0.05, "steps": 5, "step_size": 0.02, "layer": 7, "adversarial": {"steps": 2}}
+    both["target"]["resolved"] |= {"hyperparameters": settings, "optimizer": {"name": "adam", "lr": 0.001}}
+    both["target"]["resolved"] |= {"schedule": {"name": "constant"}}
+    advt = document("x/advt-3", "whitebox", restarts=5)
+    advt["target"]["resolved"]["hyperparameters"] = {"eps": 0.1, "step_size": 0.05, "steps": 3}
+    found = here(both, advt)
+    assert found["Distillation"] == "x/dverge-advt-3: eps 0.05, 5 steps of 0.02, layer 7"
+    assert found["Adversarial training"] == (
+        "x/dverge-advt-3: eps 0.0314, 2 steps of 0.00784; x/advt-3: eps 0.1, 3 steps of 0.05"
+    )
+    assert found["Optimizer"].startswith("x/dverge-advt-3: Adam, lr 0.001, weight decay 0.0001; x/advt-3: SGD, lr 0.1")

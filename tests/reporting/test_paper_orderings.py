@@ -7,6 +7,7 @@ from collections.abc import Collection
 import pandas as pd
 import pytest
 
+from robustbench_ens.reporting.compare import Answers
 from robustbench_ens.reporting.health import MARK
 from robustbench_ens.reporting.tables.paper_orderings import (
     CLEAN,
@@ -16,6 +17,7 @@ from robustbench_ens.reporting.tables.paper_orderings import (
     HOLDS,
     LEVEL,
     LOWEST,
+    REVERSED,
     paper_orderings,
 )
 
@@ -42,7 +44,7 @@ def orderings(*rows: dict, unhealthy: Collection[tuple[str, str]] = ()) -> pd.Da
 
 @pytest.mark.parametrize(
     ("ours", "verdict"),
-    [(0.5, CLEARLY), (0.39, HOLDS), (0.3, LEVEL), (0.1, FAILS)],
+    [(0.5, CLEARLY), (0.39, HOLDS), (0.3, LEVEL), (0.21, FAILS), (0.1, REVERSED)],
 )
 def test_accuracy_is_set_beside_the_best_other(ours: float, verdict: str) -> None:
     table = orderings(rate("DVERGE", ours), rate("ADP", 0.2), rate("baseline", 0.3), rate("AdvT", 0.9))
@@ -52,7 +54,9 @@ def test_accuracy_is_set_beside_the_best_other(ours: float, verdict: str) -> Non
     assert row["Of"] == "ADP, baseline"
 
 
-@pytest.mark.parametrize(("ours", "verdict"), [(0.05, CLEARLY), (0.25, HOLDS), (0.3, LEVEL), (0.6, FAILS)])
+@pytest.mark.parametrize(
+    ("ours", "verdict"), [(0.05, CLEARLY), (0.25, HOLDS), (0.3, LEVEL), (0.39, FAILS), (0.6, REVERSED)]
+)
 def test_transferability_is_better_lower(ours: float, verdict: str) -> None:
     kind = "transferability"
     (row,) = orderings(rate("DVERGE", ours, kind), rate("GAL", 0.3, kind), rate("ADP", 0.8, kind)).to_dict("records")
@@ -133,3 +137,33 @@ def test_many_rows_are_many_tests() -> None:
     assert row["Verdict"] == CLEARLY
     several = [row for eps in (0.01, 0.02, 0.03, 0.04) for row in both(eps, (0.6, 0.7, 0.9))]
     assert set(orderings(*several)["Verdict"]) == {HOLDS}
+
+
+def kept(method: str, right: range, of: int = 100, **facts: int) -> Answers:
+    """The answers of an ensemble that gets the images in ``right`` right."""
+    correct = pd.Series([image in right for image in range(of)])
+    return Answers("x", "x/whitebox", f"x/{method}-3", facts.get("seed", 0), 0.01, frozenset(["x/whitebox"]), correct)
+
+
+@pytest.mark.parametrize(
+    ("ours", "other", "verdict"),
+    [
+        (range(36), range(30), CLEARLY),  # six images against none: p = 2 / 2^6
+        (range(35), range(30), HOLDS),  # five against none: p = 2 / 2^5
+        (range(36), range(70, 100), HOLDS),  # 36 images against 30 others
+        (range(30), range(36), REVERSED),
+        (range(30), range(35), FAILS),
+    ],
+)
+def test_shared_images_are_paired(ours: range, other: range, verdict: str) -> None:
+    rows = [rate("DVERGE", len(ours) / 100), rate("ADP", len(other) / 100)]
+    table = paper_orderings(
+        pd.DataFrame(rows), pd.DataFrame(), SUBJECTS, answers=[kept("dverge", ours), kept("adp", other)]
+    )
+    assert table["Verdict"].tolist() == [verdict]
+
+
+def test_other_seeds_are_not_paired() -> None:
+    rows = [rate("DVERGE", 0.36), rate("ADP", 0.3, seed=1)]
+    answers = [kept("dverge", range(36)), kept("adp", range(30), seed=1)]
+    assert paper_orderings(pd.DataFrame(rows), pd.DataFrame(), SUBJECTS, answers=answers)["Verdict"].tolist() == [HOLDS]

@@ -125,14 +125,17 @@ def _differences(part: _Part) -> list[Block]:
 def _orderings(part: _Part) -> list[Block]:
     subjects = part.subjects[part.subjects["standard"] & ~part.subjects["scratch"]]
     transfer = part.own(part.collection.mean_transferability)
-    table = paper_orderings(part.asked("45"), transfer, subjects, unhealthy(part.collection.health))
+    table = paper_orderings(
+        part.asked("45"), transfer, subjects, unhealthy(part.collection.health), part.collection.answers
+    )
     if table.empty:
         return []
     caption = (
         f"Do the paper's orderings hold? DVERGE beside the best of {listing(OTHERS)}, as far as they were evaluated, "
         "with as many sub-models and on the same schedule; in brackets the outermost ends of the seeds' 95% intervals. "
-        "Clearly: these do not touch and, over several seeds, Welch's t-test between the seeds agrees, with Holm's "
-        "correction over the rows"
+        "Clearly: by the paired test on the images that both were attacked on (see “Who beats whom”); of "
+        "transferability, these intervals do not touch and, over several seeds, Welch's t-test between the seeds "
+        "agrees; with Holm's correction over the rows"
     )
     return [replace(part.table(table, caption), collapsed=False, group="In the paper")]
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.recipes import Optimizer, Schedule
 from robustbench_ens.reporting.paper import METHODS, questions
-from robustbench_ens.reporting.text import span
+from robustbench_ens.reporting.text import listing, span
+from robustbench_ens.training.advt import PgdSettings
+from robustbench_ens.training.dverge import Dverge
 
 COLUMNS = ["What", "DVERGE paper", "Here"]
 
@@ -16,10 +19,13 @@ PAPER = {
     "Training images": "CIFAR-10",
     "Attacked images": "1,000 test images of CIFAR-10",
     "Training": "200 epochs, 78,000 steps of 128; fp32",
+    "Optimizer": "SGD, lr 0.1, times 0.1 at 50% and 75%, weight decay 0.0001; ADP, GAL: Adam, lr 0.001",
+    "Distillation": "eps 0.07 with 3 sub-models, 0.05 with 5 and 8; 10 steps of eps/10, another layer every epoch",
+    "Adversarial training": "eps 8/255, 10 steps of 2/255",
     "Training seeds": "3 (Tables 4 and 5)",
-    "White-box": "50 steps of eps/5, random starts: 5; fp32",
-    "Transferability": "50 steps of eps/5, random starts: 5; fp32",
-    "Black-box": "100 steps of eps/5, surrogates: 3, variants: 30; fp32",
+    "White-box": "eps 0.01 to 0.07, 50 steps of eps/5, random starts: 5; fp32",
+    "Transferability": "eps 0.03, 50 steps of eps/5, random starts: 5; fp32",
+    "Black-box": "eps 0.01 to 0.07, 100 steps of eps/5, surrogates: 3, variants: 30; fp32",
 }
 """Sections 4.1 and 4.3 and Appendix A of arXiv:2009.14720; 390 steps are an epoch of 50,000 images."""
 
@@ -50,7 +56,10 @@ def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFra
     here = {
         "Training images": _distinct(targets, lambda target: target["resolved"].get("dataset", dataset)),
         "Attacked images": f"{span(images)} test images of {dataset}" if attacks else "",
-        "Training": _distinct(targets, _schedule),
+        "Training": _distinct(targets, _length),
+        "Optimizer": _distinct(targets, _optimizer),
+        "Distillation": _distinct(targets, _distillation),
+        "Adversarial training": _distinct(targets, _adversarial),
         "Training seeds": str(len({target["seed"] for target in targets})),
     } | {name: _distinct(group, _attack) for name, group in kinds.items()}
     rows = [(what, printed, here[what]) for what, printed in PAPER.items() if attacks and here[what]]
@@ -58,16 +67,54 @@ def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFra
 
 
 def _distinct(items: Iterable[Document], describe: Callable[[Document], str]) -> str:
-    return "; ".join(dict.fromkeys(describe(item) for item in items))
+    return "; ".join(text for text in dict.fromkeys(describe(item) for item in items) if text)
 
 
-def _schedule(target: Document) -> str:
+def _length(target: Document) -> str:
     settings, training = target["resolved"], target["training"]
     if training is None:
         return f"{target['label']}: imported"
     length = f"{training['steps']:,} steps of {settings.get('batch_size', 128)}"
     start = f" from {settings['init_from']}" if settings.get("init_from") else ""
     return f"{target['label']}: {length}{start}, {settings.get('precision', 'fp32')}"
+
+
+def _optimizer(target: Document) -> str:
+    if target["training"] is None:
+        return ""
+    optimizer = Optimizer(**target["resolved"].get("optimizer", {}))
+    schedule = Schedule(**target["resolved"].get("schedule", {}))
+    name = "Adam" if optimizer.name == "adam" else "SGD, Nesterov" if optimizer.nesterov else "SGD"
+    rate = f"lr {optimizer.lr:g}"
+    if schedule.name == "one-cycle":
+        rate = f"one-cycle to {rate}, {schedule.warmup:.0%} warm-up, {schedule.anneal}"
+    elif schedule.name == "multi-step":
+        rate += f", times {schedule.gamma:g} at {listing([f'{at:.0%}' for at in schedule.milestones])}"
+    return f"{target['label']}: {name}, {rate}, weight decay {optimizer.weight_decay:g}"
+
+
+def _distillation(target: Document) -> str:
+    if not target["method"].startswith("dverge"):
+        return ""
+    given = target["resolved"].get("hyperparameters", {})
+    own = Dverge(**{name: value for name, value in given.items() if name in Dverge.model_fields})
+    step = "eps/" + str(own.steps) if own.step_size is None else f"{own.step_size:g}"
+    drawn = {"epoch": "another layer every epoch", "step": f"another layer every {_steps(own.layer_steps)}"}
+    layer = f"layer {own.layer}" if isinstance(own.layer, int) else drawn[own.layer]
+    return f"{target['label']}: eps {own.eps:g}, {own.steps} steps of {step}, {layer}"
+
+
+def _steps(count: int) -> str:
+    return "step" if count == 1 else f"{count} steps"
+
+
+def _adversarial(target: Document) -> str:
+    given = target["resolved"].get("hyperparameters", {})
+    if target["method"] not in ("advt", "dverge-advt"):
+        return ""
+    given = given.get("adversarial", {}) if target["method"] == "dverge-advt" else given
+    own = PgdSettings(**given)
+    return f"{target['label']}: eps {own.eps:.3g}, {own.steps} steps of {own.step_size:.3g}"
 
 
 def _attack(document: Document) -> str:
@@ -79,4 +126,4 @@ def _attack(document: Document) -> str:
     else:
         many = f"random starts: {settings.get('restarts', 1)}"
     steps = f"{settings['steps']} steps of {settings.get('step_size', 'eps/5')}"
-    return f"{steps}, {many}; {settings.get('precision', 'fp32')}"
+    return f"eps {span(settings['eps'])}, {steps}, {many}; {settings.get('precision', 'fp32')}"
