@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 
@@ -12,9 +14,10 @@ from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.health import health_warnings
+from robustbench_ens.reporting.in_words import adversarial_training, attack, distillation, length, optimizer
 from robustbench_ens.reporting.page import environment
 from robustbench_ens.reporting.tables.summaries import summary_tables
-from robustbench_ens.reporting.text import duration, percent
+from robustbench_ens.reporting.text import duration, listing, percent
 
 LIMITS = (
     "A means to measure attacks and defences, not to classify anything that matters. The accuracies are those of the "
@@ -41,6 +44,7 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
             about=about,
             record=record,
             facts=Table(_facts(record), "What it is, and how it was made"),
+            attacks=Table(_attacks(files), "How it was attacked"),
             tables=[
                 Table(frame, name or "Accuracy and transferability")
                 for name, frame in (summary_tables(collection) if collection else {}).items()
@@ -58,18 +62,37 @@ def _facts(record: EnsembleRecord) -> pd.DataFrame:
         ("Data", f"{record.dataset}, SHA-256 {record.data_digest[:16]}"),
         ("Parameters", f"{record.parameters:,}"),
         ("Weights", f"SHA-256 {record.weights[:16]} over names, types, shapes and bytes"),
-        *_made(record.training),
+        *_made(asdict(record)),
     ]
     return pd.DataFrame(rows, columns=["What", "Value"], dtype=str)
 
 
-def _made(training: dict | None) -> Iterable[tuple[str, str]]:
+def _attacks(files: Sequence[OutcomeFile]) -> pd.DataFrame:
+    rows = []
+    for document in (file.provenance for file in files):
+        protocol, settings = document["protocol"], document["protocol"]["resolved"]
+        surrogates = [source["id"] for source in document["sources"]] if "surrogates" in settings else []
+        images = f"{settings['images']:,} of {document['target']['dataset']}" if "images" in settings else ""
+        rows.append((protocol["label"], images, attack(protocol), listing(surrogates)))
+    frame = pd.DataFrame(sorted(rows), columns=["Protocol", "Images", "Attack", "Surrogates"], dtype=str)
+    return frame.loc[:, (frame != "").any()]
+
+
+def _made(target: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    training = target["training"]
     if training is None:
         return [("Made", "imported")]
+    told = {
+        "Training": length(target),
+        "Optimizer": optimizer(target),
+        "Distillation": distillation(target),
+        "Adversarial training": adversarial_training(target),
+    }
     clean = {int(member): percent(accuracy) for member, accuracy in training["clean_accuracy"].items()}
     members = ", ".join(clean[index] for index in sorted(clean) if index >= 0)
     software = ", ".join(f"{name} {version}" for name, version in sorted(training["software"].items()))
     return [
+        *((what, text) for what, text in told.items() if text),
         ("Clean accuracy", f"{clean[-1]} on the whole test split; of each sub-model {members}"),
         ("Cost", f"{duration(training['wall_time_s'])} for {training['steps']:,} steps on {machine(training)}"),
         ("Software", software),

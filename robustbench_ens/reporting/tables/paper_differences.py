@@ -7,11 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_ens.recipes import Optimizer, Schedule
+from robustbench_ens.reporting.in_words import adversarial_training, attack, distillation, length, optimizer
 from robustbench_ens.reporting.paper import METHODS, questions
-from robustbench_ens.reporting.text import listing, span
-from robustbench_ens.training.advt import PgdSettings
-from robustbench_ens.training.dverge import Dverge
+from robustbench_ens.reporting.text import span
 
 COLUMNS = ["What", "DVERGE paper", "Here"]
 
@@ -56,12 +54,12 @@ def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFra
     here = {
         "Training images": _distinct(targets, lambda target: target["resolved"].get("dataset", dataset)),
         "Attacked images": f"{span(images)} test images of {dataset}" if attacks else "",
-        "Training": _distinct(targets, _length),
-        "Optimizer": _distinct(targets, _optimizer),
-        "Distillation": _distinct(targets, _distillation),
-        "Adversarial training": _distinct(targets, _adversarial),
+        "Training": _by_target(targets, length),
+        "Optimizer": _by_target(targets, optimizer),
+        "Distillation": _by_target(targets, distillation),
+        "Adversarial training": _by_target(targets, adversarial_training),
         "Training seeds": str(len({target["seed"] for target in targets})),
-    } | {name: _distinct(group, _attack) for name, group in kinds.items()}
+    } | {name: _distinct([one["protocol"] for one in group], attack) for name, group in kinds.items()}
     rows = [(what, printed, here[what]) for what, printed in PAPER.items() if attacks and here[what]]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
@@ -70,60 +68,6 @@ def _distinct(items: Iterable[Document], describe: Callable[[Document], str]) ->
     return "; ".join(text for text in dict.fromkeys(describe(item) for item in items) if text)
 
 
-def _length(target: Document) -> str:
-    settings, training = target["resolved"], target["training"]
-    if training is None:
-        return f"{target['label']}: imported"
-    length = f"{training['steps']:,} steps of {settings.get('batch_size', 128)}"
-    start = f" from {settings['init_from']}" if settings.get("init_from") else ""
-    return f"{target['label']}: {length}{start}, {settings.get('precision', 'fp32')}"
-
-
-def _optimizer(target: Document) -> str:
-    if target["training"] is None:
-        return ""
-    optimizer = Optimizer(**target["resolved"].get("optimizer", {}))
-    schedule = Schedule(**target["resolved"].get("schedule", {}))
-    name = "Adam" if optimizer.name == "adam" else "SGD, Nesterov" if optimizer.nesterov else "SGD"
-    rate = f"lr {optimizer.lr:g}"
-    if schedule.name == "one-cycle":
-        rate = f"one-cycle to {rate}, {schedule.warmup:.0%} warm-up, {schedule.anneal}"
-    elif schedule.name == "multi-step":
-        rate += f", times {schedule.gamma:g} at {listing([f'{at:.0%}' for at in schedule.milestones])}"
-    return f"{target['label']}: {name}, {rate}, weight decay {optimizer.weight_decay:g}"
-
-
-def _distillation(target: Document) -> str:
-    if not target["method"].startswith("dverge"):
-        return ""
-    given = target["resolved"].get("hyperparameters", {})
-    own = Dverge(**{name: value for name, value in given.items() if name in Dverge.model_fields})
-    step = "eps/" + str(own.steps) if own.step_size is None else f"{own.step_size:g}"
-    drawn = {"epoch": "another layer every epoch", "step": f"another layer every {_steps(own.layer_steps)}"}
-    layer = f"layer {own.layer}" if isinstance(own.layer, int) else drawn[own.layer]
-    return f"{target['label']}: eps {own.eps:g}, {own.steps} steps of {step}, {layer}"
-
-
-def _steps(count: int) -> str:
-    return "step" if count == 1 else f"{count} steps"
-
-
-def _adversarial(target: Document) -> str:
-    given = target["resolved"].get("hyperparameters", {})
-    if target["method"] not in ("advt", "dverge-advt"):
-        return ""
-    given = given.get("adversarial", {}) if target["method"] == "dverge-advt" else given
-    own = PgdSettings(**given)
-    return f"{target['label']}: eps {own.eps:.3g}, {own.steps} steps of {own.step_size:.3g}"
-
-
-def _attack(document: Document) -> str:
-    settings = document["protocol"]["resolved"]
-    if "surrogates" in settings:
-        surrogates = len(settings["surrogates"])
-        each = sum(len(variant["losses"]) * variant["restarts"] for variant in settings["variants"])
-        many = f"surrogates: {surrogates}, variants: {each * surrogates}"
-    else:
-        many = f"random starts: {settings.get('restarts', 1)}"
-    steps = f"{settings['steps']} steps of {settings.get('step_size', 'eps/5')}"
-    return f"eps {span(settings['eps'])}, {steps}, {many}; {settings.get('precision', 'fp32')}"
+def _by_target(targets: Iterable[Document], describe: Callable[[Document], str]) -> str:
+    """Behind each label what ``describe`` says of it, if anything."""
+    return _distinct(targets, lambda target: f"{target['label']}: {text}" if (text := describe(target)) else "")
