@@ -111,7 +111,7 @@ def test_the_card_says_what_it_is_and_what_was_measured(checkout: Path) -> None:
     assert f"{100 * record.training['clean_accuracy']['-1']:.1f}% on the whole test split" in card
     for row in (
         "| Training | 40 steps of 64, fp32 |",
-        "| Optimizer | SGD, one-cycle to lr 0.1, 30% warm-up, cosine, weight decay 0.0005 |",
+        "| Optimizer | SGD, momentum 0.9, one-cycle to lr 0.1, 30% warm-up, cosine, weight decay 0.0005 |",
         "| 20 of digits | eps 0.1, 2 steps of eps/5, random starts: 1; fp32 |",
     ):
         assert any(line.endswith(row) for line in lines)

@@ -12,6 +12,7 @@ from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.cost import machine
+from robustbench_ens.reporting.derive import ACCURACY_KINDS, CONVERGENCE_KINDS
 from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.health import health_warnings
 from robustbench_ens.reporting.in_words import adversarial_training, attack, distillation, length, optimizer
@@ -23,6 +24,8 @@ LIMITS = (
     "A means to measure attacks and defences, not to classify anything that matters. The accuracies are those of the "
     "attacks named, on so many images; a stronger attack leaves less."
 )
+
+_ATTACKS = (*ACCURACY_KINDS, *CONVERGENCE_KINDS, "transferability")
 
 
 def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
@@ -72,7 +75,9 @@ def _attacks(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     for document in (file.provenance for file in files):
         protocol, settings = document["protocol"], document["protocol"]["resolved"]
         surrogates = [source["id"] for source in document["sources"]] if "surrogates" in settings else []
-        images = f"{settings['images']:,} of {document['target']['dataset']}" if "images" in settings else ""
+        if protocol["kind"] not in _ATTACKS:
+            continue
+        images = f"{settings['images']:,} of {document['target']['dataset']}"
         rows.append((protocol["label"], images, attack(protocol), listing(surrogates)))
     frame = pd.DataFrame(sorted(rows), columns=["Protocol", "Images", "Attack", "Surrogates"], dtype=str)
     return frame.loc[:, (frame != "").any()]

@@ -1,81 +1,94 @@
-"""How an ensemble was trained and how it was attacked, in a few words, from provenance."""
+"""How an ensemble was trained and how it was attacked, in a few words, from provenance; PyTorch stays out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustbench_ens.recipes import Optimizer, Schedule
-from robustbench_ens.reporting.text import listing, span
-from robustbench_ens.training.advt import PgdSettings
-from robustbench_ens.training.dverge import Dverge
+from robustbench_ens.recipes import Optimizer, RecipeFile, Schedule
+from robustbench_ens.reporting.text import listing
 
 Document = Mapping[str, Any]
+
+DVERGE = {"eps": 0.07, "steps": 10, "step_size": None, "layer": "epoch", "layer_steps": 1}
+PGD = {"eps": 8 / 255, "step_size": 2 / 255, "steps": 10}
+"""What a recipe means that leaves these hyper-parameters out."""
 
 
 def length(target: Document) -> str:
     """Steps, batch size, what it started from, precision: ``1,000 steps of 128 from x/baseline-3, bf16``."""
-    settings, training = target["resolved"], target["training"]
-    if training is None:
+    if target["training"] is None:
         return "imported"
-    start = f" from {settings['init_from']}" if settings.get("init_from") else ""
-    return (
-        f"{training['steps']:,} steps of {settings.get('batch_size', 128)}{start}, {settings.get('precision', 'fp32')}"
-    )
+    settings = RecipeFile.model_construct(**target["resolved"])
+    start = f" from {settings.init_from}" if settings.init_from else ""
+    return f"{target['training']['steps']:,} steps of {settings.batch_size}{start}, {settings.precision}"
 
 
 def optimizer(target: Document) -> str:
     """Optimiser, learning rate over training, weight decay; nothing of what was imported."""
     if target["training"] is None:
         return ""
-    own = Optimizer(**target["resolved"].get("optimizer", {}))
-    schedule = Schedule(**target["resolved"].get("schedule", {}))
-    name = "Adam" if own.name == "adam" else "SGD, Nesterov" if own.nesterov else "SGD"
+    own = Optimizer.model_construct(**target["resolved"].get("optimizer", {}))
+    schedule = Schedule.model_construct(**target["resolved"].get("schedule", {}))
+    sgd = f"SGD, {'Nesterov ' if own.nesterov else ''}momentum {own.momentum:g}"
     rate = f"lr {own.lr:g}"
     if schedule.name == "one-cycle":
         rate = f"one-cycle to {rate}, {schedule.warmup:.0%} warm-up, {schedule.anneal}"
     elif schedule.name == "multi-step":
         rate += f", times {schedule.gamma:g} at {listing([f'{at:.0%}' for at in schedule.milestones])}"
-    return f"{name}, {rate}, weight decay {own.weight_decay:g}"
+    return f"{'Adam' if own.name == 'adam' else sgd}, {rate}, weight decay {own.weight_decay:g}"
 
 
 def distillation(target: Document) -> str:
-    """DVERGE's distillation: ``eps 0.07, 10 steps of eps/10, another layer every epoch``; nothing of other methods."""
-    if target["method"] not in ("dverge", "dverge-advt"):
+    """DVERGE's: ``eps 0.07, 10 steps of eps/10, another layer every epoch``; nothing of other methods and imports."""
+    if target["method"] not in ("dverge", "dverge-advt") or target["training"] is None:
         return ""
-    given = target["resolved"].get("hyperparameters", {})
-    own = Dverge(**{name: value for name, value in given.items() if name in Dverge.model_fields})
-    size = f"eps/{own.steps}" if own.step_size is None else f"{own.step_size:g}"
-    often = "epoch" if own.layer == "epoch" else "step" if own.layer_steps == 1 else f"{own.layer_steps} steps"
-    layer = f"layer {own.layer}" if isinstance(own.layer, int) else f"another layer every {often}"
-    return f"eps {own.eps:g}, {own.steps} steps of {size}, {layer}"
+    own = DVERGE | target["resolved"].get("hyperparameters", {})
+    size = f"eps/{own['steps']}" if own["step_size"] is None else pixels(own["step_size"])
+    often = "epoch" if own["layer"] == "epoch" else "step" if own["layer_steps"] == 1 else f"{own['layer_steps']} steps"
+    layer = f"layer {own['layer']}" if isinstance(own["layer"], int) else f"another layer every {often}"
+    return f"eps {pixels(own['eps'])}, {own['steps']} steps of {size}, {layer}"
 
 
 def adversarial_training(target: Document) -> str:
-    """PGD in training: ``eps 0.0314, 10 steps of 0.00784``; nothing of methods without."""
-    if target["method"] not in ("advt", "dverge-advt"):
+    """PGD in training: ``eps 8/255, 10 steps of 2/255``; nothing of methods without it and of imports."""
+    if target["method"] not in ("advt", "dverge-advt") or target["training"] is None:
         return ""
     given = target["resolved"].get("hyperparameters", {})
-    own = PgdSettings(**(given.get("adversarial", {}) if target["method"] == "dverge-advt" else given))
-    return f"eps {own.eps:.3g}, {own.steps} steps of {own.step_size:.3g}"
+    own = PGD | (given.get("adversarial", {}) if target["method"] == "dverge-advt" else given)
+    return f"eps {pixels(own['eps'])}, {own['steps']} steps of {pixels(own['step_size'])}"
 
 
 def attack(protocol: Document) -> str:
     """Of a protocol, as far as its kind has them: eps, steps, starts or surrogates and variants, precision."""
-    settings = protocol["resolved"]
-    parts = [f"eps {span(settings['eps'])}"]
+    kind, settings = protocol["kind"], protocol["resolved"]
+    radii = [pixels(eps) for eps in settings["eps"]]
+    parts = [f"eps {' to '.join(dict.fromkeys([radii[0], radii[-1]]))}"]
     if "steps" in settings:
-        steps = settings["steps"] if isinstance(settings["steps"], Sequence) else [settings["steps"]]
-        size = f" of {settings['step_size']}" if "step_size" in settings else ""
-        parts.append(f"{listing([f'{count:,}' for count in steps])} steps{size}")
-    sources = len(settings.get("surrogates", ()))
-    if sources:
-        parts.append(f"surrogates: {sources}")
-    if "variants" in settings:
+        several = settings["steps"] if isinstance(settings["steps"], Sequence) else [settings["steps"]]
+        steps = f"{listing([f'{count:,}' for count in several])} steps"
+        own_size = kind == "adaptive" or "step_size" not in settings
+        parts.append(steps if own_size else f"{steps} of {pixels(settings['step_size'])}")
+    if "surrogates" in settings:
+        parts.append(f"surrogates: {len(settings['surrogates'])}")
+    if kind.startswith("blackbox") and "variants" in settings:
         each = sum(len(variant["losses"]) * variant["restarts"] for variant in settings["variants"])
-        parts.append(f"variants: {each * (sources or 1)}")
+        parts.append(f"variants: {each * len(settings['surrogates'])}")
+    elif "attacks" in settings:
+        parts.append(listing(settings["attacks"]))
     elif "restarts" in settings:
         parts.append(f"random starts: {settings['restarts']}")
     if settings.get("aggregation", "mean_softmax") != "mean_softmax":
         parts.append(f"aggregation {settings['aggregation']}, loss {settings['loss']}")
     return ", ".join(parts) + (f"; {settings['precision']}" if "precision" in settings else "")
+
+
+def pixels(size: float | str) -> str:
+    """A length in pixel scale as it is usually written: ``0.07``, ``8/255``; text, such as ``eps/5``, as it is."""
+    if isinstance(size, str):
+        return size
+    short, of_255 = f"{size:.4g}", round(size * 255)
+    if math.isclose(float(short), size, rel_tol=1e-9) or not math.isclose(of_255 / 255, size, rel_tol=1e-9):
+        return short
+    return f"{of_255}/255"

@@ -73,8 +73,8 @@ def p_value(p: float) -> str:
     return "< 0.001".replace(" ", NBSP) if p < 0.001 else f"{p:.3f}"
 
 
-def span(numbers: Iterable[float]) -> str:
-    """The lowest and the highest of numbers: ``500``, or ``100 to 500``; nothing of none."""
+def span(numbers: Iterable[int]) -> str:
+    """The lowest and the highest of whole numbers: ``500``, or ``100 to 500``; nothing of none."""
     known = sorted(set(numbers))
     return " to ".join(str(number) for number in dict.fromkeys(known[:1] + known[-1:]))
 

@@ -72,8 +72,8 @@ class Method(Settings):
 
     Because sub-models share no parameters and crafted inputs are detached, the sum of the sub-models' losses and one
     backward pass give exactly the round-robin update; so a method only returns terms, and the trainer does the rest.
-    ``numerics`` goes up whenever the same hyper-parameters would give other weights. ``title`` and ``paper`` are what
-    tables call it and cite, such as ``arXiv:2009.14720``.
+    ``numerics`` goes up whenever the same hyper-parameters would give other weights, beyond rounding. ``title`` and
+    ``paper`` are what tables call it and cite, such as ``arXiv:2009.14720``.
     """
 
     title: ClassVar[str] = ""

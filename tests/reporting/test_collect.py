@@ -32,6 +32,14 @@ def test_batches_change_nothing(files, monkeypatch):
     assert whole.transferability.equals(alone.transferability)
 
 
+def test_there_are_answers_to_every_accuracy(files):
+    collection = collect(files)
+    found = {(own.protocol, own.ensemble, own.seed, own.eps): own.correct.mean() for own in collection.answers}
+    attacked = collection.accuracies[collection.accuracies["eps"] > 0]
+    keys = ["protocol", "ensemble", "seed", "eps"]
+    assert found == pytest.approx(attacked.set_index(keys)["accuracy"].to_dict())
+
+
 def test_history_is_kept_once_although_every_file_has_it(files):
     history = collect(files).history
     assert len(history) == 2 * 5 * 7

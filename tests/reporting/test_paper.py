@@ -17,6 +17,7 @@ from robustbench_ens.reporting.sections.paper import paper_sections
 from robustbench_ens.reporting.style import looks
 from robustbench_ens.reporting.tables.paper_ablation import training_eps
 from robustbench_ens.reporting.tables.paper_accuracy import paper_accuracy
+from robustbench_ens.reporting.tables.paper_orderings import paper_orderings
 from robustbench_ens.reporting.tables.paper_rows import with_paper_convergence, with_paper_distillation
 from robustbench_ens.reporting.tables.paper_time import paper_time
 from robustbench_ens.reporting.tables.paper_transfer import paper_transfer
@@ -208,6 +209,17 @@ def test_figures_of_the_section(section):
         "paper-scratch-digits-blackbox-cifar10",
         "paper-scratch-digits-whitebox-cifar10",
     ]
+
+
+def test_orderings_are_judged_by_the_answers(cifar, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "robustbench_ens.reporting.sections.paper.paper_orderings",
+        lambda *arguments: given.append(arguments[-1]) or paper_orderings(*arguments),
+    )
+    paper_sections(cifar, looks({label: label.split("/")[1].split("-")[0] for label in OURS}))
+    (answers,) = given
+    assert answers is cifar.answers and len(answers) == len(cifar.accuracies[cifar.accuracies["eps"] > 0])
 
 
 def test_the_rest_says_how_to_make_it(section):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from robustbench_ens.reporting.tables.paper_differences import COLUMNS, PAPER, paper_differences
 from tests.fake_outcomes import ensemble_record
 
@@ -51,8 +53,8 @@ def test_every_row_says_what_was_done() -> None:
         "Training images": "cifar10-x",
         "Attacked images": "100 to 200 test images of cifar10-x",
         "Training": "x/baseline-3: 400 steps of 128, bf16; x/dverge-3: 400 steps of 64 from x/baseline-3, bf16",
-        "Optimizer": "x/baseline-3: SGD, lr 0.1, times 0.1 at 50% and 75%, weight decay 0.0001; "
-        "x/dverge-3: SGD, Nesterov, one-cycle to lr 0.2, 30% warm-up, cosine, weight decay 0.0001",
+        "Optimizer": "x/baseline-3: SGD, momentum 0.9, lr 0.1, times 0.1 at 50% and 75%, weight decay 0.0001; "
+        "x/dverge-3: SGD, Nesterov momentum 0.9, one-cycle to lr 0.2, 30% warm-up, cosine, weight decay 0.0001",
         "Distillation": "x/dverge-3: eps 0.07, 10 steps of eps/10, another layer every step",
         "Training seeds": "2",
         "White-box": "eps 0.01 to 0.04, 50 steps of eps/5, random starts: 5; fp32",
@@ -78,6 +80,13 @@ def test_imported_ensembles_and_other_training_images_are_told() -> None:
     assert found["Training images"] == "cifar10-jpeg"
 
 
+@pytest.mark.parametrize("name", ["dverge", "advt", "dverge-advt"])
+def test_nobody_knows_how_imports_were_trained(name: str) -> None:
+    one = document(f"x/{name}-3", "whitebox", restarts=5)
+    one["target"] |= {"training": None}
+    assert here(one).keys() & {"Training", "Optimizer", "Distillation", "Adversarial training"} == {"Training"}
+
+
 def test_what_adversarial_training_and_distillation_did() -> None:
     both = document("x/dverge-advt-3", "whitebox", restarts=5)
     settings = {"eps": 0.05, "steps": 5, "step_size": 0.02, "layer": 7, "adversarial": {"steps": 2}}
@@ -88,6 +97,8 @@ def test_what_adversarial_training_and_distillation_did() -> None:
     found = here(both, advt)
     assert found["Distillation"] == "x/dverge-advt-3: eps 0.05, 5 steps of 0.02, layer 7"
     assert found["Adversarial training"] == (
-        "x/dverge-advt-3: eps 0.0314, 2 steps of 0.00784; x/advt-3: eps 0.1, 3 steps of 0.05"
+        "x/dverge-advt-3: eps 8/255, 2 steps of 2/255; x/advt-3: eps 0.1, 3 steps of 0.05"
     )
-    assert found["Optimizer"].startswith("x/dverge-advt-3: Adam, lr 0.001, weight decay 0.0001; x/advt-3: SGD, lr 0.1")
+    assert found["Optimizer"].startswith(
+        "x/dverge-advt-3: Adam, lr 0.001, weight decay 0.0001; x/advt-3: SGD, momentum 0.9, lr 0.1"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -157,13 +158,52 @@ def kept(method: str, right: range, of: int = 100, **facts: int) -> Answers:
 )
 def test_shared_images_are_paired(ours: range, other: range, verdict: str) -> None:
     rows = [rate("DVERGE", len(ours) / 100), rate("ADP", len(other) / 100)]
-    table = paper_orderings(
-        pd.DataFrame(rows), pd.DataFrame(), SUBJECTS, answers=[kept("dverge", ours), kept("adp", other)]
-    )
-    assert table["Verdict"].tolist() == [verdict]
+    assert paired(rows, [kept("dverge", ours), kept("adp", other)]) == [verdict]
 
 
-def test_other_seeds_are_not_paired() -> None:
-    rows = [rate("DVERGE", 0.36), rate("ADP", 0.3, seed=1)]
-    answers = [kept("dverge", range(36)), kept("adp", range(30), seed=1)]
-    assert paper_orderings(pd.DataFrame(rows), pd.DataFrame(), SUBJECTS, answers=answers)["Verdict"].tolist() == [HOLDS]
+def paired(rows: list[dict], answers: list[Answers], **facts: set[tuple[str, str]]) -> list[str]:
+    return paper_orderings(pd.DataFrame(rows), pd.DataFrame(), SUBJECTS, answers=answers, **facts)["Verdict"].tolist()
+
+
+@pytest.mark.parametrize("seeds", [(1,), (0, 1)])
+def test_other_seeds_are_not_paired(seeds: tuple[int, ...]) -> None:
+    """Where only some seeds are shared, the pairs of one seed do not decide about all."""
+    rows = [rate("DVERGE", 0.36), *(rate("ADP", 0.3, seed=seed) for seed in seeds)]
+    answers = [kept("dverge", range(36)), *(kept("adp", range(30), seed=seed) for seed in seeds)]
+    assert paired(rows, answers) == [HOLDS]
+
+
+def test_a_lead_must_stand_against_every_other() -> None:
+    """36 against 30 of the same images tells apart from ADP; 36 against 29 other images does not from GAL."""
+    rows = [rate("DVERGE", 0.36), rate("ADP", 0.3), rate("GAL", 0.29)]
+    answers = [kept("dverge", range(36)), kept("adp", range(30))]
+    assert paired(rows, [*answers, kept("gal", range(71, 100))]) == [HOLDS]
+    assert paired(rows, [*answers, kept("gal", range(29))]) == [CLEARLY]
+
+
+def test_the_best_of_several_is_a_choice() -> None:
+    rows = [rate("DVERGE", 0.3), rate("ADP", 0.36), rate("GAL", 0.2)]
+    answers = [kept("dverge", range(30)), kept("adp", range(36)), kept("gal", range(20))]
+    assert paired(rows[:2], answers) == [REVERSED]  # p = 2 / 2^6
+    assert paired(rows, answers) == [FAILS]  # twice as much
+    answers[1] = kept("adp", range(37))
+    assert paired(rows, answers) == [REVERSED]  # twice 2 / 2^7
+
+
+def test_seeds_are_paired_with_seeds() -> None:
+    def both(*ours: range) -> list[str]:
+        rows = [rate("DVERGE", len(right) / 100, seed=seed) for seed, right in enumerate(ours)]
+        answers = [kept("dverge", right, seed=seed) for seed, right in enumerate(ours)]
+        rows += [rate("ADP", 0.3, seed=seed) for seed in range(len(ours))]
+        return paired(rows, answers + [kept("adp", range(30), seed=seed) for seed in range(len(ours))])
+
+    assert both(range(38), range(39), range(40)) == [CLEARLY]
+    assert both(range(38), range(29), range(90)) == [HOLDS]  # one seed disagrees
+
+
+def test_paired_rows_are_many_tests_and_are_marked() -> None:
+    rows = [rate(method, value, eps=eps) for eps in (0.01, 0.02) for method, value in (("DVERGE", 0.36), ("ADP", 0.3))]
+    answers = [kept("dverge", range(36)), kept("adp", range(30))]
+    several = [replace(own, eps=eps) for own in answers for eps in (0.01, 0.02)]
+    assert paired(rows[:2], answers, unhealthy={("x/whitebox", "x/adp-3")}) == [CLEARLY + MARK]
+    assert paired(rows, several) == [HOLDS, HOLDS]  # 2 * 2 / 2^6

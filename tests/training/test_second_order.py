@@ -64,4 +64,7 @@ def test_left_as_they_are() -> None:
         assert F.batch_norm(x, None, None, training=True).grad_fn.name() == "NativeBatchNormBackward0"
         evaluated = F.batch_norm(x, torch.zeros(3).double(), torch.ones(3).double(), weight, bias)
         assert evaluated.grad_fn.name() == "NativeBatchNormBackward0"
+        assert F.batch_norm(x, None, None, weight, bias, training=True).grad_fn.name() == "NativeBatchNormBackward0"
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            batch_norm(x[:1, :, :1, :1], weight, bias)
         assert "_Forward" in batch_norm(x, weight, bias).grad_fn.name()

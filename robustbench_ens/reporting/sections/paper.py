@@ -133,9 +133,9 @@ def _orderings(part: _Part) -> list[Block]:
     caption = (
         f"Do the paper's orderings hold? DVERGE beside the best of {listing(OTHERS)}, as far as they were evaluated, "
         "with as many sub-models and on the same schedule; in brackets the outermost ends of the seeds' 95% intervals. "
-        "Clearly: by the paired test on the images that both were attacked on (see “Who beats whom”); of "
-        "transferability, these intervals do not touch and, over several seeds, Welch's t-test between the seeds "
-        "agrees; with Holm's correction over the rows"
+        "Clearly: told apart from every one of them, by the paired test on the images that both were attacked on (see "
+        "“Who beats whom”), p < 0.05 after Holm's correction over the rows; of transferability, and where they share "
+        "no images or not the same seeds, these intervals do not touch and, over several seeds, Welch's t-test agrees"
     )
     return [replace(part.table(table, caption), collapsed=False, group="In the paper")]
 

@@ -17,7 +17,7 @@ PAPER = {
     "Training images": "CIFAR-10",
     "Attacked images": "1,000 test images of CIFAR-10",
     "Training": "200 epochs, 78,000 steps of 128; fp32",
-    "Optimizer": "SGD, lr 0.1, times 0.1 at 50% and 75%, weight decay 0.0001; ADP, GAL: Adam, lr 0.001",
+    "Optimizer": "SGD, momentum 0.9, lr 0.1, times 0.1 at 50% and 75%, weight decay 0.0001; ADP, GAL: Adam, 0.001",
     "Distillation": "eps 0.07 with 3 sub-models, 0.05 with 5 and 8; 10 steps of eps/10, another layer every epoch",
     "Adversarial training": "eps 8/255, 10 steps of 2/255",
     "Training seeds": "3 (Tables 4 and 5)",

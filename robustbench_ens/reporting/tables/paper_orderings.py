@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,10 @@ OTHERS = ("ADP", "GAL", "baseline")
 CLEARLY, HOLDS, LEVEL = "holds clearly", "holds, not told apart", "level"
 FAILS, REVERSED = "does not hold, not told apart", "clearly the other way round"
 
+_Evidence = tuple[bool, float | None]
+_Test = Callable[[pd.Series, pd.Series], _Evidence]
+_Beside = tuple[pd.Series, Sequence[pd.Series], str, float]
+
 
 def paper_orderings(
     accuracies: pd.DataFrame,
@@ -35,11 +39,12 @@ def paper_orderings(
     """One row per ordering, protocol, DVERGE ensemble and eps at which there is another method to set beside it.
 
     Each DVERGE ensemble is set beside the best of ``OTHERS`` of as many sub-models, from recipes of the same folder and
-    so on the same schedule; ``Of`` says which of them were evaluated so. An ordering holds clearly, or is
-    clearly the other way round, where ``compare.compared`` tells the two apart on the images and seeds that they share.
-    Where they share none, and for transferability, no two 95% intervals may touch, in any pair of seeds, and, over
-    several seeds, Welch's t-test between the seeds' rates must agree. Holm's correction runs over the table. Clean
-    accuracies are those under the protocol with most images.
+    so on the same schedule; ``Of`` says which of them were evaluated so. An ordering holds clearly where DVERGE is told
+    apart from every one of them, and is clearly the other way round where it is from the best: by ``compare.compared``
+    if both were attacked with the same seeds and on shared images, else, as for transferability, by 95% intervals that
+    do not touch in any pair of seeds and, over several seeds, Welch's t-test between the seeds' rates. Holm's
+    correction runs over the rows that have a p-value; intervals alone have none. Clean accuracies are those under the
+    protocol with most images.
 
     Args:
         accuracies: rows of ``derive.accuracies`` under white-box and black-box protocols that ask what the paper asks.
@@ -63,10 +68,11 @@ def paper_orderings(
         of_kind = known[(known["kind"] == kind) & (known["eps"] > 0)]
         for (protocol, _, _, eps), cell in of_kind.groupby(["protocol", "folder", "sub_models", "eps"], observed=True):
             marks = {ensemble: MARK for name, ensemble in unhealthy if name == protocol}
-            for ours, other, of, better in _beside_the_nearest(cell, lowest=kind == "transferability"):
+            told_apart = partial(_told_apart, answers=partial(_answers, by_image, str(protocol), f"{eps:g}"))
+            for ours, others, of, better in _beside_the_nearest(cell, lowest=kind == "transferability"):
+                other = others[0]
                 mark = marks.get(ours["ensemble"], "") or marks.get(other["ensemble"], "")
-                each = [by_image.get((str(protocol), f"{eps:g}", row["ensemble"]), {}) for row in (ours, other)]
-                judged.append((better, *_evidence(ours, other, compared(*each)), mark))
+                judged.append((better, *_evidence(ours, others, better, told_apart), mark))
                 texts = [_text(row) + marks.get(row["ensemble"], "") for row in (ours, other)]
                 rows.append((claim, str(protocol), f"{eps:g}", *texts, of))
     rows = [(*row, verdict) for row, verdict in zip(rows, _verdicts(judged), strict=True)]
@@ -81,30 +87,53 @@ def paper_orderings(
         if found:
             _, protocol, beside = max(found, key=lambda item: item[:2])
             rows += [
-                (CLEAN, protocol, "clean", _text(ours), _text(other), of, f"{points(difference)} points")
-                for ours, other, of, difference in beside
+                (CLEAN, protocol, "clean", _text(ours), _text(others[0]), of, f"{points(difference)} points")
+                for ours, others, of, difference in beside
             ]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
-def _beside_the_nearest(cell: pd.DataFrame, lowest: bool = False) -> Iterator[tuple[pd.Series, pd.Series, str, float]]:
-    """Each DVERGE ensemble of ``cell``, the best of the others, their methods, and by how much DVERGE is better."""
+def _beside_the_nearest(cell: pd.DataFrame, lowest: bool = False) -> Iterator[_Beside]:
+    """Each DVERGE ensemble of ``cell``, the others, best first, their methods, and its lead on the best of them."""
     bounds = cell.groupby(["method", "ensemble"], observed=True).agg(
         rate=("rate", "mean"), low=("low", "min"), high=("high", "max"), seeds=("rate", list), n=("n", "min")
     )
     bounds = bounds.reset_index()
-    others = bounds[bounds["method"].isin(OTHERS)].sort_values("rate")
-    if others.empty:
+    others = [row for _, row in bounds[bounds["method"].isin(OTHERS)].sort_values("rate", ascending=lowest).iterrows()]
+    if not others:
         return
-    best = others.iloc[0 if lowest else -1]
-    methods = ", ".join(sorted(set(others["method"]), key=OTHERS.index))
+    methods = ", ".join(sorted({row["method"] for row in others}, key=OTHERS.index))
     for _, ours in bounds[bounds["method"] == "DVERGE"].iterrows():
-        yield ours, best, methods, (-1 if lowest else 1) * round(float(ours["rate"] - best["rate"]), 12)
+        lead = (-1 if lowest else 1) * float(ours["rate"] - others[0]["rate"])
+        yield ours, others, methods, round(lead, 12)  # equal counts are equal
 
 
-def _evidence(one: pd.Series, other: pd.Series, pair: Mapping[str, Any] | None) -> tuple[bool, float | None]:
+def _evidence(ours: pd.Series, others: Sequence[pd.Series], lead: float, told_apart: _Test) -> _Evidence:
+    """A lead must stand against each of the others, so that the largest p-value counts.
+
+    Being behind is said of the best of them alone, which was chosen after a look at the data: its p-value is taken
+    times the number of the others.
+    """
+    found = [told_apart(ours, other) for other in (others if lead > 0 else others[:1])]
+    known = [p for _, p in found if p is not None]
+    p = max(known) * (1 if lead > 0 else len(others)) if known else None
+    return all(apart for apart, _ in found), p if p is None else min(p, 1.0)
+
+
+def _answers(
+    by_image: Mapping[tuple[str, str, str], Mapping[int, Answers]], protocol: str, eps: str, ensemble: str
+) -> Mapping[int, Answers]:
+    return by_image.get((protocol, eps, ensemble), {})
+
+
+def _told_apart(one: pd.Series, other: pd.Series, answers: Callable[[str], Mapping[int, Answers]]) -> _Evidence:
     """Whether the two may be told apart at all, and the p-value that has the last word, if there is one."""
-    return (True, pair["p"]) if pair else (_apart(one, other), _over_seeds(one, other))
+    first, second = answers(one["ensemble"]), answers(other["ensemble"])
+    pair = compared(first, second) if first.keys() == second.keys() else None
+    if pair is None:
+        return _apart(one, other), _over_seeds(one, other)
+    ahead = one if one["rate"] >= other["rate"] else other
+    return True, pair["p"] if pair["better"] == ahead["ensemble"] else 1.0
 
 
 def _apart(one: pd.Series, other: pd.Series) -> bool:
