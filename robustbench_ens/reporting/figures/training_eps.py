@@ -29,7 +29,7 @@ def training_eps_curve(rates: pd.DataFrame, look: Look, title: str) -> Figure:
         title: of the figure.
     """
     sizes = sorted(rates["sub_models"].unique())
-    with mpl.rc_context(RC):
+    with mpl.rc_context(RC | {"legend.handlelength": 4}):  # long enough to tell dashes from dashes and dots
         groups = rates.groupby(["quantity", "sub_models"], observed=True).ngroups
         figure, axes = new_figure(groups)
         for quantity, (name, line) in QUANTITIES.items():
