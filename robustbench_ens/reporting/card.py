@@ -74,9 +74,9 @@ def _attacks(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     rows = []
     for document in (file.provenance for file in files):
         protocol, settings = document["protocol"], document["protocol"]["resolved"]
-        surrogates = [source["id"] for source in document["sources"]] if "surrogates" in settings else []
         if protocol["kind"] not in _ATTACKS:
             continue
+        surrogates = [source["id"] for source in document["sources"]] if "surrogates" in settings else []
         images = f"{settings['images']:,} of {document['target']['dataset']}"
         rows.append((protocol["label"], images, attack(protocol), listing(surrogates)))
     frame = pd.DataFrame(sorted(rows), columns=["Protocol", "Images", "Attack", "Surrogates"], dtype=str)

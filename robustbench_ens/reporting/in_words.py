@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robustbench_ens.recipes import Optimizer, RecipeFile, Schedule
+from robustbench_ens.reporting.paper import DEFAULT_EPS
 from robustbench_ens.reporting.text import listing
 
 Document = Mapping[str, Any]
 
-DVERGE = {"eps": 0.07, "steps": 10, "step_size": None, "layer": "epoch", "layer_steps": 1}
+DVERGE = {"eps": DEFAULT_EPS, "steps": 10, "step_size": None, "layer": "epoch", "layer_steps": 1}
 PGD = {"eps": 8 / 255, "step_size": 2 / 255, "steps": 10}
 """What a recipe means that leaves these hyper-parameters out."""
 

@@ -119,9 +119,8 @@ class CheapSecondOrder(TorchFunctionMode):
             )
             tensors = (x, weight, bias, *running)
             here = all(tensor is not None and tensor.device.type == "cpu" for tensor in tensors)
-            if (
-                given["training"] and here and x.numel() > x.shape[1]
-            ):  # of one value per channel, torch says what is wrong
+            refused = x.numel() == x.shape[1]  # one value per channel: torch says what is wrong
+            if given["training"] and here and not refused:
                 return _Forward.apply(x, weight, bias, tuple(running), given["momentum"], given["eps"])
         return func(*args, **(kwargs or {}))
 

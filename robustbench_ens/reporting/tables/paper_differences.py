@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
-from robustbench_ens.reporting.in_words import adversarial_training, attack, distillation, length, optimizer
+from robustbench_ens.reporting.in_words import Document, adversarial_training, attack, distillation, length, optimizer
 from robustbench_ens.reporting.paper import METHODS, questions
 from robustbench_ens.reporting.text import span
 
@@ -26,8 +25,6 @@ PAPER = {
     "Black-box": "eps 0.01 to 0.07, 100 steps of eps/5, surrogates: 3, variants: 30; fp32",
 }
 """Sections 4.1 and 4.3 and Appendix A of arXiv:2009.14720; 390 steps are an epoch of 50,000 images."""
-
-Document = Mapping[str, Any]
 
 
 def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFrame:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ CLEARLY, HOLDS, LEVEL = "holds clearly", "holds, not told apart", "level"
 FAILS, REVERSED = "does not hold, not told apart", "clearly the other way round"
 
 _Evidence = tuple[bool, float | None]
-_Test = Callable[[pd.Series, pd.Series], _Evidence]
+_Answered = Mapping[str, Mapping[int, Answers]]
 _Beside = tuple[pd.Series, Sequence[pd.Series], str, float]
 
 
@@ -59,20 +58,20 @@ def paper_orderings(
     rates = [accuracies.rename(columns={"accuracy": "rate"}), transfer]
     known = pd.concat([frame for frame in rates if len(frame)] or rates[:1], ignore_index=True)
     known = known.drop(columns=["dataset", "method", "sub_models"]).merge(subjects, on="ensemble")
-    by_image: dict[tuple[str, str, str], dict[int, Answers]] = {}
+    by_image: dict[tuple[str, str], dict[str, dict[int, Answers]]] = {}
     for own in answers:
-        by_image.setdefault((own.protocol, f"{own.eps:g}", own.ensemble), {})[own.seed] = own
+        by_image.setdefault((own.protocol, f"{own.eps:g}"), {}).setdefault(own.ensemble, {})[own.seed] = own
     rows: list[tuple[str, ...]] = []
     judged: list[tuple[float, bool, float | None, str]] = []
     for kind, claim in {"transferability": LOWEST, **HIGHEST}.items():
         of_kind = known[(known["kind"] == kind) & (known["eps"] > 0)]
         for (protocol, _, _, eps), cell in of_kind.groupby(["protocol", "folder", "sub_models", "eps"], observed=True):
             marks = {ensemble: MARK for name, ensemble in unhealthy if name == protocol}
-            told_apart = partial(_told_apart, answers=partial(_answers, by_image, str(protocol), f"{eps:g}"))
+            answered = by_image.get((str(protocol), f"{eps:g}"), {})
             for ours, others, of, better in _beside_the_nearest(cell, lowest=kind == "transferability"):
                 other = others[0]
                 mark = marks.get(ours["ensemble"], "") or marks.get(other["ensemble"], "")
-                judged.append((better, *_evidence(ours, others, better, told_apart), mark))
+                judged.append((better, *_evidence(ours, others, better, answered), mark))
                 texts = [_text(row) + marks.get(row["ensemble"], "") for row in (ours, other)]
                 rows.append((claim, str(protocol), f"{eps:g}", *texts, of))
     rows = [(*row, verdict) for row, verdict in zip(rows, _verdicts(judged), strict=True)]
@@ -108,27 +107,21 @@ def _beside_the_nearest(cell: pd.DataFrame, lowest: bool = False) -> Iterator[_B
         yield ours, others, methods, round(lead, 12)  # equal counts are equal
 
 
-def _evidence(ours: pd.Series, others: Sequence[pd.Series], lead: float, told_apart: _Test) -> _Evidence:
+def _evidence(ours: pd.Series, others: Sequence[pd.Series], lead: float, answered: _Answered) -> _Evidence:
     """A lead must stand against each of the others, so that the largest p-value counts.
 
     Being behind is said of the best of them alone, which was chosen after a look at the data: its p-value is taken
     times the number of the others.
     """
-    found = [told_apart(ours, other) for other in (others if lead > 0 else others[:1])]
+    found = [_told_apart(ours, other, answered) for other in (others if lead > 0 else others[:1])]
     known = [p for _, p in found if p is not None]
     p = max(known) * (1 if lead > 0 else len(others)) if known else None
     return all(apart for apart, _ in found), p if p is None else min(p, 1.0)
 
 
-def _answers(
-    by_image: Mapping[tuple[str, str, str], Mapping[int, Answers]], protocol: str, eps: str, ensemble: str
-) -> Mapping[int, Answers]:
-    return by_image.get((protocol, eps, ensemble), {})
-
-
-def _told_apart(one: pd.Series, other: pd.Series, answers: Callable[[str], Mapping[int, Answers]]) -> _Evidence:
+def _told_apart(one: pd.Series, other: pd.Series, answered: _Answered) -> _Evidence:
     """Whether the two may be told apart at all, and the p-value that has the last word, if there is one."""
-    first, second = answers(one["ensemble"]), answers(other["ensemble"])
+    first, second = (answered.get(row["ensemble"], {}) for row in (one, other))
     pair = compared(first, second) if first.keys() == second.keys() else None
     if pair is None:
         return _apart(one, other), _over_seeds(one, other)
