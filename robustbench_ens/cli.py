@@ -139,7 +139,10 @@ def train(
     dry_run: bool,
     tensorboard: bool,
 ) -> None:
-    """Train ensembles, and first what they start from; what is done is skipped, what is unfinished goes on."""
+    """Train ensembles, and first what they start from, unless that is published.
+
+    What is done is skipped, what is unfinished goes on.
+    """
     from robustbench_ens import commands
 
     commands.train(

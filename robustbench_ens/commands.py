@@ -111,12 +111,10 @@ def training_summary(plan: Plan) -> None:
 
 def train(place: Workplace, references: Sequence[str], seeds: Sequence[int], sets: Sequence[str], dry: bool) -> None:
     """`rbe train`."""
-    plan = Plan(place)
+    plan = Plan(place, published=True)
     overrides = parse_overrides(list(sets))
-    for reference in references:
-        recipe = load_recipe(reference, overrides)
-        for seed in seeds:
-            plan.add_training(Trained(recipe, seed))
+    recipes = [load_recipe(reference, overrides) for reference in references]
+    plan.train([Trained(recipe, seed) for recipe in recipes for seed in seeds])
     carry_out(plan, dry)
     if not dry:
         training_summary(plan)
@@ -182,10 +180,12 @@ def print_summary(collection: Collection) -> None:
 def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:
     """The plan for recipes and protocols named together: each protocol against each recipe."""
     protocols, recipes = told_apart(references)
-    plan = Plan(place, published=bool(protocols))
-    for recipe in recipes:
-        for seed in seeds:
-            plan.add_training(Trained(load_recipe(recipe), seed))
+    plan = Plan(place, published=True)
+    ensembles = [Trained(recipe, seed) for recipe in map(load_recipe, recipes) for seed in seeds]
+    if not protocols:
+        plan.train(ensembles)
+    for ensemble in ensembles:
+        plan.add_training(ensemble)
     loaded = [load_protocol(reference) for reference in protocols]
     say_left_out(add_attacks(plan, all_pairs(plan, loaded, recipes, seeds)))
     return plan

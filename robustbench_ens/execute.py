@@ -16,7 +16,7 @@ from robustbench_ens.evaluation.evaluate import KINDS, evaluate
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.trained import HISTORY, MONITORED, load_trained, read_record, run_dir
-from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep, Workplace
+from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep
 from robustbench_ens.targets import Given, Trained
 from robustbench_ens.training.monitor import check_monitor
 from robustbench_ens.training.trainer import train
@@ -45,6 +45,8 @@ def check_inputs(plan: Plan) -> None:
                     f"recipe {recipe.label!r}: key 'batch_size': expected at most {len(dataset.y_train)}, all training "
                     f"images of {dataset.name!r}, got {recipe.settings.batch_size}"
                 )
+            if step.ensemble.parent is not None:
+                _check_published(plan, step.ensemble.parent)
         elif step.protocol.settings.images > len(dataset.y_test):
             raise UserError(
                 f"protocol {step.protocol.label!r}: key 'images': expected at most {len(dataset.y_test)}, all test "
@@ -52,12 +54,17 @@ def check_inputs(plan: Plan) -> None:
             )
         else:
             for ensemble in (step.target, *step.sources):
-                if isinstance(ensemble, Trained) and plan.is_published(ensemble):
-                    load_trained(plan.home(ensemble), ensemble.recipe)
+                _check_published(plan, ensemble)
             KINDS[step.protocol.settings.kind].check(step.protocol.settings)
             KINDS[step.protocol.settings.kind].fits(step.protocol.settings, dataset.num_classes)
             if step.protocol.settings.trained_on:
                 _check_images(plan, step, dataset)
+
+
+def _check_published(plan: Plan, ensemble: Trained | Given) -> None:
+    """See that the weights of ``ensemble`` are whole, if they are published ones."""
+    if isinstance(ensemble, Trained) and plan.is_published(ensemble):
+        load_trained(plan.home(ensemble), ensemble.recipe)
 
 
 def _dataset(step: Step) -> str:
@@ -116,12 +123,13 @@ def run(plan: Plan) -> None:
     for step in plan.due:
         with share_cores(place.threads, place.dataset(_dataset(step)).image_size) as workers:
             if isinstance(step, TrainStep):
-                _train(place, step, workers)
+                _train(plan, step, workers)
             else:
                 _attack(plan, step, loaded, workers)
 
 
-def _train(workplace: Workplace, step: TrainStep, workers: int) -> None:
+def _train(plan: Plan, step: TrainStep, workers: int) -> None:
+    workplace = plan.workplace
     recipe, seed = step.ensemble.recipe, step.ensemble.seed
     folder = run_dir(workplace.store, recipe, seed)
     stale = read_record(folder)
@@ -133,6 +141,8 @@ def _train(workplace: Workplace, step: TrainStep, workers: int) -> None:
             f"{step.ensemble.id}: its data or its parent changed; the old run is kept as {aside}"
         )
         folder.rename(aside)
+    if step.ensemble.parent is not None:
+        _say_published(plan, step.ensemble.parent)
     hook = workplace.epoch_hook(folder) if workplace.epoch_hook else None
     dataset = workplace.dataset(recipe.settings.dataset)
     train(
@@ -175,10 +185,13 @@ def _attack(plan: Plan, step: AttackStep, loaded: Loaded, workers: int) -> None:
 def _load(plan: Plan, ensemble: Trained | Given) -> Subject:
     if isinstance(ensemble, Given):
         return ensemble.subject
-    folder = plan.home(ensemble)
-    if folder != run_dir(plan.workplace.store, ensemble.recipe, ensemble.seed):
-        plan.workplace.progress.message(f"{ensemble.id}: published weights, from {folder}")
-    return Subject(*load_trained(folder, ensemble.recipe))
+    _say_published(plan, ensemble)
+    return Subject(*load_trained(plan.home(ensemble), ensemble.recipe))
+
+
+def _say_published(plan: Plan, ensemble: Trained) -> None:
+    if plan.is_published(ensemble):
+        plan.workplace.progress.message(f"{ensemble.id}: published weights, from {plan.home(ensemble)}")
 
 
 def _numbers(path: Path, counter: str) -> pd.DataFrame | None:

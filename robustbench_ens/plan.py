@@ -12,7 +12,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, past_seconds
 from robustbench_ens.models.build import network_builder
-from robustbench_ens.models.published import home
+from robustbench_ens.models.published import home, published
 from robustbench_ens.models.trained import (
     EnsembleRecord,
     check_weights,
@@ -109,7 +109,7 @@ class Plan:
 
     Args:
         workplace: where it is to be carried out.
-        published: whether published weights serve where nothing was trained here.
+        published: whether published weights serve where nothing was trained here, but for those of :meth:`train`.
     """
 
     def __init__(self, workplace: Workplace, published: bool = False) -> None:
@@ -117,6 +117,7 @@ class Plan:
         self._published = published
         self.steps: list[Step] = []
         self._planned: dict[tuple[str, int], bool] = {}
+        self._here: set[tuple[str, int]] = set()
         self._attacks: set[tuple[str, str, str]] = set()
 
     @cached_property
@@ -137,7 +138,7 @@ class Plan:
 
     def home(self, ensemble: Trained) -> Path:
         """Where an ensemble lies, or will."""
-        find = home if self._published else run_dir
+        find = home if self._published and ensemble.key not in self._here else run_dir
         return find(self.workplace.store, ensemble.recipe, ensemble.seed)
 
     def is_published(self, ensemble: Trained) -> bool:
@@ -159,28 +160,38 @@ class Plan:
         check_weights(folder, record, ensemble.recipe)
         if record.training is None or self.is_published(ensemble):
             return record
-        parent = None
-        if ensemble.recipe.parent is not None:
-            parent = self.record(Trained(ensemble.recipe.parent, ensemble.seed))
-            if parent is None:
-                return None
         digest = record.data_digest
         if record.dataset not in BUILTIN_NAMES:
             digest = self.workplace.dataset(record.dataset).digest
-        expected = fingerprint(ensemble.recipe, ensemble.seed, digest, parent)
-        return record if record.fingerprint == expected else None
+        expected = (fingerprint(ensemble.recipe, ensemble.seed, digest, start) for start in self._starts(ensemble))
+        return record if record.fingerprint in expected else None
+
+    def _starts(self, ensemble: Trained) -> list[EnsembleRecord | None]:
+        """What ``ensemble`` may have been started from: its parent as it is here, and as it is published."""
+        parent = ensemble.parent
+        if parent is None:
+            return [None]
+        folder = published(parent.recipe).get(parent.seed)
+        found = (self.record(parent), read_record(folder) if folder else None)
+        return [record for record in found if record is not None]
+
+    def train(self, ensembles: Sequence[Trained]) -> None:
+        """Plan to train these here, published or not, from what they start from."""
+        self._here.update(ensemble.key for ensemble in ensembles)
+        for ensemble in ensembles:
+            self.add_training(ensemble)
 
     def add_training(self, ensemble: Trained) -> bool:
         """Plan an ensemble and what it starts from; returns whether it is done already."""
-        key = (ensemble.recipe.hash, ensemble.seed)
-        if key not in self._planned:
+        if ensemble.key not in self._planned:
             network_builder(ensemble.recipe)
-            parent = None if self.is_published(ensemble) else ensemble.recipe.parent
-            parent_done = parent is None or self.add_training(Trained(parent, ensemble.seed))
-            done = parent_done and self.record(ensemble) is not None
-            self._planned[key] = done
+            done = self.record(ensemble) is not None
+            parent = None if self.is_published(ensemble) else ensemble.parent
+            if parent is not None and not (done and self.record(parent) is None):
+                self.add_training(parent)
+            self._planned[ensemble.key] = done
             self.steps.append(TrainStep(ensemble, done, _mean(self._training_seconds.get(ensemble.recipe.hash))))
-        return self._planned[key]
+        return self._planned[ensemble.key]
 
     def add_attack(self, protocol: Protocol, target: Trained | Given) -> None:
         """Plan a protocol against a target, with the training of both target and surrogates.

@@ -30,6 +30,16 @@ class Trained:
         return f"{self.recipe.label}#{self.seed}"
 
     @property
+    def key(self) -> tuple[str, int]:
+        """The recipe's hash and the seed."""
+        return self.recipe.hash, self.seed
+
+    @property
+    def parent(self) -> Trained | None:
+        """What it starts from, if not from nothing."""
+        return None if self.recipe.parent is None else Trained(self.recipe.parent, self.seed)
+
+    @property
     def dataset(self) -> str:
         """The dataset it is trained on."""
         return self.recipe.settings.dataset

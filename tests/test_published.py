@@ -94,6 +94,47 @@ def test_training_and_what_was_trained_here_come_first(checkout: Path, rbe: Rbe)
     assert result.code == 0 and "published weights" not in result.out + result.err
 
 
+@pytest.fixture
+def child(checkout: Path) -> str:
+    """A recipe that starts from the published one."""
+    (checkout / "zoo/own/child.toml").write_text('extends = "own/tiny"\ninit_from = "own/tiny"\nsteps = 3\n')
+    return "own/child"
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["attack", PROTOCOL]], ids=["train", "attack"])
+def test_training_starts_from_published_weights(child: str, rbe: Rbe, arguments: list[str]) -> None:
+    assert f"{len(arguments)} of {len(arguments) + 1} steps due" in rbe(*arguments, child, "--dry-run").out
+    result = rbe(*arguments, child)
+    assert (result.code, result.err) == (0, "")
+    assert "own/tiny#0: published weights, from" in result.out
+    assert not list(Path("runs/ensembles").rglob("tiny*"))
+    for again in (rbe(*arguments, child, "--dry-run"), rbe("plan", child)):
+        assert "0 of " in again.out
+    (line,) = [line.split() for line in rbe("list").out.splitlines() if line.startswith(" own/child ")]
+    assert line[5:] == ["seeds", "0", "-"]
+
+
+def test_what_was_started_from_published_weights_stands_beside_a_parent_trained_later(child: str, rbe: Rbe) -> None:
+    assert rbe("train", child).code == 0
+    for command in (["train", "own/tiny[steps=41]"], ["export-checkpoint", "own/tiny[steps=41]", "x.pth"]):
+        assert rbe(*command).code == 0
+    assert rbe("import-checkpoint", "x.pth", "own/tiny").code == 0  # other weights than the published ones
+    assert "0 of 2 steps due" in rbe("train", child, "--dry-run").out
+    shutil.rmtree(next(Path("runs").rglob("child-*")))
+    assert "1 of 2 steps due" in rbe("train", child, "--dry-run").out
+    result = rbe("train", child)
+    assert result.code == 0 and "published weights" not in result.out
+
+
+def test_damaged_weights_to_start_from_are_one_line(child: str, rbe: Rbe) -> None:
+    path = Path("zoo/weights/own/tiny/seed-0") / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-8])
+    result = rbe("train", "digits/baseline-3[steps=4,network_args.width=2]", child)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "expected a safetensors file, got a missing or truncated one" in result.err
+    assert not Path("runs/ensembles").exists()
+
+
 def test_a_protocol_alone_attacks_nothing_that_was_not_trained_here(checkout: Path, rbe: Rbe) -> None:
     result = rbe("attack", PROTOCOL)
     assert result.code == 2 and "no recipe given, and none for dataset 'digits' is trained" in result.err

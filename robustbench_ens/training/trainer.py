@@ -18,6 +18,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
 from robustbench_ens.models.own import blamed
+from robustbench_ens.models.published import home
 from robustbench_ens.models.trained import (
     HISTORY,
     MONITORED,
@@ -253,7 +254,7 @@ def _initial(recipe: Recipe, seed: int, dataset: Dataset, store: Store) -> tuple
             mean=dataset.mean(),
             std=dataset.std(),
         ), None
-    return load_trained(run_dir(store, recipe.parent, seed), recipe.parent)
+    return load_trained(home(store, recipe.parent, seed), recipe.parent)
 
 
 def train(
@@ -273,7 +274,7 @@ def train(
     On one machine the weights are a function of recipe, seed and data alone, bit by bit, interrupted or not.
 
     Args:
-        recipe: what to train; its parent must be trained already.
+        recipe: what to train; its parent must be trained already, or published.
         seed: of initialisation, data order and every draw.
         dataset: the images.
         store: the run directory.
