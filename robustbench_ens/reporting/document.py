@@ -83,16 +83,7 @@ class Listing:
     type: ClassVar[str] = "listing"
 
 
-@dataclass(frozen=True)
-class Beside:
-    """Figures with the table of their numbers beside them, or below where there is no room."""
-
-    figures: Figures
-    table: Table
-    type: ClassVar[str] = "beside"
-
-
-Block = Paragraph | Bullets | Table | Figures | Beside | Listing
+Block = Paragraph | Bullets | Table | Figures | Listing
 
 
 @dataclass(frozen=True)

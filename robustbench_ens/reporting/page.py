@@ -15,7 +15,7 @@ from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting import svg, text
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import Collection, collect
-from robustbench_ens.reporting.document import Beside, FigureBlock, Figures, Section
+from robustbench_ens.reporting.document import FigureBlock, Figures, Section
 from robustbench_ens.reporting.filters import NAMES, filters_of
 from robustbench_ens.reporting.sections.accuracy import accuracy_section, transfer_folder_sections
 from robustbench_ens.reporting.sections.comparison import comparison_sections
@@ -122,8 +122,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _figures(section: Section) -> list[FigureBlock]:
-    blocks = [block.figures if isinstance(block, Beside) else block for block in section.blocks]
-    return [figure for block in blocks if isinstance(block, Figures) for figure in block.figures]
+    return [figure for block in section.blocks if isinstance(block, Figures) for figure in block.figures]
 
 
 def _inline(figure: FigureBlock) -> Markup:

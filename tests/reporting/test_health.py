@@ -7,7 +7,7 @@ from robustbench_ens.outcomes import MEASUREMENTS
 from robustbench_ens.protocols import HealthLimits
 from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.collect import collect
-from robustbench_ens.reporting.document import Beside, Table
+from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.health import (
     MARK,
     SIGNS,
@@ -122,8 +122,7 @@ def test_every_number_that_rests_on_an_unhealthy_attack_is_marked(files, whitebo
     others = [file for file in files if file is not whitebox]
     numbers = {}
     for section in sections(collect([with_health(whitebox, SICK), *others])):
-        for block in section.blocks:
-            table = block.table if isinstance(block, Beside) else block
+        for table in section.blocks:
             if isinstance(table, Table) and section.anchor in ("summary", "comparison", "whitebox", "blackbox"):
                 for row in table.frame.to_dict("records"):
                     ours = label in (row.get(name) for name in ("Ensemble", "Higher", "Lower"))

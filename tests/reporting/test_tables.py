@@ -5,7 +5,7 @@ import re
 from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting import derive, summary
 from robustbench_ens.reporting.collect import collect
-from robustbench_ens.reporting.tables.accuracy import accuracy_table
+from robustbench_ens.reporting.tables.accuracy import accuracy_by_eps, accuracy_table
 from robustbench_ens.reporting.tables.runs import ensembles_table, evaluations_table, protocols_table
 from robustbench_ens.reporting.tables.transfer import transfer_table
 from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP
@@ -74,6 +74,24 @@ def test_accuracy_table_ends_several_seeds_with_their_mean():
     table = accuracy_table(rates([{"seed": seed, "correct": 40 + 10 * seed} for seed in (2, 0, 1)]))
     assert table["Seed"].tolist() == ["0", "1", "2", MEAN_AND_STD]
     assert plain(table)["Accuracy"].iloc[-1] == "50.0% ± 10.0"
+
+
+def test_accuracy_by_eps_has_a_row_per_ensemble():
+    table = accuracy_by_eps(
+        rates(
+            [
+                {"eps": 0.3, "correct": 10},
+                {"eps": 0.0, "correct": 99},
+                {"ensemble": "digits/b-3", "eps": 0.3, "correct": 40, "seed": 0},
+                {"ensemble": "digits/b-3", "eps": 0.3, "correct": 60, "seed": 1},
+            ]
+        )
+    )
+    assert [*table.columns] == ["Ensemble", "Seeds", "n", "clean", "0.3"]
+    assert plain(table).to_numpy().tolist() == [
+        ["digits/a-3", "1", "100", "99.0% [94.6, 99.8]", "10.0% [5.5, 17.4]"],
+        ["digits/b-3", "2", "100", "", "50.0% ± 14.1"],
+    ]
 
 
 def test_transfer_table_puts_the_ensemble_last(files):

@@ -7,17 +7,16 @@ from collections.abc import Mapping
 import pandas as pd
 
 from robustbench_ens.reporting.collect import Collection
-from robustbench_ens.reporting.document import Beside, Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.health import marked
 from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
-from robustbench_ens.reporting.tables.accuracy import NUMBERS, accuracy_table
+from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, NUMBERS, accuracy_by_eps, accuracy_table
 from robustbench_ens.reporting.text import kind_name, slug, span
 
-_OPEN = 30  # rows of a table that is shown unasked
 MEANING = {
     "whitebox": "The attacker knows the ensemble and follows its own gradient.",
     "blackbox": "The attacker does not know the ensemble: the images were crafted on surrogates that share no "
@@ -28,7 +27,7 @@ MEANING = {
 
 
 def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look]) -> Section:
-    """One figure and one table per protocol of ``kind``."""
+    """One figure and its numbers per protocol of ``kind``."""
     blocks: list[Block] = [Paragraph(MEANING[kind])]
     rates = collection.accuracies[collection.accuracies["kind"] == kind]
     for number, (protocol, rows) in enumerate(rates.groupby("protocol", observed=True), start=1):
@@ -40,7 +39,8 @@ def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look
             f"{title}: accuracy against eps, one line per ensemble; the table holds the numbers.",
             facts_of(rows),
         )
-        blocks.append(Beside(Figures([figure], _figure_caption(rows)), _table(collection, str(protocol), rows, tries)))
+        blocks.append(Figures([figure], _figure_caption(rows)))
+        blocks.extend(_tables(collection, str(protocol), rows, tries))
     return Section(f"{kind_name(kind)} accuracy", kind, blocks + missing_blocks(collection, kind))
 
 
@@ -70,11 +70,18 @@ def _figure_caption(rows: pd.DataFrame) -> str:
     return "Bands: Wilson 95% intervals."
 
 
-def _table(collection: Collection, protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> Table:
-    caption = (
+def _tables(collection: Collection, protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> list[Table]:
+    """The accuracies in one row per ensemble, and on demand seed by seed, also with the clean image right."""
+    sick, facts = collection.sick(protocol), facts_of(rows)
+    short = accuracy_by_eps(rows)
+    attacked = [column for column in short.columns if column not in (*HEADS, CLEAN)]
+    seeds = " or, over several seeds, mean and standard deviation" if rows["seed"].nunique() > 1 else ""
+    share = (
         f"{protocol}: share of all n images that survive every one of {span(attempts) or 0} attempts (sources × "
-        "attacks × losses × random starts), with its Wilson 95% interval; the last column also asks that the clean "
-        "image be right."
+        f"attacks × losses × random starts), by eps, with its Wilson 95% interval{seeds}."
     )
-    table = marked(accuracy_table(rows), collection.sick(protocol), NUMBERS)
-    return Table(table, caption, group="Ensemble", collapsed=len(table) > _OPEN, facts=facts_of(rows))
+    seed_by_seed = f"{protocol}, seed by seed; the last column also asks that the clean image be right."
+    return [
+        Table(marked(short, sick, attacked), share, stacked=True, facts=facts),
+        Table(marked(accuracy_table(rows), sick, NUMBERS), seed_by_seed, group="Ensemble", collapsed=True, facts=facts),
+    ]

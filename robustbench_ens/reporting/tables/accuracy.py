@@ -5,10 +5,30 @@ from __future__ import annotations
 import pandas as pd
 
 from robustbench_ens.reporting.derive import with_interval
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, with_brackets
+from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, span, with_brackets
 
 NUMBERS = ["Accuracy", "… and clean right"]
 COLUMNS = ["Ensemble", "eps", "Seed", "n", *NUMBERS]
+HEADS = ["Ensemble", "Seeds", "n"]
+CLEAN = "clean"
+"""What stands for eps 0."""
+
+
+def accuracy_by_eps(accuracies: pd.DataFrame) -> pd.DataFrame:
+    """One row per ensemble, one column per eps: the accuracy, over several seeds mean and standard deviation.
+
+    Args:
+        accuracies: rows of one protocol, as ``derive.accuracies`` gives them.
+
+    Returns:
+        the columns ``HEADS`` and one for each eps, ``CLEAN`` for 0, as text; empty where nothing was measured.
+    """
+    radii = sorted(accuracies["eps"].unique())
+    rows = []
+    for ensemble, own in accuracies.groupby("ensemble", observed=True):
+        cells = {eps: _mean(cell) for eps, cell in own.groupby("eps", observed=True)}
+        rows.append((ensemble, str(own["seed"].nunique()), span(own["n"]), *(cells.get(eps, "") for eps in radii)))
+    return pd.DataFrame(rows, columns=[*HEADS, *map(_radius, radii)], dtype=str)
 
 
 def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:
@@ -24,14 +44,31 @@ def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:
     for (ensemble, eps), cell in accuracies.groupby(["ensemble", "eps"], observed=True):
         cell = cell.sort_values("seed")
         strict = with_interval(cell, "correct_clean", "rate")
-        radius = f"{eps:g}" if eps else "clean"
         for row, both in zip(cell.to_dict("records"), strict.to_dict("records"), strict=True):
             alone = with_brackets(row["accuracy"], row["low"], row["high"])
             with_clean = with_brackets(both["rate"], both["low"], both["high"])
-            rows.append((ensemble, radius, str(row["seed"]), str(row["n"]), alone, with_clean))
+            rows.append((ensemble, _radius(eps), str(row["seed"]), str(row["n"]), alone, with_clean))
         if len(cell) > 1:
             size = f"{len(cell)}{NBSP}seeds"
             rows.append(
-                (ensemble, radius, MEAN_AND_STD, size, mean_and_std(cell["accuracy"]), mean_and_std(strict["rate"]))
+                (
+                    ensemble,
+                    _radius(eps),
+                    MEAN_AND_STD,
+                    size,
+                    mean_and_std(cell["accuracy"]),
+                    mean_and_std(strict["rate"]),
+                )
             )
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+
+
+def _radius(eps: float) -> str:
+    return f"{eps:g}" if eps else CLEAN
+
+
+def _mean(cell: pd.DataFrame) -> str:
+    if len(cell) > 1:
+        return mean_and_std(cell["accuracy"])
+    row = cell.iloc[0]
+    return with_brackets(row["accuracy"], row["low"], row["high"])

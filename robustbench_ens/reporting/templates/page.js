@@ -112,7 +112,7 @@ function applyFilters() {
       const own = element.getAttribute(`data-${fact.dataset.fact}`);
       return own === null || own.split(" ").some((number) => boxes.some((box) => box.value === number));
     });
-  const containers = all("main section, .beside, figure, details, .scroll, tbody");
+  const containers = all("main section, figure, details, .scroll, tbody");
   containers.forEach((container) => (container.hidden = false));
   for (const fact of facts) {
     for (const element of all(`main [data-${fact.dataset.fact}]`)) element.hidden = !matches(element);
