@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import pandas as pd
 
 from robustbench_ens.reporting.derive import with_interval
@@ -63,7 +65,7 @@ def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
-def _radius(eps: float) -> str:
+def _radius(eps: Hashable) -> str:
     return f"{eps:g}" if eps else CLEAN
 
 
