@@ -1,0 +1,25 @@
+"""What the README says is what the published reports say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEADER = "| Ensemble | Worst case |"
+
+
+def leaderboards(file: Path) -> list[list[dict[str, str]]]:
+    """Every leaderboard in a Markdown file: its rows, as heading and cell."""
+    blocks = re.findall(rf"^{re.escape(HEADER)}.*\n(?:\|.*\n)+", file.read_text(), re.MULTILINE)
+    tables = [[re.split(r" ?\| ?", line)[1:-1] for line in block.splitlines()] for block in blocks]
+    return [[dict(zip(heads, row, strict=True)) for row in rows] for heads, _, *rows in tables]
+
+
+@pytest.mark.parametrize(("position", "name"), [(0, "digits"), (1, "cifar10-jpeg")])
+def test_the_results_are_those_of_the_published_reports(position: int, name: str) -> None:
+    ours = leaderboards(ROOT / "README.md")[position]
+    (theirs,) = leaderboards(ROOT / "reports" / name / "report.md")
+    assert ours == [{head: row[head] for head in ours[0]} for row in theirs]
