@@ -68,17 +68,19 @@ def workplace(
 
 
 def show_plan(plan: Plan) -> None:
-    """Print the steps in order, what is done, and how long the rest will take by past timings."""
+    """Print the steps in order, what is done or published, and how long the rest will take by past timings."""
     rows, known, unknown = [], 0.0, 0
     for number, step in enumerate(plan.steps, start=1):
-        state = "done" if step.done else "due"
+        published = isinstance(step, TrainStep) and plan.is_published(step.ensemble)
+        state = "published" if published else "done" if step.done else "due"
         rows.append((number, step.title, state, step.work, duration(step.seconds) if step.seconds is not None else "?"))
         if not step.done:
             known += step.seconds or 0.0
             unknown += step.seconds is None
     show(table("", ("#", "step", "state", "work", "takes about"), rows))
-    rest = f", and {unknown} never timed here" if unknown else ""
-    OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due: about {duration(known)}{rest}.")
+    times = [f"about {duration(known)}"] if known else []
+    times += [f"{unknown} never timed"] if unknown else []
+    OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due{': ' if times else ''}{', and '.join(times)}.")
 
 
 def carry_out(plan: Plan, dry_run: bool) -> None:

@@ -22,6 +22,7 @@ from robustbench_ens.models.trained import (
 )
 from robustbench_ens.progress import Progress
 from robustbench_ens.protocols import Protocol
+from robustbench_ens.recipes import Recipe
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Given, Trained, suitable_sources
 from robustbench_ens.training.trainer import EpochHook
@@ -132,6 +133,12 @@ class Plan:
                 seconds.setdefault(record.recipe_hash, []).append(record.training["wall_time_s"])
         return seconds
 
+    def _past_seconds(self, recipe: Recipe) -> float | None:
+        """How long ``recipe`` took to train in the run directory, or else where it was published from."""
+        records = [read_record(folder) for folder in published(recipe).values()]
+        elsewhere = [record.training["wall_time_s"] for record in records if record and record.training]
+        return _mean(self._training_seconds.get(recipe.hash, elsewhere))
+
     @cached_property
     def _attack_seconds(self) -> dict[tuple[str, str], list[float]]:
         return past_seconds(self.workplace.store)
@@ -190,7 +197,7 @@ class Plan:
             if parent is not None and not (done and self.record(parent) is None):
                 self.add_training(parent)
             self._planned[ensemble.key] = done
-            self.steps.append(TrainStep(ensemble, done, _mean(self._training_seconds.get(ensemble.recipe.hash))))
+            self.steps.append(TrainStep(ensemble, done, self._past_seconds(ensemble.recipe)))
         return self._planned[ensemble.key]
 
     def add_attack(self, protocol: Protocol, target: Trained | Given) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,12 +154,12 @@ def test_plan_shows_order_state_and_cost(rbe: Rbe, tiny_runs: Path) -> None:
     ]
     assert not [step for step in steps if step[-1] == "?"]
     assert "3 of 7 steps due: about " in result.out
-    assert "never timed here" not in result.out
+    assert "never timed" not in result.out
 
 
 def test_plan_of_the_quickstart(rbe: Rbe) -> None:
     result = rbe("plan")
-    assert "9 of 9 steps due: about 0.0\xa0s, and 9 never timed here." in result.out
+    assert re.search("9 of 9 steps due: about .*, and 6 never timed.", result.out)  # what is published was timed
     assert rbe("quickstart", "--dry-run").out == result.out
     assert not Path("runs").exists()
 
@@ -167,7 +168,7 @@ def test_plan_of_the_quickstart(rbe: Rbe) -> None:
 def test_a_dry_run_does_nothing(rbe: Rbe, nothing_is_computed: None, command: list[str]) -> None:
     result = rbe(*command, "--dry-run")
     assert (result.code, result.err) == (0, "")
-    assert " steps due: about " in result.out
+    assert " steps due: " in result.out
     assert not list(Path().iterdir())
 
 
