@@ -11,7 +11,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.reporting.cost import machine
-from robustbench_ens.reporting.text import duration
+from robustbench_ens.reporting.text import counted, duration
 from robustbench_ens.settings import names
 
 COSTS = "costs.csv"
@@ -40,7 +40,7 @@ def key_numbers(recipe: Recipe) -> str:
     """What tells a recipe from others in a line: networks, length, optimiser, hyper-parameters that it sets, start."""
     keys, optimizer = recipe.settings, recipe.settings.optimizer
     size = f" ({', '.join(_flat(keys.network_args))})" if keys.network_args else ""
-    length = f"{keys.steps:,} steps" if keys.steps else f"{keys.epochs} epochs"
+    length = counted(keys.steps, "step") if keys.steps else counted(keys.epochs, "epoch")
     parts = [f"{keys.sub_models} x {keys.network}{size}", f"{length} of {keys.batch_size}"]
     parts.append(f"{keys.schedule.name} {optimizer.name} {_number(optimizer.lr)}")
     parts += [keys.precision] if keys.precision != "fp32" else []

@@ -23,6 +23,7 @@ from robustbench_ens.models.trained import (
 from robustbench_ens.progress import Progress
 from robustbench_ens.protocols import Protocol
 from robustbench_ens.recipes import Recipe
+from robustbench_ens.reporting.text import counted
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Given, Trained, suitable_sources
 from robustbench_ens.training.trainer import EpochHook
@@ -45,7 +46,7 @@ class TrainStep:
     def work(self) -> str:
         """How much there is to do, before anything was timed."""
         settings = self.ensemble.recipe.settings
-        return f"{settings.steps:,} steps" if settings.steps else f"{settings.epochs:,} epochs"
+        return counted(settings.steps, "step") if settings.steps else counted(settings.epochs, "epoch")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robustbench_ens.reporting.text import counted
+
 HOUR_S = 3600
 
 
@@ -13,8 +15,7 @@ def machine(training: Mapping[str, Any]) -> str:
     """What a training ran on: ``AMD EPYC, 1 thread``."""
     if training["device"] != "cpu":
         return str(training["hardware"])
-    threads = training["threads"]
-    return f"{training['hardware']}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"{training['hardware']}, {counted(training['threads'], 'thread')}"
 
 
 @dataclass(frozen=True)

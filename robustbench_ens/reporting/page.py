@@ -114,11 +114,7 @@ def about(collection: Collection) -> str:
     protocols = len({document["protocol"]["label"] for document in documents})
     days = sorted({document["finished_at"][:10] for document in documents})
     when = " to ".join(dict.fromkeys([days[0], days[-1]]))
-    return f"{_count(ensembles, 'ensemble')} under {_count(protocols, 'protocol')}, evaluated {when}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    return f"{text.counted(ensembles, 'ensemble')} under {text.counted(protocols, 'protocol')}, evaluated {when}"
 
 
 def _figures(section: Section) -> list[FigureBlock]:

@@ -34,6 +34,11 @@ def kind_name(kind: str) -> str:
     return KIND_NAMES.get(kind, kind)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: ``1 thread``, ``1,000 steps``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def percent(rate: float) -> str:
     """``0.5725`` as ``57.2%``."""
     return f"{100 * rate:.1f}%"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
-from robustbench_ens.reporting.text import duration, kind_name
+from robustbench_ens.reporting.text import counted, duration, kind_name
 
 DIGITS = 12
 """Leading digits of a SHA-256 that a table shows."""
@@ -53,7 +53,7 @@ def _data(record: dict[str, Any]) -> str:
 def _training(training: dict[str, Any] | None) -> str:
     if training is None:
         return "imported weights"
-    return f"{duration(training['wall_time_s'])}, {training['steps']} steps, {training['hardware']}"
+    return f"{duration(training['wall_time_s'])}, {counted(training['steps'], 'step')}, {training['hardware']}"
 
 
 def protocols_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def evaluations_table(provenance: Sequence[dict[str, Any]], images: Sequence[int
                 "Images": str(count),
                 "Wall time": duration(document["wall_time_s"]),
                 "Finished": _minute(document["finished_at"]),
-                "Hardware": f"{hardware['name']} ({hardware['device']}, {hardware['threads']} threads)",
+                "Hardware": f"{hardware['name']} ({hardware['device']}, {counted(hardware['threads'], 'thread')})",
                 "Software": _software(software),
             }
         )
