@@ -101,7 +101,7 @@ def training_summary(plan: Plan) -> None:
         if not isinstance(step, TrainStep):
             continue
         record = plan.record(step.ensemble)
-        if record is None or record.training is None:
+        if record is None or record.training is None or plan.is_published(step.ensemble):
             continue
         clean = {int(member): value for member, value in record.training["clean_accuracy"].items()}
         members = " ".join(f"{100 * clean[index]:.1f}" for index in range(record.sub_models))
@@ -186,8 +186,6 @@ def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int])
     ensembles = [Trained(recipe, seed) for recipe in map(load_recipe, recipes) for seed in seeds]
     if not protocols:
         plan.train(ensembles)
-    for ensemble in ensembles:
-        plan.add_training(ensemble)
     loaded = [load_protocol(reference) for reference in protocols]
     say_left_out(add_attacks(plan, all_pairs(plan, loaded, recipes, seeds)))
     return plan

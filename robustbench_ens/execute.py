@@ -141,7 +141,14 @@ def _train(plan: Plan, step: TrainStep, workers: int) -> None:
             f"{step.ensemble.id}: its data or its parent changed; the old run is kept as {aside}"
         )
         folder.rename(aside)
+    if plan.is_published_on_other_images(step.ensemble):
+        workplace.progress.message(
+            f"{step.ensemble.id}: trained here, for the published weights are of other images than "
+            f"{recipe.settings.dataset!r} has"
+        )
+    start = None
     if step.ensemble.parent is not None:
+        start = plan.home(step.ensemble.parent)
         _say_published(plan, step.ensemble.parent)
     hook = workplace.epoch_hook(folder) if workplace.epoch_hook else None
     dataset = workplace.dataset(recipe.settings.dataset)
@@ -151,6 +158,7 @@ def _train(plan: Plan, step: TrainStep, workers: int) -> None:
         dataset,
         workplace.store,
         device=workplace.device,
+        start=start,
         progress=workplace.progress,
         on_epoch=hook,
         workers=workers,

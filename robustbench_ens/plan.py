@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
-from robustbench_ens.errors import UserError
+from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.evaluation.blackbox import check_hold_out
-from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, past_seconds
+from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, outcomes_file, past_seconds
 from robustbench_ens.models.build import network_builder
-from robustbench_ens.models.published import home, published
+from robustbench_ens.models.published import published
 from robustbench_ens.models.trained import (
     EnsembleRecord,
     check_weights,
@@ -20,6 +20,7 @@ from robustbench_ens.models.trained import (
     read_record,
     run_dir,
 )
+from robustbench_ens.outcomes import is_complete
 from robustbench_ens.progress import Progress
 from robustbench_ens.protocols import Protocol
 from robustbench_ens.recipes import Recipe
@@ -146,12 +147,32 @@ class Plan:
 
     def home(self, ensemble: Trained) -> Path:
         """Where an ensemble lies, or will."""
-        find = home if self._published and ensemble.key not in self._here else run_dir
-        return find(self.workplace.store, ensemble.recipe, ensemble.seed)
+        own = run_dir(self.workplace.store, ensemble.recipe, ensemble.seed)
+        if not self._published or ensemble.key in self._here or read_record(own) is not None:
+            return own
+        return self._published_home(ensemble) or own
+
+    def _published_home(self, ensemble: Trained) -> Path | None:
+        """Where an ensemble is published, if it was trained on the images that its dataset has here.
+
+        Where these are not here, nothing is to be compared: whoever needs them hears of it.
+        """
+        folder = published(ensemble.recipe).get(ensemble.seed)
+        record = read_record(folder) if folder else None
+        if record is None or record.dataset in BUILTIN_NAMES:
+            return folder
+        try:
+            return folder if self.workplace.dataset(record.dataset).digest == record.data_digest else None
+        except MissingDatasetError:
+            return folder
 
     def is_published(self, ensemble: Trained) -> bool:
         """Whether an ensemble is a published one, and none of one's own."""
         return self.home(ensemble) != run_dir(self.workplace.store, ensemble.recipe, ensemble.seed)
+
+    def is_published_on_other_images(self, ensemble: Trained) -> bool:
+        """Whether there are published weights that do not serve, for its dataset has other images here."""
+        return ensemble.seed in published(ensemble.recipe) and self._published_home(ensemble) is None
 
     def record(self, ensemble: Trained | Given) -> EnsembleRecord | None:
         """The record of a finished ensemble that still matches its inputs, else none.
@@ -179,7 +200,7 @@ class Plan:
         parent = ensemble.parent
         if parent is None:
             return [None]
-        folder = published(parent.recipe).get(parent.seed)
+        folder = self._published_home(parent)
         found = (self.record(parent), read_record(folder) if folder else None)
         return [record for record in found if record is not None]
 
@@ -222,6 +243,8 @@ class Plan:
         records = [record for ensemble in (target, *sources) if (record := self.record(ensemble))]
         for record in records[1:]:
             check_hold_out(records[0], record)
+        if not is_complete(outcomes_file(self.workplace.store, protocol, records[0])):
+            return False  # said without the images
         target_record, *source_records = (self.attacked(protocol, record) for record in records)
         return is_evaluated(self.workplace.store, protocol, target_record, source_records)
 

@@ -151,10 +151,13 @@ class Recipe:
             }
         )
 
+    def initialisations(self, seed: int) -> list[str]:
+        """One for each sub-model, as ``recipe#seed/member``."""
+        return [f"{self.name}#{seed}/{member}" for member in range(self.settings.sub_models)]
+
     def lineage(self, seed: int) -> list[str]:
-        """Initialisations this ensemble descends from, as ``recipe#seed/member``, its own and its ancestors'."""
-        own = [f"{self.name}#{seed}/{member}" for member in range(self.settings.sub_models)]
-        return own + (self.parent.lineage(seed) if self.parent else [])
+        """Initialisations this ensemble descends from, its own and its ancestors'."""
+        return self.initialisations(seed) + (self.parent.lineage(seed) if self.parent else [])
 
 
 def _parent(path: str, settings: RecipeFile, overrides: dict[str, Any], chain: tuple[str, ...]) -> Recipe | None:

@@ -326,6 +326,22 @@ def test_other_weights_are_not_taken_for_the_pinned_ones(own_images: Path, rbe: 
     assert "pin.json: --attack: " in result.err and "run `rbe attack` by hand" in result.err
 
 
+def test_weights_of_other_images_do_not_serve(own_images: Path, rbe: Rbe) -> None:
+    """As the images are, published weights serve; with one image changed all is trained here."""
+    (Path("zoo/own") / "child.toml").write_text('extends = "own/small"\ninit_from = "own/small"\nsteps = 3\n')
+    attack = ["attack", f"{PROTOCOL[:-1]},dataset=small]", "own/child"]
+    assert "2 of 3 steps due" in rbe(*attack, "--dry-run").out
+    with np.load(own_images) as arrays:
+        changed = {name: array.copy() for name, array in arrays.items()}
+    changed["x_train"][0] = 0
+    np.savez(own_images, **changed)
+    assert "3 of 3 steps due" in rbe(*attack, "--dry-run").out
+    result = rbe(*attack)
+    assert (result.code, result.err) == (0, "")
+    said = "own/small#0: trained here, for the published weights are of other images than 'small' has"
+    assert " ".join(result.out.split()).count(said) == 1 and "published weights, from" not in result.out
+
+
 def test_what_is_printed_as_json_is_json_alone(own_images: Path, rbe: Rbe) -> None:
     result = rbe("check", "pin.json", "--attack", "--json")
     assert result.code == 0 and json.loads(result.out)["moved"] is False

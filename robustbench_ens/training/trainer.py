@@ -18,7 +18,6 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
 from robustbench_ens.models.own import blamed
-from robustbench_ens.models.published import home
 from robustbench_ens.models.trained import (
     HISTORY,
     MONITORED,
@@ -243,8 +242,10 @@ class Training:
                     saved = last = time.monotonic()
 
 
-def _initial(recipe: Recipe, seed: int, dataset: Dataset, store: Store) -> tuple[Ensemble, EnsembleRecord | None]:
-    """The ensemble before training: newly initialised, or the parent's."""
+def _initial(
+    recipe: Recipe, seed: int, dataset: Dataset, store: Store, start: Path | None
+) -> tuple[Ensemble, EnsembleRecord | None]:
+    """The ensemble before training: newly initialised, or the parent's, from ``start`` or ``store``."""
     if recipe.parent is None:
         return build_ensemble(
             recipe,
@@ -254,7 +255,7 @@ def _initial(recipe: Recipe, seed: int, dataset: Dataset, store: Store) -> tuple
             mean=dataset.mean(),
             std=dataset.std(),
         ), None
-    return load_trained(home(store, recipe.parent, seed), recipe.parent)
+    return load_trained(start or run_dir(store, recipe.parent, seed), recipe.parent)
 
 
 def train(
@@ -264,6 +265,7 @@ def train(
     store: Store,
     *,
     device: torch.device | str = "cpu",
+    start: Path | None = None,
     progress: Progress | None = None,
     on_epoch: EpochHook | None = None,
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
@@ -274,11 +276,12 @@ def train(
     On one machine the weights are a function of recipe, seed and data alone, bit by bit, interrupted or not.
 
     Args:
-        recipe: what to train; its parent must be trained already, or published.
+        recipe: what to train; its parent must be trained already.
         seed: of initialisation, data order and every draw.
         dataset: the images.
         store: the run directory.
         device: where to train.
+        start: where the parent lies, if not in ``store``.
         progress: who is told how far it is.
         on_epoch: called with each epoch's row of the history.
         checkpoint_interval_s: seconds between checkpoints.
@@ -289,7 +292,7 @@ def train(
     """
     device = torch.device(device)
     folder = run_dir(store, recipe, seed)
-    ensemble, parent = _initial(recipe, seed, dataset, store)
+    ensemble, parent = _initial(recipe, seed, dataset, store, start)
     run_fingerprint = fingerprint(recipe, seed, dataset.digest, parent)
     training = Training(
         recipe, seed, dataset, folder, run_fingerprint, ensemble, device, on_epoch, checkpoint_interval_s, workers
@@ -325,7 +328,7 @@ def train(
         data_digest=dataset.digest,
         channels=dataset.channels,
         classes=dataset.num_classes,
-        lineage=recipe.lineage(seed),
+        lineage=[*recipe.initialisations(seed), *(parent.lineage if parent else [])],
         training=summary,
     )
     (folder / RESUME).unlink(missing_ok=True)
