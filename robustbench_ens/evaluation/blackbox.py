@@ -59,11 +59,13 @@ def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
     Raises:
         UserError: names what they share.
     """
-    shared = sorted(set(target.lineage) & set(surrogate.lineage))
-    if shared or target.weights == surrogate.weights:
+    ours, theirs = ({*record.lineage, f"imported {record.weights}"} for record in (target, surrogate))
+    same = ["the same weights"] if target.weights == surrogate.weights else []
+    shared = same + sorted(set(target.lineage) & theirs | set(surrogate.lineage) & ours)
+    if shared:
         raise UserError(
             f"surrogate {surrogate.id!r}: expected a hold-out ensemble for target {target.id!r}, but both descend from "
-            f"{shared[0] if shared else 'the same weights'}; give the surrogate another seed in the protocol"
+            f"{shared[0]}; give the surrogate another seed in the protocol"
         )
 
 

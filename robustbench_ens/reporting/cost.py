@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robustbench_ens.recipes import SHARED_WITH_PARENT
 from robustbench_ens.reporting.text import counted
+from robustbench_ens.settings import split_reference
 
 HOUR_S = 3600
 
@@ -68,13 +71,26 @@ def _with_ancestors(
     chain: tuple[str, ...],
 ) -> Cost:
     own = own_cost(record["training"])
-    parent = record["resolved"].get("init_from")
-    if parent is None:
+    if record["resolved"].get("init_from") is None:
         return own
-    if (parent, seed) not in records or parent in chain:
+    parent = next((label for label, s in records if s == seed and _started(record, label, records[label, s])), None)
+    if parent is None or parent in chain:
         return Cost(own.hours, False)
     inherited = _with_ancestors(records[parent, seed], seed, records, (*chain, parent))
     return Cost(_sum([own.hours, inherited.hours]), own.complete and inherited.complete)
+
+
+def _started(record: Mapping[str, Any], label: str, other: Mapping[str, Any]) -> bool:
+    """Whether ``other``, called ``label``, is of the recipe that ``record`` was started from.
+
+    That is the one it names, with the overrides of ``record`` in the keys that both must share.
+    """
+    name, overrides = split_reference(label)
+    started_from = record["resolved"]["init_from"]
+    named = label == started_from or (
+        name == started_from and all(re.split("[.=]", text)[0] in SHARED_WITH_PARENT for text in overrides)
+    )
+    return named and all(record["resolved"].get(key) == other["resolved"].get(key) for key in SHARED_WITH_PARENT)
 
 
 def _sum(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:

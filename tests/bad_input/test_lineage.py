@@ -31,6 +31,16 @@ def test_surrogate_of_the_targets_seed_with_other_settings(refused: Refused) -> 
     )
 
 
+def test_surrogate_with_the_weights_of_an_imported_parent(
+    refused: Refused, checkpoint: Path, runs: Path, rbe: Rbe
+) -> None:
+    rbe("export-checkpoint", BASELINE, "surrogate.pth", "--seed", 1000)
+    assert rbe("import-checkpoint", "surrogate.pth", BASELINE, "--seed", 7).code == 0
+    assert rbe("train", DVERGE, "--seeds", 7).code == 0
+    line = refused("attack", BLACKBOX, DVERGE, "--seeds", 7)
+    assert "expected a hold-out ensemble for target" in line and "both descend from imported " in line
+
+
 def test_surrogate_with_the_targets_weights(refused: Refused, checkpoint: Path, runs: Path, rbe: Rbe) -> None:
     rbe("export-checkpoint", BASELINE, "surrogate.pth", "--seed", 1000)
     assert rbe("import-checkpoint", "surrogate.pth", BASELINE, "--seed", 7).code == 0
