@@ -71,11 +71,17 @@ def resolution_warnings(worst: pd.DataFrame, comparisons: pd.DataFrame) -> list[
 
 
 def unequal_tiers(worst: pd.DataFrame) -> list[str]:
-    """One sentence per dataset whose worst cases are over different protocols, so that they do not compare."""
+    """One sentence per dataset whose worst cases are over different protocols, so that they do not compare.
+
+    Of an ensemble count the protocols that all of its seeds were attacked under.
+    """
     texts = []
     for dataset, rows in worst.groupby("dataset", observed=True):
-        sets = {str(name): set().union(*own["protocols"]) for name, own in rows.groupby("ensemble")}
-        whole = set().union(*sets.values())
+        sets = {
+            str(name): set.intersection(*(set().union(*seed["protocols"]) for _, seed in own.groupby("seed")))
+            for name, own in rows.groupby("ensemble")
+        }
+        whole = set().union(*rows["protocols"])
         lacking = [shorten(name, _LONGEST) for name, protocols in sets.items() if protocols != whole]
         if lacking:
             sizes = span(map(len, sets.values()))

@@ -16,7 +16,7 @@ from robustbench_ens.reporting.resolution import (
 
 
 def worst(*rows):
-    return pd.DataFrame([{"dataset": "digits", "ensemble": name, "accuracy": rate} for name, rate in rows])
+    return pd.DataFrame([{"dataset": "digits", "ensemble": name, "seed": 0, "accuracy": rate} for name, rate in rows])
 
 
 def pair(better, worse, difference, **facts):
@@ -74,3 +74,9 @@ def test_worst_cases_over_different_protocols():
     (text,) = unequal_tiers(rows)
     assert "over different protocols (1 to 2 of 2); those of b may be too high" in text
     assert unequal_tiers(rows.assign(protocols=[("p",), ("p",)])) == []
+
+
+def test_seeds_under_different_protocols_are_told():
+    rows = worst(("a", 0.5), ("a", 0.4), ("b", 0.4)).assign(seed=[0, 1, 0])
+    (text,) = unequal_tiers(rows.assign(protocols=[("p", "q"), ("p",), ("p", "q")]))
+    assert "over different protocols (1 to 2 of 2); those of a may be too high" in text

@@ -38,6 +38,14 @@ def test_summary_over_seeds(seeds):
     assert re.fullmatch(r"45\.\d% ± 1\.0", row["Transferability"])
 
 
+def test_summary_says_which_seed_stands_alone(seeds):
+    fewer = [f for f in seeds if f.provenance["protocol"]["kind"] != "whitebox" or f.provenance["target"]["seed"] == 1]
+    row = plain(summary(gather(fewer))).iloc[0]
+    assert row["Seeds"] == "3"
+    assert re.fullmatch(r"\d+\.\d% \[.*\] of seed 1 alone", row["White-box accuracy"])
+    assert "seed" not in row["Black-box accuracy"]
+
+
 def test_summary_says_what_was_not_run(files):
     table = summary(gather([file for file in files if file.provenance["protocol"]["kind"] == "whitebox"]))
     assert table["Black-box accuracy"].tolist() == ["not run"] * 2

@@ -109,16 +109,19 @@ def strongest(cell: pd.DataFrame) -> pd.DataFrame:
 def over_seeds(cell: pd.DataFrame, known: pd.DataFrame | None = None) -> str:
     """The rate of one seed with its interval, or mean and standard deviation of several.
 
-    The number of seeds is said unless it is the one of the rows ``known``.
+    Which seeds these are is said unless they are those of the rows ``known``.
     """
     if len(cell) > 1:
         return mean_and_std(cell["accuracy"]) + _seeds(cell, known)
-    return "".join(with_brackets(row["accuracy"], row["low"], row["high"]) for row in cell.to_dict("records"))
+    rates = (with_brackets(row["accuracy"], row["low"], row["high"]) for row in cell.to_dict("records"))
+    return "".join(rate + _seeds(cell, known) for rate in rates)
 
 
 def _seeds(cell: pd.DataFrame, known: pd.DataFrame | None) -> str:
     count = cell["seed"].nunique()
-    return "" if known is not None and count == known["seed"].nunique() else f" over {count} seeds"
+    if count == (1 if known is None else known["seed"].nunique()):
+        return ""
+    return f" of seed {cell['seed'].iloc[0]} alone" if count == 1 else f" over {count} seeds"
 
 
 def _pairs(cell: pd.DataFrame, known: pd.DataFrame) -> str:
