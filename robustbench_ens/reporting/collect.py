@@ -165,7 +165,7 @@ def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
     found: dict[tuple[str, str, int], OutcomeFile] = {}
     for file, label, name in zip(files, targets["label"] + marks, names, strict=True):
         target = file.provenance["target"] | {"label": label, "reference": file.provenance["target"]["label"]}
-        protocol = file.provenance["protocol"] | {"label": name}
+        protocol = file.provenance["protocol"] | {"label": name, "reference": file.provenance["protocol"]["label"]}
         key = (name, label, target["seed"])
         if key in found:
             raise UserError(

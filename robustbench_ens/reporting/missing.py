@@ -8,7 +8,7 @@ from typing import Any
 
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
-from robustbench_ens.settings import names
+from robustbench_ens.settings import names, split_reference
 
 
 def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:
@@ -24,7 +24,7 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
         target, protocol = document["target"], document["protocol"]
         targets.setdefault((_reference(target), target["seed"]), target)
         if protocol["kind"] == kind:
-            protocols.setdefault(target["dataset"], protocol["name"])
+            protocols.setdefault(target["dataset"], _reference(protocol))
     have = {
         (_reference(document["target"]), document["target"]["seed"])
         for document in provenance
@@ -55,7 +55,11 @@ def _shipped(dataset: str, kind: str) -> str:
     return next(there, named)
 
 
-def _reference(target: dict[str, Any]) -> str:
-    """What loads the recipe again: its label before the report told equal labels apart."""
-    reference: str = target.get("reference", target["label"])
-    return reference
+def _reference(named: dict[str, Any]) -> str:
+    """What loads a recipe or a protocol again: its label before the report told equal labels apart.
+
+    Of a file outside ``zoo/`` and ``attacks/``, whose folder is not known, the name of the file.
+    """
+    reference: str = named.get("reference", named["label"])
+    name, _ = split_reference(reference)
+    return reference if "/" in name or named.get("method") == OWN_MODEL else f"{name}.toml{reference[len(name) :]}"

@@ -25,6 +25,14 @@ def test_one_ensemble_lacks_a_kind(files):
     assert attack_commands(some, "blackbox") == ["rbe attack digits/blackbox digits/dverge-3 --seeds 0"]
 
 
+def test_the_protocol_has_its_overrides_and_a_recipe_by_path_its_suffix(files, relabelled):
+    some = documents(relabelled(files, label="mine[epochs=5]"), "whitebox")[:1] + documents(files, "blackbox")[:1]
+    some[-1] = some[-1] | {"protocol": some[-1]["protocol"] | {"reference": "digits/blackbox[images=5]"}}
+    assert attack_commands(some, "blackbox") == [
+        "rbe attack 'digits/blackbox[images=5]' 'mine.toml[epochs=5]' --seeds 0"
+    ]
+
+
 def test_labels_with_overrides_and_blanks_are_quoted(files, relabelled):
     label = "digits/dverge-3[epochs=5]; rm -rf ~"
     commands = attack_commands(documents(relabelled(files[:1], label=label), "whitebox"), "blackbox")
