@@ -15,6 +15,7 @@ import click
 
 import robustbench_ens
 from robustbench_ens.errors import UserError
+from robustbench_ens.store import DEFAULT_REPORT
 
 MOST_SEEDS = 1000
 KEPT = "what was finished before is kept, and the same command goes on from there"
@@ -191,7 +192,7 @@ def attack(
 
 @rbe.command()
 @click.argument("outcomes", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--name", default="report", help="Folder under RUNS/reports.", show_default=True)
+@click.option("--name", default=DEFAULT_REPORT, help="Folder under RUNS/reports.", show_default=True)
 @click.option("--publish", metavar="NAME", help="Write to reports/NAME instead.")
 @options
 def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | None) -> None:

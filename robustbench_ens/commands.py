@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -41,7 +42,7 @@ from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
 from robustbench_ens.settings import parse_overrides
-from robustbench_ens.store import Store, atomic_path, write_text
+from robustbench_ens.store import DEFAULT_REPORT, Store, atomic_path, write_text
 from robustbench_ens.targets import Trained
 from robustbench_ens.tensorboard import epoch_writer
 
@@ -204,7 +205,10 @@ def _outcomes(place: Workplace, sources: Sequence[Path]) -> list[OutcomeFile]:
 def report(place: Workplace, sources: Sequence[Path], name: str, publish: str | None) -> None:
     """`rbe report`."""
     files = _outcomes(place, sources)
-    write_report(place, files, name, publish, "rbe report")
+    command = ["rbe", "report", *map(str, sources), *([] if name == DEFAULT_REPORT else ["--name", name])]
+    if publish:  # the outcomes that lie beside it make it again
+        command = ["rbe", "report", f"reports/{publish}/outcomes", "--publish", publish]
+    write_report(place, files, name, publish, shlex.join(command))
     if publish:
         publish_outcomes(files, Path("reports") / publish / "outcomes")
 
@@ -223,11 +227,15 @@ def write_report(place: Workplace, files: Sequence[OutcomeFile], name: str, publ
 
 def publish_outcomes(files: Sequence[OutcomeFile], folder: Path) -> None:
     """Put the outcomes of a published report, and no others, beside it, so that anyone can make it again."""
-    wanted = {}
+    wanted: dict[Path, Path] = {}
     for file in files:
-        protocol = file.provenance["protocol"]
-        for source in filter(Path.exists, (file.path, measurements_path(file.path), arrays_path(file.path))):
-            wanted[folder / f"{protocol['name']}-{protocol['hash']}" / source.name] = source
+        protocol, target = file.provenance["protocol"], file.provenance["target"]
+        place = folder / f"{protocol['name']}-{protocol['hash']}" / file.path.name
+        if place in wanted:  # of other weights, from another run directory
+            place = place.with_stem(f"{place.stem}-{target['weights'][:10]}")
+        for part in (lambda path: path, measurements_path, arrays_path):
+            if part(file.path).exists():
+                wanted[part(place)] = part(file.path)
     for destination, source in wanted.items():
         if not destination.exists() or not destination.samefile(source):
             with atomic_path(destination) as temporary:

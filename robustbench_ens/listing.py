@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robustbench_ens import catalogue
 from robustbench_ens.console import OUT, show, table
-from robustbench_ens.errors import UserError
+from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.models.published import check_publishable, publish, published
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.plan import Plan, Workplace
@@ -45,7 +45,7 @@ def show_list(place: Workplace) -> None:
     rows = []
     for name in names("zoo"):
         recipe = load_recipe(name)
-        trained = [seed for seed in _seeds(root, recipe) if plan.record(Trained(recipe, seed)) is not None]
+        trained = [seed for seed in _seeds(root, recipe) if _is_trained(plan, Trained(recipe, seed))]
         settings = recipe.settings
         facts = (name, settings.dataset, settings.method, settings.sub_models, recipe.hash)
         rows.append((*facts, _seed_list(trained), _seed_list(sorted(published(recipe)))))
@@ -61,6 +61,14 @@ def show_list(place: Workplace) -> None:
         protocols.append((name, keys.dataset, keys.kind, keys.version, protocol.hash, shown))
     columns = ("protocol", "dataset", "kind", "version", "hash", "evaluated")
     show(table("Protocols (rbe attack)", columns, protocols))
+
+
+def _is_trained(plan: Plan, ensemble: Trained) -> bool:
+    """Whether it is, from its images as they are, or as far as is known where they are not here."""
+    try:
+        return plan.record(ensemble) is not None
+    except MissingDatasetError:
+        return True
 
 
 def _seed_list(seeds: Sequence[int]) -> str:

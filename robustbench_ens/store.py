@@ -24,6 +24,9 @@ from typing import Any
 
 from robustbench_ens.errors import UserError
 
+DEFAULT_REPORT = "report"
+"""What a report is called that has no other name."""
+
 HASH_LENGTH = 10
 
 

@@ -266,6 +266,7 @@ def test_report(rbe: Rbe, runs: Path) -> None:
         assert Path("runs/reports/mine", file).stat().st_size > 1000
     assert rbe("report", "--publish", "mine").code == 0
     assert Path("reports/mine/report.md").exists()
+    assert "Made by `rbe report --name mine`." in Path("runs/reports/mine/report.md").read_text()
 
 
 def test_check(rbe: Rbe, runs: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens.outcomes import find_outcomes, read_outcomes
+from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
 
 
 @pytest.fixture
@@ -23,8 +23,26 @@ def test_a_published_report_has_its_outcomes_beside_it_and_they_make_it_again(rb
     for path in outcomes:
         read_outcomes(path)
     before = contents(published)
+    made_by = "Made by `rbe report reports/tiny/outcomes --publish tiny`."
+    assert made_by in (published / "report.md").read_text()
     assert rbe("report", published / "outcomes", "--publish", "tiny").code == 0
     assert contents(published) == before
+
+
+def test_outcomes_of_other_weights_from_another_run_directory_are_published_too(rbe, runs, published):
+    first = read_outcomes(find_outcomes([published / "outcomes"])[0])
+    target = first.provenance["target"] | {"weights": "b" * 64}
+    other = Path("elsewhere") / first.path.parent.name / first.path.name
+    write_outcomes(other, first.outcomes, first.measurements, first.provenance | {"target": target})
+    assert rbe("report", first.path, other, "--publish", "both").code == 0
+    outcomes = find_outcomes([Path("reports/both/outcomes")])
+    assert {read_outcomes(path).provenance["target"]["weights"] for path in outcomes} == {
+        target["weights"],
+        first.provenance["target"]["weights"],
+    }
+    before = contents(Path("reports/both"))
+    assert rbe("report", "reports/both/outcomes", "--publish", "both").code == 0
+    assert contents(Path("reports/both")) == before
 
 
 def test_what_is_no_longer_part_of_the_report_is_no_longer_beside_it(rbe, runs, published):

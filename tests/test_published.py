@@ -326,6 +326,14 @@ def test_other_weights_are_not_taken_for_the_pinned_ones(own_images: Path, rbe: 
     assert "pin.json: --attack: " in result.err and "run `rbe attack` by hand" in result.err
 
 
+def test_the_list_needs_no_images(own_images: Path, rbe: Rbe) -> None:
+    own_images.unlink()
+    result = rbe("list", "--runs", "made")
+    assert (result.code, result.err) == (0, "")
+    (line,) = [line.split() for line in result.out.splitlines() if line.startswith(" own/small ")]
+    assert line[5:] == ["seeds", "0", "seeds", "0"]
+
+
 def test_weights_of_other_images_do_not_serve(own_images: Path, rbe: Rbe) -> None:
     """As the images are, published weights serve; with one image changed all is trained here."""
     (Path("zoo/own") / "child.toml").write_text('extends = "own/small"\ninit_from = "own/small"\nsteps = 3\n')

@@ -32,7 +32,8 @@ def load_dataset(
     - Any other name is the folder ``<data_root>/<name>/`` (``train/<class>/`` and ``test/<class>/`` with images) or the
       file ``<data_root>/<name>.npz``.
     - A name with a path separator, or ending in ``.npz``, is the path of such a folder or file, relative to the working
-      directory; its base name without ``.npz`` becomes the label.
+      directory (a bare ``<name>.npz`` that is not there may lie in the data root); its base name without ``.npz``
+      becomes the label.
 
     A label means one dataset: a user's dataset may not carry the name of a built-in one, wherever it lies. If
     ``<data_root>/cifar10/`` holds ``train/`` or ``test/``, or ``<data_root>/cifar10.npz`` exists, then ``cifar10`` is
@@ -86,7 +87,7 @@ def _read_through_cache(source: _Source, root: Path, progress: Callable[[int, in
 
 def _find_source(name: str, root: Path) -> _Source:
     if _is_path(name):
-        return _path_source(name)
+        return _path_source(str(root / name) if _is_file_of(root, name) else name)
     folder_path, npz_path = root / name, root / f"{name}.npz"
     if name in BUILTIN_NAMES:
         if any((folder_path / split).is_dir() for split in folder.SPLITS):
@@ -104,6 +105,11 @@ def _find_source(name: str, root: Path) -> _Source:
         f"unknown dataset {name!r}: not built in ({', '.join(BUILTIN_NAMES)}), and neither {folder_path}{os.sep} (with "
         f"train/ and test/) nor {npz_path} exists; put it there, give its path, or set --data-root or RBE_DATA"
     )
+
+
+def _is_file_of(root: Path, name: str) -> bool:
+    """Whether ``name`` is the bare name of a file in ``root`` and of none in the working directory."""
+    return Path(name).name == name and not Path(name).exists() and (root / name).is_file()
 
 
 def _is_path(name: str) -> bool:

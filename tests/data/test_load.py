@@ -39,6 +39,13 @@ def test_unknown_name_says_what_was_looked_for_and_where(tmp_path: Path) -> None
     )
 
 
+def test_a_bare_file_name_may_lie_in_the_data_root(
+    arrays: dict[str, np.ndarray], write_npz: Callable[..., Path]
+) -> None:
+    path = write_npz(arrays)
+    assert load_dataset(path.name, path.parent).digest == load_dataset(str(path)).digest
+
+
 @pytest.mark.parametrize("name", ["no/where", "none.npz", "", "/", "~nobody-here/x"])
 def test_path_that_is_no_dataset(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
