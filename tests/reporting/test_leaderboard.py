@@ -5,8 +5,11 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.tables.leaderboard import COLUMNS, leaderboard
+from robustbench_ens.reporting.tables.summary import summarise
+from tests.fake_outcomes import write_fake_outcomes
 
 from .test_tables import plain
 from .test_worst_case import as_kind, only
@@ -72,3 +75,16 @@ def test_the_worst_case_says_what_set_it(files):
     assert set(table["Set by"]) == {"whitebox"}
     alone = [file for file in files if file.provenance["protocol"]["kind"] == "blackbox"]
     assert set(leaderboard(collect(alone))["Set by"]) == {"blackbox"}
+
+
+def test_what_was_run_at_other_eps_alone_is_not_called_not_run(tmp_path):
+    written = [
+        *write_fake_outcomes(tmp_path / "one", kinds=("whitebox", "transferability"), eps=(0.1, 0.15)),
+        *write_fake_outcomes(tmp_path / "two", kinds=("blackbox",), eps=(0.2,)),
+    ]
+    collection = collect(list(map(read_outcomes, written)))
+    row = leaderboard(collection).iloc[0]
+    assert (row["eps"], row["White-box"], row["Transfer"]) == ("0.2", "only at eps 0.1, 0.15", "only at eps 0.1, 0.15")
+    assert row["AutoAttack"] == "not run"
+    row = summarise(collection.accuracies, collection.transferability).iloc[0]
+    assert (row["White-box accuracy"], row["Transferability"]) == ("only at eps 0.1, 0.15",) * 2

@@ -6,12 +6,20 @@ from collections.abc import Collection as Container
 
 import pandas as pd
 
+from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.cost import training_costs
-from robustbench_ens.reporting.derive import ACCURACY_KINDS
 from robustbench_ens.reporting.health import MARK, unhealthy
 from robustbench_ens.reporting.standard import HeadlineEps, at_headline
-from robustbench_ens.reporting.tables.summary import NO_PAIRS, NOT_RUN, eps_of_dataset, over_seeds, strongest, together
+from robustbench_ens.reporting.tables.summary import (
+    NO_PAIRS,
+    NOT_RUN,
+    eps_of_dataset,
+    lacking,
+    over_seeds,
+    strongest,
+    together,
+)
 from robustbench_ens.reporting.text import kind_name, mean_and_std, span, with_brackets
 from robustbench_ens.reporting.worst_case import usual_protocols, worst_at
 
@@ -51,9 +59,8 @@ def _row(
     collection: Collection, ensemble: str, own: pd.DataFrame, worst: pd.DataFrame, chosen: HeadlineEps | None
 ) -> dict[str, str]:
     sick = {protocol for protocol, name in unhealthy(collection.health) if name == ensemble}
-    rates = own[own["kind"].isin(ACCURACY_KINDS)]
+    rates = own[own["kind"].isin(derive.ACCURACY_KINDS)]
     clean = rates[rates["eps"] == 0].sort_values("n", ascending=False, kind="stable").drop_duplicates("seed")
-    at_eps = at_headline(own, chosen)
     mark = MARK if any(sick.intersection(names) for names in worst["protocols"]) else ""
     transfer = collection.mean_transferability
     transfer = at_headline(transfer[transfer["ensemble"] == ensemble], chosen)
@@ -70,8 +77,9 @@ def _row(
     }
     usual = usual_protocols(collection.provenance)
     for kind in ATTACKS:
-        cell = at_eps[(at_eps["kind"] == kind) & at_eps["protocol"].isin(usual)]
-        row[kind_name(kind)] = _strongest(cell, own, sick)
+        asked = (own["kind"] == kind) & own["protocol"].isin(usual)
+        cell = at_headline(own[asked], chosen)
+        row[kind_name(kind)] = _strongest(cell, own, sick) if len(cell) else lacking(own[asked])
     return row
 
 
@@ -81,8 +89,6 @@ def _short(protocol: str, own: pd.DataFrame) -> str:
 
 
 def _strongest(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> str:
-    if not len(cell):
-        return NOT_RUN
     decides = strongest(cell)
     return over_seeds(decides, own) + (MARK if decides["protocol"].iloc[0] in sick else "")
 
@@ -90,7 +96,8 @@ def _strongest(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> s
 def _mean_transfer(cell: pd.DataFrame, own: pd.DataFrame) -> str:
     """Of the protocol on most images."""
     if not len(cell):
-        return NO_PAIRS if (own["kind"] == "transferability").any() else NOT_RUN
+        asked = own[own["kind"] == "transferability"]
+        return NO_PAIRS if len(asked) and not len(derive.between_sub_models(asked)) else lacking(asked)
     cell = cell[cell["protocol"] == cell.groupby("protocol")["n"].sum().idxmax()]
     if len(cell) > 1:
         return mean_and_std(cell["rate"])

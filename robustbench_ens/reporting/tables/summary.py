@@ -67,7 +67,7 @@ def summarise(
             cell = at_headline(own[own["protocol"] == protocol], chosen)
             text = _pairs(cell, own) if kind == "transferability" else over_seeds(cell, own)
             mark = MARK if (protocol, ensemble) in unhealthy else ""
-            row[column] = text + mark if len(cell) else row.get(column, NOT_RUN)
+            row[column] = text + mark if len(cell) else row.get(column, lacking(own[own["protocol"] == protocol]))
         rows.append(row)
     table = pd.DataFrame(rows, columns=None if rows else SUBJECT).fillna(NOT_RUN)
     for column in (*ATTACKS.values(), TRANSFER):
@@ -104,6 +104,12 @@ def eps_of_dataset(rates: pd.DataFrame) -> HeadlineEps | None:
 def strongest(cell: pd.DataFrame) -> pd.DataFrame:
     """Of rates at one eps, those under the protocol that leaves least in the mean over seeds."""
     return cell[cell["protocol"] == cell.groupby("protocol")["accuracy"].mean().idxmin()]
+
+
+def lacking(rows: pd.DataFrame) -> str:
+    """What stands for a number that is not among ``rows`` at the eps of a summary: not run, or at other eps only."""
+    others = [f"{eps:g}" for eps in sorted(rows["eps"].unique()) if eps > 0]
+    return f"only at eps {', '.join(others)}" if others else NOT_RUN
 
 
 def over_seeds(cell: pd.DataFrame, known: pd.DataFrame | None = None) -> str:
