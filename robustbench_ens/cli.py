@@ -174,7 +174,7 @@ def attack(
     dry_run: bool,
     model: str | None,
 ) -> None:
-    """Run protocols against ensembles (default: all trained ones), training first what is missing.
+    """Run protocols against ensembles (default: those of zoo/ that were trained here), training first what is missing.
 
     Each protocol is run against each recipe; a pair that does not suit is left out, and told.
     """

@@ -88,3 +88,11 @@ def test_what_was_run_at_other_eps_alone_is_not_called_not_run(tmp_path):
     assert row["AutoAttack"] == "not run"
     row = summarise(collection.accuracies, collection.transferability).iloc[0]
     assert (row["White-box accuracy"], row["Transferability"]) == ("only at eps 0.1, 0.15",) * 2
+
+
+def test_one_attack_at_another_eps_does_not_move_the_headline(files, tmp_path):
+    (exploration, *_) = write_fake_outcomes(tmp_path, kinds=("whitebox",), eps=(0.1,))
+    exploration = read_outcomes(exploration)
+    protocol = exploration.provenance["protocol"] | {"label": "digits/whitebox[eps=[0.1]]", "hash": "f" * 10}
+    exploration = dataclasses.replace(exploration, provenance=exploration.provenance | {"protocol": protocol})
+    assert set(leaderboard(collect([*files, exploration]))["eps"]) == {"0.2"}

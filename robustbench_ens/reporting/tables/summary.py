@@ -92,13 +92,20 @@ def together(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
 
 
 def eps_of_dataset(rates: pd.DataFrame) -> HeadlineEps | None:
-    """The eps at which ensembles of one dataset are summed up: from the radii that all of its protocols share."""
+    """The eps at which ensembles of one dataset are summed up.
+
+    The dataset's standard where most ensembles were attacked at it, over all protocols; else from the eps that all
+    share, or else from all.
+    """
     attacked = rates[rates["eps"] > 0]
-    ladders = [set(rows["eps"]) for _, rows in attacked.groupby("protocol", observed=True)]
+    ladders = [set(rows["eps"]) for _, rows in attacked.groupby(["protocol", "ensemble"], observed=True)]
     if not ladders:
         return None
-    dataset = str(attacked["dataset"].iloc[0])
-    return headline_eps(dataset, set.intersection(*ladders) or set.union(*ladders))
+    dataset, every = str(attacked["dataset"].iloc[0]), set.union(*ladders)
+    usual = headline_eps(dataset, every)
+    if usual and usual.standard and 2 * sum(usual.eps in ladder for ladder in ladders) > len(ladders):
+        return usual
+    return headline_eps(dataset, set.intersection(*ladders) or every)
 
 
 def strongest(cell: pd.DataFrame) -> pd.DataFrame:
