@@ -184,9 +184,8 @@ def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int])
     """The plan for recipes and protocols named together: each protocol against each recipe."""
     protocols, recipes = told_apart(references)
     plan = Plan(place, published=True)
-    ensembles = [Trained(recipe, seed) for recipe in map(load_recipe, recipes) for seed in seeds]
     if not protocols:
-        plan.train(ensembles)
+        plan.train([Trained(recipe, seed) for recipe in map(load_recipe, recipes) for seed in seeds])
     loaded = [load_protocol(reference) for reference in protocols]
     say_left_out(add_attacks(plan, all_pairs(plan, loaded, recipes, seeds)))
     return plan

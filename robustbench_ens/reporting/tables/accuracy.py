@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import pandas as pd
 
 from robustbench_ens.reporting.derive import with_interval
+from robustbench_ens.reporting.tables.summary import over_seeds
 from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, span, with_brackets
 
 NUMBERS = ["Accuracy", "… and clean right"]
@@ -28,7 +29,7 @@ def accuracy_by_eps(accuracies: pd.DataFrame) -> pd.DataFrame:
     radii = sorted(accuracies["eps"].unique())
     rows = []
     for ensemble, own in accuracies.groupby("ensemble", observed=True):
-        cells = {eps: _mean(cell) for eps, cell in own.groupby("eps", observed=True)}
+        cells = {eps: over_seeds(cell, own) for eps, cell in own.groupby("eps", observed=True)}
         rows.append((ensemble, str(own["seed"].nunique()), span(own["n"]), *(cells.get(eps, "") for eps in radii)))
     return pd.DataFrame(rows, columns=[*HEADS, *map(_radius, radii)], dtype=str)
 
@@ -67,10 +68,3 @@ def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:
 
 def _radius(eps: Hashable) -> str:
     return f"{eps:g}" if eps else CLEAN
-
-
-def _mean(cell: pd.DataFrame) -> str:
-    if len(cell) > 1:
-        return mean_and_std(cell["accuracy"])
-    row = cell.iloc[0]
-    return with_brackets(row["accuracy"], row["low"], row["high"])
