@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
 from robustbench_ens import cli
@@ -17,6 +18,9 @@ from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained
+
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 BASELINE = "digits/baseline-3[epochs=2,network_args.width=4]"
 """Trained in ``tiny_runs`` with seeds 0 and 1000: three ResNet-8 of 4 channels, a second of training each."""

@@ -146,10 +146,10 @@ def test_plan_shows_order_state_and_cost(rbe: Rbe, tiny_runs: Path) -> None:
     assert [(step[1], next(word for word in step if word in ("done", "due"))) for step in steps] == [
         ("train", "done"),
         ("train", "done"),
-        ("train", "due"),
-        ("train", "due"),
         ("train", "done"),
         ("attack", "done"),
+        ("train", "due"),
+        ("train", "due"),
         ("attack", "due"),
     ]
     assert not [step for step in steps if step[-1] == "?"]

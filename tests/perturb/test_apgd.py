@@ -110,7 +110,7 @@ def test_an_observer_sees_every_gradient():
     assert seen[3][2].flatten().tolist() == [1.0, -2.0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), eps=st.floats(0, 1), steps=st.integers(1, 12), start=st.booleans())
 def test_budget_is_kept_and_the_input_untouched(seed, eps, steps, start):
     generator = torch.Generator().manual_seed(seed)

@@ -67,7 +67,7 @@ def test_a_pixel_without_gradient_stays():
     torch.testing.assert_close(found, torch.tensor([[[[0.6, 0.5]]]]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31),
     eps=st.floats(0, 1),

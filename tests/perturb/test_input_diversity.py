@@ -60,7 +60,7 @@ def test_the_gradient_is_the_naive_ones(shape):
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-14)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 40)),
     probability=st.sampled_from([0.0, 0.5, 1.0]),

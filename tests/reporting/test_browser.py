@@ -14,7 +14,8 @@ from .conftest import HOSTILE
 from .devtools import NAMES, Browser, find_chromium
 
 VISIBLE = "checkVisibility({opacityProperty: true, visibilityProperty: true})"
-WHITEBOX = "document.querySelector('#whitebox table')"
+SEED_BY_SEED = "document.querySelector('#whitebox details')"
+WHITEBOX = "document.querySelector('#whitebox details table')"
 FIGURE = "document.querySelector('#whitebox .figure')"
 ENTER, ESCAPE = ("Enter", 13, "\r"), ("Escape", 27)
 
@@ -115,6 +116,7 @@ def test_every_figure_is_visible_and_nothing_overflows(visit, request, kind, wid
 
 def test_clicks_on_a_heading_sort_by_its_numbers_and_back(visit, report):
     tab = visit(report)
+    tab.run(f"{SEED_BY_SEED}.open = true")
     before = column(tab, WHITEBOX, 3)
     assert leading_numbers(before) != sorted(leading_numbers(before), reverse=True)
     states = []
@@ -137,6 +139,7 @@ def test_clicks_on_a_heading_sort_by_its_numbers_and_back(visit, report):
 
 def test_equal_rows_keep_their_order_so_that_two_columns_sort(visit, report):
     tab = visit(report)
+    tab.run(f"{SEED_BY_SEED}.open = true")
     tab.click(heading(WHITEBOX, "Accuracy"))
     tab.click(heading(WHITEBOX, "eps"))
     tab.click(heading(WHITEBOX, "eps"))
@@ -148,6 +151,7 @@ def test_equal_rows_keep_their_order_so_that_two_columns_sort(visit, report):
 
 def test_sorting_by_keyboard(visit, report):
     tab = visit(report)
+    tab.run(f"{SEED_BY_SEED}.open = true")
     tab.run(f"{heading(WHITEBOX, 'Accuracy')}.focus()")
     tab.press(*ENTER)
     assert tab.run(f"{WHITEBOX}.querySelector('[aria-sort]').textContent") == "Accuracy"
@@ -200,6 +204,7 @@ def test_missing_values_come_last_both_ways(visit, report):
 
 def test_filters_hide_and_show_rows_and_figures(visit, report):
     tab = visit(report)
+    tab.run(f"{SEED_BY_SEED}.open = true")
     figures = f"[...document.querySelectorAll('.figure')].filter(figure => figure.{VISIBLE}).length"
     summary = "document.querySelector('#summary table')"
     groups = f"[...{WHITEBOX}.querySelectorAll('tr.group')].filter(row => row.{VISIBLE}).map(row => row.textContent)"
@@ -305,6 +310,7 @@ def test_without_javascript_everything_is_there(visit, report):
 def test_hostile_names_are_text_also_to_the_script(visit, hostile_report):
     tab = visit(hostile_report)
     assert tab.run("document.scripts.length") == 1
+    tab.run(f"{SEED_BY_SEED}.open = true")
     tab.click(heading(WHITEBOX, "Accuracy"))
     tab.click("document.querySelector('#filters input')")
     tab.click("[...document.querySelectorAll('.figure')].find(figure => figure.checkVisibility())")

@@ -33,7 +33,7 @@ def wilson(count: int, n: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_interval_is_wilsons(pair):
     count, n = pair

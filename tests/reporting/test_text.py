@@ -47,14 +47,14 @@ def test_span(numbers, said):
     assert text.span(numbers) == said
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text())
 def test_slug_is_safe_in_paths(name):
     assert text.slug(name)
     assert set(text.slug(name)) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text())
 def test_shorten_keeps_both_ends(name):
     short = text.shorten(name, 10)
@@ -63,7 +63,7 @@ def test_shorten_keeps_both_ends(name):
     assert short[:4] == text.printable(name)[:4]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text())
 def test_markdown_shows_the_characters_and_nothing_else(name):
     shown = MarkdownIt("commonmark").enable("table").renderInline(text.markdown(name).strip())
@@ -71,7 +71,7 @@ def test_markdown_shows_the_characters_and_nothing_else(name):
     assert html.unescape(shown) == text.printable(name).strip()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(alphabet="`a |<", min_size=1))
 def test_code_span_holds_the_text(content):
     shown = MarkdownIt().renderInline("x " + text.markdown_code(content))
