@@ -44,6 +44,9 @@ def key_numbers(recipe: Recipe) -> str:
     parts = [f"{keys.sub_models} x {keys.network}{size}", f"{length} of {keys.batch_size}"]
     parts.append(f"{keys.schedule.name} {optimizer.name} {_number(optimizer.lr)}")
     parts += [keys.precision] if keys.precision != "fp32" else []
+    if keys.progressive_resizing is not None:
+        small = keys.progressive_resizing
+        parts.append(f"images {_number(small.size)} of the size for the first {_number(small.until)}")
     set_here = recipe.method.model_dump(mode="json", exclude_unset=True)
     parts += _flat(set_here)
     if recipe.parent is not None:

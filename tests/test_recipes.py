@@ -117,7 +117,7 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
         schedule = {name = "multi-step", milestones = [0.5, 0.75], gamma = 0.1, warmup = 0.3, anneal = "cosine"}
         """,
     )
-    written = set(RecipeFile.model_fields) - {"dataset", "init_from", "steps", "monitor"}
+    written = set(RecipeFile.model_fields) - {"dataset", "init_from", "steps", "monitor", "progressive_resizing"}
     assert written == {
         *("network", "sub_models", "method", "epochs", "batch_size", "augmentation", "crop_padding", "precision"),
         *("channels_last", "network_args", "hyperparameters", "optimizer", "schedule"),
@@ -146,7 +146,7 @@ CHANGES = [
     *("schedule.warmup=0.2", "hyperparameters.eps=0.1", "hyperparameters.steps=5", "hyperparameters.step_size=0.1"),
     *("hyperparameters.layer=3", "hyperparameters.layer=step", "hyperparameters.distill_batch_norm=batch"),
     *("hyperparameters.layer_steps=5", "monitor.images=10", "crop_padding=0.0625", "schedule.anneal=linear"),
-    "init_from=digits/baseline-3[epochs=7]",
+    *("init_from=digits/baseline-3[epochs=7]", "progressive_resizing.size=0.75", "progressive_resizing.until=0.3"),
 ]
 
 

@@ -4,7 +4,7 @@
 the source that a name means. Training and evaluation see a :class:`Dataset` alone.
 """
 
-from robustbench_ens.data.augmentation import AUGMENTATIONS, augment
+from robustbench_ens.data.augmentation import AUGMENTATIONS, augment, shrink
 from robustbench_ens.data.dataset import Dataset, select_images, to_float
 from robustbench_ens.data.load import BUILTIN_NAMES, default_data_root, load_dataset
 
@@ -16,5 +16,6 @@ __all__ = [
     "default_data_root",
     "load_dataset",
     "select_images",
+    "shrink",
     "to_float",
 ]

@@ -68,3 +68,12 @@ def augment(images: Tensor, kind: str, generator: Generator, padding: float = 0.
     if kind not in AUGMENTATIONS:
         raise UserError(f"augmentation: expected one of {', '.join(AUGMENTATIONS)}, got {kind!r}")
     return AUGMENTATIONS[kind](images, generator, padding)
+
+
+def shrink(images: Tensor, size: float) -> Tensor:
+    """Images (B, C, H, W) in [0, 1], ``size`` times as high and wide, rounded down to pixels; still in [0, 1].
+
+    Bilinear with antialiasing: every pixel of the original counts.
+    """
+    height, width = (int(length * size) for length in images.shape[2:])
+    return F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)

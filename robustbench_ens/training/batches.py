@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_ens.data import Dataset, augment, to_float
+from robustbench_ens.data import Dataset, augment, shrink, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.recipes import RecipeFile
 from robustbench_ens.seeds import generator
@@ -29,15 +29,24 @@ class Batches:
         self._labels = dataset.y_train.to(device)
         self._size = settings.batch_size
         self._augmentation, self._padding = settings.augmentation, settings.crop_padding
+        self._small = settings.progressive_resizing
         self._seed = seed
         self._permutation: tuple[int, Tensor] | None = None
         self.per_epoch = len(dataset.y_train) // settings.batch_size
+        self.total_steps = settings.steps or settings.epochs * self.per_epoch
+        height, width = self._images.shape[2:]
+        if self._small is not None and int(min(height, width) * self._small.size) < 1:
+            raise UserError(
+                f"progressive_resizing.size: expected at least one pixel of {height} x {width}, got {self._small.size}"
+            )
 
     def _take(self, indices: Tensor, purpose: str, step: int) -> Batch:
         indices = indices.to(self._images.device)
         images = to_float(self._images[indices])
         draws = generator(self._seed, "augment", purpose, step)
         images = augment(images, self._augmentation, draws, self._padding)
+        if self._small is not None and step < self._small.until * self.total_steps:
+            images = shrink(images, self._small.size)
         return Batch(images, self._labels[indices])
 
     def batch(self, step: int) -> Batch:

@@ -103,7 +103,7 @@ class Training:
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.ensemble = ensemble.to(device=device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(settings.optimizer, self.ensemble)
-        self.total_steps = settings.steps or settings.epochs * self.batches.per_epoch
+        self.total_steps = self.batches.total_steps
         self.progressed = Progressed()
         self.on_epoch = on_epoch
         self.checkpoint_interval_s = checkpoint_interval_s

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from robustbench_ens.data import load_dataset
+from robustbench_ens.errors import UserError
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.training.batches import Batches
 
@@ -47,3 +48,29 @@ def test_crop_padding_is_applied():
     mirrored = (flipped == plain.flip(3)).flatten(1).all(1)
     assert ((flipped == plain).flatten(1).all(1) | mirrored).all()
     assert mirrored.any()
+
+
+SMALL = "digits/baseline-3[steps=10,progressive_resizing.size=0.5,progressive_resizing.until=0.3]"
+
+
+def test_progressive_resizing_shrinks_the_first_part_of_training_alone():
+    plain, small = batches("digits/baseline-3[steps=10]"), batches(SMALL)
+    for step, size in ((0, 4), (2, 4), (3, 8), (9, 8)):
+        assert small.batch(step).images.shape[2:] == small.source(step).images.shape[2:] == (size, size)
+        assert torch.equal(small.batch(step).labels, plain.batch(step).labels)
+    assert torch.equal(small.batch(3).images, plain.batch(3).images)
+
+
+def test_progressive_resizing_follows_augmentation_and_averages_over_the_pixels_left_out():
+    change = "augmentation=pad-crop-flip,crop_padding=0.25"
+    plain = batches(f"digits/baseline-3[steps=10,{change}]").batch(0).images
+    small = batches(SMALL.replace("steps", f"{change},steps")).batch(0).images
+    # Half size with antialiasing is the weighting 1, 3, 3, 1 along each side; inside, no border cuts it off.
+    weights = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    expected = torch.einsum("nchwij,i,j->nchw", plain[:, :, 1:7, 1:7].unfold(2, 4, 2).unfold(3, 4, 2), weights, weights)
+    torch.testing.assert_close(small[:, :, 1:-1, 1:-1], expected)
+
+
+def test_a_size_that_leaves_no_pixel_is_refused():
+    with pytest.raises(UserError, match=r"progressive_resizing.size: expected at least one pixel of 8 x 8, got 0.1"):
+        batches("digits/baseline-3[progressive_resizing.size=0.1]")
