@@ -81,7 +81,7 @@ class ProgressiveResizing(Settings):
     CIFAR-10 schedule (``zoo/cifar10-short/README.md``).
     """
 
-    size: Number = Field(0.75, gt=0, lt=1)
+    size: Number = Field(0.5, gt=0, lt=1)
     until: Number = Field(0.4, gt=0, le=1)
 
 

@@ -39,6 +39,9 @@ def test_key_numbers():
         "diversification_weight 1; adversarial.eps 0.03137; adversarial.step_size 0.01961; adversarial.steps 2; "
         "from `cifar10-short/baseline-3`"
     )
+    assert key_numbers(load_recipe("cifar10-short/baseline-3-resized")) == (
+        "3 x resnet20; 12 epochs of 128; one-cycle sgd 0.2; bf16; images 0.5 of the size for the first 0.4"
+    )
 
 
 def test_costs_are_means_over_seeds_of_what_ships(tiny_runs):
