@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from robustbench_ens.data import Dataset
+from robustbench_ens.data import Dataset, small_shape
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate
 from robustbench_ens.evaluation.job import Subject
@@ -33,7 +33,11 @@ def check_inputs(plan: Plan) -> None:
         dataset = plan.workplace.dataset(_dataset(step))
         if isinstance(step, TrainStep):
             recipe = step.ensemble.recipe
-            network = check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
+            shape = dataset.x_test.shape[1:]
+            network = check_network(recipe, shape, dataset.num_classes)
+            if resizing := recipe.settings.progressive_resizing:
+                small = small_shape(shape, resizing.size, f"recipe {recipe.label!r}: ")
+                check_network(recipe, small, dataset.num_classes)
             num_layers, where = getattr(network, "num_layers", None), f"recipe {recipe.label!r}"
             recipe.method.check(where, recipe.settings.sub_models, num_layers)
             if recipe.settings.monitor is not None:

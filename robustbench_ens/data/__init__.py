@@ -4,7 +4,7 @@
 the source that a name means. Training and evaluation see a :class:`Dataset` alone.
 """
 
-from robustbench_ens.data.augmentation import AUGMENTATIONS, augment, shrink
+from robustbench_ens.data.augmentation import AUGMENTATIONS, augment, shrink, small_shape
 from robustbench_ens.data.dataset import Dataset, select_images, to_float
 from robustbench_ens.data.load import BUILTIN_NAMES, default_data_root, load_dataset
 
@@ -17,5 +17,6 @@ __all__ = [
     "load_dataset",
     "select_images",
     "shrink",
+    "small_shape",
     "to_float",
 ]

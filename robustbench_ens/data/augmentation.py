@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -70,10 +70,28 @@ def augment(images: Tensor, kind: str, generator: Generator, padding: float = 0.
     return AUGMENTATIONS[kind](images, generator, padding)
 
 
+def small_shape(shape: Sequence[int], size: float, where: str = "") -> tuple[int, int, int]:
+    """``shape`` (C, H, W) with height and width times ``size``, rounded down to pixels; ``where`` begins errors.
+
+    Raises:
+        UserError: no pixel is left.
+    """
+    channels, height, width = shape
+    small = channels, int(height * size), int(width * size)
+    if 0 in small:
+        raise UserError(
+            f"{where}key 'progressive_resizing.size': expected at least one pixel of {height} x {width}, got {size}"
+        )
+    return small
+
+
 def shrink(images: Tensor, size: float) -> Tensor:
     """Images (B, C, H, W) in [0, 1], ``size`` times as high and wide, rounded down to pixels; still in [0, 1].
 
     Bilinear with antialiasing: every pixel of the original counts.
+
+    Raises:
+        UserError: no pixel is left.
     """
-    height, width = (int(length * size) for length in images.shape[2:])
+    _, height, width = small_shape(images.shape[1:], size)
     return F.interpolate(images, size=(height, width), mode="bilinear", antialias=True)

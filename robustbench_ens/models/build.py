@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,7 +71,7 @@ def _hint(name: str, valid: list[str]) -> str:
     return f"did you mean {close[0]!r}? " if close else ""
 
 
-def check_network(recipe: Recipe, shape: torch.Size, classes: int) -> nn.Module:
+def check_network(recipe: Recipe, shape: Sequence[int], classes: int) -> nn.Module:
     """Build one network and show it a black image of ``shape`` (C, H, W), to see that it takes both; returns it.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_ens.data import Dataset, augment, shrink, to_float
+from robustbench_ens.data import Dataset, augment, shrink, small_shape, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.recipes import RecipeFile
 from robustbench_ens.seeds import generator
@@ -34,11 +34,8 @@ class Batches:
         self._permutation: tuple[int, Tensor] | None = None
         self.per_epoch = len(dataset.y_train) // settings.batch_size
         self.total_steps = settings.steps or settings.epochs * self.per_epoch
-        height, width = self._images.shape[2:]
-        if self._small is not None and int(min(height, width) * self._small.size) < 1:
-            raise UserError(
-                f"progressive_resizing.size: expected at least one pixel of {height} x {width}, got {self._small.size}"
-            )
+        if self._small is not None:
+            small_shape(self._images.shape[1:], self._small.size)
 
     def _take(self, indices: Tensor, purpose: str, step: int) -> Batch:
         indices = indices.to(self._images.device)

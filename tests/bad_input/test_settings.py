@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from robustbench_ens.protocols import KINDS
@@ -98,6 +100,9 @@ def test_a_name_does_not_reach_outside_the_zoo(refused: Refused) -> None:
         ("network_args.width=-4", "network 'resnet8': expected one that maps images (1, 8, 8) to 10 classes"),
         ("network_args.activation=gelu", "expected one of ['leaky_relu', 'relu'], got 'gelu'"),
         ("network_args.slope=nan", "'network_args.slope': expected a finite number, got nan"),
+        ("progressive_resizing.size=1", "key 'progressive_resizing.size': expected a number less than 1, got 1"),
+        ("progressive_resizing.size=0.1", "expected at least one pixel of 8 x 8, got 0.1"),
+        ("progressive_resizing.untill=0.1", "did you mean 'until'? valid keys: size, until"),
         ("dataset=nowhere", "unknown dataset 'nowhere': not built in (digits, cifar10, cifar100)"),
         ("init_from=digits/none", "key 'init_from': unknown recipe 'digits/none'"),
         ("epochs=1\nsteps=3", "--set: expected one value for key 'epochs'"),
@@ -111,6 +116,21 @@ def test_recipe_keys_and_values(refused: Refused, setting: str, says: str) -> No
     assert says in line
     assert setting.split("=")[0] in line
     assert "dverge-3" in line or "--set" in line or "dataset" in setting or "network_args" in setting
+
+
+def test_a_network_of_one_size_of_images_and_progressive_resizing(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        "fixed_size.py",
+        "from torch import nn\n\n\ndef build(channels, classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * 64, classes))\n",
+    )
+    monkeypatch.syspath_prepend(Path.cwd())
+    line = refused(
+        "train", "digits/baseline-3", "--set", "network=fixed_size:build", "--set", "progressive_resizing={}"
+    )
+    assert "network 'fixed_size:build': expected one that maps images (1, 4, 4) to 10 classes" in line
 
 
 @pytest.mark.parametrize(

@@ -72,5 +72,5 @@ def test_progressive_resizing_follows_augmentation_and_averages_over_the_pixels_
 
 
 def test_a_size_that_leaves_no_pixel_is_refused():
-    with pytest.raises(UserError, match=r"progressive_resizing.size: expected at least one pixel of 8 x 8, got 0.1"):
+    with pytest.raises(UserError, match=r"'progressive_resizing.size': expected at least one pixel of 8 x 8, got 0.1"):
         batches("digits/baseline-3[progressive_resizing.size=0.1]")
