@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustbench_ens.recipes import Optimizer, RecipeFile, Schedule
+from robustbench_ens.recipes import Optimizer, ProgressiveResizing, RecipeFile, Schedule
 from robustbench_ens.reporting.paper import DEFAULT_EPS
 from robustbench_ens.reporting.text import listing
 
@@ -18,12 +18,19 @@ PGD = {"eps": 8 / 255, "step_size": 2 / 255, "steps": 10}
 
 
 def length(target: Document) -> str:
-    """Steps, batch size, what it started from, precision: ``1,000 steps of 128 from x/baseline-3, bf16``."""
+    """Steps, batch size, what it started from, precision: ``1,000 steps of 128 from x/baseline-3, bf16``.
+
+    Also progressive resizing: ``, images 0.5 of the size for the first 40%``.
+    """
     if target["training"] is None:
         return "imported"
     settings = RecipeFile.model_construct(**target["resolved"])
     start = f" from {settings.init_from}" if settings.init_from else ""
-    return f"{target['training']['steps']:,} steps of {settings.batch_size}{start}, {settings.precision}"
+    told = f"{target['training']['steps']:,} steps of {settings.batch_size}{start}, {settings.precision}"
+    if "progressive_resizing" not in target["resolved"]:
+        return told
+    small = ProgressiveResizing.model_construct(**target["resolved"]["progressive_resizing"])
+    return f"{told}, images {small.size:g} of the size for the first {small.until:.0%}"
 
 
 def optimizer(target: Document) -> str:

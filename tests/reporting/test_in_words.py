@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from robustbench_ens.protocols import load_protocol
-from robustbench_ens.reporting.in_words import DVERGE, PGD, attack, optimizer, pixels
+from robustbench_ens.recipes import load_recipe
+from robustbench_ens.reporting.in_words import DVERGE, PGD, attack, length, optimizer, pixels
 from robustbench_ens.settings import names
 from robustbench_ens.training.advt import PgdSettings
 from robustbench_ens.training.dverge import Dverge
@@ -23,6 +24,21 @@ def test_defaults_are_the_methods() -> None:
 )
 def test_pixels(size: float | str, text: str) -> None:
     assert pixels(size) == text
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        ("cifar10-short/dverge-3", "7 steps of 128 from cifar10-short/baseline-3, bf16"),
+        ("cifar10-short/baseline-3-resized", "7 steps of 128, bf16, images 0.5 of the size for the first 40%"),
+        (
+            "digits/baseline-3[progressive_resizing.size=0.75]",
+            "7 steps of 64, fp32, images 0.75 of the size for the first 40%",
+        ),
+    ],
+)
+def test_lengths(reference: str, text: str) -> None:
+    assert length({"training": {"steps": 7}, "resolved": load_recipe(reference).resolved}) == text
 
 
 @pytest.mark.parametrize(
