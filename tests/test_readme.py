@@ -22,4 +22,5 @@ def leaderboards(file: Path) -> list[list[dict[str, str]]]:
 def test_the_results_are_those_of_the_published_reports(position: int, name: str) -> None:
     ours = leaderboards(ROOT / "README.md")[position]
     (theirs,) = leaderboards(ROOT / "reports" / name / "report.md")
-    assert ours == [{head: row[head] for head in ours[0]} for row in theirs]
+    on_own_images = [row for row in theirs if " on " not in row["Ensemble"]]
+    assert ours == [{head: row[head] for head in ours[0]} for row in on_own_images]
