@@ -17,7 +17,7 @@ POWER = 0.8
 """Chance with which a difference should be found."""
 
 _SHOWN = 5  # pairs that a sentence names
-_LONGEST = 48  # characters of a name in it
+_LONGEST = 64  # characters of a name in it
 
 
 def images_needed(difference: float, spread: float) -> float:

@@ -31,7 +31,7 @@ def draw_line(
         capsize=2.5,
         elinewidth=1,
         clip_on=False,
-        label=shorten(name, 48),
+        label=shorten(name, 64),
     )
 
 

@@ -16,7 +16,7 @@ COLUMNS = [
 BY_SEED = ["p by seed", "p over seeds"]
 """The columns that several seeds add."""
 
-_LONGEST = 40  # characters of a name
+_LONGEST = 64  # characters of a name
 
 
 def comparison_table(comparisons: pd.DataFrame, sick: Set[str] = frozenset()) -> pd.DataFrame:
