@@ -46,7 +46,7 @@ def key_numbers(recipe: Recipe) -> str:
     parts += [keys.precision] if keys.precision != "fp32" else []
     if keys.progressive_resizing is not None:
         small = keys.progressive_resizing
-        parts.append(f"images {_number(small.size)} of the size for the first {_number(small.until)}")
+        parts.append(f"images {_number(small.size)} of the size for the first {small.until:.0%}")
     set_here = recipe.method.model_dump(mode="json", exclude_unset=True)
     parts += _flat(set_here)
     if recipe.parent is not None:

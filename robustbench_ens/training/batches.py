@@ -35,7 +35,7 @@ class Batches:
         self.per_epoch = len(dataset.y_train) // settings.batch_size
         self.total_steps = settings.steps or settings.epochs * self.per_epoch
         if self._small is not None:
-            small_shape(self._images.shape[1:], self._small.size)
+            small_shape(self._images.shape[1:], self._small.size)  # refuses a size that leaves no pixel
 
     def _take(self, indices: Tensor, purpose: str, step: int) -> Batch:
         indices = indices.to(self._images.device)
