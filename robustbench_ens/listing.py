@@ -9,6 +9,7 @@ from robustbench_ens import catalogue
 from robustbench_ens.console import OUT, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.models.published import check_publishable, publish, published
+from robustbench_ens.models.trained import trained_here
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.protocols import load_protocol
@@ -49,18 +50,22 @@ def show_list(place: Workplace) -> None:
         settings = recipe.settings
         facts = (name, settings.dataset, settings.method, settings.sub_models, recipe.hash)
         rows.append((*facts, _seed_list(trained), _seed_list(sorted(published(recipe)))))
-    heads = ("recipe", "dataset", "method", "sub-models", "hash", "trained", "published")
-    show(table("Recipes (rbe train)", heads, rows))
+    heads = ("recipe", "dataset", "method", "sub-models", "hash", "trained")
+    show(table("Recipes (rbe train)", (*heads, "published"), rows))
+    if others := _other_recipes(place.store, {row[4] for row in rows}):
+        show(table("Other recipes trained here: your own, overrides, earlier versions", heads, others))
     evaluated = _evaluated(place.store)
     protocols = []
     for name in names("attacks"):
         protocol = load_protocol(name)
-        targets = evaluated.get(protocol.hash, [])
-        shown = ", ".join(targets) if targets else "-"
         keys = protocol.settings
-        protocols.append((name, keys.dataset, keys.kind, keys.version, protocol.hash, shown))
+        _, targets = evaluated.pop(protocol.hash, ((), ()))
+        protocols.append((name, keys.dataset, keys.kind, keys.version, protocol.hash, ", ".join(targets) or "-"))
     columns = ("protocol", "dataset", "kind", "version", "hash", "evaluated")
     show(table("Protocols (rbe attack)", columns, protocols))
+    if evaluated:
+        rest = [(*facts, ", ".join(targets)) for facts, targets in evaluated.values()]
+        show(table("Other protocols evaluated here: your own, overrides, earlier versions", columns, rest))
 
 
 def _is_trained(plan: Plan, ensemble: Trained) -> bool:
@@ -91,11 +96,24 @@ def _seeds(root: Path, recipe: Recipe) -> list[int]:
     return sorted(int(number) for number in numbers if number.isdigit())
 
 
-def _evaluated(store: Store) -> dict[str, list[str]]:
-    """Ids of evaluated targets by protocol hash."""
-    found: dict[str, list[str]] = {}
+def _other_recipes(store: Store, shown: set[str]) -> list[tuple[object, ...]]:
+    """Rows of what is trained by recipes of other hashes than those ``shown``."""
+    seeds: dict[tuple[object, ...], list[int]] = {}
+    for record in trained_here(store):
+        if record.recipe_hash not in shown:
+            facts = (record.label, record.dataset, record.method, record.sub_models, record.recipe_hash)
+            seeds.setdefault(facts, []).append(record.seed)
+    return [(*facts, _seed_list(sorted(own))) for facts, own in seeds.items()]
+
+
+def _evaluated(store: Store) -> dict[str, tuple[tuple[object, ...], list[str]]]:
+    """Facts of protocols and ids of the targets evaluated under them, by protocol hash."""
+    found: dict[str, tuple[tuple[object, ...], list[str]]] = {}
     folder = store.root / "outcomes"
     for path in find_outcomes([folder]) if folder.exists() else []:
         provenance = check_whole(path, read_provenance(path))
-        found.setdefault(provenance["protocol"]["hash"], []).append(provenance["target"]["id"])
+        protocol = provenance["protocol"]
+        dataset, kind, version = protocol["resolved"]["dataset"], protocol["kind"], protocol["version"]
+        facts = (protocol["label"], dataset, kind, version, protocol["hash"])
+        found.setdefault(protocol["hash"], (facts, []))[1].append(provenance["target"]["id"])
     return found

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
-from robustbench_ens.errors import MissingDatasetError, UserError
+from robustbench_ens.errors import MissingDatasetError
 from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, outcomes_file, past_seconds
 from robustbench_ens.models.build import network_builder
@@ -19,6 +19,7 @@ from robustbench_ens.models.trained import (
     fingerprint,
     read_record,
     run_dir,
+    trained_here,
 )
 from robustbench_ens.outcomes import is_complete
 from robustbench_ens.progress import Progress
@@ -126,12 +127,8 @@ class Plan:
     @cached_property
     def _training_seconds(self) -> dict[str, list[float]]:
         seconds: dict[str, list[float]] = {}
-        for path in sorted((self.workplace.store.root / "ensembles").glob("**/run.json")):
-            try:
-                record = read_record(path.parent)
-            except UserError:
-                continue  # whoever needs that ensemble hears of it
-            if record and record.training:
+        for record in trained_here(self.workplace.store):
+            if record.training:
                 seconds.setdefault(record.recipe_hash, []).append(record.training["wall_time_s"])
         return seconds
 

@@ -123,6 +123,28 @@ def test_list_shows_what_is_trained_and_evaluated(rbe: Rbe) -> None:
     assert [line[5:] for line in lines] == [["seeds", "3,", "4,", "12", "-"], ["tiny#3,", "tiny#4"]]
 
 
+def test_list_shows_overrides_and_recipes_from_elsewhere(rbe: Rbe) -> None:
+    Path("mine").mkdir()
+    Path("mine/own.toml").write_text(
+        'extends = "digits/baseline-3"\nsteps = 3\nsub_models = 2\nbatch_size = 16\n[network_args]\nwidth = 2'
+    )
+    changed = "digits/whitebox[images=5,eps=[0.1],steps=1,restarts=1]"
+    assert "Other" not in rbe("list").out
+    assert rbe("attack", changed, "mine/own.toml", "--seeds", "1,0").code == 0
+    assert rbe("train", "mine/own.toml", "--set", "steps=4").code == 0
+    own, override = load_recipe("mine/own.toml"), load_recipe("mine/own.toml[steps=4]")
+    out = rbe("list").out
+    facts = ["digits", "baseline", "2"]
+    assert line_of(out, own.label) == [own.label, *facts, own.hash, "seeds", "0,", "1"]
+    assert line_of(out, override.label) == [override.label, *facts, override.hash, "seeds", "0"]
+    protocol = load_protocol(changed)
+    row = [protocol.label, "digits", "whitebox", str(protocol.settings.version), protocol.hash]
+    assert line_of(out, protocol.label) == [*row, f"{own.label}#0,", f"{own.label}#1"]
+    damaged = next(Path("runs/ensembles").rglob(f"*{override.hash}/seed-0/run.json"))
+    damaged.write_text("{")
+    assert override.hash not in rbe("list").out
+
+
 def test_attack_without_a_recipe_takes_what_is_trained(rbe: Rbe) -> None:
     Path("zoo").mkdir()
     Path("zoo/tiny.toml").write_text(

@@ -146,6 +146,20 @@ def read_record(folder: Path) -> EnsembleRecord | None:
         ) from None
 
 
+def trained_here(store: Store) -> Iterator[EnsembleRecord]:
+    """The records of everything trained in a run directory, by path; damaged ones are left out.
+
+    Whoever needs one of these hears of it.
+    """
+    for path in sorted((store.root / "ensembles").glob(f"**/{RECORD}")):
+        try:
+            record = read_record(path.parent)
+        except UserError:
+            continue
+        if record is not None:
+            yield record
+
+
 def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
     """See that ``folder`` holds the weights of ``recipe``, from the head and the length of the file alone.
 
