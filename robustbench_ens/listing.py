@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from robustbench_ens import catalogue
@@ -30,7 +31,8 @@ def publish_weights(place: Workplace, references: Sequence[str], seed: int) -> N
         record = plan.record(Trained(recipe, seed))
         if record is None:
             raise UserError(f"{recipe.label} seed {seed}: expected it trained in {place.store.root}; run `rbe train`")
-        found.append((recipe, record))
+        # it may have been trained as recipe[key=value], before the recipe had those values
+        found.append((recipe, replace(record, id=f"{recipe.label}#{seed}", label=recipe.label)))
     folder = place.store.root / "outcomes"
     files = read_evaluations(find_outcomes([folder] if folder.exists() else []))
     for recipe, record in found:

@@ -156,6 +156,17 @@ def test_the_card_says_what_it_is_and_what_was_measured(checkout: Path) -> None:
     assert "## Attack health" in card and "healthy" in card
 
 
+def test_what_was_trained_before_the_recipe_said_so_is_published_by_its_name(checkout: Path, rbe: Rbe) -> None:
+    assert rbe("train", "own/tiny[steps=30]").code == 0
+    Path("zoo/own/tiny.toml").write_text(TINY.replace("40", "30"))
+    result = rbe("publish", "own/tiny")
+    assert (result.code, result.err) == (0, "")
+    folder = Path("zoo/weights/own/tiny/seed-0")
+    assert json.loads((folder / "run.json").read_text())["id"] == "own/tiny#0"
+    assert "[" not in (folder / "README.md").read_text().splitlines()[0]
+    assert robustbench_ens.load_ensemble("own/tiny") is not None
+
+
 def test_what_cannot_be_published(checkout: Path, rbe: Rbe) -> None:
     for arguments, says in (
         (["own/tiny", "--seed", 3], "own/tiny seed 3: expected it trained in runs; run `rbe train`"),

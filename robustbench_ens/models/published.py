@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 from robustbench_ens.errors import UserError
@@ -19,7 +20,7 @@ from robustbench_ens.models.trained import (
 )
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.settings import folders, names
-from robustbench_ens.store import Store, atomic_path, write_text
+from robustbench_ens.store import Store, atomic_path, write_json, write_text
 
 FOLDER, CARD = "weights", "README.md"
 
@@ -71,7 +72,8 @@ def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, car
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
         whole, older = Path(temporary, "whole"), Path(temporary, "older")
         write_text(whole / CARD, card)
-        for name in (HISTORY, MONITORED, WEIGHTS, RECORD):
+        write_json(whole / RECORD, asdict(record))
+        for name in (HISTORY, MONITORED, WEIGHTS):
             if (source / name).exists():
                 with atomic_path(whole / name) as copy:
                     shutil.copyfile(source / name, copy)
