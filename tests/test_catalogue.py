@@ -40,7 +40,7 @@ def test_key_numbers():
         "from `cifar10-short/baseline-3`"
     )
     assert key_numbers(load_recipe("cifar10-short/baseline-3-resized")) == (
-        "3 x resnet20; 12 epochs of 128; one-cycle sgd 0.2; bf16; images 0.5 of the size for the first 40%"
+        "3 x resnet20; 11 epochs of 128; one-cycle sgd 0.2; images 0.5 of the size for the first 50%"
     )
 
 

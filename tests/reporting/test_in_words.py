@@ -30,7 +30,7 @@ def test_pixels(size: float | str, text: str) -> None:
     ("reference", "text"),
     [
         ("cifar10-short/dverge-3", "7 steps of 128 from cifar10-short/baseline-3, bf16"),
-        ("cifar10-short/baseline-3-resized", "7 steps of 128, bf16, images 0.5 of the size for the first 40%"),
+        ("cifar10-short/baseline-3-resized", "7 steps of 128, fp32, images 0.5 of the size for the first 50%"),
         (
             "digits/baseline-3[progressive_resizing.size=0.75]",
             "7 steps of 64, fp32, images 0.75 of the size for the first 40%",
