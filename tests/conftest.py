@@ -18,6 +18,7 @@ from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained
+from tests.shared import made_once
 
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
@@ -49,14 +50,16 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: p
 @pytest.fixture(scope="session")
 def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory with the ensembles and outcomes named above. Read it only; ``runs`` is a copy to spoil."""
-    root = tmp_path_factory.mktemp("tiny") / "runs"
-    plan = Plan(Workplace(Store(root), None, "cpu", Silent()))
+    return made_once(tmp_path_factory, "tiny", _make_tiny_runs) / "runs"
+
+
+def _make_tiny_runs(folder: Path) -> None:
+    plan = Plan(Workplace(Store(folder / "runs"), None, "cpu", Silent()))
     baseline, dverge = Trained(load_recipe(BASELINE), 0), Trained(load_recipe(DVERGE), 0)
     plan.add_attack(load_protocol(WHITEBOX), baseline)
     plan.add_attack(load_protocol(BLACKBOX), baseline)
     plan.add_attack(load_protocol(BLACKBOX), dverge)
     run(plan)
-    return root
 
 
 @pytest.fixture

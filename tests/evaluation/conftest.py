@@ -15,6 +15,7 @@ from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
 from robustbench_ens.training.trainer import train
+from tests.shared import made_once
 
 pytest.register_assert_rewrite("tests.evaluation.runs")
 
@@ -29,12 +30,14 @@ def digits():
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, digits):
     """Two subjects of one recipe, seeds 0 and 1000, as loaded from disk."""
-    store, recipe = Store(tmp_path_factory.mktemp("trained")), load_recipe(RECIPE)
-    subjects = {}
-    for seed in (0, 1000):
-        train(recipe, seed, digits, store)
-        subjects[seed] = Subject(*load_trained(run_dir(store, recipe, seed), recipe))
-    return subjects
+    recipe = load_recipe(RECIPE)
+
+    def make(folder):
+        for seed in (0, 1000):
+            train(recipe, seed, digits, Store(folder))
+
+    store = Store(made_once(tmp_path_factory, "trained", make))
+    return {seed: Subject(*load_trained(run_dir(store, recipe, seed), recipe)) for seed in (0, 1000)}
 
 
 @pytest.fixture
