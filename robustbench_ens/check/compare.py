@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from robustbench_ens.check.cells import CLEAN_CELLS, Evaluation, Units, family
 from robustbench_ens.check.pin import Pin, PinnedCell, PinnedEvaluation, evaluate_all
@@ -27,6 +26,7 @@ from robustbench_ens.check.spread import (
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.derive import CONFIDENCE, with_interval
+from robustbench_ens.reporting.holm import holm
 
 RATE = "rate"
 """What a cell is measured in that is a share of outcomes."""
@@ -261,7 +261,7 @@ def _judge(cells: pd.DataFrame, fitted: tuple[pd.MultiIndex, Spread], alpha: flo
         if which.any()
     ]
     rows = pd.concat(parts).sort_index()
-    rows["moved"], rows["p_adjusted"] = multipletests(rows["p"], alpha=alpha, method="holm")[:2]
+    rows["moved"], rows["p_adjusted"] = holm(rows["p"].to_numpy(), alpha)
     rows["pinned"] = rows["twin"].fillna(rows["pinned_mean"])
     rows["difference"] = rows["fresh"] - rows["pinned"]
     rows["difference_points"] = (100 * rows["difference"]).where(is_rate)

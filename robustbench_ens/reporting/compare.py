@@ -26,10 +26,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 
 from robustbench_ens.reporting.bootstrap import mean_interval
 from robustbench_ens.reporting.derive import CONFIDENCE
+from robustbench_ens.reporting.holm import holm
 from robustbench_ens.reporting.rounding import COUNT_VARIANCE
 
 WORST = "worst case"
@@ -134,16 +134,9 @@ def _holm(pairs: list[dict[str, Any]], left_out: int) -> pd.DataFrame:
     """Pairs left out count as tests that found nothing: they were left out after a look at the data."""
     if not pairs:
         return pd.DataFrame(columns=COLUMNS)
-    adjusted = holm([pair["p"] for pair in pairs] + [1.0] * left_out)[: len(pairs)]
+    adjusted = holm([pair["p"] for pair in pairs] + [1.0] * left_out, 1 - CONFIDENCE).adjusted[: len(pairs)]
     supported = adjusted < 1 - CONFIDENCE
     return pd.DataFrame(pairs).assign(p_adjusted=adjusted, supported=supported, left_out=left_out)[COLUMNS]
-
-
-def holm(p_values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """P-values after Holm's correction over all of them, in their order."""
-    if not len(p_values):
-        return np.zeros(0)
-    return np.asarray(multipletests(p_values, alpha=1 - CONFIDENCE, method="holm")[1])
 
 
 def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[str, Any] | None:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from robustbench_ens.reporting.compare import Answers, compared, holm, welch_p_of_rates
+from robustbench_ens.reporting.compare import Answers, compared, welch_p_of_rates
 from robustbench_ens.reporting.derive import CONFIDENCE
 from robustbench_ens.reporting.health import MARK
+from robustbench_ens.reporting.holm import holm
 from robustbench_ens.reporting.text import points, with_brackets
 
 COLUMNS = ["In the paper", "Protocol", "eps", "DVERGE", "Nearest other", "Of", "Verdict"]
@@ -140,7 +141,7 @@ def _over_seeds(one: pd.Series, other: pd.Series) -> float | None:
 
 def _verdicts(judged: Sequence[tuple[float, bool, float | None, str]]) -> list[str]:
     """In words, from how much better DVERGE is, what :func:`_evidence` says, and the mark."""
-    adjusted = iter(holm([p for _, _, p, _ in judged if p is not None]))
+    adjusted = iter(holm([p for _, _, p, _ in judged if p is not None], 1 - CONFIDENCE).adjusted)
     words = []
     for better, apart, p, mark in judged:
         supported = p is None or next(adjusted) < 1 - CONFIDENCE
