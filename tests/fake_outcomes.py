@@ -105,12 +105,30 @@ def _provenance(kind: str, eps: Sequence[float], target: dict[str, Any], images:
     }
 
 
-def _attempt(truth: np.ndarray, right: np.ndarray, tried: np.ndarray, **columns: Any) -> pd.DataFrame:
+Columns = dict[str, Any]
+"""Columns of the outcomes table by name: arrays of one length, or one value for all rows."""
+
+
+def _attempt(truth: np.ndarray, right: np.ndarray, tried: np.ndarray, **columns: Any) -> Columns:
     """Rows of one attempt on all images; where ``tried`` is false nothing was attempted."""
-    predicted = pd.Series(np.where(right, truth, (truth + 1) % CLASSES), dtype="Int32").where(tried)
-    correct = pd.Series(right, dtype="boolean").where(tried)
+    predicted = np.where(right, truth, (truth + 1) % CLASSES)
     fixed = {"aggregation": "mean_softmax", "image": np.arange(len(truth)), "label": truth}
-    return pd.DataFrame({**fixed, "predicted": predicted, "correct": correct}).assign(**columns)
+    return {**fixed, "predicted": predicted, "correct": right, "tried": tried, **columns}
+
+
+def _frame(attempts: Sequence[Columns]) -> pd.DataFrame:
+    """One table of all attempts. A frame for each of them would take most of the time of the tests that read it."""
+    lengths = [len(attempt["tried"]) for attempt in attempts]
+    columns = {
+        name: np.concatenate(
+            [np.broadcast_to(attempt[name], length) for attempt, length in zip(attempts, lengths, strict=True)]
+        )
+        for name in attempts[0]
+    }
+    untried = ~columns.pop("tried")
+    columns["predicted"] = pd.arrays.IntegerArray(columns["predicted"].astype(np.int32), untried.copy())
+    columns["correct"] = pd.arrays.BooleanArray(columns["correct"], untried)
+    return pd.DataFrame(columns)[OUTCOMES.names]
 
 
 def _ensemble_rows(label: str, kind: str, eps: Sequence[float], seed: int, truth: np.ndarray, acc: Accuracy) -> list:
@@ -219,7 +237,6 @@ def write_fake_outcomes(
                 key = f"{target['recipe'].rpartition('/')[2]}-{target['recipe_hash']}-seed-{seed}"
                 protocol = provenance["protocol"]
                 path = Store(root).outcomes_path(protocol["name"], protocol["hash"], key)
-                frame = pd.concat(rows, ignore_index=True)[OUTCOMES.names]
-                write_outcomes(path, frame, _measurements(target), provenance)
+                write_outcomes(path, _frame(rows), _measurements(target), provenance)
                 paths.append(path)
     return paths
