@@ -108,6 +108,7 @@ CHANGES = {
             "dataset=own",
             "trained_on=own",
             "images=9",
+            "max_pixels=100",
             "eps=[0.05]",
             "steps=49",
             "step_size=eps/4",
