@@ -310,7 +310,7 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
     recipe = load_recipe(reference, parse_overrides(list(sets)))
     folder = run_dir(place.store, recipe, seed)
     read_released(path)  # a damaged file is told before any dataset is downloaded
-    dataset = place.dataset(recipe.settings.dataset)
+    dataset = place.dataset(recipe.settings.dataset, recipe.settings.max_pixels)
     check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
     ensemble = from_released(path, recipe)
     channels = ensemble.state_dict()["members.0.normalizer.mean"].numel()

@@ -30,7 +30,7 @@ def check_inputs(plan: Plan) -> None:
             are damaged.
     """
     for step in plan.due:
-        dataset = plan.workplace.dataset(_dataset(step))
+        dataset = plan.workplace.dataset(*_dataset(step))
         if isinstance(step, TrainStep):
             recipe = step.ensemble.recipe
             shape = dataset.x_test.shape[1:]
@@ -71,9 +71,10 @@ def _check_published(plan: Plan, ensemble: Trained | Given) -> None:
         load_trained(plan.home(ensemble), ensemble.recipe)
 
 
-def _dataset(step: Step) -> str:
-    """The dataset that a step works on: what it trains on, or what it attacks."""
-    return step.ensemble.dataset if isinstance(step, TrainStep) else step.protocol.settings.dataset
+def _dataset(step: Step) -> tuple[str, int]:
+    """The dataset that a step works on, what it trains on or what it attacks, and the pixels of its largest image."""
+    settings = step.ensemble.recipe.settings if isinstance(step, TrainStep) else step.protocol.settings
+    return settings.dataset, settings.max_pixels
 
 
 def _check_images(plan: Plan, step: AttackStep, dataset: Dataset) -> None:
@@ -82,7 +83,7 @@ def _check_images(plan: Plan, step: AttackStep, dataset: Dataset) -> None:
     for ensemble in (step.target, *step.sources):
         record = plan.record(ensemble)
         if record is None:
-            trained_on = plan.workplace.dataset(ensemble.dataset)
+            trained_on = plan.workplace.dataset(ensemble.dataset, step.protocol.settings.max_pixels)
             expected = trained_on.num_classes, trained_on.x_test.shape[1]
         else:
             expected = record.classes, record.channels
@@ -125,7 +126,7 @@ def run(plan: Plan) -> None:
     loaded: Loaded = {}
     place = plan.workplace
     for step in plan.due:
-        with share_cores(place.threads, place.dataset(_dataset(step)).image_size) as workers:
+        with share_cores(place.threads, place.dataset(*_dataset(step)).image_size) as workers:
             if isinstance(step, TrainStep):
                 _train(plan, step, workers)
             else:
@@ -155,7 +156,7 @@ def _train(plan: Plan, step: TrainStep, workers: int) -> None:
         start = plan.home(step.ensemble.parent)
         _say_published(plan, step.ensemble.parent)
     hook = workplace.epoch_hook(folder) if workplace.epoch_hook else None
-    dataset = workplace.dataset(recipe.settings.dataset)
+    dataset = workplace.dataset(recipe.settings.dataset, recipe.settings.max_pixels)
     train(
         recipe,
         seed,
@@ -184,7 +185,7 @@ def _attack(plan: Plan, step: AttackStep, loaded: Loaded, workers: int) -> None:
         step.protocol,
         target,
         sources,
-        workplace.dataset(_dataset(step)),
+        workplace.dataset(*_dataset(step)),
         workplace.store,
         device=workplace.device,
         workers=workers,

@@ -51,6 +51,7 @@ def write(dataset: Dataset, source: Path, fingerprint: str, directories: Iterabl
         "fingerprint": fingerprint,
         "digest": dataset.digest,
         "classes": json.dumps(dataset.classes),
+        "source": dataset.source or "",
     }
     problems = []
     for directory in directories:
@@ -73,14 +74,17 @@ def _file(directory: Path, label: str, source: Path) -> Path:
 
 
 def _read_file(path: Path, label: str, fingerprint: str) -> Dataset | None:
+    if not path.is_file():  # opening a named pipe would wait
+        return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if (metadata.get("format"), metadata.get("fingerprint")) != (FORMAT, fingerprint):
                 return None
             tensors = [file.get_tensor(name) for name in TENSORS]
-        dataset = Dataset.build(label, tuple(json.loads(metadata["classes"])), *tensors)
+        source = metadata.get("source") or None
+        dataset = Dataset.build(label, tuple(json.loads(metadata["classes"])), *tensors, source=source)
     # AssertionError: tensors of a shape that no Dataset has.
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError, AssertionError):
         return None
     return dataset if dataset.digest == metadata.get("digest") else None
