@@ -123,8 +123,8 @@ def test_mistakes_are_found_before_anything_runs(tmp_path: Path, on_own_data: Ca
     write_data(tmp_path / "own.npz", 0)
     check_inputs(on_own_data())
     plan = on_own_data()
-    plan.add_training(trained("digits/baseline-3[network_args.width=0]"))
-    with pytest.raises(UserError, match="network 'resnet8': expected one that maps images"):
+    plan.add_training(trained("digits/baseline-3[network_args.activation=gelu]"))
+    with pytest.raises(UserError, match="expected one of .'leaky_relu', 'relu'., got 'gelu'"):
         check_inputs(plan)
     plan = on_own_data()
     plan.add_attack(load_protocol("digits/whitebox[dataset=own,images=65]"), trained("digits/baseline-3[dataset=own]"))
