@@ -119,7 +119,7 @@ def _step_size(value: Any) -> str | float:
 
 
 _SIZE: TypeAdapter[float] = TypeAdapter(Eps, config=Settings.model_config)
-StepSize = Annotated[str | float, BeforeValidator(_step_size)]
+StepSize = Annotated[str | Eps, BeforeValidator(_step_size)]
 StepsLadder = Annotated[
     tuple[Count, ...], Field(max_length=MOST_ITEMS, strict=False), AfterValidator(_longer_and_longer)
 ]
