@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from io import BufferedReader
@@ -20,16 +21,24 @@ def open_regular(path: Path | str) -> BufferedReader:
         OSError: the file is missing or cannot be read.
     """
     # Without O_NONBLOCK, opening a named pipe waits for somebody who writes to it.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device that is not there
+            raise _special(path, "a named pipe, device or socket") from None
+        raise
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a named pipe, device or socket"
-            raise UserError(f"{path}: expected a regular file, got {kind}")
+            raise _special(path, "a folder" if stat.S_ISDIR(mode) else "a named pipe, device or socket")
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _special(path: Path | str, kind: str) -> UserError:
+    return UserError(f"{path}: expected a regular file, got {kind}")
 
 
 def read_bytes(path: Path | str) -> bytes:

@@ -55,6 +55,9 @@ def cifar(name: str, root: Path) -> Dataset:
     for path in (root / source.filename, *_batch_files(source, root)):
         if path.exists() and not path.is_file():  # torchvision would wait for a named pipe
             raise UserError(f"{path}: expected a regular file, got something else; remove it")
+    folder = root / source.base_folder
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: expected a folder, got something else; remove it")
     try:
         with warnings.catch_warnings():
             # The batch files hold dtype flags as integers; NumPy 2.4.0 to 2.4.4 warn about those.
