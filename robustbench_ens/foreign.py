@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ def load_foreign(path: Path, expected: str) -> Any:
             if file.read(4) == b"PK\x03\x04":
                 _check_archive(path, zipfile.ZipFile(file))
             file.seek(0)
-            return torch.load(file, weights_only=True, map_location="cpu")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of kinds of tensors that are refused below
+                return torch.load(file, weights_only=True, map_location="cpu")
         except UserError:
             raise
         except Exception as error:  # torch.load raises a dozen kinds on bytes it does not know
