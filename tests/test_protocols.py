@@ -176,6 +176,13 @@ def test_surrogates_are_of_the_protocols_dataset() -> None:
     assert surrogates(load_protocol("digits/whitebox")) == ()
 
 
+def test_surrogates_allow_images_as_large_as_the_protocol_does() -> None:
+    (source,) = surrogates(load_protocol("digits/blackbox-compact[dataset=own,max_pixels=60000000]"))
+    assert source.recipe.label == "digits/baseline-3[dataset=own,max_pixels=60000000]"
+    (source,) = surrogates(load_protocol("digits/blackbox-compact[max_pixels=10]"))
+    assert source.recipe.label == "digits/baseline-3"
+
+
 def test_kind_is_needed(attacks: Path) -> None:
     (attacks / "x.toml").write_text("version = 1")
     with pytest.raises(UserError, match=f"key 'kind': expected one of {', '.join(KINDS)}, got None"):

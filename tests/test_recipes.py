@@ -189,9 +189,10 @@ def test_the_name_and_the_parent_are_part_of_the_hash(zoo: Path) -> None:
 
 
 def test_what_is_shared_with_the_parent_is_changed_in_both() -> None:
-    recipe = load_recipe("digits/dverge-3[dataset=own,network_args.width=8,sub_models=4,network=resnet14,epochs=3]")
+    shared = "network=resnet14,network_args.width=8,sub_models=4"
+    recipe = load_recipe(f"digits/dverge-3[dataset=own,max_pixels=60000000,{shared},epochs=3]")
     assert recipe.parent is not None
-    assert recipe.parent.label == "digits/baseline-3[dataset=own,network=resnet14,network_args.width=8,sub_models=4]"
+    assert recipe.parent.label == f"digits/baseline-3[dataset=own,max_pixels=60000000,{shared}]"
     assert recipe.parent.settings.epochs == 30
 
 
