@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import struct
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,11 @@ from robustbench_ens.memory import check_fits
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+_END = struct.Struct("<4s6xH10x")
+"""The end of a zip archive: its signature, and the number of entries in its directory."""
+
+_COUNTED_ELSEWHERE = 0xFFFF
 
 
 def file_digest(path: Path) -> str:
@@ -47,7 +54,7 @@ def load_foreign(path: Path, expected: str) -> Any:
     with open_regular(path) as file:
         try:
             if file.read(4) == b"PK\x03\x04":
-                _check_archive(path, zipfile.ZipFile(file))
+                _check_archive(path, open_archive(file))
             file.seek(0)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of kinds of tensors that are refused below
@@ -57,6 +64,23 @@ def load_foreign(path: Path, expected: str) -> Any:
         except Exception as error:  # torch.load raises a dozen kinds on bytes it does not know
             reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             raise UserError(f"{path}: expected {expected}, got a truncated or foreign file ({reason})") from None
+
+
+def open_archive(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip archive whose directory has as many entries as it says.
+
+    Python does not compare the two, and a longer comment of an entry hides those after it.
+
+    Raises:
+        zipfile.BadZipFile: it is no archive, or a damaged one.
+    """
+    archive = zipfile.ZipFile(file)
+    file.seek(-_END.size - len(archive.comment), os.SEEK_END)
+    signature, expected = _END.unpack(file.read(_END.size))
+    found = len(archive.infolist())
+    if signature != b"PK\x05\x06" or expected not in (found, _COUNTED_ELSEWHERE):
+        raise zipfile.BadZipFile(f"a directory of {found} entries in place of {expected}")
+    return archive
 
 
 def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:

@@ -24,6 +24,7 @@ from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.data.decoded import fingerprint_files
 from robustbench_ens.errors import UserError
 from robustbench_ens.files import open_regular
+from robustbench_ens.foreign import open_archive
 from robustbench_ens.memory import check_fits
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -94,7 +95,7 @@ def _load(path: Path) -> tuple[Mapping[str, np.ndarray], str]:
                 raise UserError(f"{path}: expected an .npz file, got a single array; write it with numpy.savez")
             handle.seek(0)
             source = hashlib.file_digest(handle, "sha256").hexdigest()
-            with zipfile.ZipFile(handle) as archive:
+            with open_archive(handle) as archive:
                 members = _members(path, archive)
                 heads = {name: _head(archive, member) for name, member in members.items()}
                 _check_size(path, heads)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import random
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,19 @@ def test_a_flipped_bit_in_a_name_does_not_drop_an_array(arrays: Arrays, write_np
         path.write_bytes(damaged)
         with pytest.raises(UserError, match="File name in directory|expected an array 'classes', got "):
             load(path)
+
+
+def test_a_flipped_bit_in_a_length_of_the_directory_does_not_drop_an_array(arrays: Arrays, write_npz: Write) -> None:
+    """A longer comment of one array would hide the next."""
+    path = write_npz(arrays | {"classes": np.array(["cat", "dog"])})
+    whole, first = path.read_bytes(), load(path)
+    for entry in re.finditer(rb"PK\x01\x02", whole):
+        for bit in range(8 * (entry.start() + 28), 8 * (entry.start() + 34)):
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            with contextlib.suppress(UserError):
+                assert same(load(path), first), bit
 
 
 def test_bytes_after_an_array(arrays: Arrays, tmp_path: Path) -> None:
