@@ -175,7 +175,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(
     whole, first = path.read_bytes(), load(path)
     generator = random.Random(19)
     refused = 0
-    for bit in generator.sample(range(8 * len(whole)), 300):
+    for bit in generator.sample(range(8 * len(whole)), 150):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
@@ -183,7 +183,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(
             assert same(load(path), first), bit
         except UserError:
             refused += 1
-    assert refused > 100
+    assert refused > 50
 
 
 @pytest.mark.parametrize("place", ["directory", "member", "both"])
