@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from io import BufferedReader
@@ -39,6 +40,16 @@ def open_regular(path: Path | str) -> BufferedReader:
 
 def _special(path: Path | str, kind: str) -> UserError:
     return UserError(f"{path}: expected a regular file, got {kind}")
+
+
+def digest_file(path: Path | str) -> str:
+    """Return the SHA-256 of a regular file, as 64 hexadecimal digits; the file is not copied into memory.
+
+    Raises:
+        UserError, OSError: see :func:`read_bytes`.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bytes(path: Path | str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import struct
 import warnings
@@ -25,17 +24,6 @@ _END = struct.Struct("<4s6xH10x")
 """The end of a zip archive: its signature, and the number of entries in its directory."""
 
 _COUNTED_ELSEWHERE = 0xFFFF
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, as 64 hexadecimal digits.
-
-    Raises:
-        UserError: there is something else than a regular file.
-        OSError: the file is missing or cannot be read.
-    """
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_foreign(path: Path, expected: str) -> Any:

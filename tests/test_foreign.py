@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_ens import memory
 from robustbench_ens.errors import UserError
-from robustbench_ens.foreign import check_tensor, file_digest, load_foreign
+from robustbench_ens.foreign import check_tensor, load_foreign
 
 
 def save(path: Path, content: Any, **options: Any) -> Path:
@@ -35,7 +35,6 @@ def same(one: Any, other: Any) -> bool:
 def test_what_torch_save_wrote(tmp_path: Path, zipped: bool) -> None:
     path = save(tmp_path / "x.pth", CONTENT, _use_new_zipfile_serialization=zipped)
     assert same(load_foreign(path, "x"), CONTENT)
-    assert len(file_digest(path)) == 64
 
 
 def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from torch import Tensor
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job, Part
-from robustbench_ens.foreign import check_tensor, file_digest, load_foreign
+from robustbench_ens.files import digest_file
+from robustbench_ens.foreign import check_tensor, load_foreign
 from robustbench_ens.limits import LARGEST_COUNT, check_name
 from robustbench_ens.perturb.gradient import TOLERANCE, check_budget
 from robustbench_ens.protocols import TransferFolder
@@ -188,7 +189,7 @@ def folder_digest(settings: TransferFolder) -> str:
 
 @lru_cache(maxsize=4096)
 def _file_digest(path: Path, size: int, changed: int) -> str:
-    return file_digest(path)
+    return digest_file(path)
 
 
 def _read(path: Path) -> Tensor:
