@@ -22,7 +22,7 @@ from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.data.decoded import fingerprint_files
 from robustbench_ens.errors import UserError
 from robustbench_ens.files import open_regular
-from robustbench_ens.limits import DEEPEST, MAX_PIXELS, MOST_PIXELS
+from robustbench_ens.limits import DEEPEST, MAX_PIXELS, MOST_PIXELS, check_text
 from robustbench_ens.memory import check_fits
 
 SPLITS = ("train", "test")
@@ -52,7 +52,7 @@ def list_images(path: Path) -> Listing:
 
     Raises:
         UserError: ``train/`` or ``test/`` is missing; the two have different classes, or fewer than two; a class has no
-            image.
+            image, or a name that is no text.
     """
     listing: Listing = {}
     for split in SPLITS:
@@ -71,6 +71,7 @@ def list_images(path: Path) -> Listing:
         raise UserError(f"{path}: expected at least 2 class folders in train{os.sep}, got {len(train)}")
     for split, classes in listing.items():
         for name, files in classes.items():
+            check_text(name, f"{path / split}: name of a class")
             if not files:
                 raise UserError(
                     f"{path / split / name}: expected images ({', '.join(SUFFIXES)}), got none; add some, or remove "

@@ -25,6 +25,7 @@ from robustbench_ens.data.decoded import fingerprint_files
 from robustbench_ens.errors import UserError
 from robustbench_ens.files import open_regular
 from robustbench_ens.foreign import open_archive
+from robustbench_ens.limits import check_text
 from robustbench_ens.memory import check_fits
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -248,6 +249,8 @@ def _classes(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
         if array.ndim != 1 or array.dtype.kind != "U":
             raise UserError(f"{path}: classes: expected strings in one dimension, got {array.dtype} {array.shape}")
         names = [str(name) for name in array]
+        for name in names:
+            check_text(name, f"{path}: classes")
     if len(names) < 2 or len(set(names)) < len(names):
         raise UserError(f"{path}: expected at least 2 classes with different names, got {', '.join(names) or 'none'}")
     return tuple(names)

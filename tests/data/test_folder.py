@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -190,6 +191,13 @@ def test_images_that_do_not_fit_in_memory_are_counted_beforehand(
             load(image_folder)
     monkeypatch.setattr(memory, "available_bytes", lambda: 106 * 18 + 2 * 7 * 6)
     assert len(load(image_folder).x_train) == 104
+
+
+def test_classes_whose_names_are_no_text(image_folder: Path) -> None:
+    for split in ("train", "test"):
+        (image_folder / split / "dog").rename(image_folder / split / os.fsdecode(b"dog\xff"))
+    with pytest.raises(UserError, match="name of a class: expected text without control characters and surrogates"):
+        load(image_folder)
 
 
 def test_other_formats_than_the_suffixes_are_not_opened(image_folder: Path) -> None:

@@ -108,6 +108,8 @@ BAD: list[tuple[Arrays, str]] = [
         "expected at least 2 classes with different names, got 0",
     ),
     ({"classes": np.array(["a", "a"])}, "expected at least 2 classes with different names, got a, a"),
+    ({"classes": np.array(["a", "b\ud800"])}, "classes: expected text without control characters and surrogates"),
+    ({"classes": np.array(["a", "b\0c"])}, "classes: expected text without control characters and surrogates"),
     ({"classes": np.array([1, 2])}, "classes: expected strings in one dimension, got int64 (2,)"),
     ({"classes": np.array(["a", "b"]), "y_train": np.array([0, 1, 2, 0])}, "y_train: expected labels 0 to 1, got 2"),
 ]
