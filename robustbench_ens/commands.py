@@ -27,7 +27,6 @@ from robustbench_ens.outcomes import (
     find_outcomes,
     measurements_path,
     read_evaluations,
-    read_outcomes,
 )
 from robustbench_ens.own import given
 from robustbench_ens.plan import Plan, TrainStep, Workplace
@@ -169,7 +168,7 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
         record = plan.record(step.target)
         assert record is not None
         paths.append(outcomes_file(plan.workplace.store, step.protocol, record))
-    return [read_outcomes(path) for path in dict.fromkeys(paths)]
+    return read_evaluations(list(dict.fromkeys(paths)))
 
 
 def print_summary(collection: Collection) -> None:
