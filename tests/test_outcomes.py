@@ -26,6 +26,7 @@ from robustbench_ens.outcomes import (
     write_outcomes,
 )
 from robustbench_ens.store import read_json
+from tests.sealing import write_table
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_foreign_tables(path: Path, tmp_path: Path) -> None:
         table.drop_columns(["eps"]),
         table.set_column(table.column_names.index("eps"), "eps", table["eps"].cast(pa.string())),
     ):
-        pq.write_table(made, foreign)
+        write_table(foreign, made)
         with pytest.raises(
             UserError, match=r"foreign.parquet: expected outcomes written by robustbench_ens, got another"
         ):

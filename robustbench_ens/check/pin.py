@@ -243,7 +243,7 @@ def read_pin(path: Path) -> Pin:
     Raises:
         UserError: the file is missing, damaged, not a baseline, or of another version.
     """
-    if not path.exists():
+    if not path.exists() or path.is_dir():
         raise UserError(f"{path}: baseline not found; write it with `rbe check {path} --update`")
     advice = f"write it again with `rbe check {path} --update`"
     content, sealed = read_document(path, advice)

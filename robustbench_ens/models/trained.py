@@ -20,6 +20,7 @@ from robustbench_ens.files import read_bytes
 from robustbench_ens.models.build import build_ensemble, count_parameters, describe
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.recipes import Recipe
+from robustbench_ens.seal import DamagedError
 from robustbench_ens.store import Store, atomic_path, digest_json, parse_document, write_json
 from robustbench_ens.tensors import read_metadata, read_tensors, with_place
 
@@ -200,10 +201,10 @@ def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
 
 
 def _unreadable(path: Path, record: EnsembleRecord, error: Exception) -> UserError:
-    return UserError(
-        f"{path}: expected a safetensors file, got a missing or truncated one ({error}); "
-        f"delete {path.parent} and run `rbe train {record.label}`"
-    )
+    expected = "a safetensors file, got a missing or truncated one"
+    if isinstance(error, DamagedError):
+        expected = f"the weights described by {RECORD}, got a damaged file"
+    return UserError(f"{path}: expected {expected} ({error}); delete {path.parent} and run `rbe train {record.label}`")
 
 
 def _check_fingerprint(path: Path, matches: bool, record: EnsembleRecord) -> None:
