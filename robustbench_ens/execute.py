@@ -197,7 +197,10 @@ def _load(plan: Plan, ensemble: Trained | Given) -> Subject:
     if isinstance(ensemble, Given):
         return ensemble.subject
     _say_published(plan, ensemble)
-    return Subject(*load_trained(plan.home(ensemble), ensemble.recipe))
+    loaded, record = load_trained(plan.home(ensemble), ensemble.recipe)
+    if not record.sealed:
+        plan.workplace.progress.message(f"{ensemble.id}: its record is of an earlier version: no digest")
+    return Subject(loaded, record)
 
 
 def _say_published(plan: Plan, ensemble: Trained) -> None:

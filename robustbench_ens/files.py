@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from robustbench_ens.errors import UserError
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a regular file for reading, in binary.
 
     A named pipe, a device or a socket in its place would be waited for, perhaps for ever.
@@ -30,6 +31,16 @@ def open_regular(path: Path | str) -> BinaryIO:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def digest_file(path: Path | str) -> str:
+    """Return the SHA-256 of a regular file, as 64 hexadecimal digits; the file is not copied into memory.
+
+    Raises:
+        UserError, OSError: see :func:`read_bytes`.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bytes(path: Path | str) -> bytes:

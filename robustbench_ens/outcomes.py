@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from robustbench_ens import strict_json
 from robustbench_ens.errors import UserError
 from robustbench_ens.facts import Provenance, check_facts
-from robustbench_ens.files import read_bytes
+from robustbench_ens.files import digest_file, read_bytes
 from robustbench_ens.seal import KEY, PLACEHOLDER, DamagedError, add_to_zip, has_no_comment, verify
 from robustbench_ens.store import atomic_path
 
@@ -159,7 +159,7 @@ def _write_arrays(arrays: Arrays, path: Path) -> str:
     with atomic_path(path, sealed=True) as temporary:
         temporary.write_bytes(buffer.getvalue())
         add_to_zip(temporary)
-    return hashlib.sha256(read_bytes(path)).hexdigest()
+    return digest_file(path)
 
 
 def _read_arrays(path: Path, digest: str) -> Arrays:

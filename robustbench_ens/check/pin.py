@@ -97,12 +97,16 @@ class PinnedEvaluation(Settings):
 
 
 class Pin(Settings):
-    """A baseline: what ``rbe check`` compares fresh outcomes with."""
+    """A baseline: what ``rbe check`` compares fresh outcomes with.
+
+    ``sealed`` is no part of the file: it is false where a file of an earlier version has no digest.
+    """
 
     format: Literal["robustbench_ens baseline"] = "robustbench_ens baseline"
     version: int = PIN_VERSION
     alpha: float = Field(gt=0, lt=1)
     paired: bool = False
+    sealed: bool = Field(default=True, exclude=True)
     made_by: list[dict[str, dict[str, Any]]]
     evaluations: list[PinnedEvaluation] = Field(min_length=1)
 
@@ -255,7 +259,7 @@ def read_pin(path: Path) -> Pin:
         raise UserError(f"{path}: expected baseline version {readable}, got {str(version)[:40]}; {advice}")
     if version >= SEALED_SINCE and not sealed:
         raise UserError(f"{path}: expected a baseline with its digest, got a damaged file; {advice}")
-    return validate(Pin, content, str(path))
+    return validate(Pin, content | {"sealed": sealed}, str(path))
 
 
 def write_pin(path: Path, pin: Pin) -> None:
