@@ -108,8 +108,16 @@ class ResizingKeys(Facts):
     until: float = 0.0
 
 
-class CraftingKeys(Facts):
-    """Hyper-parameters of methods that craft images, and of what they craft by."""
+class AdversarialKeys(Facts):
+    """Hyper-parameters of adversarial training."""
+
+    eps: Share = 0.0
+    steps: Positive = 1
+    step_size: float | str = 0.0
+
+
+class DvergeKeys(Facts):
+    """Hyper-parameters of DVERGE."""
 
     eps: Share = 0.0
     steps: Positive = 1
@@ -117,7 +125,15 @@ class CraftingKeys(Facts):
     layer: int | str = ""
     layer_steps: Positive = 1
     diversification_weight: float = 0.0
-    adversarial: CraftingKeys | None = None
+    adversarial: AdversarialKeys = AdversarialKeys()
+
+
+HYPERPARAMETERS: dict[str, type[Facts]] = {
+    "advt": AdversarialKeys,
+    "dverge": DvergeKeys,
+    "dverge-advt": DvergeKeys,
+}
+"""By method; those of others are looked at by nobody."""
 
 
 class RecipeKeys(Facts):
@@ -161,8 +177,8 @@ class EnsembleFacts(Facts):
 
     @model_validator(mode="after")
     def _ours(self) -> Self:
-        if self.method in ("advt", "dverge", "dverge-advt"):
-            check_facts(CraftingKeys, self.resolved.hyperparameters)
+        if self.method in HYPERPARAMETERS:
+            check_facts(HYPERPARAMETERS[self.method], self.resolved.hyperparameters)
         return self
 
 
@@ -179,6 +195,8 @@ class RecordFacts(EnsembleFacts):
         members = {str(member) for member in range(-1, self.sub_models)}
         if self.training is not None and set(self.training.clean_accuracy) != members:
             raise ValueError("expected the clean accuracy of the ensemble and of each sub-model")
+        if self.training is not None and not self.training.finished_at:
+            raise ValueError("expected when the training finished")
         return self
 
 
