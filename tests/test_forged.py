@@ -41,7 +41,7 @@ from tests.conftest import BASELINE
 from tests.sealing import with_provenance, write_any_json, write_table
 
 WRONG: list[Any] = [None, True, -1, 0.5, 2**62, 1e300, "", "x", "\ud800", "a\0b", [], ["x"], {}, {"a": {"b": 1}}, [[]]]
-SAMPLE = 60
+SAMPLE = 40
 
 Read = Callable[[Any], object]
 
@@ -131,42 +131,41 @@ def used(kind: str, runs: Path, tmp_path: Path) -> tuple[Any, Read]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_wrong_value_anywhere_is_one_line_or_harmless(used: tuple[Any, Read], kind: str) -> None:
     content, read = used
-    draw, refused = random.Random(kind), 0
+    draw, refused = random.Random(kind), []
     places = list(_places(content))
     for _ in range(SAMPLE):
         text = _put(content, draw.choice(places), draw.choice(WRONG))
         try:
             read(text)
         except UserError as error:
-            assert "\n" not in str(error) and len(str(error)) < 1000
-            refused += 1
-    assert refused > SAMPLE // 3
+            refused.append(str(error))
+    assert len(refused) > SAMPLE // 3
+    assert not any("\n" in line or len(line) > 1000 for line in refused)
+
+
+FOREIGN = (
+    '{"a": NaN}',
+    '{"a": 1e999}',
+    '{"a": -Infinity}',
+    '{"a": "\\ud800"}',
+    '{"\\udfff": 1}',
+    '{"a": "\\u0000"}',
+    '{"a": 99999999999999999999}',
+    '{"a": ' + "9" * 5000 + "}",
+    '{"a": ' + "[" * 100 + "]" * 100 + "}",
+    '{"a": ' + "[" * 100_000 + "}",
+    '{"a": ' + '{"b":' * 100_000 + "}",
+    '{"a": 1',
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"a": NaN}',
-        '{"a": 1e999}',
-        '{"a": -Infinity}',
-        '{"a": "\\ud800"}',
-        '{"\\udfff": 1}',
-        '{"a": "\\u0000"}',
-        '{"a": 99999999999999999999}',
-        '{"a": ' + "9" * 5000 + "}",
-        '{"a": ' + "[" * 100 + "]" * 100 + "}",
-        '{"a": ' + "[" * 100_000 + "}",
-        '{"a": ' + '{"b":' * 100_000 + "}",
-        '{"a": 1',
-    ],
-    ids=range(12),
-)
-def test_what_no_json_of_ours_holds_is_refused(used: tuple[Any, Read], kind: str, text: str) -> None:
+def test_what_no_json_of_ours_holds_is_refused(used: tuple[Any, Read], kind: str) -> None:
     _, read = used
-    with pytest.raises(UserError) as error:
-        read(text)
-    assert "\n" not in str(error.value) and len(str(error.value)) < 1000
+    for text in FOREIGN:
+        with pytest.raises(UserError) as error:
+            read(text)
+        assert "\n" not in str(error.value) and len(str(error.value)) < 1000
 
 
 def test_limits_are_kept_by_what_is_written() -> None:
