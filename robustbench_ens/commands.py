@@ -16,6 +16,7 @@ from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.execute import check_inputs, run
+from robustbench_ens.files import digest_file
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.own import blamed
 from robustbench_ens.models.published import home
@@ -27,7 +28,6 @@ from robustbench_ens.outcomes import (
     find_outcomes,
     measurements_path,
     read_evaluations,
-    read_outcomes,
 )
 from robustbench_ens.own import given
 from robustbench_ens.plan import Plan, TrainStep, Workplace
@@ -38,6 +38,7 @@ from robustbench_ens.repeat import repeat_plan
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.health import health_warnings
 from robustbench_ens.reporting.page import render
+from robustbench_ens.reporting.sections.runs import without_digest
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
@@ -169,13 +170,15 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
         record = plan.record(step.target)
         assert record is not None
         paths.append(outcomes_file(plan.workplace.store, step.protocol, record))
-    return [read_outcomes(path) for path in dict.fromkeys(paths)]
+    return read_evaluations(list(dict.fromkeys(paths)))
 
 
 def print_summary(collection: Collection) -> None:
     """Print the summary table of a report, those of protocols that it has no room for, and unhealthy attacks."""
     for title, frame in summary_tables(collection).items():
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
+    if text := without_digest(collection):
+        OUT.print(f"Note: {text}", markup=False)
     for warning in health_warnings(collection.health):
         OUT.print(f"Warning: {warning}", markup=False)
 
@@ -334,6 +337,7 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
             classes=dataset.num_classes,
             lineage=[f"imported {digest}"],
             training=None,
+            imported_from=digest_file(path),
         )
     OUT.print(f"{record.id}: imported from {path} into {folder}", markup=False)
 

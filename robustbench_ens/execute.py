@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
-import pandas as pd
 import torch
 
 from robustbench_ens.data import Dataset, small_shape
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate
+from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.trained import HISTORY, MONITORED, load_trained, read_record, run_dir
@@ -189,8 +188,8 @@ def _attack(plan: Plan, step: AttackStep, loaded: Loaded, workers: int) -> None:
         workplace.store,
         device=workplace.device,
         workers=workers,
-        history=_numbers(folder / HISTORY, "epoch") if folder else None,
-        monitored=_numbers(folder / MONITORED, "step") if folder else None,
+        history=read_numbers(folder / HISTORY, "epoch") if folder else None,
+        monitored=read_numbers(folder / MONITORED, "step") if folder else None,
         progress=workplace.progress,
     )
 
@@ -199,22 +198,12 @@ def _load(plan: Plan, ensemble: Trained | Given) -> Subject:
     if isinstance(ensemble, Given):
         return ensemble.subject
     _say_published(plan, ensemble)
-    return Subject(*load_trained(plan.home(ensemble), ensemble.recipe))
+    loaded, record = load_trained(plan.home(ensemble), ensemble.recipe)
+    if not record.sealed:
+        plan.workplace.progress.message(f"{ensemble.id}: its record is of an earlier version: no digest")
+    return Subject(loaded, record)
 
 
 def _say_published(plan: Plan, ensemble: Trained) -> None:
     if plan.is_published(ensemble):
         plan.workplace.progress.message(f"{ensemble.id}: published weights, from {plan.home(ensemble)}")
-
-
-def _numbers(path: Path, counter: str) -> pd.DataFrame | None:
-    """A table of numbers that a training left, one row for each value of ``counter``; none if there is no file."""
-    if not path.exists():
-        return None
-    try:
-        frame = pd.read_csv(path)
-    except ValueError as error:  # pandas' own errors are among these
-        raise UserError(f"{path}: expected a training history, got a damaged file ({error}); delete it") from None
-    if counter not in frame or not all(map(pd.api.types.is_numeric_dtype, frame.dtypes)):
-        raise UserError(f"{path}: expected a training history, got another table of numbers; delete it")
-    return frame

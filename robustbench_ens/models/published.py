@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import read_bytes
 from robustbench_ens.models.trained import (
     HISTORY,
     MONITORED,
@@ -20,7 +19,7 @@ from robustbench_ens.models.trained import (
 )
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.settings import folders, names
-from robustbench_ens.store import Store, atomic_path, write_json, write_text
+from robustbench_ens.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
 
 FOLDER, CARD = "weights", "README.md"
 
@@ -60,6 +59,13 @@ def check_publishable(recipe: Recipe, zoo: Path) -> None:
         )
 
 
+def _table(path: Path) -> str:
+    try:
+        return parse_csv(read_bytes(path)).decode()
+    except ValueError as error:
+        raise UserError(f"{path}: expected a training history, got a damaged file ({error}); delete it") from None
+
+
 def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, card: str) -> Path:
     """Put the trained ensemble of ``record`` into the folder ``zoo``, with its model card, in place of an older one.
 
@@ -72,11 +78,12 @@ def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, car
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
         whole, older = Path(temporary, "whole"), Path(temporary, "older")
         write_text(whole / CARD, card)
-        write_json(whole / RECORD, asdict(record))
-        for name in (HISTORY, MONITORED, WEIGHTS):
+        write_json(whole / RECORD, record.to_json())
+        for name in (HISTORY, MONITORED):
             if (source / name).exists():
-                with atomic_path(whole / name) as copy:
-                    shutil.copyfile(source / name, copy)
+                write_csv(whole / name, _table(source / name))
+        with atomic_path(whole / WEIGHTS) as copy:
+            copy.write_bytes(read_bytes(source / WEIGHTS))
         if folder.exists():
             folder.rename(older)
         whole.rename(folder)

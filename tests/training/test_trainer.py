@@ -82,8 +82,8 @@ def test_a_run_killed_with_sigkill_goes_on_to_bit_identical_weights(tmp_path, di
     resumed, _ = run(recipe.label, tmp_path / "killed", digits)
     assert resumed.weights == whole.weights
     columns = ["epoch", "step", "lr", "cross_entropy"]
-    killed_history = pd.read_csv(folder / HISTORY)[columns]
-    pd.testing.assert_frame_equal(killed_history, pd.read_csv(whole_folder / HISTORY)[columns])
+    killed_history = pd.read_csv(folder / HISTORY, comment="#")[columns]
+    pd.testing.assert_frame_equal(killed_history, pd.read_csv(whole_folder / HISTORY, comment="#")[columns])
     assert not (folder / RESUME).exists()
 
 
@@ -119,7 +119,7 @@ def test_history_has_a_row_per_epoch_with_terms_layer_and_rate(tmp_path, digits)
     run(PARENT, tmp_path, digits)
     seen = []
     record, folder = run(DVERGE, tmp_path, digits, on_epoch=seen.append)
-    history = pd.read_csv(folder / HISTORY)
+    history = pd.read_csv(folder / HISTORY, comment="#")
     assert list(history.columns) == ["epoch", "step", "lr", "layer", "diversification", "epoch_s"]
     assert history["step"].tolist() == [20, 24]
     assert history["layer"].between(1, 8).all()
@@ -153,7 +153,7 @@ def test_every_setting_changes_the_weights_and_trains(tmp_path, digits, change):
 def test_dverge_trains_in_bf16(tmp_path, digits):
     run(PARENT, tmp_path, digits)
     record, folder = run(DVERGE.replace("steps=24", "steps=6,precision=bf16"), tmp_path, digits)
-    assert pd.read_csv(folder / HISTORY)["diversification"].notna().all()
+    assert pd.read_csv(folder / HISTORY, comment="#")["diversification"].notna().all()
     assert record.training["steps"] == 6
 
 
