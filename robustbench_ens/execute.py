@@ -14,6 +14,7 @@ from robustbench_ens.evaluation.evaluate import KINDS, evaluate
 from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
+from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.trained import HISTORY, MONITORED, load_trained, read_record, run_dir
 from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep
 from robustbench_ens.targets import Given, Trained
@@ -28,6 +29,7 @@ def check_inputs(plan: Plan) -> None:
         UserError: a dataset is missing or damaged, has too few images, or a network does not take it; published weights
             are damaged.
     """
+    warned: dict[str, None] = {}
     for step in plan.due:
         dataset = plan.workplace.dataset(*_dataset(step))
         if isinstance(step, TrainStep):
@@ -38,6 +40,7 @@ def check_inputs(plan: Plan) -> None:
                 small = small_shape(shape, resizing.size, f"recipe {recipe.label!r}: ")
                 check_network(recipe, small, dataset.num_classes)
             num_layers, where = getattr(network, "num_layers", None), f"recipe {recipe.label!r}"
+            warned |= dict.fromkeys(warnings_about(network, f"{where}: network {recipe.settings.network!r}"))
             recipe.method.check(where, recipe.settings.sub_models, num_layers)
             if recipe.settings.monitor is not None:
                 check_monitor(
@@ -62,6 +65,8 @@ def check_inputs(plan: Plan) -> None:
             KINDS[step.protocol.settings.kind].fits(step.protocol.settings, dataset.num_classes)
             if step.protocol.settings.trained_on:
                 _check_images(plan, step, dataset)
+    for warning in warned:
+        plan.workplace.progress.message(f"warning: {warning}")
 
 
 def _check_published(plan: Plan, ensemble: Trained | Given) -> None:

@@ -14,6 +14,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.limits import check_name, shown
 from robustbench_ens.models.build import count_parameters, seeded
 from robustbench_ens.models.ensemble import SubModel
+from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.trained import EnsembleRecord, digest_state
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.settings import import_object
@@ -185,6 +186,7 @@ def look_at(
     remarks = []
     if any(module.training for module in model.modules()):
         remarks.append(f"{where}: the model is in train mode; it is evaluated in eval mode")
+    remarks.extend(warnings_about(model, where))
     model.eval()
     scores = check_scores(model, images, classes, where)
     again = check_scores(model, images, classes, where)
