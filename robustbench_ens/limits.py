@@ -26,6 +26,9 @@ LARGEST_TOML = 2**20
 MOST_ITEMS = 1000
 """Of a list in a recipe or protocol."""
 
+LONGEST_TEXT = 1000
+"""Characters of a text in a recipe or protocol, which errors and reports quote."""
+
 LONGEST_NAME = 150
 """Bytes of a name that files are named after. File systems allow 255; hash, seed, suffixes and the affixes of temporary
 files take up to 98."""
@@ -75,6 +78,8 @@ def check_content(value: Any, where: str, keys: tuple[str, ...] = ()) -> None:
             check_content(item, where, (*keys, str(index)))
     elif isinstance(value, str):
         check_text(value, at)
+        if len(value) > LONGEST_TEXT:
+            raise UserError(f"{at}: expected a text of at most {LONGEST_TEXT} characters, got {shown(value)}")
     elif isinstance(value, int) and abs(value) >= _LARGEST_INTEGER:
         raise UserError(f"{at}: expected a number of at most 100 digits, got one of {value.bit_length()} bits")
 

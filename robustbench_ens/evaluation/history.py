@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def read_numbers(path: Path, counter: str) -> pd.DataFrame | None:
     Raises:
         UserError: the file is damaged or another table.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     where = f"{path}: expected a training history"
     try:

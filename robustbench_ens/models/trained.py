@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -151,7 +152,7 @@ def read_record(folder: Path) -> EnsembleRecord | None:
         UserError: the record is damaged.
     """
     path = folder / RECORD
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         content, sealed = parse_document(read_bytes(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -77,7 +78,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, Any], dic
         UserError: the file is damaged.
     """
     path = folder / RESUME
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         content = read_bytes(path)
