@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: quickstart test lint check published clean
+.PHONY: quickstart test test-fast test-all lint check published clean
 
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "expected Python >= 3.11, got $$($(PYTHON) --version)" >&2; exit 2; }
@@ -15,8 +15,20 @@ $(STAMP): setup.cfg pyproject.toml
 quickstart: $(STAMP)
 	$(BIN)/rbe quickstart
 
+# Two processes on two cores, so one thread in each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
+
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
+	$(PYTEST) -m 'not campaign'
+
+# For the inner loop: what takes seconds of computing is left out.
+test-fast: $(STAMP)
+	$(PYTEST) -m 'not campaign and not slow'
+
+# Every optional extra, all mutations; the browser tests need a Chromium.
+test-all: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-all]'
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -24,3 +24,9 @@ def test_the_results_are_those_of_the_published_reports(position: int, name: str
     (theirs,) = leaderboards(ROOT / "reports" / name / "report.md")
     on_own_images = [row for row in theirs if " on " not in row["Ensemble"]]
     assert ours == [{head: row[head] for head in ours[0]} for row in on_own_images]
+
+
+def test_every_file_named_in_the_tests_readme_is_there() -> None:
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", (ROOT / "tests" / "README.md").read_text())
+    assert named
+    assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
