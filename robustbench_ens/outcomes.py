@@ -127,14 +127,11 @@ def is_complete(path: Path) -> bool:
 
 
 def _write_table(frame: pd.DataFrame, schema: pa.Schema, provenance: dict[str, Any], path: Path) -> None:
-    metadata = {METADATA_KEY: json.dumps(provenance, sort_keys=True, allow_nan=False).encode()}
+    # pyarrow keeps these twice: as they are, and in a copy of the schema in base64, where the digits stay zeros.
+    metadata = {METADATA_KEY: json.dumps(provenance, sort_keys=True, allow_nan=False), KEY: PLACEHOLDER}
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(metadata)
-    with (
-        atomic_path(path, sealed=True) as temporary,
-        pq.ParquetWriter(temporary, table.schema, compression="zstd", write_page_checksum=True) as writer,
-    ):
-        writer.write_table(table)
-        writer.add_key_value_metadata({KEY: PLACEHOLDER})
+    with atomic_path(path, sealed=True) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def write_outcomes(

@@ -148,11 +148,6 @@ def read_document(path: Path, advice: str = "") -> Document:
         raise UserError(f"{path}: expected JSON, got a damaged file ({error}){advice and f'; {advice}'}") from None
 
 
-def read_json(path: Path) -> Any:
-    """The content of :func:`read_document`."""
-    return read_document(path).content
-
-
 def write_csv(path: Path, table: str) -> None:
     """Write a table in CSV below a line with its digest; the file appears whole or not at all."""
     write_text(path, f"# {PLACEHOLDER}\n{table}", sealed=True)

@@ -17,9 +17,9 @@ from robustbench_ens.store import atomic_path, write_json, write_text
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file as ``outcomes`` does."""
-    with atomic_path(path, sealed=True) as temporary, pq.ParquetWriter(temporary, table.schema) as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata({KEY: PLACEHOLDER})
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY.encode(): PLACEHOLDER})
+    with atomic_path(path, sealed=True) as temporary:
+        pq.write_table(table, temporary)
 
 
 def with_provenance(table: pa.Table, provenance: Any) -> pa.Table:

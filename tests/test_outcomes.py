@@ -25,7 +25,7 @@ from robustbench_ens.outcomes import (
     read_provenance,
     write_outcomes,
 )
-from robustbench_ens.store import read_json
+from robustbench_ens.store import read_document
 from tests.sealing import write_table
 
 
@@ -52,7 +52,8 @@ def test_what_is_written_reads_back(path: Path, tmp_path: Path) -> None:
 
 def test_provenance_says_what_made_the_rows(path: Path) -> None:
     provenance = read_provenance(path)
-    record = read_json(next(path.parents[3].glob("ensembles/digits/baseline-3-*/seed-0/run.json")))
+    (found,) = path.parents[3].glob("ensembles/digits/baseline-3-*/seed-0/run.json")
+    record = read_document(found).content
     assert provenance["target"] == record
     assert provenance["schema"] == 2
     assert provenance["protocol"]["resolved"]["eps"] == [0.1]

@@ -43,7 +43,7 @@ from robustbench_ens.recipes import load_recipe
 from robustbench_ens.reporting.changes import SUMMARY, last_report, snapshot
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.seal import MARK, PLACEHOLDER, DamagedError, add_to_zip, has_no_comment, verify
-from robustbench_ens.store import Store, atomic_path, parse_csv, read_document, read_json, write_csv, write_json
+from robustbench_ens.store import Store, atomic_path, parse_csv, read_document, write_csv, write_json
 from robustbench_ens.training.checkpoint import RESUME, Progressed, load_checkpoint, save_checkpoint
 from tests.conftest import BASELINE, Rbe
 
@@ -321,7 +321,11 @@ def test_reports_and_checks_say_what_has_no_digest(runs: Path, rbe: Rbe, tmp_pat
 
 def test_a_table_whose_place_or_version_asks_for_a_digest_has_one(runs: Path) -> None:
     path = _evaluation(runs)
-    pq.write_table(pq.read_table(path), path)
+    table = pq.read_table(path)
+    pq.write_table(table, path)
+    with pytest.raises(UserError, match=r"damaged or foreign file \(its content does not match its digest\)"):
+        read_outcomes(path)
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: table.schema.metadata[METADATA_KEY]}), path)
     with pytest.raises(UserError, match=r"damaged or foreign file \(its digest is missing\); delete it"):
         read_outcomes(path)
 
@@ -344,7 +348,7 @@ def test_killed_before_the_new_file_is_there_the_old_one_is_whole(tmp_path: Path
         f"write_json(pathlib.Path({str(path)!r}), {{'a': 2}})"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
-    assert read_json(path) == {"a": 1}
+    assert read_document(path) == ({"a": 1}, True)
 
 
 def test_what_is_written_is_sealed_before_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.store import Store, atomic_path, digest_json, read_json, short_hash, write_json, write_text
+from robustbench_ens.store import Store, atomic_path, digest_json, read_document, short_hash, write_json, write_text
 
 documents = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -89,14 +89,14 @@ def test_an_error_of_the_system_without_a_number_keeps_its_words(tmp_path: Path)
 def test_json(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     write_json(path, {"b": [1, None], "a": "é"})
-    assert read_json(path) == {"a": "é", "b": [1, None]}
+    assert read_document(path) == ({"a": "é", "b": [1, None]}, True)
     assert path.read_text().index('"a"') < path.read_text().index('"b"')
     with pytest.raises(UserError, match=r"y.json: file not found"):
-        read_json(tmp_path / "y.json")
+        read_document(tmp_path / "y.json")
     for damage in (b"", b'{"a": ', b"\xff\xfe"):
         path.write_bytes(damage)
         with pytest.raises(UserError, match=r"x.json: expected JSON, got a damaged file"):
-            read_json(path)
+            read_document(path)
 
 
 def test_where_things_lie() -> None:
