@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 from collections.abc import Callable
@@ -14,11 +13,10 @@ from typing import Any
 import click
 
 import robustbench_ens
-from robustbench_ens.errors import UserError
+from robustbench_ens import exits
 from robustbench_ens.store import DEFAULT_REPORT
 
 MOST_SEEDS = 1000
-KEPT = "what was finished before is kept, and the same command goes on from there"
 
 
 class Seeds(click.ParamType):
@@ -88,7 +86,9 @@ set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", h
 dry_option = click.option("--dry-run", is_flag=True, help="Only show what would run, in which order, and how long.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=exits.EXIT_CODES
+)
 @click.version_option(robustbench_ens.__version__, prog_name="rbe")
 def rbe() -> None:
     """Adversarial robustness of ensembles: train a zoo, attack it, report, guard the numbers.
@@ -258,7 +258,7 @@ def check(
         again,
         skip_missing_data,
     ):
-        sys.exit(1)
+        sys.exit(exits.MOVED)
 
 
 @rbe.command()
@@ -332,33 +332,8 @@ def export_checkpoint(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `rbe`; a mistake of the user is one line and exit code 2, an interruption 130."""
-    try:
-        code = rbe.main(arguments, prog_name="rbe", standalone_mode=False)
-    except UserError as error:
-        code = _fail(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        code = 2
-    except click.ClickException as error:
-        code = _fail(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("rbe: interrupted; the same command goes on from here", err=True)
-        code = 130
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported here
-            raise
-        code = _fail(f"--device: out of memory; {KEPT}; use a smaller batch_size or model, or --device cpu: {error}")
-    except OSError as error:
-        what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        where = f"{error.filename}: " if error.filename else ""
-        code = _fail(f"{where}{what}; {KEPT}")
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(line: str) -> int:
-    click.echo(f"rbe: error: {' '.join(line.split())}", err=True)
-    return 2
+    """Run `rbe` and exit; see :mod:`robustbench_ens.exits` for the codes."""
+    sys.exit(exits.run(lambda: rbe.main(arguments, prog_name="rbe", standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ from robustbench_ens.recipes import load_recipe
 from robustbench_ens.repeat import repeat_plan
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.health import health_warnings
-from robustbench_ens.reporting.page import render
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
@@ -214,6 +213,8 @@ def report(place: Workplace, sources: Sequence[Path], name: str, publish: str | 
 
 def write_report(place: Workplace, files: Sequence[OutcomeFile], name: str, publish: str | None, command: str) -> None:
     """Render a report, print its summary and where it lies."""
+    from robustbench_ens.reporting.page import render  # with matplotlib, which no other command needs
+
     for part in (name, name if publish is None else publish):
         if Path(part).name != part or part in ("", ".", ".."):
             raise UserError(f"report name: expected a plain folder name, got {part!r}")

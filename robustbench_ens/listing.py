@@ -15,7 +15,6 @@ from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluation
 from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.reporting.card import model_card
 from robustbench_ens.settings import names
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained
@@ -23,6 +22,8 @@ from robustbench_ens.targets import Trained
 
 def publish_weights(place: Workplace, references: Sequence[str], seed: int) -> None:
     """`rbe publish`."""
+    from robustbench_ens.reporting.card import model_card  # with matplotlib, which `rbe list` does not need
+
     zoo, plan = Path("zoo"), Plan(place)
     found = []
     for reference in references:
