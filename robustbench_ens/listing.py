@@ -9,7 +9,7 @@ from pathlib import Path
 from robustbench_ens import catalogue
 from robustbench_ens.console import OUT, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
-from robustbench_ens.models.published import check_publishable, publish, published
+from robustbench_ens.models.published import check_publishable, hold_zoo, publish, published
 from robustbench_ens.models.trained import trained_here
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.plan import Plan, Workplace
@@ -22,13 +22,20 @@ from robustbench_ens.targets import Trained
 
 def publish_weights(place: Workplace, references: Sequence[str], seed: int) -> None:
     """`rbe publish`."""
+    zoo = Path("zoo")
+    recipes = [load_recipe(reference) for reference in references]
+    for recipe in recipes:
+        check_publishable(recipe, zoo)
+    with place.store.lock_if_there(), hold_zoo(zoo):
+        _publish_all(place, recipes, seed, zoo)
+
+
+def _publish_all(place: Workplace, recipes: Sequence[Recipe], seed: int, zoo: Path) -> None:
+    """Publish weights and cards, as they are in the run directory, which is held."""
     from robustbench_ens.reporting.card import model_card  # with matplotlib, which `rbe list` does not need
 
-    zoo, plan = Path("zoo"), Plan(place)
-    found = []
-    for reference in references:
-        recipe = load_recipe(reference)
-        check_publishable(recipe, zoo)
+    plan, found = Plan(place), []
+    for recipe in recipes:
         record = plan.record(Trained(recipe, seed))
         if record is None:
             raise UserError(f"{recipe.label} seed {seed}: expected it trained in {place.store.root}; run `rbe train`")
@@ -85,12 +92,13 @@ def _seed_list(seeds: Sequence[int]) -> str:
 
 def publish_list(place: Workplace) -> None:
     """`rbe list --publish`."""
-    plan = Plan(place)
-    root = place.store.root / "ensembles"
-    found = (
-        plan.record(Trained(recipe, seed)) for recipe in map(load_recipe, names("zoo")) for seed in _seeds(root, recipe)
-    )
-    catalogue.publish(Path("zoo"), [record for record in found if record is not None])
+    zoo = Path("zoo")
+    catalogue.read_readme(zoo)
+    with place.store.lock_if_there(), hold_zoo(zoo):
+        plan, root = Plan(place), place.store.root / "ensembles"
+        recipes = map(load_recipe, names("zoo"))
+        found = (plan.record(Trained(recipe, seed)) for recipe in recipes for seed in _seeds(root, recipe))
+        catalogue.publish(zoo, [record for record in found if record is not None])
 
 
 def _seeds(root: Path, recipe: Recipe) -> list[int]:

@@ -252,6 +252,17 @@ class Plan:
         dataset = self.workplace.dataset(protocol.settings.dataset)
         return replace(record, dataset=dataset.name, data_digest=dataset.digest)
 
+    def renewed(self) -> Plan:
+        """The same steps planned again, from what is there now: what was due may be done since."""
+        plan = Plan(self.workplace, self._published)
+        plan._here = set(self._here)
+        for step in self.steps:
+            if isinstance(step, TrainStep):
+                plan.add_training(step.ensemble)
+            else:
+                plan.add_attack(step.protocol, step.target)
+        return plan
+
     @property
     def due(self) -> list[Step]:
         """Steps still to run, in order."""

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.health import Crafting
+from robustbench_ens.evaluation.health import Crafting, image_digests
 from robustbench_ens.perturb.gradient import check_budget, project
 from robustbench_ens.store import atomic_path
 
@@ -42,10 +42,11 @@ def decode(levels: Tensor, images: Tensor, eps: float) -> Tensor:
 
 
 def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float, crafting: Sequence[Crafting] = ()) -> None:
-    """Write crafted images, and how their crafting went; the file appears whole or not at all."""
+    """Write crafted images, their digests, and how their crafting went; the file appears whole or not at all."""
     metadata = {"eps": repr(eps), "crafting": json.dumps([run.to_json() for run in crafting])}
+    tensors = {"levels": encode(crafted, images, eps).contiguous(), "digests": image_digests(crafted)}
     with atomic_path(path) as temporary:
-        save_file({"levels": encode(crafted, images, eps).contiguous()}, temporary, metadata=metadata)
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def read_crafting(path: Path) -> list[Crafting]:
@@ -55,6 +56,19 @@ def read_crafting(path: Path) -> list[Crafting]:
             return [Crafting.from_json(run) for run in json.loads((file.metadata() or {}).get("crafting", "[]"))]
     except (OSError, SafetensorError, ValueError):
         return []  # who reads the images says what is wrong with the file
+
+
+def read_digests(path: Path, images: int) -> Tensor | None:
+    """The digests of the images at ``path`` as they were crafted, before they were rounded to levels.
+
+    None where they were not kept, or the file is missing, damaged, or of another number of images.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            digests: Tensor = file.get_tensor("digests")
+    except (OSError, SafetensorError):
+        return None
+    return digests if digests.shape == (images, 2) and digests.dtype == torch.int64 else None
 
 
 def load_crafted(path: Path, images: Tensor, eps: float) -> Tensor:
