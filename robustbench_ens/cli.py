@@ -83,7 +83,11 @@ seeds_option = click.option(
 )
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key; changes the hash.")
-dry_option = click.option("--dry-run", is_flag=True, help="Only show what would run, in which order, and how long.")
+dry_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only show what would run, in which order, and how long. Still imports code that a recipe names.",
+)
 
 
 @click.group(
@@ -117,7 +121,10 @@ def list_command(where: Where, publish: bool) -> None:
 @seeds_option
 @options
 def plan(where: Where, names: tuple[str, ...], seeds: list[int]) -> None:
-    """Show what recipes and protocols (default: the quickstart's) would run, in which order, and how long."""
+    """Show what recipes and protocols (default: the quickstart's) would run, in which order, and how long.
+
+    Planning a recipe imports the code that it names as package.module:name.
+    """
     from robustbench_ens import commands
     from robustbench_ens.quickstart import quickstart_plan
 
@@ -162,7 +169,9 @@ def train(
 @set_option
 @dry_option
 @click.option(
-    "--model", metavar="PACKAGE.MODULE:NAME", help="Attack this nn.Module, or what NAME() returns, and no recipe."
+    "--model",
+    metavar="PACKAGE.MODULE:NAME",
+    help="Import and attack this nn.Module, or what NAME() returns, and no recipe.",
 )
 @options
 def attack(
@@ -210,6 +219,9 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
 @click.option("--update", is_flag=True, help="Pin the present outcomes instead (at least five training seeds).")
 @click.option("--paired", is_flag=True, help="With --update: pin these very weights, with any number of seeds.")
 @click.option("--attack", "again", is_flag=True, help="First attack again what a paired baseline pins.")
+@click.option(
+    "--trust", is_flag=True, help="With --attack: also read files and import code that the baseline names from outside."
+)
 @click.option("--skip-missing-data", is_flag=True, help="With --attack: where its images are not here, only say so.")
 @click.option(
     "--format",
@@ -235,6 +247,7 @@ def check(
     paired: bool,
     again: bool,
     skip_missing_data: bool,
+    trust: bool,
     form: str | None,
     as_json: bool,
     outputs: tuple[Path, ...],
@@ -257,6 +270,7 @@ def check(
         outputs,
         again,
         skip_missing_data,
+        trust,
     ):
         sys.exit(exits.MOVED)
 

@@ -273,11 +273,12 @@ def check(
     outputs: Sequence[Path],
     again: bool = False,
     skip_missing_data: bool = False,
+    trust: bool = False,
 ) -> bool:
     """`rbe check`: whether any number moved. ``outputs`` are written in the formats that their names ask for.
 
     ``again`` attacks what is pinned first; where its images are not there, ``skip_missing_data`` says so and finds
-    nothing moved.
+    nothing moved; ``trust`` lets the baseline name files and code from outside the project.
     """
     for output in outputs:
         if output.suffix not in checking.SUFFIXES:
@@ -294,10 +295,12 @@ def check(
             "--skip-missing-data: expected --attack beside it, which is what needs the images, and no --output and no "
             "--format but text: nothing is found where it skips"
         )
+    if trust and not again:
+        raise UserError("--trust: expected --attack beside it; nothing else imports what a baseline names")
     if again and form != "text":
         place = replace(place, progress=Silent())
     try:
-        files = _attacked_again(place, baseline) if again else _outcomes(place, sources)
+        files = _attacked_again(place, baseline, trust) if again else _outcomes(place, sources)
     except MissingDatasetError as error:
         if not skip_missing_data:
             raise
@@ -316,9 +319,9 @@ def check(
     return result.moved
 
 
-def _attacked_again(place: Workplace, baseline: Path) -> list[OutcomeFile]:
+def _attacked_again(place: Workplace, baseline: Path, trust: bool) -> list[OutcomeFile]:
     """The outcomes of the attacks that a paired baseline pins, made now where the run directory has none."""
-    plan = repeat_plan(place, checking.read_pin(baseline), baseline)
+    plan = repeat_plan(place, checking.read_pin(baseline), baseline, trust)
     carry_out(plan, dry_run=False)
     return plan_outcomes(plan)
 

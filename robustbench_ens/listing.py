@@ -50,19 +50,22 @@ def _publish_all(place: Workplace, recipes: Sequence[Recipe], seed: int, zoo: Pa
 
 
 def show_list(place: Workplace) -> None:
-    """`rbe list`."""
+    """`rbe list`. Of a recipe that names code from outside, which is not imported, its name alone is known."""
     plan = Plan(place)
     root = place.store.root / "ensembles"
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name in names("zoo"):
-        recipe = load_recipe(name)
+        recipe = catalogue.recipe_of(name)
+        if recipe is None:
+            rows.append((name, "?", "code from outside", "?", "not read", "-", "-"))
+            continue
         trained = [seed for seed in _seeds(root, recipe) if _is_trained(plan, Trained(recipe, seed))]
         settings = recipe.settings
         facts = (name, settings.dataset, settings.method, settings.sub_models, recipe.hash)
         rows.append((*facts, _seed_list(trained), _seed_list(sorted(published(recipe)))))
     heads = ("recipe", "dataset", "method", "sub-models", "hash", "trained")
     show(table("Recipes (rbe train)", (*heads, "published"), rows))
-    if others := _other_recipes(place.store, {row[4] for row in rows}):
+    if others := _other_recipes(place.store, {str(row[4]) for row in rows}):
         show(table("Other recipes trained here: your own, overrides, earlier versions", heads, others))
     evaluated = _evaluated(place.store)
     protocols = []
@@ -96,7 +99,7 @@ def publish_list(place: Workplace) -> None:
     catalogue.read_readme(zoo)
     with place.store.lock_if_there(), hold_zoo(zoo):
         plan, root = Plan(place), place.store.root / "ensembles"
-        recipes = map(load_recipe, names("zoo"))
+        recipes = [recipe for name in names("zoo") if (recipe := catalogue.recipe_of(name)) is not None]
         found = (plan.record(Trained(recipe, seed)) for recipe in recipes for seed in _seeds(root, recipe))
         catalogue.publish(zoo, [record for record in found if record is not None])
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.trust import check_may_import
 
 PACKAGE_DIR = Path(__file__).parent
 
@@ -327,6 +328,7 @@ def import_object(spec: str, where: str) -> Any:
     module_name, colon, attribute = spec.partition(":")
     if not colon or not attribute:
         raise UserError(f"{where}: expected package.module:Name, got {spec!r}")
+    check_may_import(spec, where)
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:

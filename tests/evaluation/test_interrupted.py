@@ -17,7 +17,9 @@ HEALTH = "health.images=5"
 PROTOCOLS = {
     "whitebox": f"digits/whitebox[images=12,eps=[0.05,0.1],steps=2,restarts=3,{HEALTH}]",
     "transferability": f"digits/transferability[{SMALL},restarts=3,{HEALTH}]",
-    "blackbox": f'digits/blackbox-compact[{SMALL},{HEALTH},variants=[{{attack="momentum_pgd",losses=["cw"],restarts=3}}]]',
+    "blackbox": (
+        f'digits/blackbox-compact[{SMALL},{HEALTH},variants=[{{attack="momentum_pgd",losses=["cw"],restarts=3}}]]'
+    ),
     "adaptive": (
         f'digits/adaptive[{SMALL},starts=[{{attack="momentum_pgd",losses=["cw"],restarts=3}}],'
         'variants=[{objective="mean_softmax",losses=["cw"],restarts=2}]]'
