@@ -16,6 +16,7 @@ from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.execute import check_inputs, leftovers, run
+from robustbench_ens.files import visible_files
 from robustbench_ens.locks import hold
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.own import blamed
@@ -257,7 +258,7 @@ def publish_outcomes(wanted: Mapping[Path, Path], folder: Path) -> None:
         if not destination.exists() or not destination.samefile(source):
             with atomic_path(destination) as temporary:
                 shutil.copyfile(source, temporary)
-    for left_over in set(filter(Path.is_file, folder.rglob("*"))) - set(wanted):
+    for left_over in set(visible_files(folder, "")) - set(wanted):
         left_over.unlink()
         if not any(left_over.parent.iterdir()):
             left_over.parent.rmdir()

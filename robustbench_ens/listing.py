@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from robustbench_ens import catalogue
 from robustbench_ens.console import OUT, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
+from robustbench_ens.files import entries
 from robustbench_ens.models.published import check_publishable, hold_zoo, publish, published
 from robustbench_ens.models.trained import trained_here
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
@@ -106,8 +108,8 @@ def publish_list(place: Workplace) -> None:
 
 def _seeds(root: Path, recipe: Recipe) -> list[int]:
     folder = root / f"{recipe.name}-{recipe.hash}"
-    numbers = (path.name.removeprefix("seed-") for path in folder.glob("seed-*"))
-    return sorted(int(number) for number in numbers if number.isdigit())
+    numbers = (path.name.removeprefix("seed-") for path in entries(folder) if path.name.startswith("seed-"))
+    return sorted(int(number) for number in numbers if re.fullmatch("[0-9]{1,18}", number))
 
 
 def _other_recipes(store: Store, shown: set[str]) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import entries
 from robustbench_ens.locks import hold
 from robustbench_ens.models.trained import (
     HISTORY,
@@ -40,7 +41,9 @@ def published(recipe: Recipe) -> dict[int, Path]:
     for zoo in folders("zoo"):
         place = _folder(zoo, recipe)
         # Where a publication was killed between its two moves, the older version is the published one.
-        for folder in (*sorted(place.glob("seed-*")), *sorted(place.glob(f".seed-*{OLDER}"))):
+        there = entries(place)
+        older = [path for path in there if path.name.startswith(".seed-") and path.name.endswith(OLDER)]
+        for folder in (*(path for path in there if path.name.startswith("seed-")), *older):
             record = read_record(folder)
             if record is not None and record.recipe_hash == recipe.hash:
                 found.setdefault(record.seed, folder)

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import visible_files
 from robustbench_ens.models.build import build_ensemble, count_parameters, describe
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.recipes import Recipe
@@ -150,8 +151,12 @@ def trained_here(store: Store) -> Iterator[EnsembleRecord]:
     """The records of everything trained in a run directory, by path; damaged ones are left out.
 
     Whoever needs one of these hears of it.
+
+    Raises:
+        OSError: a folder cannot be read.
     """
-    for path in sorted((store.root / "ensembles").glob(f"**/{RECORD}")):
+    root = store.root / "ensembles"
+    for path in visible_files(root, RECORD) if root.exists() else ():
         try:
             record = read_record(path.parent)
         except UserError:
