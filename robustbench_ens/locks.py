@@ -19,8 +19,8 @@ from pathlib import Path
 from robustbench_ens.errors import UserError
 
 LOCK = ".lock"
-_PART = re.compile(r"\.(rbe-)?[a-z0-9_]{8}\.part")
-"""Names of unfinished files; earlier versions wrote them without ``rbe-``."""
+PREFIX, SUFFIX = ".rbe-", ".part"
+"""What names of unfinished files begin and end with."""
 
 
 @contextmanager
@@ -56,11 +56,11 @@ def hold(folder: Path, what: str = "the folder", otherwise: str = "") -> Iterato
 def new_part(folder: Path) -> tuple[int, Path]:
     """Make an unfinished file in ``folder``, held until the descriptor that is returned with its path is closed."""
     while True:
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=".rbe-", suffix=".part")
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=PREFIX, suffix=SUFFIX)
         with suppress(OSError):  # a file system without locks: such files are never taken for leftovers
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
-            return descriptor, Path(name)
+            return descriptor, folder / Path(name).name
         os.close(descriptor)  # removed as a leftover before it was held
 
 
@@ -68,7 +68,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files below ``folder`` that no process holds."""
     for place, _, names in os.walk(folder):
         for name in names:
-            if _PART.fullmatch(name):
+            if name.startswith(PREFIX) and name.endswith(SUFFIX):
                 with suppress(OSError):  # held, of another user, or gone already
                     _remove_if_not_held(Path(place, name))
 
