@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from robustbench_ens.data.dataset import Dataset
+from robustbench_ens.locks import remove_leftovers
 from robustbench_ens.store import atomic_path, digest_json, short_hash
 
 FORMAT = "1"
@@ -41,7 +42,7 @@ def read(label: str, source: Path, fingerprint: str, directories: Iterable[Path]
     return None
 
 
-def write(dataset: Dataset, source: Path, fingerprint: str, directories: Iterable[Path]) -> None:
+def write(dataset: Dataset, source: Path, fingerprint: str, directories: Sequence[Path]) -> None:
     """Keep ``dataset`` in the first of ``directories`` that can be written.
 
     A cache that cannot be kept costs time and nothing else: that is a RuntimeWarning, not an error.
@@ -53,6 +54,8 @@ def write(dataset: Dataset, source: Path, fingerprint: str, directories: Iterabl
         "classes": json.dumps(dataset.classes),
     }
     problems = []
+    for directory in directories:
+        remove_leftovers(directory)
     for directory in directories:
         try:
             with atomic_path(_file(directory, dataset.name, source)) as temporary:
