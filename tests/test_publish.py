@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
+from robustbench_ens.store import write_json
 from tests.test_paths import HOSTILE
 
 
@@ -98,7 +99,7 @@ def test_so_does_what_the_record_of_a_stale_run_says(rbe, runs, tmp_path, monkey
     text = record.read_text()
     content = json.loads(text)
     content.pop("digest", None)
-    record.write_text(json.dumps(content | {"fingerprint": "../../../x"}))
+    write_json(record, content | {"fingerprint": "../../../x"})
     result = rbe("train", content["label"])
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert not (tmp_path / "x").exists() and record.exists()

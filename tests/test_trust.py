@@ -11,6 +11,7 @@ import pytest
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.settings import import_object
+from robustbench_ens.store import write_json
 from robustbench_ens.trust import OutsideCodeError, no_outside_code
 from tests.conftest import BASELINE, WHITEBOX, Rbe
 
@@ -55,7 +56,9 @@ def pin(rbe: Rbe, tiny_runs: Path) -> dict:
     """The content of a paired baseline."""
     (outcomes,) = (path for path in tiny_runs.glob("outcomes/digits/whitebox*/*") if "measure" not in path.name)
     assert rbe("check", "pin.json", outcomes, "--update", "--paired", "--runs", tiny_runs).code == 0
-    return json.loads(Path("pin.json").read_text())
+    content = json.loads(Path("pin.json").read_text())
+    content.pop("digest", None)
+    return content
 
 
 @pytest.mark.parametrize(
@@ -71,8 +74,7 @@ def pin(rbe: Rbe, tiny_runs: Path) -> dict:
 def test_a_baseline_is_data(rbe: Rbe, tiny_runs: Path, pin: dict, reference: str) -> None:
     Path("hostile.toml").write_text('extends = "digits/baseline-3"\nmethod = "hostile:Method"\n')
     pin["evaluations"][0]["ensemble"] = reference
-    pin.pop("digest", None)
-    Path("pin.json").write_text(json.dumps(pin))
+    write_json(Path("pin.json"), pin)
     result = rbe("check", "pin.json", "--attack", "--runs", tiny_runs)
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert result.err.startswith("rbe: error: pin.json: --attack: ")
@@ -83,10 +85,9 @@ def test_a_baseline_is_data(rbe: Rbe, tiny_runs: Path, pin: dict, reference: str
 
 def test_so_is_a_protocol_of_a_baseline_and_its_surrogates(rbe: Rbe, tiny_runs: Path, pin: dict) -> None:
     Path("hostile.toml").write_text('extends = "digits/baseline-3"\nmethod = "hostile:Method"\n')
-    pin.pop("digest", None)
     for protocol in ("hostile.toml", 'digits/blackbox-compact[surrogates=[{recipe="hostile.toml",seed=1000}]]'):
         pin["evaluations"][0]["protocol"] = protocol
-        Path("pin.json").write_text(json.dumps(pin))
+        write_json(Path("pin.json"), pin)
         result = rbe("check", "pin.json", "--attack", "--runs", tiny_runs)
         assert (result.code, result.err.count("\n"), ran()) == (2, 1, False)
         assert "give --trust" in result.err
@@ -94,8 +95,7 @@ def test_so_is_a_protocol_of_a_baseline_and_its_surrogates(rbe: Rbe, tiny_runs: 
 
 def test_trusted_it_is_imported(rbe: Rbe, tiny_runs: Path, pin: dict) -> None:
     pin["evaluations"][0]["ensemble"] = "digits/baseline-3[method=hostile:Method]"
-    pin.pop("digest", None)
-    Path("pin.json").write_text(json.dumps(pin))
+    write_json(Path("pin.json"), pin)
     result = rbe("check", "pin.json", "--attack", "--trust", "--runs", tiny_runs)
     assert "got none in" in result.err and ran()
     assert "--trust: expected --attack beside it" in rbe("check", "pin.json", "--trust").err
