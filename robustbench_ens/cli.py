@@ -14,9 +14,11 @@ import click
 
 import robustbench_ens
 from robustbench_ens import exits
+from robustbench_ens.limits import LARGEST_SEED, shown
 from robustbench_ens.store import DEFAULT_REPORT
 
 MOST_SEEDS = 1000
+MOST_THREADS = 1024
 
 
 class Seeds(click.ParamType):
@@ -34,8 +36,10 @@ class Seeds(click.ParamType):
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
             if not first <= last < first + MOST_SEEDS:
                 expected = f"expected seeds such as 0,1,2 or 0-4, at most {MOST_SEEDS} of them"
-                self.fail(f"{expected}, got {value!r}", param, ctx)
+                self.fail(f"{expected}, got {shown(value)}", param, ctx)
             seeds.extend(range(first, last + 1))
+            if len(seeds) > MOST_SEEDS:
+                self.fail(f"expected at most {MOST_SEEDS} seeds, got {shown(value)}", param, ctx)
         return list(dict.fromkeys(seeds))
 
 
@@ -57,7 +61,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(Where(runs, data_root, device, threads), **rest)
 
     for option in (
-        click.option("--threads", type=click.IntRange(1), help="CPU cores to use [default: all]."),
+        click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU cores to use [default: all]."),
         click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.", show_default=True),
         click.option(
             "--data-root",
@@ -81,7 +85,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 seeds_option = click.option(
     "--seeds", type=Seeds(), default="0", help="Training seeds: 0,1,2 or 0-4.", show_default=True
 )
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+seed_option = click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key; changes the hash.")
 dry_option = click.option(
     "--dry-run",

@@ -16,7 +16,7 @@ from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.execute import check_inputs, leftovers, run
-from robustbench_ens.files import visible_files
+from robustbench_ens.files import digest_file, visible_files
 from robustbench_ens.locks import hold
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.own import blamed
@@ -29,7 +29,6 @@ from robustbench_ens.outcomes import (
     find_outcomes,
     measurements_path,
     read_evaluations,
-    read_outcomes,
 )
 from robustbench_ens.own import given
 from robustbench_ens.paths import inside
@@ -40,6 +39,7 @@ from robustbench_ens.recipes import load_recipe
 from robustbench_ens.repeat import repeat_plan
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.health import health_warnings
+from robustbench_ens.reporting.sections.runs import without_digest
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
@@ -173,13 +173,15 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
         record = plan.record(step.target)
         assert record is not None
         paths.append(outcomes_file(plan.workplace.store, step.protocol, record))
-    return [read_outcomes(path) for path in dict.fromkeys(paths)]
+    return read_evaluations(list(dict.fromkeys(paths)))
 
 
 def print_summary(collection: Collection) -> None:
     """Print the summary table of a report, those of protocols that it has no room for, and unhealthy attacks."""
     for title, frame in summary_tables(collection).items():
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
+    if text := without_digest(collection):
+        OUT.print(f"Note: {text}", markup=False)
     for warning in health_warnings(collection.health):
         OUT.print(f"Warning: {warning}", markup=False)
 
@@ -332,7 +334,7 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
     recipe = load_recipe(reference, parse_overrides(list(sets)))
     folder = run_dir(place.store, recipe, seed)
     read_released(path)  # a damaged file is told before any dataset is downloaded
-    dataset = place.dataset(recipe.settings.dataset)
+    dataset = place.dataset(recipe.settings.dataset, recipe.settings.max_pixels)
     check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
     ensemble = from_released(path, recipe)
     channels = ensemble.state_dict()["members.0.normalizer.mean"].numel()
@@ -361,6 +363,7 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
             classes=dataset.num_classes,
             lineage=[f"imported {digest}"],
             training=None,
+            imported_from=digest_file(path),
         )
     OUT.print(f"{record.id}: imported from {path} into {folder}", markup=False)
 

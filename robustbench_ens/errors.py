@@ -4,8 +4,18 @@
 class UserError(Exception):
     """A mistake in the input, said in one line: what, where, what was expected, the valid choices.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. Characters that a terminal would obey, or that
+    no encoding has, are escaped.
     """
+
+    def __init__(self, line: str) -> None:
+        super().__init__("".join(map(_printable, line)))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or character.isspace():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
 
 
 class MissingDatasetError(UserError):

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from robustbench_ens.data import Dataset, small_shape
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate, outcomes_file, parts_folder
+from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
+from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.trained import HISTORY, MONITORED, RECORD, load_trained, read_record, run_dir
 from robustbench_ens.paths import inside
 from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep
@@ -32,8 +33,9 @@ def check_inputs(plan: Plan) -> None:
         UserError: a dataset is missing or damaged, has too few images, or a network does not take it; published weights
             are damaged.
     """
+    warned: dict[str, None] = {}
     for step in plan.due:
-        dataset = plan.workplace.dataset(_dataset(step))
+        dataset = plan.workplace.dataset(*_dataset(step))
         if isinstance(step, TrainStep):
             recipe = step.ensemble.recipe
             shape = dataset.x_test.shape[1:]
@@ -42,6 +44,7 @@ def check_inputs(plan: Plan) -> None:
                 small = small_shape(shape, resizing.size, f"recipe {recipe.label!r}: ")
                 check_network(recipe, small, dataset.num_classes)
             num_layers, where = getattr(network, "num_layers", None), f"recipe {recipe.label!r}"
+            warned |= dict.fromkeys(warnings_about(network, f"{where}: network {recipe.settings.network!r}"))
             recipe.method.check(where, recipe.settings.sub_models, num_layers)
             if recipe.settings.monitor is not None:
                 check_monitor(
@@ -66,6 +69,8 @@ def check_inputs(plan: Plan) -> None:
             KINDS[step.protocol.settings.kind].fits(step.protocol.settings, dataset.num_classes)
             if step.protocol.settings.trained_on:
                 _check_images(plan, step, dataset)
+    for warning in warned:
+        plan.workplace.progress.message(f"warning: {warning}")
 
 
 def _check_published(plan: Plan, ensemble: Trained | Given) -> None:
@@ -74,9 +79,10 @@ def _check_published(plan: Plan, ensemble: Trained | Given) -> None:
         load_trained(plan.home(ensemble), ensemble.recipe)
 
 
-def _dataset(step: Step) -> str:
-    """The dataset that a step works on: what it trains on, or what it attacks."""
-    return step.ensemble.dataset if isinstance(step, TrainStep) else step.protocol.settings.dataset
+def _dataset(step: Step) -> tuple[str, int]:
+    """The dataset that a step works on, what it trains on or what it attacks, and the pixels of its largest image."""
+    settings = step.ensemble.recipe.settings if isinstance(step, TrainStep) else step.protocol.settings
+    return settings.dataset, settings.max_pixels
 
 
 def _check_images(plan: Plan, step: AttackStep, dataset: Dataset) -> None:
@@ -85,7 +91,7 @@ def _check_images(plan: Plan, step: AttackStep, dataset: Dataset) -> None:
     for ensemble in (step.target, *step.sources):
         record = plan.record(ensemble)
         if record is None:
-            trained_on = plan.workplace.dataset(ensemble.dataset)
+            trained_on = plan.workplace.dataset(ensemble.dataset, step.protocol.settings.max_pixels)
             expected = trained_on.num_classes, trained_on.x_test.shape[1]
         else:
             expected = record.classes, record.channels
@@ -130,7 +136,7 @@ def run(plan: Plan) -> None:
     for path in leftovers(plan):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for step in plan.due:
-        with share_cores(place.threads, place.dataset(_dataset(step)).image_size) as workers:
+        with share_cores(place.threads, place.dataset(*_dataset(step)).image_size) as workers:
             if isinstance(step, TrainStep):
                 _train(plan, step, workers)
             else:
@@ -172,7 +178,7 @@ def _train(plan: Plan, step: TrainStep, workers: int) -> None:
         start = plan.home(step.ensemble.parent)
         _say_published(plan, step.ensemble.parent)
     hook = workplace.epoch_hook(folder) if workplace.epoch_hook else None
-    dataset = workplace.dataset(recipe.settings.dataset)
+    dataset = workplace.dataset(recipe.settings.dataset, recipe.settings.max_pixels)
     train(
         recipe,
         seed,
@@ -201,12 +207,12 @@ def _attack(plan: Plan, step: AttackStep, loaded: Loaded, workers: int) -> None:
         step.protocol,
         target,
         sources,
-        workplace.dataset(_dataset(step)),
+        workplace.dataset(*_dataset(step)),
         workplace.store,
         device=workplace.device,
         workers=workers,
-        history=_numbers(folder / HISTORY, "epoch") if folder else None,
-        monitored=_numbers(folder / MONITORED, "step") if folder else None,
+        history=read_numbers(folder / HISTORY, "epoch") if folder else None,
+        monitored=read_numbers(folder / MONITORED, "step") if folder else None,
         progress=workplace.progress,
     )
 
@@ -215,22 +221,12 @@ def _load(plan: Plan, ensemble: Trained | Given) -> Subject:
     if isinstance(ensemble, Given):
         return ensemble.subject
     _say_published(plan, ensemble)
-    return Subject(*load_trained(plan.home(ensemble), ensemble.recipe))
+    loaded, record = load_trained(plan.home(ensemble), ensemble.recipe)
+    if not record.sealed:
+        plan.workplace.progress.message(f"{ensemble.id}: its record is of an earlier version: no digest")
+    return Subject(loaded, record)
 
 
 def _say_published(plan: Plan, ensemble: Trained) -> None:
     if plan.is_published(ensemble):
         plan.workplace.progress.message(f"{ensemble.id}: published weights, from {plan.home(ensemble)}")
-
-
-def _numbers(path: Path, counter: str) -> pd.DataFrame | None:
-    """A table of numbers that a training left, one row for each value of ``counter``; none if there is no file."""
-    if not path.exists():
-        return None
-    try:
-        frame = pd.read_csv(path)
-    except ValueError as error:  # pandas' own errors are among these
-        raise UserError(f"{path}: expected a training history, got a damaged file ({error}); delete it") from None
-    if counter not in frame or not all(map(pd.api.types.is_numeric_dtype, frame.dtypes)):
-        raise UserError(f"{path}: expected a training history, got another table of numbers; delete it")
-    return frame

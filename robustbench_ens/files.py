@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from robustbench_ens.errors import UserError
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a regular file for reading, in binary.
 
     A named pipe, a device or a socket in its place would be waited for, perhaps for ever.
@@ -25,15 +28,32 @@ def open_regular(path: Path | str) -> BinaryIO:
     except PermissionError:
         # No OSError, so that no reader takes the file for a damaged one and advises to delete it.
         raise UserError(f"{path}: permission denied; give this user access to it") from None
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device that is not there
+            raise _special(path, "a named pipe, device or socket") from None
+        raise
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a named pipe, device or socket"
-            raise UserError(f"{path}: expected a regular file, got {kind}")
+            raise _special(path, "a folder" if stat.S_ISDIR(mode) else "a named pipe, device or socket")
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _special(path: Path | str, kind: str) -> UserError:
+    return UserError(f"{path}: expected a regular file, got {kind}")
+
+
+def digest_file(path: Path | str) -> str:
+    """Return the SHA-256 of a regular file, as 64 hexadecimal digits; the file is not copied into memory.
+
+    Raises:
+        UserError, OSError: see :func:`read_bytes`.
+    """
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def entries(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ An evaluation leaves two Parquet files side by side, and a third file where its 
     What a report only draws: decision regions, images. The SHA-256 of the file is ``arrays`` in the provenance.
 
 Both Parquet files carry the same provenance, a JSON document under the metadata key ``robustbench_ens``. The outcomes
-are written last, so that an outcomes file that exists is complete.
+are written last, so that an outcomes file that exists is complete. Each file carries its digest, see :mod:`seal`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +31,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustbench_ens import strict_json
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import visible_files
+from robustbench_ens.facts import Provenance, check_facts
+from robustbench_ens.files import digest_file, read_bytes, visible_files
+from robustbench_ens.seal import KEY, PLACEHOLDER, DamagedError, add_to_zip, has_no_comment, verify
 from robustbench_ens.store import atomic_path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Files of version 1 may lack their digest; otherwise the two are the same."""
 METADATA_KEY = b"robustbench_ens"
 ENSEMBLE = -1
 """Value of ``target_member`` and ``source_member`` that means the ensemble, not one of its sub-models."""
@@ -83,13 +89,17 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class OutcomeFile:
-    """One evaluation as read from disk: its provenance, its two tables, and its arrays where it has any."""
+    """One evaluation as read from disk: its provenance, its two tables, and its arrays where it has any.
+
+    ``sealed`` is false where a table of an earlier version has no digest.
+    """
 
     path: Path
     provenance: dict[str, Any]
     outcomes: pd.DataFrame
     measurements: pd.DataFrame
     arrays: Arrays = field(default_factory=dict)
+    sealed: bool = True
 
 
 def measurements_path(path: Path) -> Path:
@@ -103,21 +113,28 @@ def arrays_path(path: Path) -> Path:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether all files of the evaluation at ``path`` are there.
+    """Whether all files of the evaluation at ``path`` are there, and are of one evaluation.
 
     Raises:
-        UserError: the outcomes file is damaged.
+        UserError: a table is damaged.
     """
     if not (path.exists() and measurements_path(path).exists()):
         return False
-    return "arrays" not in read_provenance(path) or arrays_path(path).exists()
+    provenance = read_provenance(path)
+    if read_provenance(measurements_path(path)) != provenance:
+        return False
+    return "arrays" not in provenance or arrays_path(path).exists()
 
 
 def _write_table(frame: pd.DataFrame, schema: pa.Schema, provenance: dict[str, Any], path: Path) -> None:
-    metadata = {METADATA_KEY: json.dumps(provenance, sort_keys=True).encode()}
+    metadata = {METADATA_KEY: json.dumps(provenance, sort_keys=True, allow_nan=False).encode()}
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(metadata)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    with (
+        atomic_path(path, sealed=True) as temporary,
+        pq.ParquetWriter(temporary, table.schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        writer.write_table(table)
+        writer.add_key_value_metadata({KEY: PLACEHOLDER})
 
 
 def write_outcomes(
@@ -128,7 +145,7 @@ def write_outcomes(
     arrays: Arrays | None = None,
 ) -> None:
     """Write both tables of an evaluation, and its arrays if any; each file appears whole or not at all."""
-    provenance = {"schema": SCHEMA_VERSION, **provenance}
+    provenance = provenance | {"schema": SCHEMA_VERSION}
     if arrays:
         provenance["arrays"] = _write_arrays(arrays, arrays_path(path))
     _write_table(measurements, MEASUREMENTS, provenance, measurements_path(path))
@@ -139,47 +156,118 @@ def _write_arrays(arrays: Arrays, path: Path) -> str:
     """Write ``arrays`` and give the SHA-256 of the file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sealed=True) as temporary:
         temporary.write_bytes(buffer.getvalue())
-    return hashlib.sha256(buffer.getvalue()).hexdigest()
+        add_to_zip(temporary)
+    return digest_file(path)
 
 
 def _read_arrays(path: Path, digest: str) -> Arrays:
     """The arrays at ``path``, which must be those that were written."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UserError(f"{path}: expected the arrays of an evaluation, got {reason}; run `rbe attack`") from None
-    if hashlib.sha256(content).hexdigest() != digest:
+    try:
+        verify(content, due=not has_no_comment(content))
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ValueError("not those of the outcomes beside it")
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return dict(file)
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(
             f"{path}: expected the arrays that were written with the outcomes beside them, got a damaged or foreign "
-            "file; delete it and run `rbe attack` again"
-        )
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return dict(file)
+            f"file ({error}); delete it and run `rbe attack` again"
+        ) from None
 
 
-def _read_table(path: Path, schema: pa.Schema) -> tuple[pd.DataFrame, dict[str, Any]]:
+class _Table(NamedTuple):
+    """A table as read back, what its file says of it, and whether that file has a digest."""
+
+    rows: pd.DataFrame
+    provenance: dict[str, Any]
+    sealed: bool
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return UserError(
+        f"{path}: expected a Parquet file of outcomes, got a damaged or foreign file ({reason}); "
+        "delete it and run `rbe attack` again"
+    )
+
+
+def _content(path: Path) -> tuple[bytes, bool]:
+    """The bytes of a table, verified, and whether they have a digest."""
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        content = read_bytes(path)
+        return content, verify(content)
     except FileNotFoundError:
         raise UserError(f"{path}: outcomes file not found; run `rbe attack` to produce it") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise UserError(
-            f"{path}: expected a Parquet file of outcomes, got a damaged or foreign file ({reason}); "
-            "delete it and run `rbe attack` again"
-        ) from None
-    provenance = _provenance(path, table.schema.metadata)
-    if provenance["schema"] != SCHEMA_VERSION:
-        raise UserError(
-            f"{path}: expected outcome schema {SCHEMA_VERSION}, got {provenance['schema']}; "
-            "delete it and run `rbe attack` again"
-        )
+    except PermissionError as error:
+        raise UserError(f"{path}: expected outcomes that can be read, got {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+
+
+def _read_table(path: Path, schema: pa.Schema) -> _Table:
+    content, sealed = _content(path)
+    try:
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+    provenance = _provenance(path, table.schema.metadata, sealed)
     if not table.schema.equals(schema, check_metadata=False):
         raise _foreign(path)
-    return table.to_pandas(), provenance
+    rows = table.to_pandas()
+    problem = _contradiction(rows, provenance)
+    if problem:
+        raise UserError(f"{path}: expected {problem}; delete the file and run `rbe attack` again")
+    return _Table(rows, provenance, sealed)
+
+
+_NULLABLE = ("predicted", "correct", "value")
+"""Columns that may hold nothing: what was not attempted, and a mean that is no number."""
+
+
+def _contradiction(rows: pd.DataFrame, provenance: dict[str, Any]) -> str | None:
+    """What is expected of rows, of either table, that these do not keep; none where they keep it all."""
+    holes = [name for name in rows if name not in _NULLABLE and rows[name].isna().any()]
+    if holes:
+        return f"a value in every row, got none in column {holes[0]!r}"
+    numbers = rows.select_dtypes(["int16", "int32", "int64"])
+    for name in numbers:
+        least = ENSEMBLE if name in ("target_member", "source_member") else 0
+        if (numbers[name] < least).any():
+            return f"a {name} of at least {least} in every row, got {numbers[name].min()}"
+    if not rows["eps"].between(0, 1).all():
+        return f"eps in [0, 1] in every row, got {rows.loc[~rows['eps'].between(0, 1), 'eps'].iloc[0]}"
+    if "target" in provenance:
+        target = provenance["target"]
+        others = set(rows["target"].unique()) - {target["id"]}
+        if others:
+            return f"rows about {target['id']!r} alone, as its provenance says, got some about {min(others)!r}"
+        if (rows["target_member"] >= target["sub_models"]).any():
+            return f"no sub-model above {target['sub_models'] - 1}, got {rows['target_member'].max()}"
+    return _contradicting_classes(rows) if "predicted" in rows else None
+
+
+def _contradicting_classes(rows: pd.DataFrame) -> str | None:
+    tried = rows["predicted"].notna()
+    if not tried.equals(rows["correct"].notna()):
+        return "'predicted' and 'correct' to be null in the same rows, got one without the other"
+    made = rows[tried]
+    if (made["predicted"] < 0).any():
+        return f"classes from 0, got {made['predicted'].min():g} as 'predicted'"
+    wrong = made[(made["predicted"] == made["label"]) != made["correct"].astype(bool)]
+    if len(wrong):
+        first = wrong.iloc[0]
+        return (
+            f"'correct' where 'predicted' is 'label' and nowhere else, got {bool(first['correct'])} for image "
+            f"{first['image']} with label {first['label']} and predicted {first['predicted']:g}"
+        )
+    return None
 
 
 def _foreign(path: Path) -> UserError:
@@ -188,59 +276,76 @@ def _foreign(path: Path) -> UserError:
     )
 
 
-def _provenance(path: Path, metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+def _provenance(path: Path, metadata: dict[bytes, bytes] | None, sealed: bool) -> dict[str, Any]:
+    metadata = metadata or {}
     try:
-        provenance = json.loads((metadata or {})[METADATA_KEY])
-    except (KeyError, ValueError):
+        provenance = strict_json.loads(metadata[METADATA_KEY])
+    except (KeyError, json.JSONDecodeError):
         raise _foreign(path) from None
+    except ValueError as error:
+        raise _damaged(path, error) from None
     if not isinstance(provenance, dict) or "schema" not in provenance:
         raise _foreign(path)
+    version = provenance["schema"]
+    if version not in READABLE_VERSIONS or isinstance(version, bool):
+        raise UserError(
+            f"{path}: expected outcome schema {' or '.join(map(str, READABLE_VERSIONS))}, got {str(version)[:40]}; "
+            "delete it and run `rbe attack` again"
+        )
+    try:
+        if not sealed and (version > 1 or KEY.encode() in metadata):
+            raise DamagedError("its digest is missing")
+        check_facts(Provenance, provenance)
+    except ValueError as error:
+        raise _damaged(path, error) from None
     return provenance
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Provenance of the outcomes file at ``path``, without its rows.
+    """Provenance of the table at ``path``, without its rows.
 
     Raises:
-        UserError: the file is missing, truncated or not ours.
+        UserError: the file is missing, damaged or not ours.
     """
+    content, sealed = _content(path)
     try:
-        metadata = pq.read_schema(path).metadata
-    except (pa.ArrowException, OSError):
-        return _read_table(path, OUTCOMES)[1]  # says what is wrong
-    return _provenance(path, metadata)
+        metadata = pq.read_schema(pa.BufferReader(content)).metadata
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(path, error) from None
+    return _provenance(path, metadata, sealed)
 
 
 def read_outcomes(path: Path) -> OutcomeFile:
     """Read one evaluation.
 
     Raises:
-        UserError: a file is missing, truncated, of another schema version, or not ours.
+        UserError: a file is missing, damaged, of another version, or not ours; rows contradict themselves or the
+            provenance; the measurements are of another evaluation.
     """
-    outcomes, provenance = _read_table(path, OUTCOMES)
-    measurements, _ = _read_table(measurements_path(path), MEASUREMENTS)
-    digest = provenance.get("arrays")
+    outcomes = _read_table(path, OUTCOMES)
+    measurements = _read_table(measurements_path(path), MEASUREMENTS)
+    if measurements.provenance != outcomes.provenance:
+        raise UserError(
+            f"{measurements_path(path)}: expected the measurements of the evaluation in {path.name}, got those of "
+            "another one; delete both files and run `rbe attack` again"
+        )
+    digest = outcomes.provenance.get("arrays")
     arrays = {} if digest is None else _read_arrays(arrays_path(path), digest)
-    return OutcomeFile(path, provenance, outcomes, measurements, arrays)
+    both = outcomes.sealed and measurements.sealed
+    return OutcomeFile(path, outcomes.provenance, outcomes.rows, measurements.rows, arrays, both)
 
 
-_WHOLE = {
-    "protocol": {"label", "name", "hash", "kind", "resolved"},
-    "target": {"id", "label", "dataset", "seed", "method", "sub_models"},
-    "hardware": {"name"},
-    "software": {"torch"},
-}
+_WHOLE = ("protocol", "target", "sources", "software", "hardware", "wall_time_s", "finished_at")
 
 
 def check_whole(path: Path, provenance: dict[str, Any]) -> dict[str, Any]:
     """See that ``provenance`` is that of a whole evaluation, and give it back.
 
     Raises:
-        UserError: it lacks what tables group by, as that of a part of an unfinished evaluation does.
+        UserError: it lacks a fact, as that of a part of an unfinished evaluation does.
     """
-    for name, keys in _WHOLE.items():
-        group = provenance.get(name)
-        if not isinstance(group, dict) or not keys <= group.keys():
+    for name in _WHOLE:
+        if name not in provenance:
             raise UserError(
                 f"{path}: expected the outcomes of a whole evaluation, got a part of one, or a damaged file (no "
                 f"{name!r} in its provenance); move it out of there and run `rbe attack` again"

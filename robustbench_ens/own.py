@@ -61,7 +61,7 @@ def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tu
         model.to(place.device)
     pairs = []
     for protocol in protocols:
-        dataset = place.dataset(protocol.settings.dataset)
+        dataset = place.dataset(protocol.settings.dataset, protocol.settings.max_pixels)
         images = to_float(dataset.x_test[:PROBE_IMAGES]).to(place.device)
         subject, remarks = _subject(
             model,

@@ -11,6 +11,7 @@ from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
 from robustbench_ens.errors import MissingDatasetError
 from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, outcomes_file, past_seconds
+from robustbench_ens.limits import MAX_PIXELS
 from robustbench_ens.models.build import network_builder
 from robustbench_ens.models.published import published
 from robustbench_ens.models.trained import (
@@ -99,13 +100,14 @@ class Workplace:
     progress: Progress
     epoch_hook: Callable[[Path], EpochHook] | None = None
     threads: int | None = None
-    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)
 
-    def dataset(self, name: str) -> Dataset:
-        """Load a dataset, once."""
-        if name not in self._datasets:
-            self._datasets[name] = load_dataset(name, self.data_root)
-        return self._datasets[name]
+    def dataset(self, name: str, max_pixels: int = MAX_PIXELS) -> Dataset:
+        """Load a dataset with images of at most ``max_pixels``, once."""
+        key = name, max_pixels
+        if key not in self._datasets:
+            self._datasets[key] = load_dataset(name, self.data_root, max_pixels=max_pixels)
+        return self._datasets[key]
 
 
 class Plan:
@@ -159,7 +161,8 @@ class Plan:
         if record is None or record.dataset in BUILTIN_NAMES:
             return folder
         try:
-            return folder if self.workplace.dataset(record.dataset).digest == record.data_digest else None
+            dataset = self.workplace.dataset(record.dataset, ensemble.max_pixels)
+            return folder if dataset.digest == record.data_digest else None
         except MissingDatasetError:
             return folder
 
@@ -188,7 +191,7 @@ class Plan:
             return record
         digest = record.data_digest
         if record.dataset not in BUILTIN_NAMES:
-            digest = self.workplace.dataset(record.dataset).digest
+            digest = self.workplace.dataset(record.dataset, ensemble.max_pixels).digest
         expected = (fingerprint(ensemble.recipe, ensemble.seed, digest, start) for start in self._starts(ensemble))
         return record if record.fingerprint in expected else None
 
@@ -249,7 +252,7 @@ class Plan:
         """``record`` as outcomes under ``protocol`` have it: of the dataset whose images are attacked."""
         if protocol.settings.trained_on is None:
             return record
-        dataset = self.workplace.dataset(protocol.settings.dataset)
+        dataset = self.workplace.dataset(protocol.settings.dataset, protocol.settings.max_pixels)
         return replace(record, dataset=dataset.name, data_digest=dataset.digest)
 
     def renewed(self) -> Plan:

@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import isfunction
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
 from robustbench_ens.settings import (
+    Count,
+    Eps,
+    MaxPixels,
     Number,
     Precision,
     Settings,
-    apply_overrides,
+    finite,
     import_object,
     label,
+    load_content,
     locate,
-    name_of,
-    parse_overrides,
-    read_toml,
     split_reference,
     validate,
 )
@@ -37,7 +39,7 @@ METHODS = {
 }
 """Training methods by name. A recipe may also say ``package.module:Name``."""
 
-SHARED_WITH_PARENT = ("dataset", "network", "network_args", "sub_models")
+SHARED_WITH_PARENT = ("dataset", "max_pixels", "network", "network_args", "sub_models")
 """Keys in which an ensemble and the one it starts from must agree; overriding one overrides it in the parent too."""
 
 
@@ -45,10 +47,10 @@ class Optimizer(Settings):
     """Optimiser settings; the defaults are the DVERGE paper's (Appendix A)."""
 
     name: Literal["sgd", "adam"] = "sgd"
-    lr: Number = Field(default=0.1, gt=0)
+    lr: Number = Field(default=0.1, gt=0, le=1e3)
     momentum: Number = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: Number = Field(default=1e-4, ge=0)
+    weight_decay: Number = Field(default=1e-4, ge=0, le=1e3)
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Optimizer:
@@ -61,15 +63,16 @@ class Schedule(Settings):
     """Learning rate over training. Positions are fractions of all steps."""
 
     name: Literal["constant", "multi-step", "one-cycle"] = "multi-step"
-    milestones: tuple[Number, ...] = Field(default=(0.5, 0.75), strict=False)
+    milestones: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = Field(
+        default=(0.5, 0.75), max_length=MOST_ITEMS, strict=False
+    )
     gamma: Number = Field(default=0.1, gt=0, le=1)
     warmup: Number = Field(default=0.3, ge=0, lt=1)
     anneal: Literal["cosine", "linear"] = "cosine"
 
     @model_validator(mode="after")
     def _milestones_ascend(self) -> Schedule:
-        inside = all(0 < milestone < 1 for milestone in self.milestones)
-        if not inside or list(self.milestones) != sorted(self.milestones):
+        if list(self.milestones) != sorted(self.milestones):
             raise ValueError("expected milestones in ascending order between 0 and 1")
         return self
 
@@ -94,28 +97,35 @@ class Monitor(Settings):
     Equation 2.
     """
 
-    images: int = Field(1000, ge=1)
-    every_steps: int = Field(390, ge=1)
-    eps: Number = Field(0.03, gt=0, le=1)
-    steps: int = Field(50, ge=1)
-    restarts: int = Field(5, ge=1)
-    diversity_eps: Number = Field(0.07, gt=0, le=1)
-    diversity_steps: int = Field(10, ge=1)
+    images: Count = 1000
+    every_steps: Count = 390
+    eps: Eps = 0.03
+    steps: Count = 50
+    restarts: Count = 5
+    diversity_eps: Eps = 0.07
+    diversity_steps: Count = 10
+
+
+FiniteValue = Annotated[Any, AfterValidator(finite)]
 
 
 class RecipeFile(Settings):
-    """The keys of a recipe."""
+    """The keys of a recipe.
+
+    ``max_pixels`` is the largest image, height times width, that is read of the dataset.
+    """
 
     dataset: str = Field(min_length=1)
+    max_pixels: MaxPixels = MAX_PIXELS
     network: str = "resnet20"
-    network_args: dict[str, Any] = Field({})
+    network_args: dict[str, FiniteValue] = Field({})
     sub_models: int = Field(3, ge=1, le=64)
     method: str = "baseline"
-    hyperparameters: dict[str, Any] = Field({})
+    hyperparameters: dict[str, FiniteValue] = Field({})
     init_from: str | None = None
-    epochs: int = Field(200, ge=1)
-    steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(128, ge=2)
+    epochs: Count = 200
+    steps: Count | None = None
+    batch_size: int = Field(128, ge=2, le=LARGEST_COUNT)
     augmentation: Literal["none", "pad-crop-flip"] = "pad-crop-flip"
     crop_padding: Number = Field(0.125, ge=0, le=0.5)
     progressive_resizing: ProgressiveResizing | None = None
@@ -178,6 +188,8 @@ def _parent(path: str, settings: RecipeFile, overrides: dict[str, Any], chain: t
         return None
     if settings.init_from in chain:
         raise UserError(f"{path}: key 'init_from': expected no cycle, got {' -> '.join((*chain, settings.init_from))}")
+    if len(chain) > DEEPEST:
+        raise UserError(f"{path}: key 'init_from': expected a chain of at most {DEEPEST} recipes, got more")
     locate("zoo", split_reference(settings.init_from)[0], f"{path}: key 'init_from': ")
     shared = {key: value for key, value in overrides.items() if key.split(".")[0] in SHARED_WITH_PARENT}
     parent = load_recipe(settings.init_from, shared, (*chain, settings.init_from))
@@ -200,15 +212,11 @@ def load_recipe(reference: str, overrides: dict[str, Any] | None = None, _chain:
     Raises:
         UserError: unknown recipe or method, an invalid key or value, a cycle in `extends` or `init_from`.
     """
-    name_or_path, assignments = split_reference(reference)
-    all_overrides = parse_overrides(assignments) | (overrides or {})
-    path = locate("zoo", name_or_path)
-    content = apply_overrides(read_toml("zoo", path), all_overrides)
-    where = label(str(path), all_overrides)
-    settings = validate(RecipeFile, content, where)
-    method = load_method(settings, where)
-    parent = _parent(where, settings, all_overrides, _chain or (name_or_path,))
-    return Recipe(name_of("zoo", path), all_overrides, settings, method, parent)
+    content = load_content("zoo", reference, overrides)
+    settings = validate(RecipeFile, content.keys, content.where)
+    method = load_method(settings, content.where)
+    parent = _parent(content.where, settings, content.overrides, _chain or (split_reference(reference)[0],))
+    return Recipe(content.name, content.overrides, settings, method, parent)
 
 
 def load_method(settings: RecipeFile, where: str) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import json
+import math
 import re
 import sys
 import tomllib
@@ -12,22 +14,40 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import open_regular
+from robustbench_ens.limits import (
+    DEEPEST,
+    LARGEST_COUNT,
+    LARGEST_TOML,
+    LARGEST_WEIGHT,
+    MOST_PIXELS,
+    check_content,
+    check_name,
+    check_text,
+    shown,
+)
 from robustbench_ens.trust import check_may_import
 
 PACKAGE_DIR = Path(__file__).parent
+
+# Where `Fraction` takes a text, it makes an integer of as many digits as the exponent says.
+_SHORT_NUMBER = re.compile(r"[^eE]{1,60}([eE][+-]?[0-9]{1,3})?")
 
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("expected a number")
     if isinstance(value, str):
+        text = value.replace(" ", "")
         try:
-            return float(Fraction(value.replace(" ", "")))
+            if not _SHORT_NUMBER.fullmatch(text):
+                raise ValueError
+            return float(Fraction(text))
         except (ValueError, ZeroDivisionError, OverflowError):
             raise ValueError('expected a number or a fraction such as "8/255"') from None
     return value
@@ -35,6 +55,31 @@ def _number(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_number)]
 """A float; the text ``"8/255"`` is a legal number."""
+
+
+def finite(value: Any) -> Any:
+    """Return ``value``, a plain value of any depth, if every number in it is finite.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("expected a finite number")
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            finite(item)
+    return value
+
+
+Eps = Annotated[Number, Field(gt=0, le=1)]
+"""A radius or a step in pixel scale."""
+
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Weight = Annotated[Number, Field(ge=0, le=LARGEST_WEIGHT)]
+"""Of a term of a loss."""
+
+MaxPixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
+"""Height times width of the largest image that is read; it guards against files that decode to gigabytes."""
 
 Precision = Literal["fp32", "bf16"]
 """What networks compute in where a setting allows less than fp32: bf16 is PyTorch's autocast."""
@@ -62,9 +107,33 @@ def names(kind: str) -> list[str]:
         path.relative_to(folder).with_suffix("").as_posix(): None
         for folder in folders(kind)
         for path in sorted(folder.rglob("*.toml"))
-        if "weights" not in path.relative_to(folder).parts
+        if not any(map(_is_passed_over, path.relative_to(folder).parts))
     }
     return sorted(files)
+
+
+def _is_passed_over(part: str) -> bool:
+    """Whether a file or folder of this name in ``zoo`` or ``attacks`` holds nothing that a person wrote to be run."""
+    return part == "weights" or part.startswith(".")
+
+
+def _check_file(kind: str, path: Path) -> str:
+    """Return the name of a file, which results can be named after.
+
+    Raises:
+        UserError: they cannot, or they would be passed over.
+    """
+    name = name_of(kind, path)
+    check_name(name, str(path))
+    for part in name.split("/"):
+        if _is_passed_over(part):
+            raise UserError(
+                f"{path}: expected no file or folder in {kind} with the name 'weights' or a dot in front, which lists "
+                f"and reports pass over, got {part!r}; rename it"
+            )
+    if split_reference(name) != (name, []):
+        raise UserError(f"{path}: expected a name without overrides in brackets, got {name!r}; rename it")
+    return name
 
 
 def split_reference(reference: str) -> tuple[str, list[str]]:
@@ -72,17 +141,22 @@ def split_reference(reference: str) -> tuple[str, list[str]]:
     match = re.fullmatch(r"([^\[\]]+)\[(.*)\]", reference, flags=re.DOTALL)
     if match is None:
         return reference, []
-    parts, depth, quoted, escaped = [""], 0, False, False
-    for character in match.group(2):
+    inside = match.group(2)
+    parts = []
+    begin = 0
+    depth = 0
+    quoted = False
+    escaped = False
+    for position, character in enumerate(inside):
         if character == '"' and not escaped:
             quoted = not quoted
         escaped = character == "\\" and quoted and not escaped
         if not quoted:
             depth += (character in "[{") - (character in "]}")
         if character == "," and depth == 0 and not quoted:
-            parts.append("")
-        else:
-            parts[-1] += character
+            parts.append(inside[begin:position])
+            begin = position + 1
+    parts.append(inside[begin:])
     return match.group(1), [part.strip() for part in parts if part.strip()]
 
 
@@ -90,21 +164,31 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     """Parse ``key=value`` texts; a value is TOML, or else plain text. Keys of tables are dotted; a later value wins.
 
     Raises:
-        UserError: an assignment has no ``=`` or no key, or holds more than one value.
+        UserError: an assignment has no ``=`` or no key, holds more than one value, or see
+            :func:`~robustbench_ens.limits.check_content`.
     """
     overrides: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"--set: expected key=value, got {assignment!r}")
+        key = key.strip()
+        if not equals or not key:
+            raise UserError(f"--set: expected key=value, got {shown(assignment)}")
         try:
             parsed = tomllib.loads(f"value = {text}")
         except ValueError:  # not TOML, or a number of more digits than Python reads
             parsed = {"value": text.strip()}
+        except RecursionError:
+            raise UserError(f"--set: key {shown(key)}: expected at most {DEEPEST} levels, got {shown(text)}") from None
         if parsed.keys() != {"value"}:
-            raise UserError(f"--set: expected one value for key {key.strip()!r}, got {text!r}")
-        overrides |= _flatten(key.strip(), parsed["value"])
+            raise UserError(f"--set: expected one value for key {shown(key)}, got {shown(text)}")
+        _check_override(key, parsed["value"], "--set")
+        overrides |= _flatten(key, parsed["value"])
     return overrides
+
+
+def _check_override(key: str, value: Any, where: str) -> None:
+    check_content(value, where, tuple(key.split(".")))
+    check_text(key, f"{where}: name of a key")
 
 
 def _flatten(key: str, value: Any) -> dict[str, Any]:
@@ -117,7 +201,7 @@ def _flatten(key: str, value: Any) -> dict[str, Any]:
 def _toml(value: Any) -> str:
     """``value`` as TOML, on one line."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return json.dumps(value, ensure_ascii=False)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
@@ -155,20 +239,31 @@ def locate(kind: str, name_or_path: str, where: str = "") -> Path:
     """
     asked, as_path = name_or_path, Path(name_or_path)
     if as_path.suffix == ".toml":
-        if as_path.is_file():
+        if _exists(as_path):
             return as_path
         name_or_path = as_path.with_suffix("").as_posix().removeprefix(f"{kind}/")
     for folder in folders(kind):
         candidate = folder / f"{name_or_path}.toml"
-        if candidate.is_file() and candidate.resolve().is_relative_to(folder):
+        if _exists(candidate) and candidate.resolve().is_relative_to(folder):
             return candidate
     what = {"zoo": "recipe", "attacks": "protocol"}[kind]
     valid = names(kind)
     close = difflib.get_close_matches(name_or_path, valid, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise UserError(
-        f"{where}unknown {what} {asked!r}: expected a path to a .toml file or a name; {hint}valid: {', '.join(valid)}"
+        f"{where}unknown {what} {shown(asked)}: expected a path to a .toml file or a name; {hint}"
+        f"valid: {', '.join(valid)}"
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is anything at ``path``; no name longer than a file's can be."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def name_of(kind: str, path: Path) -> str:
@@ -196,30 +291,53 @@ def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str,
     """Read a TOML file with everything it ``extends``; local keys win.
 
     Raises:
-        UserError: the file is not TOML, or `extends` is not text, unknown, or a cycle.
+        UserError: the file is not TOML, or `extends` is not text, unknown, a cycle, or one of too many.
     """
     resolved = path.resolve()
     if resolved in _chain:
         chain = " -> ".join(name_of(kind, p) for p in (*_chain, resolved))
         raise UserError(f"{path}: key 'extends': expected no cycle, got {chain}")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8, or a number of too many digits
-        raise UserError(f"{path}: expected a TOML file, got a syntax error: {error}") from None
+    if len(_chain) > DEEPEST:
+        raise UserError(f"{path}: key 'extends': expected a chain of at most {DEEPEST} files, got more")
+    content = _read_one(path)
     base = content.pop("extends", None)
     if base is None:
         return content
     if not isinstance(base, str):
-        raise UserError(f"{path}: key 'extends': expected the name or path of a file, got {base!r}")
+        raise UserError(f"{path}: key 'extends': expected the name or path of a file, got {shown(base)}")
     beside = path.parent / base
-    found = base.endswith(".toml") and beside.is_file()
+    found = base.endswith(".toml") and _exists(beside)
     base_path = beside if found else locate(kind, base, f"{path}: key 'extends': ")
     return merge(read_toml(kind, base_path, (*_chain, resolved)), content)
 
 
+def _read_one(path: Path) -> dict[str, Any]:
+    """Read a TOML file as it is.
+
+    Raises:
+        UserError: it is something else than a file, too large, no TOML, or see
+            :func:`~robustbench_ens.limits.check_content`.
+    """
+    with open_regular(path) as file:
+        text = file.read(LARGEST_TOML + 1)
+    if len(text) > LARGEST_TOML:
+        raise UserError(f"{path}: expected a TOML file of at most {LARGEST_TOML} bytes, got a larger file")
+    try:
+        content = tomllib.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8, or a number of too many digits
+        raise UserError(f"{path}: expected a TOML file, got a syntax error: {error}") from None
+    check_content(content, str(path))
+    return content
+
+
 def apply_overrides(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """``content`` with dotted keys set to new values."""
+    """``content`` with dotted keys set to new values.
+
+    Raises:
+        UserError: see :func:`~robustbench_ens.limits.check_content`.
+    """
     for dotted, value in overrides.items():
+        _check_override(dotted, value, "overrides")
         nested: Any = value
         for key in reversed(dotted.split(".")):
             nested = {key: nested}
@@ -267,15 +385,21 @@ WORDS = {
     "less_than": "a number less than {lt}",
     "less_than_equal": "a number less than or equal to {le}",
     "too_short": "at least {min_length} item",
+    "too_long": "at most {max_length} items",
     "string_too_short": "text of at least {min_length} character",
 }
 """What pydantic's errors expect, in the words of a TOML file."""
 
 
+def _whole(value: Any) -> Any:
+    """``value``, without a decimal point if it is a whole number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _expected(error: Any) -> str:
     if error["type"] in WORDS:
         context = error.get("ctx", {}).items()
-        return WORDS[error["type"]].format(**{key: int(v) if v in (0.0, 1.0) else v for key, v in context})
+        return WORDS[error["type"]].format(**{key: _whole(v) for key, v in context})
     message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return message.removeprefix("expected ")
 
@@ -301,7 +425,7 @@ def explain(error: ValidationError, model: type[BaseModel], where: str, prefix: 
     if first["type"] == "missing":
         return UserError(f"{where}: key {key!r} is missing{suffix}")
     where = f"{where}: key {key!r}" if key else where
-    got = "" if isinstance(first["input"], dict) and not key else f", got {first['input']!r}"
+    got = "" if isinstance(first["input"], dict) and not key else f", got {shown(first['input'])}"
     return UserError(f"{where}: expected {' or '.join(map(_expected, items))}{got}{suffix}")
 
 
@@ -317,6 +441,29 @@ def validate(
         return model.model_validate(content)
     except ValidationError as error:
         raise explain(error, model, where, prefix) from None
+
+
+class Content(NamedTuple):
+    """What a reference stands for, before it is validated: the name, all overrides, the keys, and what errors say."""
+
+    name: str
+    overrides: dict[str, Any]
+    keys: dict[str, Any]
+    where: str
+
+
+def load_content(kind: str, reference: str, overrides: dict[str, Any] | None) -> Content:
+    """Read the file that ``reference`` names, with its overrides and then ``overrides``, which win.
+
+    Raises:
+        UserError: the file is unknown, no TOML, or of a name that results cannot have; an override is malformed.
+    """
+    name_or_path, assignments = split_reference(reference)
+    all_overrides = parse_overrides(assignments) | (overrides or {})
+    path = locate(kind, name_or_path)
+    name = _check_file(kind, path)
+    keys = apply_overrides(read_toml(kind, path), all_overrides)
+    return Content(name, all_overrides, keys, label(str(path), all_overrides))
 
 
 def import_object(spec: str, where: str) -> Any:

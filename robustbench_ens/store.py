@@ -2,7 +2,7 @@
 
 ::
 
-    runs/ensembles/<recipe>-<hash>/seed-<s>/   weights.safetensors, run.json, recipe.json, history.csv
+    runs/ensembles/<recipe>-<hash>/seed-<s>/   weights.safetensors, run.json, history.csv
     runs/adversarial/<hash>/                   crafted images, reusable against any target
     runs/outcomes/<protocol>-<hash>/           one pair of Parquet files per target
     runs/reports/<name>/                       rendered reports
@@ -14,15 +14,18 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import read_bytes
 from robustbench_ens.locks import errno_behind, hold, new_part
 from robustbench_ens.paths import inside
+from robustbench_ens.seal import KEY, MARK, PLACEHOLDER, DamagedError, seal, verify
+from robustbench_ens.strict_json import loads
 
 DEFAULT_REPORT = "report"
 """What a report is called that has no other name."""
@@ -42,12 +45,17 @@ def short_hash(value: Any) -> str:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, sealed: bool = False) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it replaces ``path``, on failure it is removed.
 
     A reader sees the old file or the whole new one, also after a crash or on a full disk.
 
+    Args:
+        path: what to write.
+        sealed: whether what is written has a place for its digest, which is put there; see :mod:`seal`.
+
     Raises:
+        UserError: a name that stands in the file looks like a digest.
         OSError: names ``path`` and has the number of the system's error, such as ``ENOSPC`` on a full disk, whatever
             the library that wrote has raised.
     """
@@ -55,6 +63,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     handle, temporary = new_part(path.parent)
     try:
         yield temporary
+        if sealed:
+            _seal(temporary, path)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
@@ -72,29 +82,83 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
+def _seal(temporary: Path, path: Path) -> None:
+    try:
+        seal(temporary)
+    except DamagedError:
+        raise UserError(f"{path}: expected no name with {MARK!r} in what is written, got one; rename it") from None
+
+
+def write_text(path: Path, text: str, *, sealed: bool = False) -> None:
     """Write ``text`` as UTF-8; the file appears whole or not at all."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, sealed=sealed) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON; the file appears whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as indented JSON with its digest; the file appears whole or not at all."""
+    text = json.dumps({**value, KEY: PLACEHOLDER}, indent=1, sort_keys=True, allow_nan=False)
+    write_text(path, text + "\n", sealed=True)
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+class Document(NamedTuple):
+    """JSON as read back, without its digest, and whether it had one."""
+
+    content: Any
+    sealed: bool
+
+
+def parse_document(content: bytes) -> Document:
+    """Verify and parse the bytes of a JSON file.
+
+    Raises:
+        ValueError: they are damaged, or no JSON within the limits of :mod:`strict_json`.
+    """
+    sealed = verify(content)
+    document = loads(content)
+    if isinstance(document, dict) and KEY in document:
+        if not sealed:
+            raise DamagedError("its digest is missing")
+        del document[KEY]
+    return Document(document, sealed)
+
+
+def read_document(path: Path, advice: str = "") -> Document:
+    """Read a JSON file and verify its digest.
+
+    Args:
+        path: of the file.
+        advice: what to do where it is damaged.
 
     Raises:
         UserError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_document(read_bytes(path))
     except FileNotFoundError:
         raise UserError(f"{path}: file not found") from None
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of too many digits, nested too deep
-        raise UserError(f"{path}: expected JSON, got a damaged file ({error})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: expected JSON, got a damaged file ({error}){advice and f'; {advice}'}") from None
+
+
+def read_json(path: Path) -> Any:
+    """The content of :func:`read_document`."""
+    return read_document(path).content
+
+
+def write_csv(path: Path, table: str) -> None:
+    """Write a table in CSV below a line with its digest; the file appears whole or not at all."""
+    write_text(path, f"# {PLACEHOLDER}\n{table}", sealed=True)
+
+
+def parse_csv(content: bytes) -> bytes:
+    """Verify the bytes of a file of :func:`write_csv`, and give back those of its table.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    sealed = verify(content, due=content.startswith(b"#"))
+    return content.partition(b"\n")[2] if sealed else content
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,11 @@ class Trained:
         return self.recipe.settings.dataset
 
     @property
+    def max_pixels(self) -> int:
+        """Of the largest image of its dataset."""
+        return self.recipe.settings.max_pixels
+
+    @property
     def sub_models(self) -> int:
         """How many it has."""
         return self.recipe.settings.sub_models
@@ -142,8 +147,13 @@ def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tup
                 UserError(str(error)) if reference == surrogate.recipe else UnsuitableTargetError(str(error))
             ) from None
         recipe = load_recipe(reference)
+        changes: dict[str, str | int] = {}
         if recipe.settings.dataset != protocol.settings.recipes_dataset:
-            recipe = load_recipe(reference, {"dataset": protocol.settings.recipes_dataset})
+            changes["dataset"] = protocol.settings.recipes_dataset
+        if recipe.settings.max_pixels < protocol.settings.max_pixels:
+            changes["max_pixels"] = protocol.settings.max_pixels
+        if changes:
+            recipe = load_recipe(reference, changes)
         found.append(Trained(recipe, surrogate.seed))
     return tuple(found)
 

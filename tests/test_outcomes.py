@@ -26,6 +26,7 @@ from robustbench_ens.outcomes import (
     write_outcomes,
 )
 from robustbench_ens.store import read_json
+from tests.sealing import write_table
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_provenance_says_what_made_the_rows(path: Path) -> None:
     provenance = read_provenance(path)
     record = read_json(next(path.parents[3].glob("ensembles/digits/baseline-3-*/seed-0/run.json")))
     assert provenance["target"] == record
-    assert provenance["schema"] == 1
+    assert provenance["schema"] == 2
     assert provenance["protocol"]["resolved"]["eps"] == [0.1]
     assert {"commit", "python", "robustbench_ens", "torch"} == set(provenance["software"])
     assert {"device", "name", "threads"} <= set(provenance["hardware"])
@@ -115,7 +116,7 @@ def test_foreign_tables(path: Path, tmp_path: Path) -> None:
         table.drop_columns(["eps"]),
         table.set_column(table.column_names.index("eps"), "eps", table["eps"].cast(pa.string())),
     ):
-        pq.write_table(made, foreign)
+        write_table(foreign, made)
         with pytest.raises(
             UserError, match=r"foreign.parquet: expected outcomes written by robustbench_ens, got another"
         ):
@@ -126,7 +127,7 @@ def test_another_schema_version(path: Path) -> None:
     table = pq.read_table(path)
     later = read_provenance(path) | {"schema": 99}
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(later).encode()}), path)
-    with pytest.raises(UserError, match=r"expected outcome schema 1, got 99; delete it and run"):
+    with pytest.raises(UserError, match=r"expected outcome schema 1 or 2, got 99; delete it and run"):
         read_outcomes(path)
 
 

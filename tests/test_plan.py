@@ -123,8 +123,8 @@ def test_mistakes_are_found_before_anything_runs(tmp_path: Path, on_own_data: Ca
     write_data(tmp_path / "own.npz", 0)
     check_inputs(on_own_data())
     plan = on_own_data()
-    plan.add_training(trained("digits/baseline-3[network_args.width=0]"))
-    with pytest.raises(UserError, match="network 'resnet8': expected one that maps images"):
+    plan.add_training(trained("digits/baseline-3[network_args.activation=gelu]"))
+    with pytest.raises(UserError, match="expected one of .'leaky_relu', 'relu'., got 'gelu'"):
         check_inputs(plan)
     plan = on_own_data()
     plan.add_attack(load_protocol("digits/whitebox[dataset=own,images=65]"), trained("digits/baseline-3[dataset=own]"))
@@ -135,6 +135,36 @@ def test_mistakes_are_found_before_anything_runs(tmp_path: Path, on_own_data: Ca
     with pytest.raises(UserError, match="key 'batch_size': expected at most 64, all training images of 'own', got 65"):
         check_inputs(plan)
     assert not (tmp_path / "runs").exists()
+
+
+class Kept(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_a_network_that_torch_computes_outside_its_memory_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "narrow_network.py").write_text(
+        "from torch import nn\n"
+        "def build(channels, classes):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, classes, 1, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = Kept()
+    plan = Plan(Workplace(Store(tmp_path / "runs"), None, "cpu", said))
+    for seed in (0, 1):
+        plan.add_training(trained("digits/baseline-3[network=narrow_network:build]", seed))
+    plan.add_training(trained("digits/baseline-3[network_args.width=4]"))
+    check_inputs(plan)
+    (line,) = said.lines
+    assert line.startswith(
+        "warning: recipe 'digits/baseline-3[network=narrow_network:build]': network 'narrow_network:bu"
+    )
+    assert "fewer than 8 input channels in '0'; torch 2.14" in line
 
 
 def test_a_damaged_record_of_another_ensemble_does_not_matter(runs: Path) -> None:

@@ -108,6 +108,7 @@ CHANGES = {
             "dataset=own",
             "trained_on=own",
             "images=9",
+            "max_pixels=100",
             "eps=[0.05]",
             "steps=49",
             "step_size=eps/4",
@@ -173,6 +174,13 @@ def test_surrogates_are_of_the_protocols_dataset() -> None:
     assert source.recipe.label == "digits/baseline-3[dataset=own]"
     assert source.seed == 1000
     assert surrogates(load_protocol("digits/whitebox")) == ()
+
+
+def test_surrogates_allow_images_as_large_as_the_protocol_does() -> None:
+    (source,) = surrogates(load_protocol("digits/blackbox-compact[dataset=own,max_pixels=60000000]"))
+    assert source.recipe.label == "digits/baseline-3[dataset=own,max_pixels=60000000]"
+    (source,) = surrogates(load_protocol("digits/blackbox-compact[max_pixels=10]"))
+    assert source.recipe.label == "digits/baseline-3"
 
 
 def test_kind_is_needed(attacks: Path) -> None:

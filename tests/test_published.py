@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import robustbench_ens
 from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.models.trained import WEIGHTS, read_record
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
+from robustbench_ens.store import write_json
 from tests.conftest import Rbe
+from tests.sealing import edit_json
 
 ROOT = Path(__file__).parent.parent
 
@@ -183,7 +186,7 @@ def test_publishing_again_replaces_all_or_nothing(checkout: Path, rbe: Rbe, monk
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert rbe("train", "own/tiny").code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("robustbench_ens.models.published.shutil.copyfile", fail)
+        patch.setattr("robustbench_ens.models.published.read_bytes", fail)
         assert rbe("publish", "own/tiny").code == 2
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     next(Path("runs").rglob("history.csv")).unlink()
@@ -270,10 +273,12 @@ def test_what_a_paired_baseline_pins_is_attacked_again(own_images: Path, rbe: Rb
     assert (result.code, result.err) == (0, "")
     assert "own/small#0: published weights" in result.out and "Nothing moved." in result.out
     assert len(find_outcomes([Path("runs")])) == 1
-    pin = json.loads(Path("pin.json").read_text())
-    cell = next(cell for name, cell in pin["evaluations"][0]["cells"].items() if name.startswith("accuracy"))
-    cell["bits"]["0"], cell["count"]["0"] = base64.b64encode(bytes(3)).decode(), 0
-    Path("pin.json").write_text(json.dumps(pin))
+
+    def lose_all(pin: dict[str, Any]) -> None:
+        cell = next(cell for name, cell in pin["evaluations"][0]["cells"].items() if name.startswith("accuracy"))
+        cell["bits"]["0"], cell["count"]["0"] = base64.b64encode(bytes(3)).decode(), 0
+
+    edit_json(Path("pin.json"), lose_all)
     assert rbe("check", "pin.json", "--attack").code == 1
 
 
@@ -305,11 +310,11 @@ def test_what_cannot_be_attacked_again(own_images: Path, rbe: Rbe) -> None:
 def test_other_weights_are_not_taken_for_the_pinned_ones(own_images: Path, rbe: Rbe) -> None:
     text = Path("pin.json").read_text()
     (seed,) = json.loads(text)["evaluations"][0]["seeds"].values()
-    Path("pin.json").write_text(text.replace(seed["weights"], "0" * 64))
+    write_json(Path("pin.json"), json.loads(text.replace(seed["weights"], "0" * 64)))
     result = rbe("check", "pin.json", "--attack")
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert "expected the pinned weights of own/small#0, got others in runs" in result.err
-    Path("pin.json").write_text(text.replace("own/small", "elsewhere"))
+    write_json(Path("pin.json"), json.loads(text.replace("own/small", "elsewhere")))
     result = rbe("check", "pin.json", "--attack")
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert "pin.json: --attack: " in result.err and "run `rbe attack` by hand" in result.err

@@ -89,7 +89,7 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     problems = [f"{key[0]} on {key[1]}: missing: no fresh outcomes" for key in pinned if key not in seen]
     if pin.paired:
         problems += _forgotten(pinned, fresh)
-    notes = _unknown(files, pinned) + _made_otherwise(pin, known)
+    notes = _unknown(files, pinned) + _made_otherwise(pin, known) + _without_digest(pin, known)
     cells = []
     for item in fresh:
         reference = pinned[item.protocol, item.ensemble]
@@ -144,6 +144,13 @@ def _made_otherwise(pin: Pin, files: Sequence[OutcomeFile]) -> list[str]:
         if now - before:
             notes.append(f"{part}: pinned with {', '.join(sorted(before))}, now {', '.join(sorted(now))}")
     return notes
+
+
+def _without_digest(pin: Pin, files: Sequence[OutcomeFile]) -> list[str]:
+    """What is of an earlier version, so that damage to it could not be seen."""
+    count = sum(not file.sealed for file in files)
+    notes = [f"{count} of {len(files)} outcomes files have no digest"] if count else []
+    return notes if pin.sealed else ["the baseline has no digest", *notes]
 
 
 def _structural(reference: PinnedEvaluation, item: Evaluation) -> list[str]:

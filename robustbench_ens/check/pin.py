@@ -21,12 +21,14 @@ from robustbench_ens.check.measured import Measured
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.settings import Settings, validate
-from robustbench_ens.store import read_json, write_json
+from robustbench_ens.store import read_document, write_json
 
-PIN_VERSION = 3
+PIN_VERSION = 4
 PAIRED_SINCE = 3
-READABLE_VERSIONS = (1, 2, 3)
-"""Version 1 has no measured numbers, and versions below 3 are never paired; otherwise they are the same."""
+SEALED_SINCE = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
+"""Version 1 has no measured numbers, versions below 3 are never paired, and those below 4 may lack their digest;
+otherwise they are the same."""
 FEWEST_SEEDS = 5
 
 
@@ -73,6 +75,9 @@ class PinnedMeasured(Settings):
     standard_error: dict[str, Annotated[Finite, Field(ge=0)]]
 
 
+SeedText = Annotated[str, Field(pattern=r"^[0-9]{1,19}$")]
+
+
 class PinnedSeed(Settings):
     """Digests of one seed's weights and of the indices of its attacked images."""
 
@@ -86,18 +91,22 @@ class PinnedEvaluation(Settings):
     protocol: str
     ensemble: str
     facts: dict[str, int | str]
-    seeds: dict[str, PinnedSeed]
+    seeds: dict[SeedText, PinnedSeed]
     cells: dict[str, PinnedCell]
     measured: dict[str, PinnedMeasured] = Field(default_factory=dict)
 
 
 class Pin(Settings):
-    """A baseline: what ``rbe check`` compares fresh outcomes with."""
+    """A baseline: what ``rbe check`` compares fresh outcomes with.
+
+    ``sealed`` is no part of the file: it is false where a file of an earlier version has no digest.
+    """
 
     format: Literal["robustbench_ens baseline"] = "robustbench_ens baseline"
     version: int = PIN_VERSION
     alpha: float = Field(gt=0, lt=1)
     paired: bool = False
+    sealed: bool = Field(default=True, exclude=True)
     made_by: list[dict[str, dict[str, Any]]]
     evaluations: list[PinnedEvaluation] = Field(min_length=1)
 
@@ -238,18 +247,19 @@ def read_pin(path: Path) -> Pin:
     Raises:
         UserError: the file is missing, damaged, not a baseline, or of another version.
     """
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise UserError(f"{path}: baseline not found; write it with `rbe check {path} --update`")
-    content = read_json(path)
+    advice = f"write it again with `rbe check {path} --update`"
+    content, sealed = read_document(path, advice)
     if not isinstance(content, dict) or content.get("format") != "robustbench_ens baseline":
         raise UserError(f"{path}: expected a baseline written by `rbe check --update`, got other JSON")
-    if content.get("version") not in READABLE_VERSIONS:
+    version = content.get("version")
+    if version not in READABLE_VERSIONS:
         readable = f"{', '.join(map(str, READABLE_VERSIONS[:-1]))} or {READABLE_VERSIONS[-1]}"
-        raise UserError(
-            f"{path}: expected baseline version {readable}, got {content.get('version')}; "
-            f"write it again with `rbe check {path} --update`"
-        )
-    return validate(Pin, content, str(path))
+        raise UserError(f"{path}: expected baseline version {readable}, got {str(version)[:40]}; {advice}")
+    if version >= SEALED_SINCE and not sealed:
+        raise UserError(f"{path}: expected a baseline with its digest, got a damaged file; {advice}")
+    return validate(Pin, content | {"sealed": sealed}, str(path))
 
 
 def write_pin(path: Path, pin: Pin) -> None:

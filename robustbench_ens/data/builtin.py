@@ -52,6 +52,12 @@ def cifar(name: str, root: Path) -> Dataset:
         UserError: a file is damaged.
     """
     source = _torchvision_class(name)
+    for path in (root / source.filename, *_batch_files(source, root)):
+        if path.exists() and not path.is_file():  # torchvision would wait for a named pipe
+            raise UserError(f"{path}: expected a regular file, got something else; remove it")
+    folder = root / source.base_folder
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: expected a folder, got something else; remove it")
     try:
         with warnings.catch_warnings():
             # The batch files hold dtype flags as integers; NumPy 2.4.0 to 2.4.4 warn about those.
@@ -70,10 +76,13 @@ def cifar(name: str, root: Path) -> Dataset:
 
 def cifar_fingerprint(name: str, root: Path) -> str | None:
     """Changes when the batch files in ``root`` do; None if they are not all there."""
-    source = _torchvision_class(name)
-    files = [file for file, _ in source.train_list + source.test_list] + [source.meta["filename"]]
-    paths = [root / source.base_folder / file for file in files]
+    paths = _batch_files(_torchvision_class(name), root)
     return fingerprint_files(root, paths) if all(path.is_file() for path in paths) else None
+
+
+def _batch_files(source: Any, root: Path) -> list[Path]:
+    files = [file for file, _ in source.train_list + source.test_list] + [source.meta["filename"]]
+    return [root / source.base_folder / file for file in files]
 
 
 def _torchvision_class(name: str) -> Any:

@@ -24,7 +24,9 @@ class Dataset:
         x_test: like ``x_train``.
         y_test: like ``y_train``.
         classes: class names; label ``k`` is ``classes[k]``.
-        digest: SHA-256 over pixels, labels, shapes and class names, as 64 hexadecimal digits.
+        digest: SHA-256 over pixels, labels, shapes and class names, as 64 hexadecimal digits. It covers what was
+            imported, whatever the files around it; every record and outcome has it.
+        source: SHA-256 of the ``.npz`` file that the tensors were read from; none for other sources.
     """
 
     name: str
@@ -34,10 +36,19 @@ class Dataset:
     y_test: Tensor
     classes: tuple[str, ...]
     digest: str
+    source: str | None = None
 
     @classmethod
     def build(
-        cls, name: str, classes: tuple[str, ...], x_train: Tensor, y_train: Tensor, x_test: Tensor, y_test: Tensor
+        cls,
+        name: str,
+        classes: tuple[str, ...],
+        x_train: Tensor,
+        y_train: Tensor,
+        x_test: Tensor,
+        y_test: Tensor,
+        *,
+        source: str | None = None,
     ) -> Dataset:
         """A dataset with its digest computed; the readers have checked what a user can get wrong."""
         for x, y in ((x_train, y_train), (x_test, y_test)):
@@ -48,7 +59,8 @@ class Dataset:
             assert y.shape == x.shape[:1]
             assert y.is_contiguous()
         assert x_train.shape[1:] == x_test.shape[1:]
-        return cls(name, x_train, y_train, x_test, y_test, classes, _digest(x_train, y_train, x_test, y_test, classes))
+        digest = _digest(x_train, y_train, x_test, y_test, classes)
+        return cls(name, x_train, y_train, x_test, y_test, classes, digest, source)
 
     @property
     def channels(self) -> int:

@@ -1,7 +1,8 @@
 """Decoded tensors, kept in one file per source, so that images are decoded once.
 
 The file carries a fingerprint of its source (names, sizes and modification times, which are cheap to ask for) and the
-dataset's digest. Whatever does not match is decoded again: a changed source, a truncated file, a flipped bit.
+dataset's digest, besides that of the file. Whatever does not match is decoded again: a changed source, a truncated
+file, a flipped bit.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from robustbench_ens import strict_json
 from robustbench_ens.data.dataset import Dataset
+from robustbench_ens.errors import UserError
 from robustbench_ens.locks import remove_leftovers
+from robustbench_ens.seal import verify_file
 from robustbench_ens.store import atomic_path, digest_json, short_hash
+from robustbench_ens.tensors import read_metadata, with_place
 
-FORMAT = "1"
+FORMAT = "2"
 TENSORS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -50,18 +55,19 @@ def write(dataset: Dataset, source: Path, fingerprint: str, directories: Sequenc
     metadata = {
         "format": FORMAT,
         "fingerprint": fingerprint,
-        "digest": dataset.digest,
+        "dataset": dataset.digest,
         "classes": json.dumps(dataset.classes),
+        "source": dataset.source or "",
     }
     problems = []
     for directory in directories:
         remove_leftovers(directory)
     for directory in directories:
         try:
-            with atomic_path(_file(directory, dataset.name, source)) as temporary:
-                save_file({name: getattr(dataset, name) for name in TENSORS}, temporary, metadata)
+            with atomic_path(_file(directory, dataset.name, source), sealed=True) as temporary:
+                save_file({name: getattr(dataset, name) for name in TENSORS}, temporary, with_place(metadata))
             return
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, UserError) as error:
             problems.append(f"{directory}: {error}")
     warnings.warn(
         f"{dataset.name}: could not keep the decoded images, so they will be decoded again ({'; '.join(problems)})",
@@ -76,14 +82,19 @@ def _file(directory: Path, label: str, source: Path) -> Path:
 
 
 def _read_file(path: Path, label: str, fingerprint: str) -> Dataset | None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if (metadata.get("format"), metadata.get("fingerprint")) != (FORMAT, fingerprint):
-                return None
-            tensors = [file.get_tensor(name) for name in TENSORS]
-        dataset = Dataset.build(label, tuple(json.loads(metadata["classes"])), *tensors)
-    # AssertionError: tensors of a shape that no Dataset has.
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AssertionError):
+    if not path.is_file():  # opening a named pipe would wait
         return None
-    return dataset if dataset.digest == metadata.get("digest") else None
+    try:
+        metadata = read_metadata(path)
+        if (metadata.get("format"), metadata.get("fingerprint")) != (FORMAT, fingerprint):
+            return None
+        verify_file(path, due=True)
+        with safe_open(path, framework="pt") as file:  # maps the file: a whole copy of it would double the memory
+            tensors = [file.get_tensor(name) for name in TENSORS]
+        source = metadata.get("source") or None
+        classes = tuple(strict_json.loads(metadata["classes"]))
+        dataset = Dataset.build(label, classes, *tensors, source=source)
+    # AssertionError: tensors of a shape that no Dataset has.
+    except (OSError, UserError, SafetensorError, KeyError, TypeError, ValueError, AssertionError):
+        return None
+    return dataset if dataset.digest == metadata.get("dataset") else None

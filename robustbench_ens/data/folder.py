@@ -7,8 +7,10 @@ without an image suffix, and files and folders whose names start with a dot, are
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,14 @@ from torch import Tensor
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.data.decoded import fingerprint_files
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import open_regular
+from robustbench_ens.limits import DEEPEST, MAX_PIXELS, MOST_PIXELS, check_text
+from robustbench_ens.memory import check_fits
 
 SPLITS = ("train", "test")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+# Pillow knows the format by the content, whatever the suffix says, and has others that start programs.
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 DECODING_THREADS = 2
 CHUNK = 64
 # Pillow clips these to 8 bits when it converts them, which would silently ruin the image.
@@ -45,7 +52,7 @@ def list_images(path: Path) -> Listing:
 
     Raises:
         UserError: ``train/`` or ``test/`` is missing; the two have different classes, or fewer than two; a class has no
-            image.
+            image, or a name that is no text.
     """
     listing: Listing = {}
     for split in SPLITS:
@@ -64,6 +71,7 @@ def list_images(path: Path) -> Listing:
         raise UserError(f"{path}: expected at least 2 class folders in train{os.sep}, got {len(train)}")
     for split, classes in listing.items():
         for name, files in classes.items():
+            check_text(name, f"{path / split}: name of a class")
             if not files:
                 raise UserError(
                     f"{path / split / name}: expected images ({', '.join(SUFFIXES)}), got none; add some, or remove "
@@ -72,7 +80,9 @@ def list_images(path: Path) -> Listing:
     return listing
 
 
-def read(path: Path, label: str, progress: Callable[[int, int], None] | None = None) -> Dataset:
+def read(
+    path: Path, label: str, progress: Callable[[int, int], None] | None = None, max_pixels: int = MAX_PIXELS
+) -> Dataset:
     """Decode a folder of images: grey (C = 1) if every file is 8-bit grey, else RGB (C = 3).
 
     Transparency is dropped, as torchvision's loader does.
@@ -81,13 +91,17 @@ def read(path: Path, label: str, progress: Callable[[int, int], None] | None = N
         path: the folder that holds ``train/`` and ``test/``.
         label: the dataset's name.
         progress: called with (images decoded, images in all).
+        max_pixels: of the largest image.
 
     Raises:
-        UserError: the layout is wrong; a file is damaged, has more than 8 bits per channel, or differs in size from the
-            first one.
+        UserError: the layout is wrong; a file is damaged, has more than 8 bits per channel or more than ``max_pixels``,
+            or differs in size from the first one; all images together do not fit in memory.
     """
     listing = list_images(path)
-    images = _decode(_all_files(listing), progress)
+    with warnings.catch_warnings():
+        # Pillow's own limit, which says how to switch it off; here `max_pixels` is the limit.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        images = _decode(path, _all_files(listing), progress, max_pixels)
     n_train = sum(len(files) for files in listing["train"].values())
     return Dataset.build(
         label,
@@ -105,10 +119,17 @@ def _visible(directory: Path | str, files: bool) -> list[os.DirEntry[str]]:
     return sorted(kept, key=lambda entry: entry.name)
 
 
-def _images_below(directory: str) -> Iterator[Path]:
+def _images_below(directory: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """The images in ``directory``; ``above`` are the folders that it lies in, by device and inode."""
+    state = os.stat(directory)
+    here = (state.st_dev, state.st_ino)
+    if here in above:
+        raise UserError(f"{directory}: expected no link to a folder that it lies in, got one; remove it")
+    if len(above) >= DEEPEST:
+        raise UserError(f"{directory}: expected at most {DEEPEST} folders inside one another, got more")
     for entry in _visible(directory, files=True):
         if entry.is_dir():
-            yield from _images_below(entry.path)
+            yield from _images_below(entry.path, (*above, here))
         elif entry.name.lower().endswith(SUFFIXES):
             yield Path(entry.path)
 
@@ -122,22 +143,28 @@ def _labels(classes: dict[str, list[Path]]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(sizes)), sizes)
 
 
-def _decode(files: list[Path], progress: Callable[[int, int], None] | None) -> Tensor:
-    """All images as uint8 (N, C, H, W)."""
-    first, _ = _pixels(files[0])
-    images = np.empty((len(files), *first.shape), dtype=np.uint8)
+def _decode(path: Path, files: list[Path], progress: Callable[[int, int], None] | None, max_pixels: int) -> Tensor:
+    """All images of the folder at ``path`` as uint8 (N, C, H, W), a few of them being decoded at a time."""
+    with _opened(files[0], max_pixels) as first:
+        width, height = first.size
+    shape = (len(files), 3, height, width)
+    # While it is decoded, an image takes up to 4 bytes a pixel in Pillow and 3 in numpy.
+    needed = 3 * len(files) * height * width + DECODING_THREADS * 7 * height * width
+    what = f"{len(files):,} images of {width}x{height} pixels"
+    check_fits(needed, str(path), what, "give fewer or smaller images")
+    images = np.empty(shape, dtype=np.uint8)
 
     def decode(start: int) -> bool:
         all_grey = True
         for i in range(start, min(start + CHUNK, len(files))):
-            pixels, is_grey = _pixels(files[i])
-            if pixels.shape != first.shape:
-                raise UserError(
-                    f"{files[i]}: expected {_size(first)} pixels like {files[0]}, got {_size(pixels)}; "
-                    "resize the images to one size"
-                )
-            images[i] = pixels
-            all_grey &= is_grey
+            with _opened(files[i], max_pixels) as image:
+                if image.size != (width, height):
+                    raise UserError(
+                        f"{files[i]}: expected {width}x{height} pixels like {files[0]}, got "
+                        f"{image.width}x{image.height}; resize the images to one size"
+                    )
+                all_grey &= image.mode == "L"
+                images[i] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
         return all_grey
 
     pool = ThreadPoolExecutor(DECODING_THREADS)
@@ -154,18 +181,28 @@ def _decode(files: list[Path], progress: Callable[[int, int], None] | None) -> T
     return tensor[:, :1].contiguous() if grey else tensor
 
 
-def _pixels(file: Path) -> tuple[np.ndarray, bool]:
-    """One image as RGB, uint8 (3, H, W), and whether the file is grey."""
+@contextmanager
+def _opened(file: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """An image of which only the header is read yet.
+
+    Raises:
+        UserError: the file is no whole image, on opening or while it is decoded inside; its header says that it is too
+            large or has more than 8 bits per channel.
+    """
     try:
-        with Image.open(file) as image:
-            mode = image.mode
-            if mode.startswith(WIDE_MODES):
-                raise UserError(f"{file}: expected 8 bits per channel, got Pillow's mode {mode}; convert it first")
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1), mode == "L"
+        with open_regular(file) as content, Image.open(content, formats=FORMATS) as image:
+            if image.mode.startswith(WIDE_MODES):
+                raise UserError(
+                    f"{file}: expected 8 bits per channel, got Pillow's mode {image.mode}; convert it first"
+                )
+            if image.width * image.height > max_pixels:
+                raise UserError(
+                    f"{file}: expected an image of at most {max_pixels:,} pixels, got {image.width}x{image.height}; "
+                    f"resize it, or give a larger max_pixels in the recipe"
+                )
+            yield image
+    except Image.DecompressionBombError:
+        raise UserError(f"{file}: expected an image of at most {MOST_PIXELS:,} pixels, got more; resize it") from None
     # Pillow says OSError for most damage, the others for some formats.
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise UserError(f"{file}: expected a whole image, got {type(error).__name__}: {error}") from None
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[2]}x{pixels.shape[1]}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from robustbench_ens.data import builtin, decoded, folder, npz
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.errors import MissingDatasetError, UserError
+from robustbench_ens.limits import MAX_PIXELS
 
 BUILTIN_NAMES: tuple[str, ...] = ("digits", *builtin.CIFAR)
 
@@ -25,6 +26,7 @@ def load_dataset(
     data_root: Path | None = None,
     cache: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
     """Load a dataset by built-in name, by name in the data root, or by path.
 
@@ -45,6 +47,7 @@ def load_dataset(
         cache: keep the decoded tensors in ``<data_root>/decoded/`` (the user's cache directory if that cannot be
             written) and use them as long as the source's file names, sizes and times are unchanged.
         progress: called with (images decoded, images in all) while a folder is decoded.
+        max_pixels: of the largest image of a folder or ``.npz`` file, height times width.
 
     Raises:
         MissingDatasetError: no such dataset, or it cannot be downloaded.
@@ -54,11 +57,18 @@ def load_dataset(
     root = Path(os.path.expanduser(default_data_root() if data_root is None else data_root))
     if root.exists() and not root.is_dir():
         raise UserError(f"data root {root}: expected a directory, got a file; set --data-root or RBE_DATA")
-    source = _find_source(name, root)
+    source = _find_source(name, root, max_pixels)
     try:
-        return _read_through_cache(source, root, progress) if cache else source.read(progress)
+        dataset = _read_through_cache(source, root, progress) if cache else source.read(progress)
     except OSError as error:
         raise UserError(f"dataset {name!r}: {source.path} could not be read: {error}") from None
+    height, width = dataset.image_size
+    if height * width > max_pixels:  # from the cache, or no file of its own
+        raise UserError(
+            f"dataset {name!r}: expected images of at most {max_pixels:,} pixels, got {width}x{height}; resize them, "
+            "or give a larger max_pixels in the recipe"
+        )
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -85,9 +95,9 @@ def _read_through_cache(source: _Source, root: Path, progress: Callable[[int, in
     return dataset
 
 
-def _find_source(name: str, root: Path) -> _Source:
+def _find_source(name: str, root: Path, max_pixels: int) -> _Source:
     if _is_path(name):
-        return _path_source(str(root / name) if _is_file_of(root, name) else name)
+        return _path_source(str(root / name) if _is_file_of(root, name) else name, max_pixels)
     folder_path, npz_path = root / name, root / f"{name}.npz"
     if name in BUILTIN_NAMES:
         if any((folder_path / split).is_dir() for split in folder.SPLITS):
@@ -98,7 +108,7 @@ def _find_source(name: str, root: Path) -> _Source:
     if folder_path.is_dir() and npz_path.is_file():
         raise UserError(f"dataset {name!r}: both {folder_path} and {npz_path} exist; rename or remove one of them")
     if folder_path.is_dir():
-        return _folder_source(name, folder_path)
+        return _folder_source(name, folder_path, max_pixels)
     if npz_path.is_file():
         return _npz_source(name, npz_path)
     raise MissingDatasetError(
@@ -117,11 +127,11 @@ def _is_path(name: str) -> bool:
     return name in ("", ".", "..", "~") or name.endswith(".npz") or any(separator in name for separator in separators)
 
 
-def _path_source(name: str) -> _Source:
+def _path_source(name: str, max_pixels: int) -> _Source:
     # abspath, not resolve: a link's own name is the label its owner chose.
     path = Path(os.path.abspath(os.path.expanduser(name)))
     if path.is_dir() and path.name and name:
-        return _folder_source(path.name, path)
+        return _folder_source(path.name, path, max_pixels)
     if path.is_file() and path.suffix == ".npz":
         return _npz_source(path.stem, path)
     wrong = UserError if path.exists() else MissingDatasetError
@@ -145,9 +155,13 @@ def _check_label(label: str, path: Path) -> None:
         raise _reserved(label, path)
 
 
-def _folder_source(label: str, path: Path) -> _Source:
+def _folder_source(label: str, path: Path, max_pixels: int) -> _Source:
     _check_label(label, path)
-    return _Source(label, path, lambda: folder.fingerprint(path), lambda progress: folder.read(path, label, progress))
+
+    def read(progress: Callable[[int, int], None] | None) -> Dataset:
+        return folder.read(path, label, progress, max_pixels)
+
+    return _Source(label, path, lambda: folder.fingerprint(path), read)
 
 
 def _npz_source(label: str, path: Path) -> _Source:

@@ -2,14 +2,20 @@
 
 Images are uint8 (0 to 255) or float ([0, 1], rounded to the nearest of 256 levels), shaped (N, H, W), (N, H, W, C) or
 (N, C, H, W) with C = 1 or 3. Labels are integers (N,) from 0. ``classes`` is an array of strings, one per label.
+
+What numpy takes for granted is checked here: that each array's bytes have their checksum, that its name stands in the
+archive's directory as before its bytes, and that all of them fit in memory, before one of them is read.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +23,17 @@ import torch
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.data.decoded import fingerprint_files
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import open_regular
+from robustbench_ens.foreign import open_archive
+from robustbench_ens.limits import check_text
+from robustbench_ens.memory import check_fits
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+KNOWN = (*ARRAYS, "classes")
 CHANNELS = (1, 3)
+AT_A_TIME = 256
+"""Float images that are rounded at a time, so that no copies of all of them are made."""
+
 # What damaged bytes make numpy and zipfile raise; RuntimeError: an encrypted member; MemoryError: a damaged shape.
 DAMAGE = (
     OSError,
@@ -46,9 +60,10 @@ def read(path: Path, label: str) -> Dataset:
     ``y_train``; with ``classes``, some may have no image.
 
     Raises:
-        UserError: the file is damaged or holds Python objects; an array is missing or has another type, shape or range.
+        UserError: the file is damaged, does not fit in memory or holds Python objects; an array is missing or has
+            another type, shape or range.
     """
-    arrays = _load(path)
+    arrays, source = _load(path)
     missing = [name for name in ARRAYS if name not in arrays]
     if missing:
         raise UserError(
@@ -69,23 +84,115 @@ def read(path: Path, label: str) -> Dataset:
         if outside.size:
             raise UserError(f"{path}: {name}: expected labels 0 to {len(classes) - 1}, got {outside[0]}")
     y_train, y_test = (torch.from_numpy(arrays[name].astype(np.int64)) for name in ("y_train", "y_test"))
-    return Dataset.build(label, classes, torch.from_numpy(x_train), y_train, torch.from_numpy(x_test), y_test)
+    images = (torch.from_numpy(x_train), y_train, torch.from_numpy(x_test), y_test)
+    return Dataset.build(label, classes, *images, source=source)
 
 
-def _load(path: Path) -> Mapping[str, np.ndarray]:
+def _load(path: Path) -> tuple[Mapping[str, np.ndarray], str]:
+    """The arrays that are known, and the SHA-256 of the file."""
     try:
-        # Opened here, because numpy leaves a damaged file open.
-        with open(path, "rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with open_regular(path) as handle:
+            if handle.read(6) == np.lib.format.MAGIC_PREFIX:
                 raise UserError(f"{path}: expected an .npz file, got a single array; write it with numpy.savez")
-            with file:
-                return {name: file[name] for name in file.files if name in (*ARRAYS, "classes")}
+            handle.seek(0)
+            source = hashlib.file_digest(handle, "sha256").hexdigest()
+            with open_archive(handle) as archive:
+                members = _members(path, archive)
+                heads = {name: _head(archive, member) for name, member in members.items()}
+                _check_size(path, heads)
+                return {name: _array(archive, member) for name, member in members.items()}, source
     except DAMAGE as error:
         raise UserError(
             f"{path}: expected a whole .npz file of plain arrays, got {type(error).__name__}: "
             f"{' '.join(str(error).split())}; write it again with numpy.savez"
         ) from None
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Where each known array lies.
+
+    Raises:
+        UserError: there are two of one name, or one whose name is a known one but for a letter: damaged or mistyped, it
+            would be passed over.
+        zipfile.BadZipFile: the directory and the archive disagree about a name.
+    """
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        with archive.open(member):  # sees whether the name is the same in both places
+            name = member.filename.removesuffix(".npy")
+        if name in found:
+            raise UserError(f"{path}: expected one array {name!r}, got two; write the file again")
+        if name in KNOWN:
+            found[name] = member
+            continue
+        near = [known for known in KNOWN if _differ_by_a_letter(member.filename, f"{known}.npy")]
+        if near:
+            raise UserError(
+                f"{path}: expected an array {near[0]!r}, got {member.filename!r}; rename it, or write the file again"
+            )
+    return found
+
+
+def _differ_by_a_letter(one: str, other: str) -> bool:
+    return len(one) == len(other) and sum(a != b for a, b in zip(one, other, strict=True)) == 1
+
+
+class Head(NamedTuple):
+    """What an array is, without its bytes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def _read_head(file: IO[bytes]) -> Head:
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, _, dtype = readers[version](file)
+    return Head(shape, dtype)
+
+
+def _head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Head:
+    """What the array in ``member`` is, if the archive has as many bytes of it as that takes.
+
+    Raises:
+        ValueError: it has not, or the array holds Python objects.
+    """
+    with archive.open(member) as file:
+        try:
+            head = _read_head(file)
+        except Exception as error:  # numpy evaluates the head, which raises a dozen kinds where it is damaged
+            raise ValueError(f"no head of an array in {member.filename} ({type(error).__name__})") from None
+        began = file.tell()
+    if head.dtype.hasobject:
+        raise ValueError("Object arrays, which only code can read")
+    size = math.prod(head.shape) * head.dtype.itemsize
+    if min(head.shape, default=0) < 0 or began + size != member.file_size:
+        raise ValueError(f"{member.file_size - began} bytes where shape {head.shape} and {head.dtype} take {size}")
+    return head
+
+
+def _check_size(path: Path, heads: Mapping[str, Head]) -> None:
+    """Check that all arrays, and the uint8 images made of them, fit in memory."""
+    needed = sum(math.prod(head.shape) * (head.dtype.itemsize + 1) for head in heads.values())
+    check_fits(needed, str(path), "arrays", "give fewer or smaller images, or uint8 in place of float")
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        # Only at its end is a member compared with its checksum, and numpy stops before.
+        if file.read(1):
+            raise ValueError(f"bytes after the end of {member.filename}")
+    return array
+
+
+def _levels(array: np.ndarray) -> np.ndarray:
+    """Images in [0, 1] as uint8, each value at the nearest of 256 levels."""
+    levels = np.empty(array.shape, np.uint8)
+    for start in range(0, len(array), AT_A_TIME):
+        some = array[start : start + AT_A_TIME]
+        levels[start : start + AT_A_TIME] = np.rint(some * array.dtype.type(255)).astype(np.uint8)
+    return levels
 
 
 def _images(where: str, array: np.ndarray) -> np.ndarray:
@@ -100,7 +207,7 @@ def _images(where: str, array: np.ndarray) -> np.ndarray:
                 f"{where}: expected float images in [0, 1], got {array.min():g} to {array.max():g}; "
                 "scale them, or give uint8 images"
             )
-        array = np.rint(array * array.dtype.type(255)).astype(np.uint8)
+        array = _levels(array)
     elif array.dtype != np.uint8:
         raise UserError(f"{where}: expected uint8 images, or float ones in [0, 1], got {array.dtype}")
     return np.ascontiguousarray(array)
@@ -142,6 +249,8 @@ def _classes(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
         if array.ndim != 1 or array.dtype.kind != "U":
             raise UserError(f"{path}: classes: expected strings in one dimension, got {array.dtype} {array.shape}")
         names = [str(name) for name in array]
+        for name in names:
+            check_text(name, f"{path}: classes")
     if len(names) < 2 or len(set(names)) < len(names):
         raise UserError(f"{path}: expected at least 2 classes with different names, got {', '.join(names) or 'none'}")
     return tuple(names)

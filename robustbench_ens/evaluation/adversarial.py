@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from robustbench_ens import strict_json
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.health import Crafting, image_digests
 from robustbench_ens.perturb.gradient import check_budget, project
 from robustbench_ens.store import atomic_path
+from robustbench_ens.tensors import read_metadata, read_tensors, with_place
 
 LEVELS = 127
 
@@ -45,16 +46,16 @@ def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float, crafti
     """Write crafted images, their digests, and how their crafting went; the file appears whole or not at all."""
     metadata = {"eps": repr(eps), "crafting": json.dumps([run.to_json() for run in crafting])}
     tensors = {"levels": encode(crafted, images, eps).contiguous(), "digests": image_digests(crafted)}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    with atomic_path(path, sealed=True) as temporary:
+        save_file(tensors, temporary, metadata=with_place(metadata))
 
 
 def read_crafting(path: Path) -> list[Crafting]:
     """How the crafting of the images at ``path`` went; empty where that was not kept, or the file is damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return [Crafting.from_json(run) for run in json.loads((file.metadata() or {}).get("crafting", "[]"))]
-    except (OSError, SafetensorError, ValueError):
+        runs = strict_json.loads(read_metadata(path).get("crafting", "[]"))
+        return [Crafting.from_json(run) for run in runs]
+    except (OSError, ValueError, TypeError, UserError):
         return []  # who reads the images says what is wrong with the file
 
 
@@ -64,9 +65,8 @@ def read_digests(path: Path, images: int) -> Tensor | None:
     None where they were not kept, or the file is missing, damaged, or of another number of images.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            digests: Tensor = file.get_tensor("digests")
-    except (OSError, SafetensorError):
+        digests = read_tensors(path).tensors["digests"]
+    except (OSError, KeyError, ValueError):
         return None
     return digests if digests.shape == (images, 2) and digests.dtype == torch.int64 else None
 
@@ -78,9 +78,9 @@ def load_crafted(path: Path, images: Tensor, eps: float) -> Tensor:
         UserError: the file is damaged, or made for other images or another eps.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            levels, metadata = file.get_tensor("levels"), file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+        tensors, metadata, _ = read_tensors(path)
+        levels = tensors["levels"]
+    except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{path}: expected crafted images, got a damaged file ({error}); delete it") from None
     if levels.shape != images.shape or levels.dtype != torch.int8 or metadata.get("eps") != repr(eps):
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import (
     MEASUREMENTS,
     Arrays,
+    check_whole,
     find_outcomes,
     is_complete,
     read_outcomes,
@@ -192,10 +193,10 @@ class Finished(NamedTuple):
 
 def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
     """One part: read where it was finished before, else computed and kept."""
-    if path.exists():
+    # A part of other inputs, which a kill may have left beside newer measurements, is not looked at further.
+    if path.exists() and read_provenance(path).get("inputs") == digest:
         kept = read_outcomes(path)
-        if kept.provenance.get("inputs") == digest:
-            return Finished(kept.outcomes, kept.measurements, kept.arrays, kept.provenance["wall_time_s"])
+        return Finished(kept.outcomes, kept.measurements, kept.arrays, kept.provenance.get("wall_time_s", 0.0))
     began = time.monotonic()
     rows = compute()
     seconds = time.monotonic() - began
@@ -321,8 +322,8 @@ def evaluate_images(
             "version": settings.version,
             "resolved": settings.model_dump(mode="json"),
         },
-        "target": asdict(target.record),
-        "sources": [asdict(record) for record in source_records],
+        "target": target.record.to_json(),
+        "sources": [record.to_json() for record in source_records],
         "software": software(),
         "hardware": hardware(device),
         "wall_time_s": round(seconds, 3),
@@ -345,10 +346,9 @@ def past_seconds(store: Store) -> dict[tuple[str, str], list[float]]:
     folder = store.root / "outcomes"
     for path in find_outcomes([folder]) if folder.exists() else []:
         try:
-            provenance = read_provenance(path)
+            provenance = check_whole(path, read_provenance(path))
         except UserError:
             continue
-        if "target" in provenance:
-            key = (provenance["protocol"]["hash"], provenance["target"]["recipe_hash"])
-            seconds.setdefault(key, []).append(provenance["wall_time_s"])
+        key = (provenance["protocol"]["hash"], provenance["target"]["recipe_hash"])
+        seconds.setdefault(key, []).append(provenance["wall_time_s"])
     return seconds

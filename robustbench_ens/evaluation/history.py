@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+import io
+import os
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 
+from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import measurement
+from robustbench_ens.facts import LARGEST
+from robustbench_ens.files import read_bytes
 from robustbench_ens.models.trained import EnsembleRecord
+from robustbench_ens.store import parse_csv
 
 UNITS = {"lr": "1", "layer": "1", "epoch_s": "s", "transferability": "1", "images": "1"}
 """Of numbers that are no losses."""
+
+
+def read_numbers(path: Path, counter: str) -> pd.DataFrame | None:
+    """Read a table of numbers that a training left, one row for each value of ``counter``; none if there is no file.
+
+    Raises:
+        UserError: the file is damaged or another table.
+    """
+    if not os.path.lexists(path):
+        return None
+    where = f"{path}: expected a training history"
+    try:
+        frame = pd.read_csv(io.BytesIO(parse_csv(read_bytes(path))))
+    except OSError as error:
+        raise UserError(f"{where}, got a file that cannot be read ({error.strerror})") from None
+    except ValueError as error:  # pandas' own errors are among these
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where}, got a damaged file ({reason}); delete it") from None
+    if counter not in frame or not all(map(pd.api.types.is_numeric_dtype, frame.dtypes)):
+        raise UserError(f"{where}, got another table of numbers; delete it")
+    counted = pd.api.types.is_integer_dtype(frame[counter]) and frame[counter].between(0, LARGEST).all()
+    if not counted or np.isinf(frame).any(axis=None):
+        raise UserError(f"{where}, got numbers that no training leaves; delete it")
+    return frame
 
 
 def _series(record: EnsembleRecord, frame: pd.DataFrame | None, prefix: str, counter: str) -> list[dict]:

@@ -31,8 +31,12 @@ from torch import Tensor
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.files import digest_file
+from robustbench_ens.foreign import check_tensor, load_foreign
+from robustbench_ens.limits import LARGEST_COUNT, check_name
 from robustbench_ens.perturb.gradient import TOLERANCE, check_budget
 from robustbench_ens.protocols import TransferFolder
+from robustbench_ens.protocols.keys import MOST_RESTARTS
 
 ATTACKS = {
     "mpgd": "momentum_pgd",
@@ -86,14 +90,15 @@ def read_name(path: Path) -> Variant:
             f"{path}: expected a folder named from_<source>_<loss>_<attack>_steps_<n>, or ..._<restart>, with a loss "
             f"of {', '.join(LOSSES)} and an attack of {', '.join(ATTACKS)}"
         )
-    return Variant(
-        path.name,
-        found["source"],
-        ATTACKS[found["attack"]],
-        LOSSES[found["loss"]],
-        int(found["steps"]),
-        int(found["restart"] or 0),
-    )
+    check_name(path.name, str(path))
+    steps = int(found["steps"])
+    restart = int(found["restart"] or 0)
+    if not (1 <= steps <= LARGEST_COUNT and restart <= MOST_RESTARTS):
+        raise UserError(
+            f"{path}: expected 1 to {LARGEST_COUNT} steps and a restart of at most {MOST_RESTARTS}, got {steps} and "
+            f"{restart}"
+        )
+    return Variant(path.name, found["source"], ATTACKS[found["attack"]], LOSSES[found["loss"]], steps, restart)
 
 
 def _folder_at(settings: TransferFolder, eps: float) -> Path:
@@ -184,26 +189,23 @@ def folder_digest(settings: TransferFolder) -> str:
 
 @lru_cache(maxsize=4096)
 def _file_digest(path: Path, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_file(path)
 
 
 def _read(path: Path) -> Tensor:
     try:
-        content: Any = torch.load(path, weights_only=True, map_location="cpu")
+        content: Any = load_foreign(path, "a tensor")
     except FileNotFoundError:
         raise UserError(f"{path}: expected a tensor of transfer examples, got no file there") from None
-    except Exception as error:  # torch.load raises a dozen kinds on bytes it does not know
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{path}: expected a tensor, got a truncated or foreign file ({reason})") from None
     if not isinstance(content, Tensor):
         raise UserError(f"{path}: expected a tensor, got a {type(content).__name__}")
+    check_tensor(content, str(path))
     return content.detach()
 
 
 def _read_labels(path: Path) -> Tensor:
     labels = _read(path)
-    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
+    if labels.ndim != 1 or labels.is_floating_point():
         raise UserError(f"{path}: expected whole numbers (N,), got {labels.dtype} of shape {tuple(labels.shape)}")
     return labels.long()
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.limits import shown
+from robustbench_ens.memory import check_fits
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.resnet import RESNET_DEPTHS, ResNet
 from robustbench_ens.recipes import Recipe
@@ -24,6 +26,10 @@ Build = Callable[..., nn.Module]
 
 NETWORKS: dict[str, Build] = {f"resnet{depth}": partial(ResNet, depth) for depth in RESNET_DEPTHS}
 """Networks by name: ``build(channels=, classes=, **network_args)``. A recipe may also say ``package.module:build``."""
+
+
+BOUNDS: dict[str, tuple[float, float]] = {"width": (1, 1024), "slope": (0, 1)}
+"""What ``network_args`` of these networks may be; the paper's networks have width 16."""
 
 
 def network_builder(recipe: Recipe) -> Build:
@@ -61,7 +67,13 @@ def network_builder(recipe: Recipe) -> Build:
         wrong_kind = not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool)
         if isinstance(default, (int, float, str)) and wrong_kind:
             raise UserError(
-                f"recipe {recipe.label!r}: key 'network_args.{key}': expected a value like {default!r}, got {value!r}"
+                f"recipe {recipe.label!r}: key 'network_args.{key}': expected a value like {default!r}, got "
+                f"{shown(value)}"
+            )
+        low, high = BOUNDS.get(key, (-math.inf, math.inf)) if spec in NETWORKS else (-math.inf, math.inf)
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            raise UserError(
+                f"recipe {recipe.label!r}: key 'network_args.{key}': expected {low} to {high}, got {value!r}"
             )
     return partial(build, **arguments)
 
@@ -78,6 +90,8 @@ def check_network(recipe: Recipe, shape: Sequence[int], classes: int) -> nn.Modu
         UserError: unknown network or ``network_args``, or the network refuses their values or the image.
     """
     build = network_builder(recipe)
+    if recipe.settings.network in NETWORKS:
+        _check_memory(recipe, build, shape[0], classes)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -98,6 +112,17 @@ def check_network(recipe: Recipe, shape: Sequence[int], classes: int) -> nn.Modu
             f"for one image, got {returned}"
         )
     return network
+
+
+def _check_memory(recipe: Recipe, build: Build, channels: int, classes: int) -> None:
+    """Check that the ensemble's weights, gradients and momentum fit in memory, without making them."""
+    try:
+        with torch.device("meta"):
+            network = seeded(0, lambda: build(channels=channels, classes=classes))
+    except UserError as error:
+        raise UserError(f"recipe {recipe.label!r}: key 'network_args': {error}") from None
+    needed = 3 * recipe.settings.sub_models * sum(p.numel() * p.element_size() for p in network.parameters())
+    check_fits(needed, f"recipe {recipe.label!r}", "networks", "give a smaller network_args.width, or fewer sub_models")
 
 
 def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:

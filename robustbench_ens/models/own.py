@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.limits import check_name, shown
 from robustbench_ens.models.build import count_parameters, seeded
 from robustbench_ens.models.ensemble import SubModel
+from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.trained import EnsembleRecord, digest_state
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.settings import import_object
@@ -184,6 +186,7 @@ def look_at(
     remarks = []
     if any(module.training for module in model.modules()):
         remarks.append(f"{where}: the model is in train mode; it is evaluated in eval mode")
+    remarks.extend(warnings_about(model, where))
     model.eval()
     scores = check_scores(model, images, classes, where)
     again = check_scores(model, images, classes, where)
@@ -211,7 +214,11 @@ def own_record(
 
     Its hash covers its name, its weights, and its scores of a few images, to two decimals: code decides as much as
     weights do.
+
+    Raises:
+        UserError: files cannot be named after ``name``.
     """
+    check_name(name, f"model {shown(name)}")
     members = sub_models(model)
     first = members[0] if members else model
     state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}

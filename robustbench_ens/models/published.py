@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import entries
+from robustbench_ens.files import entries, read_bytes
 from robustbench_ens.locks import hold
 from robustbench_ens.models.trained import (
     HISTORY,
@@ -24,7 +23,7 @@ from robustbench_ens.models.trained import (
 from robustbench_ens.paths import inside
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.settings import folders, names
-from robustbench_ens.store import Store, atomic_path, write_json, write_text
+from robustbench_ens.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
 
 FOLDER, CARD = "weights", "README.md"
 NEW, OLDER = ".new", ".older"
@@ -84,6 +83,13 @@ def hold_zoo(zoo: Path) -> Iterator[None]:
         yield
 
 
+def _table(path: Path) -> str:
+    try:
+        return parse_csv(read_bytes(path)).decode()
+    except ValueError as error:
+        raise UserError(f"{path}: expected a training history, got a damaged file ({error}); delete it") from None
+
+
 def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, card: str) -> Path:
     """Put the trained ensemble of ``record`` into the folder ``zoo``, with its model card, in place of an older one.
 
@@ -97,11 +103,12 @@ def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, car
     new, older = _beside(folder)
     try:
         write_text(new / CARD, card)
-        write_json(new / RECORD, asdict(record))
-        for name in (HISTORY, MONITORED, WEIGHTS):
+        write_json(new / RECORD, record.to_json())
+        for name in (HISTORY, MONITORED):
             if (source / name).exists():
-                with atomic_path(new / name) as copy:
-                    shutil.copyfile(source / name, copy)
+                write_csv(new / name, _table(source / name))
+        with atomic_path(new / WEIGHTS) as copy:
+            copy.write_bytes(read_bytes(source / WEIGHTS))
         if folder.exists():
             folder.rename(older)
         new.rename(folder)

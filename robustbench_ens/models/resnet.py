@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.models.pointwise import StridedPointwise
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -39,9 +40,7 @@ class BasicBlock(nn.Module):
         self.activation = activation
         self.downsample: nn.Module | None = None
         if stride != 1 or channels_in != channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+            self.downsample = nn.Sequential(StridedPointwise(channels_in, channels, stride), nn.BatchNorm2d(channels))
 
     def inner(self, x: Tensor) -> Tensor:
         """Output of the first convolution, before its activation."""

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import visible_files
+from robustbench_ens.facts import RecordFacts, check_facts, first_error
+from robustbench_ens.files import read_bytes, visible_files
 from robustbench_ens.models.build import build_ensemble, count_parameters, describe
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.recipes import Recipe
-from robustbench_ens.store import Store, atomic_path, digest_json, write_json
+from robustbench_ens.seal import DamagedError
+from robustbench_ens.store import Store, atomic_path, digest_json, parse_document, write_json
+from robustbench_ens.tensors import read_metadata, read_tensors, with_place
 
 WEIGHTS = "weights.safetensors"
 RECORD = "run.json"
@@ -34,7 +37,9 @@ class EnsembleRecord:
 
     ``fingerprint`` covers what decided the weights: the recipe's hash, the seed, the data and the parent's weights.
     ``weights`` is :func:`digest_state` of the weights. ``lineage`` lists the initialisations it descends from.
-    ``training`` is null where the weights were imported.
+    ``training`` is null where the weights were imported; ``imported_from`` is then the SHA-256 of the file they came
+    from, where it was kept. ``sealed`` is false where the record was read from a file of an earlier version, without a
+    digest.
     """
 
     id: str
@@ -55,8 +60,18 @@ class EnsembleRecord:
     lineage: list[str]
     resolved: dict[str, Any]
     training: dict[str, Any] | None
+    imported_from: str | None = None
+    sealed: bool = field(default=True, compare=False)
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, as its file and outcomes hold it."""
+        document = asdict(self)
+        del document["sealed"]
+        if self.imported_from is None:
+            del document["imported_from"]
+        return document
 
 
 _RECORD = TypeAdapter(EnsembleRecord)
@@ -95,6 +110,7 @@ def save_trained(
     classes: int,
     lineage: list[str],
     training: dict[str, Any] | None,
+    imported_from: str | None = None,
 ) -> EnsembleRecord:
     """Write weights and record into ``folder``; the record comes last, so that a run with a record is complete.
 
@@ -106,10 +122,11 @@ def save_trained(
         channels, classes: of the dataset; what the networks are built for when they are loaded.
         lineage: initialisations it descends from.
         training: time, steps, accuracy, hardware and software; none for imported weights.
+        imported_from: SHA-256 of the file that imported weights came from.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in ensemble.state_dict().items()}
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"fingerprint": run_fingerprint})
+    with atomic_path(folder / WEIGHTS, sealed=True) as temporary:
+        save_file(state, temporary, metadata=with_place({"fingerprint": run_fingerprint}))
     record = EnsembleRecord(
         id=f"{recipe.label}#{seed}",
         seed=seed,
@@ -121,9 +138,10 @@ def save_trained(
         parameters=count_parameters(ensemble),
         lineage=lineage,
         training=training,
+        imported_from=imported_from,
         **describe(recipe),
     )
-    write_json(folder / RECORD, asdict(record))
+    write_json(folder / RECORD, record.to_json())
     return record
 
 
@@ -134,15 +152,18 @@ def read_record(folder: Path) -> EnsembleRecord | None:
         UserError: the record is damaged.
     """
     path = folder / RECORD
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        return _RECORD.validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the file"
+        content, sealed = parse_document(read_bytes(path))
+        check_facts(RecordFacts, content)
+        return replace(_RECORD.validate_json(json.dumps(content)), sealed=sealed)
+    except OSError as error:
+        raise UserError(f"{path}: expected a record that can be read, got {error.strerror}") from None
+    except ValueError as error:
+        reason = first_error(error) if isinstance(error, ValidationError) else error
         raise UserError(
-            f"{path}: expected the record of a trained ensemble, got a damaged file ({key}: {first['msg']}); "
+            f"{path}: expected the record of a trained ensemble, got a damaged file ({reason}); "
             f"move {folder} away and train again"
         ) from None
 
@@ -177,20 +198,18 @@ def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
             f"{path}: expected weights of recipe hash {recipe.hash} ({recipe.label}), got {record.recipe_hash} "
             f"({record.label}); move that folder away and train again"
         )
-    with _opened(path, record) as file:
-        _check_fingerprint(path, (file.metadata() or {}).get("fingerprint") == record.fingerprint, record)
-
-
-@contextmanager
-def _opened(path: Path, record: EnsembleRecord) -> Iterator[Any]:
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path}: expected a safetensors file, got a missing or truncated one ({error}); "
-            f"delete {path.parent} and run `rbe train {record.label}`"
-        ) from None
+        metadata = read_metadata(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, record, error) from None
+    _check_fingerprint(path, metadata.get("fingerprint") == record.fingerprint, record)
+
+
+def _unreadable(path: Path, record: EnsembleRecord, error: Exception) -> UserError:
+    expected = "a safetensors file, got a missing or truncated one"
+    if isinstance(error, DamagedError):
+        expected = f"the weights described by {RECORD}, got a damaged file"
+    return UserError(f"{path}: expected {expected} ({error}); delete {path.parent} and run `rbe train {record.label}`")
 
 
 def _check_fingerprint(path: Path, matches: bool, record: EnsembleRecord) -> None:
@@ -212,8 +231,10 @@ def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord
     if record is None:
         raise UserError(f"{folder}: no trained ensemble here; run `rbe train {recipe.label}`")
     check_weights(folder, record, recipe)
-    with _opened(path, record) as file:
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    try:
+        state = read_tensors(path).tensors
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, record, error) from None
     _check_fingerprint(path, digest_state(state) == record.weights, record)
     zeros = torch.zeros(record.channels)
     ensemble = build_ensemble(

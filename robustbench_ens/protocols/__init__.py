@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.limits import shown
 from robustbench_ens.protocols.keys import (
     ADVERTORCH_ATTACKS,
     ONE_START,
@@ -37,13 +38,8 @@ from robustbench_ens.protocols.kinds import (
     WhiteboxConvergence,
 )
 from robustbench_ens.settings import (
-    apply_overrides,
     label,
-    locate,
-    name_of,
-    parse_overrides,
-    read_toml,
-    split_reference,
+    load_content,
     validate,
 )
 from robustbench_ens.store import short_hash
@@ -140,12 +136,8 @@ def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Pr
     Raises:
         UserError: unknown protocol or kind, an invalid key or value, a cycle in `extends`.
     """
-    name_or_path, assignments = split_reference(reference)
-    all_overrides = parse_overrides(assignments) | (overrides or {})
-    path = locate("attacks", name_or_path)
-    content = apply_overrides(read_toml("attacks", path), all_overrides)
-    where = label(str(path), all_overrides)
-    kind = content.get("kind")
+    content = load_content("attacks", reference, overrides)
+    kind = content.keys.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(f"{where}: key 'kind': expected one of {', '.join(KINDS)}, got {kind!r}")
-    return Protocol(name_of("attacks", path), all_overrides, validate(KINDS[kind], content, where))
+        raise UserError(f"{content.where}: key 'kind': expected one of {', '.join(KINDS)}, got {shown(kind)}")
+    return Protocol(content.name, content.overrides, validate(KINDS[kind], content.keys, content.where))

@@ -7,10 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
-from robustbench_ens.settings import Number, Settings, split_reference
+from robustbench_ens.limits import LARGEST_COUNT, LARGEST_SEED, MOST_ITEMS
+from robustbench_ens.settings import Count, Eps, Number, Settings, split_reference
 
-MOST_RESTARTS, MOST_STEPS, LARGEST_SEED = 2**15 - 1, 2**31 - 1, 2**63 - 1
-"""What the columns of outcomes and PyTorch's generators can hold."""
+MOST_RESTARTS = 2**15 - 1
+"""What the columns of outcomes can hold."""
+
+ITEMS = Field(min_length=1, max_length=MOST_ITEMS, strict=False)
+"""Of a list that may not be empty."""
 
 OWN_ATTACKS = ("pgd", "momentum_pgd", "m_di2_fgsm", "sgm")
 ADVERTORCH_ATTACKS = (
@@ -102,7 +106,7 @@ def _longer_and_longer(ladder: tuple[int, ...]) -> tuple[int, ...]:
 
 def _step_size(value: Any) -> str | float:
     """A number in (0, 1], or ``eps/<number>`` spelled in one way."""
-    part = re.fullmatch(r"eps\s*/\s*(\d+(\.\d+)?)", value) if isinstance(value, str) else None
+    part = re.fullmatch(r"eps\s*/\s*([0-9]{1,9}(\.[0-9]{1,20})?)", value) if isinstance(value, str) else None
     if part:
         if float(part.group(1)) < 1:
             raise ValueError("expected a step size of at most eps")
@@ -114,11 +118,11 @@ def _step_size(value: Any) -> str | float:
     return size
 
 
-Eps = Annotated[Number, Field(gt=0, le=1)]
 _SIZE: TypeAdapter[float] = TypeAdapter(Eps, config=Settings.model_config)
-StepSize = Annotated[str | float, BeforeValidator(_step_size)]
-Steps = Annotated[int, Field(ge=1, le=MOST_STEPS)]
-StepsLadder = Annotated[tuple[Steps, ...], Field(strict=False), AfterValidator(_longer_and_longer)]
+StepSize = Annotated[str | Eps, BeforeValidator(_step_size)]
+StepsLadder = Annotated[
+    tuple[Count, ...], Field(max_length=MOST_ITEMS, strict=False), AfterValidator(_longer_and_longer)
+]
 Restarts = Annotated[int, Field(ge=1, le=MOST_RESTARTS), AfterValidator(_restarts)]
 """Defined after the key ``attack``, on which it depends; a default above 1 needs ``validate_default``."""
 
@@ -137,7 +141,7 @@ class HealthLimits(Settings):
         doubling_gain: largest fall of accuracy by twice the steps.
     """
 
-    images: int = Field(default=100, ge=0, le=MOST_STEPS)
+    images: int = Field(default=100, ge=0, le=LARGEST_COUNT)
     zero_gradient: Number = Field(default=0.05, ge=0, le=1)
     non_finite_gradient: Number = Field(default=0.0, ge=0, le=1)
     loss_rising: Number = Field(default=0.9, ge=0, le=1)
@@ -150,7 +154,7 @@ class Surrogate(Settings):
     """A hold-out ensemble that black-box examples are crafted on; ``{method}`` in its name is the target's method."""
 
     recipe: Annotated[str, AfterValidator(_template)]
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=LARGEST_SEED)
 
     def recipe_for(self, method: str) -> str:
         """The recipe against a target of ``method``: its name filled in, overrides as they are."""
@@ -168,7 +172,7 @@ class VariantGroup(Settings):
     """One attack with each of its losses, from each of its random starts."""
 
     attack: Attack
-    losses: Annotated[tuple[Loss, ...], Field(min_length=1, strict=False), AfterValidator(_no_repeats)] = (
+    losses: Annotated[tuple[Loss, ...], ITEMS, AfterValidator(_no_repeats)] = (
         "cross_entropy",
         "cw",
     )
@@ -180,8 +184,8 @@ def _each_once(groups: tuple[VariantGroup, ...]) -> tuple[VariantGroup, ...]:
     return groups
 
 
-Variants = Annotated[tuple[VariantGroup, ...], Field(min_length=1, strict=False), AfterValidator(_each_once)]
-Surrogates = Annotated[tuple[Surrogate, ...], Field(min_length=1, strict=False), AfterValidator(_no_repeats)]
+Variants = Annotated[tuple[VariantGroup, ...], ITEMS, AfterValidator(_each_once)]
+Surrogates = Annotated[tuple[Surrogate, ...], ITEMS, AfterValidator(_no_repeats)]
 """What is asked for twice would be crafted twice, and told as more than it is."""
 
 
@@ -193,7 +197,7 @@ class AdaptiveGroup(Settings):
     """APGD on one objective with each of its losses, from each of its random starts and each black-box example."""
 
     objective: Literal["mean_softmax", "mean_logits", "reweighed"]
-    losses: tuple[Literal["cross_entropy", "cw"], ...] = Field(("cross_entropy", "cw"), min_length=1, strict=False)
+    losses: Annotated[tuple[Literal["cross_entropy", "cw"], ...], ITEMS] = ("cross_entropy", "cw")
     restarts: Restarts = 1
 
 
@@ -209,9 +213,9 @@ def _odd(number: int) -> int:
     return number
 
 
-EpsLadder = Annotated[tuple[Eps, ...], Field(min_length=1, strict=False), AfterValidator(_ascending)]
+EpsLadder = Annotated[tuple[Eps, ...], ITEMS, AfterValidator(_ascending)]
 AttackedAggregation = Annotated[Aggregation, AfterValidator(_attackable)]
-AutoAttackNames = Annotated[tuple[AutoAttackName, ...], Field(min_length=1, strict=False), AfterValidator(_no_repeats)]
+AutoAttackNames = Annotated[tuple[AutoAttackName, ...], ITEMS, AfterValidator(_no_repeats)]
 Grid = Annotated[int, Field(ge=3, le=501), AfterValidator(_odd)]
 OneEps = Annotated[tuple[Eps, ...], Field(strict=False), AfterValidator(_exactly_one)]
 OneSurrogate = Annotated[tuple[Surrogate, ...], Field(strict=False), AfterValidator(_exactly_one)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from robustbench_ens.limits import LARGEST_SEED, MAX_PIXELS
 from robustbench_ens.protocols.keys import (
-    LARGEST_SEED,
-    MOST_STEPS,
+    ITEMS,
     STANDARD_AUTOATTACK,
     AdaptiveGroup,
     Aggregation,
@@ -22,27 +22,28 @@ from robustbench_ens.protocols.keys import (
     OneEps,
     OneSurrogate,
     Restarts,
-    Steps,
     StepSize,
     StepsLadder,
     Surrogates,
     VariantGroup,
     Variants,
 )
-from robustbench_ens.settings import Precision, Settings
+from robustbench_ens.settings import Count, MaxPixels, Precision, Settings
 
 
 class ProtocolFile(Settings):
     """Keys that every protocol has.
 
     ``trained_on`` is the dataset of targets and surrogates where it is not ``dataset``, whose test images are attacked.
+    ``max_pixels`` is the largest image, height times width, that is read of either.
     """
 
     kind: str
-    version: int = Field(ge=1)
+    version: Count
     dataset: str = Field(min_length=1)
     trained_on: str | None = Field(None, min_length=1)
-    images: int = Field(ge=1, le=MOST_STEPS)
+    max_pixels: MaxPixels = MAX_PIXELS
+    images: Count
     eps: EpsLadder
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
@@ -70,7 +71,7 @@ class ProtocolFile(Settings):
 class Stepped(ProtocolFile):
     """Keys of protocols that take a number of steps."""
 
-    steps: Steps
+    steps: Count
 
     def gradients(self, attempts: int) -> int:
         return attempts * self.images * self.steps
@@ -154,7 +155,7 @@ class Diversity(Sized):
 
     kind: Literal["diversity"]
     step_size: StepSize = "eps/10"
-    right_images: int = Field(1000, ge=1, le=MOST_STEPS)
+    right_images: Count = 1000
 
     fewest_sub_models: ClassVar[int] = 2
 
@@ -223,9 +224,9 @@ class Autoattack(Stepped):
 
     kind: Literal["autoattack"]
     attacks: AutoAttackNames = STANDARD_AUTOATTACK
-    targets: int = Field(9, ge=1, le=MOST_STEPS)
+    targets: Count = 9
     restarts: Restarts = 1
-    square_queries: Steps = 5000
+    square_queries: Count = 5000
 
 
 class Adaptive(Crafted):
@@ -238,7 +239,7 @@ class Adaptive(Crafted):
     kind: Literal["adaptive"]
     surrogates: Surrogates
     starts: Variants = (VariantGroup(attack="momentum_pgd", losses=("cross_entropy", "cw")),)
-    variants: tuple[AdaptiveGroup, ...] = Field(min_length=1, strict=False)
+    variants: Annotated[tuple[AdaptiveGroup, ...], ITEMS]
 
 
 class Regions(ProtocolFile):
@@ -254,7 +255,7 @@ class Regions(ProtocolFile):
     kind: Literal["regions"]
     eps: OneEps
     surrogates: OneSurrogate
-    right_images: int = Field(3, ge=1, le=MOST_STEPS)
+    right_images: Count = 3
     grid: Grid = 41
 
 

@@ -6,23 +6,64 @@ again from the same outcomes finds itself there and keeps looking back at that o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import pandas as pd
+from pydantic import Field, model_validator
 
+from robustbench_ens.errors import UserError
+from robustbench_ens.facts import Count, Facts, Positive, Share, check_facts
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.compare import WORST
 from robustbench_ens.reporting.rounding import FLIP_RATE
 from robustbench_ens.reporting.text import listing, percent, shorten, with_brackets
+from robustbench_ens.store import read_document
 
 SUMMARY = "summary.json"
 SCHEMA = 1
 
 _RATE = ["dataset", "protocol", "ensemble", "seed", "eps", "n", "accuracy", "low", "high"]
 _LONGEST = 64  # characters of a name in running text
+
+
+class Rate(Facts):
+    """One rate of a summary."""
+
+    dataset: str
+    protocol: str
+    ensemble: str
+    seed: Count
+    eps: Share
+    n: Positive
+    accuracy: Share
+    low: Share
+    high: Share
+
+
+class Snapshot(Facts):
+    """What a report says; see :func:`snapshot`."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    ensembles: dict[str, dict[Annotated[str, Field(pattern=r"^[0-9]{1,19}$")], str]]
+    protocols: dict[str, str]
+    tiers: dict[str, list[str]]
+    rates: list[Rate]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for rate in self.rates:
+            listed = rate.ensemble in (self.tiers if rate.protocol == WORST else self.ensembles)
+            if not listed or (rate.protocol != WORST and rate.protocol not in self.protocols):
+                raise ValueError(f"a rate of what is not listed: {shorten(rate.ensemble, _LONGEST)}")
+        return self
+
+
+class Summary(Snapshot):
+    """The file: what the last report says, and what the last different one said."""
+
+    previous: Snapshot | None
 
 
 def snapshot(collection: Collection) -> dict[str, Any]:
@@ -56,16 +97,24 @@ def _tiers(worst: pd.DataFrame) -> list[str]:
 def last_report(folder: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
     """The summary of the last report in ``folder`` that says something else than ``now``.
 
-    None where there was no other, or its file is damaged or of another version: there is nothing to compare with then.
+    None where there was no other, or it is of another version: there is nothing to compare with then.
+
+    Raises:
+        UserError: the file is damaged.
     """
-    try:
-        found = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        previous = found.pop("previous")
-        if found == now:
-            found = previous
-        return found if found and found["schema"] == SCHEMA else None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    path = folder / SUMMARY
+    if not path.exists():
         return None
+    advice = "delete it to report without a comparison with the last report"
+    found = read_document(path, advice).content
+    if isinstance(found, dict) and found.get("schema") != SCHEMA:
+        return None
+    try:
+        check_facts(Summary, found)
+    except ValueError as error:
+        raise UserError(f"{path}: expected the summary of a report, got a damaged file ({error}); {advice}") from None
+    previous: dict[str, Any] | None = found.pop("previous")
+    return previous if found == now else found
 
 
 def changes(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -35,7 +35,8 @@ class Collection:
     :func:`~robustbench_ens.reporting.compare.comparisons`, at :func:`headlines`; ``answers`` are those of
     :func:`~robustbench_ens.reporting.compare.answers`, at every eps; ``measurements`` are
     those of ``derive.MEASURED_KINDS``; ``provenance`` is one dict,
-    ``images`` the number of different images and ``arrays`` what is only drawn, per file.
+    ``images`` the number of different images and ``arrays`` what is only drawn, per file; ``unsealed`` counts the files
+    of earlier versions, which have no digest.
     """
 
     accuracies: pd.DataFrame
@@ -53,6 +54,7 @@ class Collection:
     provenance: list[dict[str, Any]]
     images: list[int]
     arrays: list[Arrays]
+    unsealed: int = 0
 
     def sick(self, protocol: str) -> set[str]:
         """Ensembles whose numbers under ``protocol`` rest on an unhealthy attack; ``WORST`` is the worst case."""
@@ -113,6 +115,7 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         provenance,
         images,
         [file.arrays for file in files],
+        sum(not file.sealed for file in files),
     )
 
 

@@ -18,7 +18,7 @@ def machine(training: Mapping[str, Any]) -> str:
     """What a training ran on: ``AMD EPYC, 1 thread``."""
     if training["device"] != "cpu":
         return str(training["hardware"])
-    return f"{training['hardware']}, {counted(training['threads'], 'thread')}"
+    return f"{training['hardware']}, {counted(training.get('threads', 1), 'thread')}"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import ClassVar, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.settings import Number
+from robustbench_ens.settings import Weight
 from robustbench_ens.training.method import Batch, Context, Method
 
 DET_OFFSET = 1e-6
@@ -64,8 +63,8 @@ class Adp(Method):
     title: ClassVar[str] = "ADP"
     paper: ClassVar[str | None] = "arXiv:1901.08846"
 
-    alpha: Number = Field(2.0, ge=0)
-    beta: Number = Field(0.5, ge=0)
+    alpha: Weight = 2.0
+    beta: Weight = 0.5
 
     fewest_sub_models: ClassVar[int] = 2
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from robustbench_ens.models.ensemble import Ensemble
@@ -13,7 +12,7 @@ from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.perturb.losses import cross_entropy
 from robustbench_ens.perturb.side_by_side import member_logits
-from robustbench_ens.settings import Number, Settings
+from robustbench_ens.settings import Count, Eps, Settings
 from robustbench_ens.training.baseline import summed_cross_entropy
 from robustbench_ens.training.method import Batch, Context, Method
 
@@ -29,9 +28,9 @@ class PgdSettings(Settings):
             crafted images move the running statistics.
     """
 
-    eps: Number = Field(default=8 / 255, gt=0, le=1)
-    step_size: Number = Field(default=2 / 255, gt=0, le=1)
-    steps: int = Field(default=10, ge=1)
+    eps: Eps = 8 / 255
+    step_size: Eps = 2 / 255
+    steps: Count = 10
     random_start: bool = True
     craft_batch_norm: BatchNormMode = "batch_and_update"
 

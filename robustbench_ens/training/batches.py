@@ -7,6 +7,7 @@ from torch import Tensor
 
 from robustbench_ens.data import Dataset, augment, shrink, small_shape, to_float
 from robustbench_ens.errors import UserError
+from robustbench_ens.limits import LARGEST_COUNT
 from robustbench_ens.recipes import RecipeFile
 from robustbench_ens.seeds import generator
 from robustbench_ens.training.method import Batch
@@ -34,6 +35,11 @@ class Batches:
         self._permutation: tuple[int, Tensor] | None = None
         self.per_epoch = len(dataset.y_train) // settings.batch_size
         self.total_steps = settings.steps or settings.epochs * self.per_epoch
+        if self.total_steps > LARGEST_COUNT:
+            raise UserError(
+                f"epochs: expected at most {LARGEST_COUNT} steps in all, got {settings.epochs} epochs of "
+                f"{self.per_epoch} steps"
+            )
         if self._small is not None:
             small_shape(self._images.shape[1:], self._small.size)  # refuses a size that leaves no pixel
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import read_bytes
+from robustbench_ens.seal import add_to_zip, has_no_comment, verify
 from robustbench_ens.store import atomic_path
 
 RESUME = "resume.pt"
+
+Row = dict[str, int | float]
+"""Numbers by name."""
+
+_Count = Annotated[int, Field(ge=0)]
+_Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 
 @dataclass
@@ -22,13 +34,18 @@ class Progressed:
     ``monitored`` one per measurement.
     """
 
-    step: int = 0
-    elapsed_s: float = 0.0
-    epoch_started_s: float = 0.0
-    sums: dict[str, float] = field(default_factory=dict)
-    records: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    monitored: list[dict[str, float]] = field(default_factory=list)
+    step: _Count = 0
+    elapsed_s: _Seconds = 0.0
+    epoch_started_s: _Seconds = 0.0
+    sums: Row = field(default_factory=dict)
+    records: Row = field(default_factory=dict)
+    history: list[Row] = field(default_factory=list)
+    monitored: list[Row] = field(default_factory=list)
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+
+
+_PROGRESSED = TypeAdapter(Progressed)
 
 
 def save_checkpoint(
@@ -41,8 +58,9 @@ def save_checkpoint(
         "optimizer": optimizer,
         "progressed": asdict(progressed),
     }
-    with atomic_path(folder / RESUME) as temporary:
+    with atomic_path(folder / RESUME, sealed=True) as temporary:
         torch.save(state, temporary)
+        add_to_zip(temporary)
 
 
 def damaged(folder: Path, error: Exception) -> UserError:
@@ -60,12 +78,16 @@ def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, Any], dic
         UserError: the file is damaged.
     """
     path = folder / RESUME
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        content = read_bytes(path)
+        verify(content, due=content.startswith(b"PK") and not has_no_comment(content))
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         if state["fingerprint"] != fingerprint:
             return None
-        return state["ensemble"], state["optimizer"], Progressed(**state["progressed"])
+        return state["ensemble"], state["optimizer"], _PROGRESSED.validate_json(json.dumps(state["progressed"]))
+    except UserError:
+        raise
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged file
         raise damaged(folder, error) from None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,7 +14,7 @@ from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.perturb.batch_norm import BatchNormMode
 from robustbench_ens.perturb.distill import distill
 from robustbench_ens.seeds import generator
-from robustbench_ens.settings import Number
+from robustbench_ens.settings import Count, Eps
 from robustbench_ens.training.method import Batch, Context, Method
 
 
@@ -55,11 +54,11 @@ class Dverge(Method):
     title: ClassVar[str] = "DVERGE"
     paper: ClassVar[str | None] = "arXiv:2009.14720"
 
-    eps: Number = Field(0.07, gt=0, le=1)
-    steps: int = Field(10, ge=1)
-    step_size: Number | None = Field(None, gt=0, le=1)
-    layer: int | Literal["epoch", "step"] = "epoch"
-    layer_steps: int = Field(1, ge=1)
+    eps: Eps = 0.07
+    steps: Count = 10
+    step_size: Eps | None = None
+    layer: Count | Literal["epoch", "step"] = "epoch"
+    layer_steps: Count = 1
     distill_batch_norm: BatchNormMode = "batch_and_update"
 
     fewest_sub_models: ClassVar[int] = 2

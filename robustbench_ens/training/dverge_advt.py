@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.settings import Number
+from robustbench_ens.settings import Weight
 from robustbench_ens.training.advt import PgdSettings, adversarial_batch
 from robustbench_ens.training.dverge import Dverge, diversification_losses
 from robustbench_ens.training.method import Batch, Context
@@ -31,7 +30,7 @@ class DvergeAdvT(Dverge):
     title: ClassVar[str] = "DVERGE + adversarial training"
     paper: ClassVar[str | None] = "arXiv:2009.14720"
 
-    diversification_weight: Number = Field(1.0, ge=0)
+    diversification_weight: Weight = 1.0
     adversarial: PgdSettings = PgdSettings()
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:

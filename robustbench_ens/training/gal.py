@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.settings import Number
+from robustbench_ens.settings import Number, Weight
 from robustbench_ens.training.method import Batch, Context, Method
 from robustbench_ens.training.second_order import input_gradients
 
@@ -47,8 +47,8 @@ class Gal(Method):
     title: ClassVar[str] = "GAL"
     paper: ClassVar[str | None] = "arXiv:1901.09981"
 
-    coherence_weight: Number = Field(0.5, ge=0)
-    noise_std: Number = Field(0.045, ge=0)
+    coherence_weight: Weight = 0.5
+    noise_std: Number = Field(0.045, ge=0, le=1)
 
     fewest_sub_models: ClassVar[int] = 2
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from robustbench_ens.parallel import pool
 from robustbench_ens.progress import Progress, Silent
 from robustbench_ens.provenance import hardware, now, software
 from robustbench_ens.recipes import Optimizer, Recipe
-from robustbench_ens.store import Store, atomic_path
+from robustbench_ens.store import Store, write_csv
 from robustbench_ens.training.batches import Batches
 from robustbench_ens.training.checkpoint import RESUME, Progressed, damaged, load_checkpoint, save_checkpoint
 from robustbench_ens.training.method import Context
@@ -56,6 +57,24 @@ def build_optimizer(settings: Optimizer, ensemble: Ensemble) -> torch.optim.Opti
         nesterov=settings.nesterov,
         weight_decay=settings.weight_decay,
     )
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Check that ``state`` is of ``optimizer`` at some learning rate: PyTorch takes whatever it is given.
+
+    Raises:
+        ValueError: a setting is another one, or something is not of the shape of its parameter.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    if [group | {"lr": None} for group in state["param_groups"]] != [group | {"lr": None} for group in own]:
+        raise ValueError("expected the settings of the recipe")
+    if not all(isinstance(group["lr"], float) and isfinite(group["lr"]) for group in state["param_groups"]):
+        raise ValueError("expected learning rates that are numbers")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, kept in state["state"].items():
+        for value in kept.values():
+            if value is not None and value.shape not in (parameters[index].shape, ()):
+                raise ValueError("expected a state of the shape of its parameter")
 
 
 @torch.no_grad()
@@ -123,14 +142,18 @@ class Training:
         found = load_checkpoint(self.folder, self.fingerprint)
         if found is None:
             return False
-        weights, optimizer, self.progressed = found
+        weights, optimizer, progressed = found
         try:
+            if progressed.step > self.total_steps:
+                raise ValueError(f"expected at most {self.total_steps} steps")
             self.ensemble.load_state_dict(weights)
+            check_optimizer(self.optimizer, optimizer)
             self.optimizer.load_state_dict(optimizer)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # as many kinds as there are ways not to fit
             raise damaged(self.folder, error) from None
+        self.progressed = progressed
         return True
 
     def save(self) -> None:
@@ -302,11 +325,9 @@ def train(
         training.run(progress or Silent())
     progressed = training.progressed
     accuracies = clean_accuracies(training.ensemble, dataset, device)
-    with atomic_path(folder / HISTORY) as temporary:
-        pd.DataFrame(progressed.history).to_csv(temporary, index=False)
+    write_csv(folder / HISTORY, pd.DataFrame(progressed.history).to_csv(index=False))
     if progressed.monitored:
-        with atomic_path(folder / MONITORED) as temporary:
-            pd.DataFrame(progressed.monitored).to_csv(temporary, index=False)
+        write_csv(folder / MONITORED, pd.DataFrame(progressed.monitored).to_csv(index=False))
     summary: dict[str, Any] = {
         "wall_time_s": round(progressed.elapsed_s, 3),
         "steps": progressed.step,

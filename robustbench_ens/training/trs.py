@@ -6,14 +6,13 @@ from itertools import combinations
 from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
-from robustbench_ens.settings import Number
+from robustbench_ens.settings import Count, Eps, Weight
 from robustbench_ens.training.method import Batch, Context, Method
 from robustbench_ens.training.second_order import input_gradients
 
@@ -54,11 +53,11 @@ class Trs(Method):
 
     fewest_sub_models: ClassVar[int] = 2
 
-    similarity_weight: Number = Field(10.0, ge=0)
-    smoothness_weight: Number = Field(10.0, ge=0)
-    init_eps: Number = Field(0.1, gt=0, le=1)
-    eps: Number = Field(0.2, gt=0, le=1)
-    steps: int = Field(6, ge=1)
+    similarity_weight: Weight = 10.0
+    smoothness_weight: Weight = 10.0
+    init_eps: Eps = 0.1
+    eps: Eps = 0.2
+    steps: Count = 6
     craft_batch_norm: BatchNormMode = "batch_and_update"
 
     def roughest(self, ensemble: Ensemble, batch: Batch, context: Context) -> Tensor:

@@ -36,6 +36,18 @@ def test_folder_with_other_classes(refused: Refused) -> None:
     assert line.endswith("expected the same classes in train/ and test/, got only in train/: dog; only in test/: fox")
 
 
+def test_large_images(refused: Refused) -> None:
+    """Recipes and protocols have a key for them, and both must allow them."""
+    images("data/pets", ["cat", "dog"], ["cat", "dog"])
+    own = ("--set", "dataset=pets", "--data-root", "data")
+    assert refused("train", BASELINE, *own, "--set", "max_pixels=63", leaves_work=True).endswith(
+        "0.png: expected an image of at most 63 pixels, got 8x8; resize it, or give a larger max_pixels in the recipe"
+    )
+    recipe = f"{BASELINE[:-1]},batch_size=2,dataset=pets]"
+    line = refused("attack", WHITEBOX, recipe, *own, "--set", "max_pixels=63", leaves_work=True)
+    assert "expected an image of at most 63 pixels, got 8x8" in line or "expected images of at most 63 pixels" in line
+
+
 def test_no_training_before_the_data_of_every_step_is_there(refused: Refused, tmp_path: Path) -> None:
     refused("train", BASELINE, f"{BASELINE[:-1]},dataset=nowhere]")
     assert not (tmp_path / "runs").exists()

@@ -105,7 +105,6 @@ FILES = {
 def test_a_file_that_may_not_be_read_is_not_called_damaged(
     denied: Callable[..., str], rbe: Rbe, runs: Path, kind: str
 ) -> None:
-    pytest.importorskip("robustbench_ens.seal", reason="the readers that open files by files.open_regular")
     pattern, command = FILES[kind]
     assert rbe("report").code == 0
     if kind == "crafted images":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from robustbench_ens.check import Pin, make_pin, read_pin, write_pin
 from robustbench_ens.check.cells import evaluate
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile
+from robustbench_ens.store import write_json
 
 from .conftest import Evaluate
 
@@ -95,7 +95,7 @@ def _first_cell(content: dict[str, Any]) -> dict[str, Any]:
 
 
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "version": (lambda c: c.update(version=4), "expected baseline version 1, 2 or 3, got 4; write it again with"),
+    "version": (lambda c: c.update(version=5), "expected baseline version 1, 2, 3 or 4, got 5; write it again with"),
     "format": (lambda c: c.pop("format"), "expected a baseline written by `rbe check --update`, got other JSON"),
     "missing key": (lambda c: c.pop("alpha"), "key 'alpha' is missing"),
     "unknown key": (lambda c: c.update(extra=1), "unknown key 'extra'"),
@@ -118,7 +118,7 @@ def test_refuses_damage_in_one_line(pin: Pin, tmp_path: Path, damage: str) -> No
     change, message = DAMAGE[damage]
     change(content)
     path = tmp_path / "baseline.json"
-    path.write_text(json.dumps(content))
+    write_json(path, content)
     with pytest.raises(UserError) as error:
         read_pin(path)
     assert message in str(error.value)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from robustbench_ens import memory
 from robustbench_ens.data import Dataset, load_dataset
 from robustbench_ens.errors import UserError
+from robustbench_ens.limits import MOST_PIXELS
 
 WriteImage = Callable[..., Path]
 
@@ -136,6 +140,86 @@ def test_damaged_image(image_folder: Path, write_image: WriteImage, suffix: str,
 def test_sixteen_bits_are_refused_rather_than_clipped(image_folder: Path, write_image: WriteImage) -> None:
     write_image(image_folder / "train" / "dog" / "deep.png", 40_000, mode="I;16")
     with pytest.raises(UserError, match=r"deep\.png: expected 8 bits per channel, got Pillow's mode I;16"):
+        load(image_folder)
+
+
+def test_large_images_are_refused_by_their_header(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is decoded."""
+    big = io.BytesIO()
+    Image.new("1", (8000, 7000)).save(big, "PNG")
+    monkeypatch.setattr(Image.Image, "convert", None)
+    for path in sorted(image_folder.rglob("*.png")):
+        path.write_bytes(big.getvalue())
+    with pytest.raises(
+        UserError, match="0.png: expected an image of at most 50,000,000 pixels, got 8000x7000; resize it"
+    ):
+        load(image_folder)
+
+
+def test_a_larger_limit_of_pixels(image_folder: Path) -> None:
+    for cache in (False, True):
+        assert load_dataset("pets", image_folder.parent, cache, max_pixels=6).image_size == (2, 3)
+    for cache in (False, True):
+        with pytest.raises(UserError, match=r"expected (an image|images) of at most 5 pixels, got 3x2; resize"):
+            load_dataset("pets", image_folder.parent, cache, max_pixels=5)
+
+
+def test_images_that_pillow_refuses_are_refused_by_us(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its warning is not shown, its error is one line."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    load(image_folder)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(UserError, match=r"0\.png: expected an image of at most 178,956,970 pixels, got more"):
+        load(image_folder)
+
+
+def test_the_largest_limit_is_pillows() -> None:
+    assert 2 * (Image.MAX_IMAGE_PIXELS or 0) == MOST_PIXELS
+
+
+def test_images_that_do_not_fit_in_memory_are_counted_beforehand(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(100):
+        (image_folder / "train" / "cat" / f"link-{index}.png").symlink_to("0.png")
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
+    with monkeypatch.context() as decoding_nothing:
+        decoding_nothing.setattr(Image.Image, "convert", None)
+        with pytest.raises(
+            UserError, match=r"pets: expected 106 images of 3x2 pixels that fit in memory, 1,000 bytes .*"
+        ):
+            load(image_folder)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 106 * 18 + 2 * 7 * 6)
+    assert len(load(image_folder).x_train) == 104
+
+
+def test_classes_whose_names_are_no_text(image_folder: Path) -> None:
+    for split in ("train", "test"):
+        (image_folder / split / "dog").rename(image_folder / split / os.fsdecode(b"dog\xff"))
+    with pytest.raises(UserError, match="name of a class: expected text without control characters and surrogates"):
+        load(image_folder)
+
+
+def test_other_formats_than_the_suffixes_are_not_opened(image_folder: Path) -> None:
+    """Some start programs."""
+    (image_folder / "train" / "dog" / "bad.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 3 2\n")
+    with pytest.raises(UserError, match=r"bad\.png: expected a whole image, got UnidentifiedImageError"):
+        load(image_folder)
+
+
+def test_folders_inside_themselves(image_folder: Path) -> None:
+    for name in ("a", "b"):
+        (image_folder / "train" / "dog" / name).symlink_to(image_folder / "train", target_is_directory=True)
+    for cache in (True, False):
+        with pytest.raises(UserError, match="expected no link to a folder that it lies in, got one; remove it"):
+            load_dataset(str(image_folder), image_folder.parent, cache)
+
+
+def test_deep_folders(image_folder: Path, write_image: WriteImage) -> None:
+    write_image(image_folder / "train" / "dog" / "/".join("a" * 30) / "0.png")
+    assert len(load(image_folder).x_train) == 5
+    write_image(image_folder / "train" / "dog" / "/".join("a" * 500) / "0.png")
+    with pytest.raises(UserError, match="expected at most 32 folders inside one another, got more"):
         load(image_folder)
 
 

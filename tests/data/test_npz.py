@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
+import random
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +15,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robustbench_ens.data import load_dataset
+from robustbench_ens import memory
+from robustbench_ens.data import Dataset, load_dataset, npz
 from robustbench_ens.errors import UserError
 
 Array = np.ndarray
@@ -18,7 +24,7 @@ Arrays = dict[str, Array]
 Write = Callable[..., Path]
 
 
-def load(path: Path) -> object:
+def load(path: Path) -> Dataset:
     return load_dataset(str(path), path.parent, cache=False)
 
 
@@ -102,6 +108,8 @@ BAD: list[tuple[Arrays, str]] = [
         "expected at least 2 classes with different names, got 0",
     ),
     ({"classes": np.array(["a", "a"])}, "expected at least 2 classes with different names, got a, a"),
+    ({"classes": np.array(["a", "b\ud800"])}, "classes: expected text without control characters and surrogates"),
+    ({"classes": np.array(["a", "b\0c"])}, "classes: expected text without control characters and surrogates"),
     ({"classes": np.array([1, 2])}, "classes: expected strings in one dimension, got int64 (2,)"),
     ({"classes": np.array(["a", "b"]), "y_train": np.array([0, 1, 2, 0])}, "y_train: expected labels 0 to 1, got 2"),
 ]
@@ -154,3 +162,150 @@ def test_damaged_files_are_one_clear_line(arrays: Arrays, write_npz: Write, cut:
     # A flip may hit a byte that decides nothing; whatever else happens is a UserError.
     with contextlib.suppress(UserError):
         load(path)
+
+
+def same(one: Dataset, other: Dataset) -> bool:
+    return one.digest == other.digest and one.classes == other.classes
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed], ids=["stored", "compressed"])
+def test_a_flipped_bit_is_refused_or_changes_nothing(
+    arrays: Arrays, tmp_path: Path, write: Callable[..., None]
+) -> None:
+    path = tmp_path / "mine.npz"
+    write(path, classes=np.array(["cat", "dog", "eel"]), **arrays)
+    whole, first = path.read_bytes(), load(path)
+    generator = random.Random(19)
+    refused = 0
+    for bit in generator.sample(range(8 * len(whole)), 150):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            assert same(load(path), first), bit
+        except UserError:
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize("place", ["directory", "member", "both"])
+def test_a_flipped_bit_in_a_name_does_not_drop_an_array(arrays: Arrays, write_npz: Write, place: str) -> None:
+    """Without its classes, the images would be those of another dataset."""
+    path = write_npz(arrays | {"classes": np.array(["cat", "dog"])})
+    whole = path.read_bytes()
+    member, directory = whole.index(b"classes.npy"), whole.rindex(b"classes.npy")
+    for byte in range(11):
+        damaged = bytearray(whole)
+        for start in {"directory": [directory], "member": [member], "both": [member, directory]}[place]:
+            damaged[start + byte] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="File name in directory|expected an array 'classes', got "):
+            load(path)
+
+
+def test_a_flipped_bit_in_a_length_of_the_directory_does_not_drop_an_array(arrays: Arrays, write_npz: Write) -> None:
+    """A longer comment of one array would hide the next."""
+    path = write_npz(arrays | {"classes": np.array(["cat", "dog"])})
+    whole, first = path.read_bytes(), load(path)
+    for entry in re.finditer(rb"PK\x01\x02", whole):
+        for bit in range(8 * (entry.start() + 28), 8 * (entry.start() + 34)):
+            damaged = bytearray(whole)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            with contextlib.suppress(UserError):
+                assert same(load(path), first), bit
+
+
+def test_bytes_after_an_array(arrays: Arrays, tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            archive.writestr(f"{name}.npy", buffer.getvalue() + b"more")
+    with pytest.raises(
+        UserError, match=r"expected a whole \.npz file of plain arrays, got ValueError: 244 bytes where"
+    ):
+        load(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name(arrays: Arrays, write_npz: Write) -> None:
+    path = write_npz(arrays)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x_test.npy", archive.read("x_test.npy"))
+    with pytest.raises(UserError, match="expected one array 'x_test', got two"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["x_trian", "X_train", "clases", "x_val", "notes"])
+def test_other_arrays_are_passed_over_unless_their_name_is_nearly_a_known_one(
+    arrays: Arrays, write_npz: Write, name: str
+) -> None:
+    path = write_npz(arrays | {name: np.zeros(3)})
+    if name == "X_train":
+        with pytest.raises(UserError, match=r"expected an array 'x_train', got 'X_train.npy'; rename it"):
+            load(path)
+    else:
+        assert len(load(path).x_train) == 4
+
+
+def huge(path: Path, shape: tuple[int, ...], compressed: int = zipfile.ZIP_DEFLATED) -> None:
+    """An archive of a few kilobytes whose ``x_train`` has this shape."""
+    with zipfile.ZipFile(path, "w", compressed) as archive, archive.open("x_train.npy", "w", force_zip64=True) as file:
+        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, head)
+        for _ in range(4):
+            file.write(bytes(2**20))
+
+
+def test_arrays_that_do_not_fit_in_memory(arrays: Arrays, write_npz: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_npz(arrays | {"x_train": np.zeros((4, 4, 5, 3))})
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2047)
+    with pytest.raises(
+        UserError, match=r"expected arrays that fit in memory, 2,047 bytes .* available, got 2,454 bytes"
+    ):
+        load(path)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 4096)
+    load(path)
+
+
+def test_a_head_that_promises_more_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is allocated for it."""
+    path = tmp_path / "mine.npz"
+    monkeypatch.setattr(npz, "check_fits", None)
+    for shape in ((2**50, 8, 8), (2**22, -1), (-(2**22),), (10**30,), (2**22, 0)):
+        huge(path, shape)
+        with pytest.raises(UserError, match=r"expected a whole \.npz file of plain arrays, got ValueError: "):
+            load(path)
+
+
+def test_a_bomb_is_measured_by_what_it_decompresses_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine.npz"
+    huge(path, (2**22,))
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**22)
+    with pytest.raises(UserError, match=r"expected arrays that fit in memory"):
+        load(path)
+
+
+def test_the_digest_of_the_file_is_kept(arrays: Arrays, write_npz: Write) -> None:
+    path = write_npz(arrays)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [load_dataset("mine", path.parent).source for _ in range(2)] == [digest, digest]
+    assert load_dataset("digits").source is None
+
+
+def test_floats_are_rounded_in_parts_as_all_at_once(arrays: Arrays, write_npz: Write) -> None:
+    x = np.random.default_rng(1).random((600, 3, 2), dtype=np.float32)
+    changed = arrays | {"x_train": x, "y_train": np.arange(600) % 2, "x_test": x[:2]}
+    levels = np.rint(x * np.float32(255)).astype(np.uint8)
+    assert np.array_equal(load(write_npz(changed)).x_train[:, 0].numpy(), levels)
+
+
+def test_large_images(arrays: Arrays, write_npz: Write) -> None:
+    path = write_npz(arrays)
+    for cache in (True, False):
+        with pytest.raises(UserError, match=r"expected images of at most 19 pixels, got 5x4; resize them, or give a"):
+            load_dataset("mine", path.parent, cache, max_pixels=19)
+        load_dataset("mine", path.parent, cache, max_pixels=20)

@@ -177,6 +177,18 @@ def spoil(released: Path, what: str) -> None:
         torch.save(labels.roll(1), folder / "labels.pt")
     elif what == "float labels":
         torch.save(labels.double(), folder / "labels.pt")
+    elif what == "expanded labels":
+        torch.save(torch.zeros(1, dtype=torch.int64).expand(2**30), folder / "labels.pt")
+    elif what == "expanded images":
+        torch.save(torch.zeros(1).expand(2**20, 1, 8, 8), folder / "inputs.pt")
+    elif what == "bit":
+        content = bytearray((folder / "inputs.pt").read_bytes())
+        content[content.index(inputs.numpy().tobytes()) + 50] ^= 1
+        (folder / "inputs.pt").write_bytes(content)
+    elif what == "restart":
+        folder.rename(folder.with_name("from_dverge8_cw_sgm_0.2_steps_100_40000"))
+    elif what == "long name":
+        folder.rename(folder.with_name(f"from_{'x' * 150}_cw_sgm_0.2_steps_100"))
     elif what == "fewer labels":
         torch.save(labels[:-1], folder / "labels.pt")
     elif what == "other images":
@@ -196,11 +208,19 @@ def spoil(released: Path, what: str) -> None:
         ("shape", r"expected float images of shape \(30, 1, 8, 8\), got torch.float32 of shape \(30, 1, 7, 8\)"),
         ("bytes", r"expected float images of shape \(30, 1, 8, 8\), got torch.uint8"),
         ("range", r"expected pixels in \[0, 1\], got \[-1, 1\]"),
-        ("nan", r"expected pixels in \[0, 1\], got \[nan, nan\]"),
+        ("nan", r"inputs.pt: expected finite numbers, got NaN or infinity"),
         ("budget", r"inputs.pt: crafted images: expected at most eps 0.1 from the clean image"),
         ("labels", r"labels.pt: expected the same labels as in .*clean/labels.pt, got others"),
         ("float labels", r"expected whole numbers \(N,\), got torch.float64 of shape \(30,\)"),
         ("fewer labels", r"expected the same labels"),
+        (
+            "expanded labels",
+            r"labels.pt: expected a tensor with elements of its own, got shape \(1073741824,\) expanded",
+        ),
+        ("expanded images", r"inputs.pt: expected a tensor with elements of its own, got shape \(1048576, 1, 8, 8\)"),
+        ("bit", r"inputs.pt: expected a tensor, got a truncated or foreign file \(.* its checksum\)"),
+        ("restart", r"_40000: expected 1 to 1000000000 steps and a restart of at most 32767, got 100 and 40000"),
+        ("long name", r"expected a name of at most 150 bytes"),
         ("other images", r"released: image 0: expected a test image of 'digits' of class \d within eps 0, got "),
     ],
 )

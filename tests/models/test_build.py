@@ -1,6 +1,9 @@
+import pytest
 import torch
 
-from robustbench_ens.models.build import build_ensemble
+from robustbench_ens import memory
+from robustbench_ens.errors import UserError
+from robustbench_ens.models.build import build_ensemble, check_network, count_parameters
 from robustbench_ens.recipes import load_recipe
 
 
@@ -32,3 +35,22 @@ def test_normalisation_lies_inside_the_sub_models():
     member = build().members[1]
     assert member.normalizer.mean.item() == torch.tensor(0.3)
     assert member.normalizer.std.item() == torch.tensor(0.4)
+
+
+def test_networks_that_do_not_fit_in_memory_are_not_built(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**30)
+    recipe = load_recipe("digits/baseline-3[network_args.width=1024,sub_models=64]")
+    with pytest.raises(UserError, match=r"expected networks that fit in memory, 1,.* available, got .* \(\d+.\d GiB\)"):
+        check_network(recipe, (1, 8, 8), 10)
+    needed = 3 * 4 * count_parameters(build())
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    check_network(load_recipe("digits/baseline-3"), (1, 8, 8), 10)
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed - 1)
+    with pytest.raises(UserError, match=f"got {needed:,} bytes"):
+        check_network(load_recipe("digits/baseline-3"), (1, 8, 8), 10)
+
+
+@pytest.mark.parametrize(("key", "value"), [("width", 0), ("width", 1025), ("slope", -0.1), ("slope", 1.1)])
+def test_bounds_of_network_args(key, value):
+    with pytest.raises(UserError, match=f"key 'network_args.{key}': expected . to .*, got {value}"):
+        check_network(load_recipe("digits/baseline-3", {f"network_args.{key}": value}), (1, 8, 8), 10)

@@ -74,6 +74,7 @@ class Unstacked(nn.Module):
         return self.members[0](x)
 
 convolution = lambda: nn.Sequential(nn.Conv2d(3, 10, 8), nn.Flatten())
+narrow = lambda: nn.Sequential(nn.Conv2d(1, 10, 1, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 nan = model(lambda z, x: z * float("nan"))
 wide = model(lambda z, x: torch.cat([z, z], 1))
 flat = model(lambda z, x: z[:, 0])

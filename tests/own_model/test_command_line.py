@@ -187,4 +187,13 @@ def test_probabilities_are_warned_of(rbe: Rbe) -> None:
     assert "warning: --model my_models:certain: the model returns probabilities, on which attacks" in result.out
 
 
+def test_convolutions_that_torch_computes_outside_its_memory_are_warned_of(rbe: Rbe) -> None:
+    result = rbe("attack", WHITEBOX, "--model", "my_models:narrow")
+    assert (result.code, result.err) == (0, "")
+    warning = (
+        "warning: --model my_models:narrow: 1x1 convolutions with a stride and fewer than 8 input channels in '0'; "
+    )
+    assert result.out.count(warning) == 1
+
+
 # From Python

@@ -197,6 +197,14 @@ def test_scores_that_change_are_warned_of() -> None:
         robustbench_ens.evaluate(Noisy().eval(), IMAGES, LABELS, WHITEBOX)
 
 
+def test_convolutions_that_torch_computes_outside_its_memory_are_warned_of() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 10, 1, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    with pytest.warns(
+        UserWarning, match="^mine: 1x1 convolutions with a stride and fewer than 8 input channels in '0'; "
+    ):
+        robustbench_ens.evaluate(model, IMAGES, LABELS, WHITEBOX, name="mine")
+
+
 def test_modes_come_back_after_an_error() -> None:
     model = small().train()
     with pytest.raises(UserError), as_found(model):

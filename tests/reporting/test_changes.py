@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from robustbench_ens.errors import UserError
 from robustbench_ens.reporting import render_report
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import collect
@@ -111,8 +112,15 @@ def test_a_report_that_is_made_again_keeps_its_bytes(files, folder):
     assert b"No longer here, ensemble: digits/baseline-3." in third[next(p for p in third if p.name == "report.md")]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"previous": null}', '{"previous": null, "schema": 99}', "\ud800"])
-def test_a_file_that_is_not_ours_is_no_last_report(content, summary, tmp_path):
-    (tmp_path / SUMMARY).write_bytes(content.encode("utf-8", "surrogatepass"))
+@pytest.mark.parametrize("content", ['{"previous": null}', '{"previous": null, "schema": 99}'])
+def test_a_file_of_another_version_is_no_last_report(content, summary, tmp_path):
+    (tmp_path / SUMMARY).write_text(content)
     assert last_report(tmp_path, summary) is None
     assert last_report(tmp_path / "nowhere", summary) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "\ud800", '{"schema": 1}', "[" * 5000, '{"a": 1e999}', "null"])
+def test_a_damaged_summary_is_one_line(content, summary, tmp_path):
+    (tmp_path / SUMMARY).write_bytes(content.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UserError, match=r"summary.json: expected .* damaged file .*; delete it to report without"):
+        last_report(tmp_path, summary)

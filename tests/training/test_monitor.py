@@ -30,7 +30,7 @@ def test_transferability_is_the_mean_off_the_diagonal(beaten, expected):
 def test_training_is_measured_at_the_start_at_intervals_and_at_the_end(tmp_path, digits):
     recipe, store = load_recipe(WATCHED), Store(tmp_path)
     watched = train(recipe, 0, digits, store)
-    table = pd.read_csv(run_dir(store, recipe, 0) / MONITORED)
+    table = pd.read_csv(run_dir(store, recipe, 0) / MONITORED, comment="#")
     assert table.columns.tolist() == ["step", "diversity", "transferability", "images"]
     assert table["step"].tolist() == [0, 20, 30]
     assert table["transferability"].dropna().between(0, 1).all() and table["images"].iloc[-1] > 0
@@ -56,7 +56,9 @@ def test_an_interrupted_run_measures_each_step_once(tmp_path, digits, monkeypatc
         train(recipe, 0, digits, store, on_epoch=stop_at(2), checkpoint_interval_s=0.0)
     again = train(recipe, 0, digits, store)
     assert again.weights == whole.weights
-    first, second = (pd.read_csv(run_dir(s, recipe, 0) / MONITORED) for s in (Store(tmp_path / "whole"), store))
+    first, second = (
+        pd.read_csv(run_dir(s, recipe, 0) / MONITORED, comment="#") for s in (Store(tmp_path / "whole"), store)
+    )
     pd.testing.assert_frame_equal(first, second)
 
 

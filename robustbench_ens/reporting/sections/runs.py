@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from robustbench_ens.reporting.collect import Collection
-from robustbench_ens.reporting.document import Listing, Section, Table
+from robustbench_ens.reporting.document import Block, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.tables.runs import DIGITS, ensembles_table, evaluations_table, protocols_table
 
 
@@ -16,10 +16,12 @@ def runs_section(collection: Collection) -> Section:
     documents = collection.provenance
     ensembles = [record for document in documents for record in (document["target"], *document["sources"])]
     protocols = [document["protocol"] for document in documents]
+    unsealed: list[Block] = [Paragraph(f"{text}.")] if (text := without_digest(collection)) else []
     return Section(
         "What was run",
         "runs",
         [
+            *unsealed,
             Table(
                 ensembles_table(documents),
                 f"Ensembles. Weights and data by the first {DIGITS} digits of their SHA-256.",
@@ -31,6 +33,13 @@ def runs_section(collection: Collection) -> Section:
             _settings("Settings of the recipes", ensembles),
         ],
     )
+
+
+def without_digest(collection: Collection) -> str:
+    """How many files could be damaged without a trace, in a few words; empty where there are none."""
+    if not collection.unsealed:
+        return ""
+    return f"{collection.unsealed} of {len(collection.provenance)} outcomes files have no digest: of an earlier version"
 
 
 def _settings(title: str, records: Iterable[dict[str, Any]]) -> Listing:

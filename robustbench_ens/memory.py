@@ -1,0 +1,46 @@
+"""How much memory is free, asked before something large is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from robustbench_ens.errors import UserError
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes() -> int:
+    """Return the bytes that this process can still take without swapping, by what the system says.
+
+    A container's limit counts where it is lower. Where the system does not say what is free, it is all the memory.
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit = int((CGROUP / "memory.max").read_text())
+        used = int((CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no container, or one without a limit, which says "max"
+        return free
+    return max(min(free, limit - used), 0)
+
+
+def check_fits(needed: int, where: str, what: str, hint: str) -> None:
+    """Check that ``needed`` bytes fit into memory.
+
+    Raises:
+        UserError: they do not; the line names both numbers.
+    """
+    available = available_bytes()
+    if needed > available:
+        raise UserError(
+            f"{where}: expected {what} that fit in memory, {_gib(available)} available, got {_gib(needed)}; {hint}"
+        )
+
+
+def _gib(count: int) -> str:
+    return f"{count:,} bytes ({count / 2**30:,.1f} GiB)"
