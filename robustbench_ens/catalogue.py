@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,7 +14,10 @@ from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.text import counted, duration
 from robustbench_ens.settings import names
+from robustbench_ens.store import write_text
+from robustbench_ens.trust import OutsideCodeError, no_outside_code
 
+README = "README.md"
 COSTS = "costs.csv"
 """Beside the recipes: measured training times, one row per recipe and machine."""
 
@@ -57,9 +61,19 @@ def key_numbers(recipe: Recipe) -> str:
 
 
 def read_costs(zoo: Path) -> pd.DataFrame:
-    """Measured training times beside the recipes of the folder ``zoo``: columns ``COLUMNS``, a row per recipe."""
+    """Measured training times beside the recipes of the folder ``zoo``: columns ``COLUMNS``, a row per recipe.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     path = zoo / COSTS
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        return pd.read_csv(path)[COLUMNS]
+    except (ValueError, KeyError) as error:  # pandas' own errors are among these
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: expected a table with the columns {', '.join(COLUMNS)}, got {reason}") from None
 
 
 def costs_of(records: Iterable[EnsembleRecord]) -> pd.DataFrame:
@@ -81,11 +95,23 @@ def _paper(recipe: Recipe) -> str:
     return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})" if paper.startswith("arXiv:") else paper
 
 
+def recipe_of(name: str) -> Recipe | None:
+    """The recipe ``name`` of the zoo; none where it names code from outside: to list it is no reason to import that."""
+    try:
+        with no_outside_code():
+            return load_recipe(name)
+    except OutsideCodeError:
+        return None
+
+
 def markdown(costs: pd.DataFrame) -> str:
     """A Markdown table of every shipped recipe, with the measured times of ``costs``."""
     lines = ["| recipe | method | paper | key numbers | cost |", "| --- | --- | --- | --- | --- |"]
     for name in names("zoo"):
-        recipe = load_recipe(name)
+        recipe = recipe_of(name)
+        if recipe is None:
+            lines.append(f"| `{name}` | code from outside | | | |")
+            continue
         rows = costs[costs["recipe"] == name]
         cost = "; ".join(
             f"{duration(seconds)} on {hardware}" for seconds, hardware in rows[["seconds", "hardware"]].to_numpy()
@@ -95,21 +121,39 @@ def markdown(costs: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+class Readme(NamedTuple):
+    """The text before and after the table of recipes."""
+
+    before: str
+    after: str
+
+
+def read_readme(zoo: Path) -> Readme:
+    """Read the README of the folder ``zoo``.
+
+    Raises:
+        UserError: there is none with the marks of a table.
+    """
+    path = zoo / README
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, found, rest = text.partition(BEGIN)
+    _, found_end, after = rest.partition(END)
+    if not (found and found_end):
+        raise UserError(f"{path}: expected a README with the marks {BEGIN} and {END}, got none; run in a checkout")
+    return Readme(before, after)
+
+
 def publish(zoo: Path, records: Iterable[EnsembleRecord]) -> None:
     """Write the measured times of ``records`` into ``zoo/costs.csv``, and the table of recipes into ``zoo/README.md``.
 
     Raises:
         UserError: the folder has no README with the marks of a table.
     """
-    readme = zoo / "README.md"
-    text = readme.read_text() if readme.exists() else ""
-    before, found, rest = text.partition(BEGIN)
-    _, found_end, after = rest.partition(END)
-    if not (found and found_end):
-        raise UserError(f"{readme}: expected a README with the marks {BEGIN} and {END}, got none; run in a checkout")
+    readme = read_readme(zoo)
     measured = costs_of(records)
     kept = read_costs(zoo)
     kept = kept[~kept["recipe"].isin(measured["recipe"]) & kept["recipe"].isin(names("zoo"))]
     costs = pd.concat([frame for frame in (kept, measured) if len(frame)] or [kept]).sort_values("recipe")
-    costs.to_csv(zoo / COSTS, index=False)
-    readme.write_text(f"{before}{BEGIN}\n\n{markdown(costs)}\n\n{END}{after}")
+    table = markdown(costs)
+    write_text(zoo / COSTS, costs.to_csv(index=False))
+    write_text(zoo / README, f"{readme.before}{BEGIN}\n\n{table}\n\n{END}{readme.after}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 from collections.abc import Callable
@@ -14,13 +13,12 @@ from typing import Any
 import click
 
 import robustbench_ens
-from robustbench_ens.errors import UserError
+from robustbench_ens import exits
 from robustbench_ens.limits import LARGEST_SEED, shown
 from robustbench_ens.store import DEFAULT_REPORT
 
 MOST_SEEDS = 1000
 MOST_THREADS = 1024
-KEPT = "what was finished before is kept, and the same command goes on from there"
 
 
 class Seeds(click.ParamType):
@@ -89,10 +87,16 @@ seeds_option = click.option(
 )
 seed_option = click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key; changes the hash.")
-dry_option = click.option("--dry-run", is_flag=True, help="Only show what would run, in which order, and how long.")
+dry_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only show what would run, in which order, and how long. Still imports code that a recipe names.",
+)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=exits.EXIT_CODES
+)
 @click.version_option(robustbench_ens.__version__, prog_name="rbe")
 def rbe() -> None:
     """Adversarial robustness of ensembles: train a zoo, attack it, report, guard the numbers.
@@ -121,7 +125,10 @@ def list_command(where: Where, publish: bool) -> None:
 @seeds_option
 @options
 def plan(where: Where, names: tuple[str, ...], seeds: list[int]) -> None:
-    """Show what recipes and protocols (default: the quickstart's) would run, in which order, and how long."""
+    """Show what recipes and protocols (default: the quickstart's) would run, in which order, and how long.
+
+    Planning a recipe imports the code that it names as package.module:name.
+    """
     from robustbench_ens import commands
     from robustbench_ens.quickstart import quickstart_plan
 
@@ -166,7 +173,9 @@ def train(
 @set_option
 @dry_option
 @click.option(
-    "--model", metavar="PACKAGE.MODULE:NAME", help="Attack this nn.Module, or what NAME() returns, and no recipe."
+    "--model",
+    metavar="PACKAGE.MODULE:NAME",
+    help="Import and attack this nn.Module, or what NAME() returns, and no recipe.",
 )
 @options
 def attack(
@@ -214,6 +223,9 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
 @click.option("--update", is_flag=True, help="Pin the present outcomes instead (at least five training seeds).")
 @click.option("--paired", is_flag=True, help="With --update: pin these very weights, with any number of seeds.")
 @click.option("--attack", "again", is_flag=True, help="First attack again what a paired baseline pins.")
+@click.option(
+    "--trust", is_flag=True, help="With --attack: also read files and import code that the baseline names from outside."
+)
 @click.option("--skip-missing-data", is_flag=True, help="With --attack: where its images are not here, only say so.")
 @click.option(
     "--format",
@@ -239,6 +251,7 @@ def check(
     paired: bool,
     again: bool,
     skip_missing_data: bool,
+    trust: bool,
     form: str | None,
     as_json: bool,
     outputs: tuple[Path, ...],
@@ -261,8 +274,9 @@ def check(
         outputs,
         again,
         skip_missing_data,
+        trust,
     ):
-        sys.exit(1)
+        sys.exit(exits.MOVED)
 
 
 @rbe.command()
@@ -336,33 +350,8 @@ def export_checkpoint(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `rbe`; a mistake of the user is one line and exit code 2, an interruption 130."""
-    try:
-        code = rbe.main(arguments, prog_name="rbe", standalone_mode=False)
-    except UserError as error:
-        code = _fail(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        code = 2
-    except click.ClickException as error:
-        code = _fail(error.format_message())
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("rbe: interrupted; the same command goes on from here", err=True)
-        code = 130
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported here
-            raise
-        code = _fail(f"--device: out of memory; {KEPT}; use a smaller batch_size or model, or --device cpu: {error}")
-    except OSError as error:
-        what = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-        where = f"{error.filename}: " if error.filename else ""
-        code = _fail(f"{where}{what}; {KEPT}")
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _fail(line: str) -> int:
-    click.echo(f"rbe: error: {' '.join(line.split())}", err=True)
-    return 2
+    """Run `rbe` and exit; see :mod:`robustbench_ens.exits` for the codes."""
+    sys.exit(exits.run(lambda: rbe.main(arguments, prog_name="rbe", standalone_mode=False)))
 
 
 if __name__ == "__main__":

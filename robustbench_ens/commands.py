@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from robustbench_ens import check as checking
 from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
-from robustbench_ens.execute import check_inputs, run
-from robustbench_ens.files import digest_file
+from robustbench_ens.execute import check_inputs, leftovers, run
+from robustbench_ens.files import digest_file, visible_files
+from robustbench_ens.locks import hold
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.own import blamed
 from robustbench_ens.models.published import home
@@ -30,6 +31,7 @@ from robustbench_ens.outcomes import (
     read_evaluations,
 )
 from robustbench_ens.own import given
+from robustbench_ens.paths import inside
 from robustbench_ens.plan import Plan, TrainStep, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
@@ -37,7 +39,6 @@ from robustbench_ens.recipes import load_recipe
 from robustbench_ens.repeat import repeat_plan
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.health import health_warnings
-from robustbench_ens.reporting.page import render
 from robustbench_ens.reporting.sections.runs import without_digest
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.text import duration
@@ -90,10 +91,12 @@ def carry_out(plan: Plan, dry_run: bool) -> None:
     if dry_run:
         show_plan(plan)
         return
-    if plan.due:
-        check_inputs(plan)
+    if plan.due or leftovers(plan):
+        check_inputs(plan)  # loads, or even downloads, what the steps need, without holding the run directory
         with plan.workplace.store.lock():
-            run(plan)
+            now = plan.renewed()  # whoever held it before may have done what was due, or undone what was done
+            check_inputs(now)
+            run(now)
 
 
 def training_summary(plan: Plan) -> None:
@@ -206,43 +209,58 @@ def _outcomes(place: Workplace, sources: Sequence[Path]) -> list[OutcomeFile]:
 
 def report(place: Workplace, sources: Sequence[Path], name: str, publish: str | None) -> None:
     """`rbe report`."""
-    files = _outcomes(place, sources)
     command = ["rbe", "report", *map(str, sources), *([] if name == DEFAULT_REPORT else ["--name", name])]
     if publish:  # the outcomes that lie beside it make it again
         command = ["rbe", "report", f"reports/{publish}/outcomes", "--publish", publish]
-    write_report(place, files, name, publish, shlex.join(command))
-    if publish:
-        publish_outcomes(files, Path("reports") / publish / "outcomes")
+    with place.store.lock_if_there() if publish else nullcontext():  # what is published is what was read
+        write_report(place, _outcomes(place, sources), name, publish, shlex.join(command))
 
 
 def write_report(place: Workplace, files: Sequence[OutcomeFile], name: str, publish: str | None, command: str) -> None:
-    """Render a report, print its summary and where it lies."""
+    """Render a report, with the outcomes beside it if it is published; print its summary and where it lies."""
+    from robustbench_ens.reporting.page import render  # with matplotlib, which no other command needs
+
     for part in (name, name if publish is None else publish):
         if Path(part).name != part or part in ("", ".", ".."):
             raise UserError(f"report name: expected a plain folder name, got {part!r}")
-    destination = Path("reports") / publish if publish else place.store.report_dir(name)
+    destination = inside(Path("reports"), publish, "report name") if publish else place.store.report_dir(name)
+    outcomes = published_outcomes(files, destination / "outcomes") if publish else {}
     collection = collect(files)
-    index = render(collection, destination, title=f"Robustness report: {publish or name}", command=command)
+    with hold(destination.parent):
+        index = render(collection, destination, title=f"Robustness report: {publish or name}", command=command)
+        if publish:
+            publish_outcomes(outcomes, destination / "outcomes")
     print_summary(collection)
     OUT.print(f"Report: {index} (and {destination / 'report.md'})", markup=False)
 
 
-def publish_outcomes(files: Sequence[OutcomeFile], folder: Path) -> None:
-    """Put the outcomes of a published report, and no others, beside it, so that anyone can make it again."""
+def published_outcomes(files: Sequence[OutcomeFile], folder: Path) -> dict[Path, Path]:
+    """Where the outcomes of a published report lie in ``folder``, and which files they are copied from.
+
+    Raises:
+        UserError: a name in a file's provenance leads out of the folder.
+    """
     wanted: dict[Path, Path] = {}
     for file in files:
         protocol, target = file.provenance["protocol"], file.provenance["target"]
-        place = folder / f"{protocol['name']}-{protocol['hash']}" / file.path.name
+        own = f"{protocol['name']}-{protocol['hash']}"
+        place = inside(folder, f"{own}/{file.path.name}", f"{file.path}: name of the protocol")
         if place in wanted:  # of other weights, from another run directory
-            place = place.with_stem(f"{place.stem}-{target['weights'][:10]}")
+            name = f"{own}/{place.stem}-{target['weights'][:10]}{place.suffix}"
+            place = inside(folder, name, f"{file.path}: digest of the weights")
         for part in (lambda path: path, measurements_path, arrays_path):
             if part(file.path).exists():
                 wanted[part(place)] = part(file.path)
+    return wanted
+
+
+def publish_outcomes(wanted: Mapping[Path, Path], folder: Path) -> None:
+    """Put the outcomes of a published report, and no others, beside it, so that anyone can make it again."""
     for destination, source in wanted.items():
         if not destination.exists() or not destination.samefile(source):
             with atomic_path(destination) as temporary:
                 shutil.copyfile(source, temporary)
-    for left_over in set(filter(Path.is_file, folder.rglob("*"))) - set(wanted):
+    for left_over in set(visible_files(folder, "")) - set(wanted):
         left_over.unlink()
         if not any(left_over.parent.iterdir()):
             left_over.parent.rmdir()
@@ -258,11 +276,12 @@ def check(
     outputs: Sequence[Path],
     again: bool = False,
     skip_missing_data: bool = False,
+    trust: bool = False,
 ) -> bool:
     """`rbe check`: whether any number moved. ``outputs`` are written in the formats that their names ask for.
 
     ``again`` attacks what is pinned first; where its images are not there, ``skip_missing_data`` says so and finds
-    nothing moved.
+    nothing moved; ``trust`` lets the baseline name files and code from outside the project.
     """
     for output in outputs:
         if output.suffix not in checking.SUFFIXES:
@@ -279,10 +298,12 @@ def check(
             "--skip-missing-data: expected --attack beside it, which is what needs the images, and no --output and no "
             "--format but text: nothing is found where it skips"
         )
+    if trust and not again:
+        raise UserError("--trust: expected --attack beside it; nothing else imports what a baseline names")
     if again and form != "text":
         place = replace(place, progress=Silent())
     try:
-        files = _attacked_again(place, baseline) if again else _outcomes(place, sources)
+        files = _attacked_again(place, baseline, trust) if again else _outcomes(place, sources)
     except MissingDatasetError as error:
         if not skip_missing_data:
             raise
@@ -301,9 +322,9 @@ def check(
     return result.moved
 
 
-def _attacked_again(place: Workplace, baseline: Path) -> list[OutcomeFile]:
+def _attacked_again(place: Workplace, baseline: Path, trust: bool) -> list[OutcomeFile]:
     """The outcomes of the attacks that a paired baseline pins, made now where the run directory has none."""
-    plan = repeat_plan(place, checking.read_pin(baseline), baseline)
+    plan = repeat_plan(place, checking.read_pin(baseline), baseline, trust)
     carry_out(plan, dry_run=False)
     return plan_outcomes(plan)
 
@@ -322,10 +343,15 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
     classes = ensemble(torch.zeros(1, *dataset.x_test.shape[1:])).shape[1]
     if classes != dataset.num_classes:
         raise UserError(f"{path}: expected {dataset.num_classes} classes as in {dataset.name!r}, got {classes}")
+    digest = digest_state(ensemble.state_dict())
     with place.store.lock():
-        if read_record(folder) is not None:
-            raise UserError(f"{folder}: there is a trained ensemble already; give another --seed, or move it away")
-        digest = digest_state(ensemble.state_dict())
+        there = read_record(folder)
+        if there is not None:
+            same = (there.fingerprint, there.data_digest) == (f"imported-{digest}", dataset.digest)
+            if not same or load_trained(folder, recipe)[1].weights != digest:
+                raise UserError(f"{folder}: there is a trained ensemble already; give another --seed, or move it away")
+            OUT.print(f"{there.id}: imported already, these very weights lie in {folder}", markup=False)
+            return
         record = save_trained(
             folder,
             ensemble,

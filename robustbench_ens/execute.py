@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from robustbench_ens.data import Dataset, small_shape
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.evaluate import KINDS, evaluate
+from robustbench_ens.evaluation.evaluate import KINDS, evaluate, outcomes_file, parts_folder
 from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.pointwise import warnings_about
-from robustbench_ens.models.trained import HISTORY, MONITORED, load_trained, read_record, run_dir
+from robustbench_ens.models.trained import HISTORY, MONITORED, RECORD, load_trained, read_record, run_dir
+from robustbench_ens.paths import inside
 from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep
 from robustbench_ens.targets import Given, Trained
+from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.monitor import check_monitor
 from robustbench_ens.training.trainer import train
 
@@ -126,9 +130,11 @@ def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]
 
 
 def run(plan: Plan) -> None:
-    """Carry out what is due, in order."""
+    """Carry out what is due, in order, and tidy up. The run directory is held, and the plan was made since."""
     loaded: Loaded = {}
     place = plan.workplace
+    for path in leftovers(plan):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     for step in plan.due:
         with share_cores(place.threads, place.dataset(*_dataset(step)).image_size) as workers:
             if isinstance(step, TrainStep):
@@ -137,13 +143,25 @@ def run(plan: Plan) -> None:
                 _attack(plan, step, loaded, workers)
 
 
+def leftovers(plan: Plan) -> list[Path]:
+    """What finished steps did not remove because they were killed: the state that they would have resumed from."""
+    store = plan.workplace.store
+    found = []
+    for step in plan.steps:
+        if step.done and isinstance(step, TrainStep):
+            found.append(run_dir(store, step.ensemble.recipe, step.ensemble.seed) / RESUME)
+        elif isinstance(step, AttackStep) and step.done and (record := plan.record(step.target)) is not None:
+            found.append(parts_folder(outcomes_file(store, step.protocol, record)))
+    return [path for path in found if path.exists()]
+
+
 def _train(plan: Plan, step: TrainStep, workers: int) -> None:
     workplace = plan.workplace
     recipe, seed = step.ensemble.recipe, step.ensemble.seed
     folder = run_dir(workplace.store, recipe, seed)
     stale = read_record(folder)
     if stale is not None:
-        aside = folder.with_name(f"{folder.name}.stale-{stale.fingerprint[:8]}")
+        aside = inside(folder.parent, f"{folder.name}.stale-{stale.fingerprint[:8]}", f"{folder / RECORD}: fingerprint")
         while aside.exists():
             aside = aside.with_name(f"{aside.name}+")
         workplace.progress.message(

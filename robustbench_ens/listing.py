@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,13 @@ from pathlib import Path
 from robustbench_ens import catalogue
 from robustbench_ens.console import OUT, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
-from robustbench_ens.models.published import check_publishable, publish, published
+from robustbench_ens.files import entries
+from robustbench_ens.models.published import check_publishable, hold_zoo, publish, published
 from robustbench_ens.models.trained import trained_here
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.reporting.card import model_card
 from robustbench_ens.settings import names
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained
@@ -23,11 +24,20 @@ from robustbench_ens.targets import Trained
 
 def publish_weights(place: Workplace, references: Sequence[str], seed: int) -> None:
     """`rbe publish`."""
-    zoo, plan = Path("zoo"), Plan(place)
-    found = []
-    for reference in references:
-        recipe = load_recipe(reference)
+    zoo = Path("zoo")
+    recipes = [load_recipe(reference) for reference in references]
+    for recipe in recipes:
         check_publishable(recipe, zoo)
+    with place.store.lock_if_there(), hold_zoo(zoo):
+        _publish_all(place, recipes, seed, zoo)
+
+
+def _publish_all(place: Workplace, recipes: Sequence[Recipe], seed: int, zoo: Path) -> None:
+    """Publish weights and cards, as they are in the run directory, which is held."""
+    from robustbench_ens.reporting.card import model_card  # with matplotlib, which `rbe list` does not need
+
+    plan, found = Plan(place), []
+    for recipe in recipes:
         record = plan.record(Trained(recipe, seed))
         if record is None:
             raise UserError(f"{recipe.label} seed {seed}: expected it trained in {place.store.root}; run `rbe train`")
@@ -42,19 +52,22 @@ def publish_weights(place: Workplace, references: Sequence[str], seed: int) -> N
 
 
 def show_list(place: Workplace) -> None:
-    """`rbe list`."""
+    """`rbe list`. Of a recipe that names code from outside, which is not imported, its name alone is known."""
     plan = Plan(place)
     root = place.store.root / "ensembles"
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name in names("zoo"):
-        recipe = load_recipe(name)
+        recipe = catalogue.recipe_of(name)
+        if recipe is None:
+            rows.append((name, "?", "code from outside", "?", "not read", "-", "-"))
+            continue
         trained = [seed for seed in _seeds(root, recipe) if _is_trained(plan, Trained(recipe, seed))]
         settings = recipe.settings
         facts = (name, settings.dataset, settings.method, settings.sub_models, recipe.hash)
         rows.append((*facts, _seed_list(trained), _seed_list(sorted(published(recipe)))))
     heads = ("recipe", "dataset", "method", "sub-models", "hash", "trained")
     show(table("Recipes (rbe train)", (*heads, "published"), rows))
-    if others := _other_recipes(place.store, {row[4] for row in rows}):
+    if others := _other_recipes(place.store, {str(row[4]) for row in rows}):
         show(table("Other recipes trained here: your own, overrides, earlier versions", heads, others))
     evaluated = _evaluated(place.store)
     protocols = []
@@ -84,18 +97,19 @@ def _seed_list(seeds: Sequence[int]) -> str:
 
 def publish_list(place: Workplace) -> None:
     """`rbe list --publish`."""
-    plan = Plan(place)
-    root = place.store.root / "ensembles"
-    found = (
-        plan.record(Trained(recipe, seed)) for recipe in map(load_recipe, names("zoo")) for seed in _seeds(root, recipe)
-    )
-    catalogue.publish(Path("zoo"), [record for record in found if record is not None])
+    zoo = Path("zoo")
+    catalogue.read_readme(zoo)
+    with place.store.lock_if_there(), hold_zoo(zoo):
+        plan, root = Plan(place), place.store.root / "ensembles"
+        recipes = [recipe for name in names("zoo") if (recipe := catalogue.recipe_of(name)) is not None]
+        found = (plan.record(Trained(recipe, seed)) for recipe in recipes for seed in _seeds(root, recipe))
+        catalogue.publish(zoo, [record for record in found if record is not None])
 
 
 def _seeds(root: Path, recipe: Recipe) -> list[int]:
     folder = root / f"{recipe.name}-{recipe.hash}"
-    numbers = (path.name.removeprefix("seed-") for path in folder.glob("seed-*"))
-    return sorted(int(number) for number in numbers if number.isdigit())
+    numbers = (path.name.removeprefix("seed-") for path in entries(folder) if path.name.startswith("seed-"))
+    return sorted(int(number) for number in numbers if re.fullmatch("[0-9]{1,18}", number))
 
 
 def _other_recipes(store: Store, shown: set[str]) -> list[tuple[object, ...]]:

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from robustbench_ens import strict_json
 from robustbench_ens.errors import UserError
 from robustbench_ens.facts import Provenance, check_facts
-from robustbench_ens.files import digest_file, read_bytes
+from robustbench_ens.files import digest_file, read_bytes, visible_files
 from robustbench_ens.seal import KEY, PLACEHOLDER, DamagedError, add_to_zip, has_no_comment, verify
 from robustbench_ens.store import atomic_path
 
@@ -362,18 +362,18 @@ def read_evaluations(paths: Sequence[Path]) -> list[OutcomeFile]:
     return files
 
 
-def _hidden(path: Path) -> bool:
-    """Whether ``path`` is unfinished work: a name in it starts with a dot."""
-    return any(part.startswith(".") for part in path.parts)
-
-
 def find_outcomes(roots: Sequence[Path]) -> list[Path]:
-    """All outcomes files under ``roots`` (folders or files), sorted."""
+    """All outcomes files under ``roots`` (folders or files), sorted; hidden ones are unfinished work.
+
+    Raises:
+        UserError: there is no such file or folder.
+        OSError: a folder cannot be read.
+    """
     found: set[Path] = set()
     for root in roots:
         if root.is_dir():
-            visible = (p for p in root.rglob("*.parquet") if not _hidden(p.relative_to(root)))
-            found.update(p for p in visible if not p.name.endswith(".measurements.parquet"))
+            visible = visible_files(root, ".parquet")
+            found.update(path for path in visible if not path.name.endswith(".measurements.parquet"))
         elif root.exists():
             found.add(root)
         else:

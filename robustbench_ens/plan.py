@@ -255,6 +255,19 @@ class Plan:
         dataset = self.workplace.dataset(protocol.settings.dataset, protocol.settings.max_pixels)
         return replace(record, dataset=dataset.name, data_digest=dataset.digest)
 
+    def renewed(self) -> Plan:
+        """The same steps planned again, from what is there now: what was due may be done since."""
+        plan = Plan(self.workplace, self._published)
+        plan._here = set(self._here)
+        # How long things took is read from every file there is, and is not what may have changed.
+        vars(plan).update({name: vars(self)[name] for name in _TIMINGS if name in vars(self)})
+        for step in self.steps:
+            if isinstance(step, TrainStep):
+                plan.add_training(step.ensemble)
+            else:
+                plan.add_attack(step.protocol, step.target)
+        return plan
+
     @property
     def due(self) -> list[Step]:
         """Steps still to run, in order."""
@@ -263,6 +276,9 @@ class Plan:
     def outcome_targets(self) -> list[AttackStep]:
         """The attack steps, in order."""
         return [step for step in self.steps if isinstance(step, AttackStep)]
+
+
+_TIMINGS = ("_training_seconds", "_attack_seconds")
 
 
 def _mean(values: Sequence[float] | None) -> float | None:

@@ -31,6 +31,7 @@ from robustbench_ens.limits import (
     check_text,
     shown,
 )
+from robustbench_ens.trust import check_may_import
 
 PACKAGE_DIR = Path(__file__).parent
 
@@ -474,6 +475,7 @@ def import_object(spec: str, where: str) -> Any:
     module_name, colon, attribute = spec.partition(":")
     if not colon or not attribute:
         raise UserError(f"{where}: expected package.module:Name, got {spec!r}")
+    check_may_import(spec, where)
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:

@@ -11,19 +11,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.files import read_bytes
+from robustbench_ens.locks import errno_behind, hold, new_part
+from robustbench_ens.paths import inside
 from robustbench_ens.seal import KEY, MARK, PLACEHOLDER, DamagedError, seal, verify
 from robustbench_ens.strict_json import loads
 
@@ -56,12 +56,11 @@ def atomic_path(path: Path, *, sealed: bool = False) -> Iterator[Path]:
 
     Raises:
         UserError: a name that stands in the file looks like a digest.
-        OSError: names ``path``; on a full disk always with ``ENOSPC``, whatever the library that wrote has raised.
+        OSError: names ``path`` and has the number of the system's error, such as ``ENOSPC`` on a full disk, whatever
+            the library that wrote has raised.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
+    handle, temporary = new_part(path.parent)
     try:
         yield temporary
         if sealed:
@@ -71,22 +70,16 @@ def atomic_path(path: Path, *, sealed: bool = False) -> Iterator[Path]:
         temporary.chmod(0o644)
         os.replace(temporary, path)
     except BaseException as error:
-        full = isinstance(error, Exception) and not isinstance(error, UserError) and _is_full(path.parent, error)
+        failed = isinstance(error, Exception) and not isinstance(error, UserError)
+        number = errno_behind(error, temporary) if failed else None
         temporary.unlink(missing_ok=True)
-        if full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if number is not None:
+            raise OSError(number, os.strerror(number), str(path)) from error
         if isinstance(error, OSError):
-            raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+            raise OSError(errno.EIO, str(error), str(path)) from error
         raise
-
-
-def _is_full(folder: Path, error: Exception) -> bool:
-    """Whether a full disk is behind ``error``: it says so, or there is no room for another page.
-
-    safetensors raises an error of its own, whose text says so; PyTorch one that does not say why.
-    """
-    state = os.statvfs(folder)
-    return os.strerror(errno.ENOSPC) in str(error) or state.f_bavail * state.f_frsize < 4096
+    finally:
+        os.close(handle)
 
 
 def _seal(temporary: Path, path: Path) -> None:
@@ -171,7 +164,7 @@ class Store:
 
     def ensemble_dir(self, recipe: str, recipe_hash: str, seed: int) -> Path:
         """Folder of one trained ensemble."""
-        return self.root / "ensembles" / f"{recipe}-{recipe_hash}" / f"seed-{seed}"
+        return inside(self.root / "ensembles", f"{recipe}-{recipe_hash}/seed-{seed}", "the name of a recipe")
 
     def adversarial_dir(self, crafting_hash: str) -> Path:
         """Folder of the images crafted on one surrogate under one protocol's crafting settings."""
@@ -179,11 +172,12 @@ class Store:
 
     def outcomes_path(self, protocol: str, protocol_hash: str, target_key: str) -> Path:
         """File of one target's outcomes under one protocol."""
-        return self.root / "outcomes" / f"{protocol}-{protocol_hash}" / f"{target_key}.parquet"
+        name = f"{protocol}-{protocol_hash}/{target_key}.parquet"
+        return inside(self.root / "outcomes", name, "the names of a protocol and its target")
 
     def report_dir(self, name: str) -> Path:
         """Folder of the rendered report ``name``."""
-        return self.root / "reports" / name
+        return inside(self.root / "reports", name, "report name")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -192,18 +186,15 @@ class Store:
         Raises:
             UserError: another process holds it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / ".lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise UserError(
-                    f"{self.root}: the run directory is in use by process {file.read().strip() or 'unknown'}; "
-                    "wait for it to end, or give another one with --runs"
-                ) from None
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
+        with hold(self.root, "the run directory", ", or give another one with --runs"):
+            yield
+
+    @contextmanager
+    def lock_if_there(self) -> Iterator[None]:
+        """Hold this run directory for a command that only reads it; there may be none.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        with self.lock() if self.root.exists() else nullcontext():
             yield

@@ -1,8 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
+from robustbench_ens.store import write_json
+from tests.test_paths import HOSTILE
 
 
 @pytest.fixture
@@ -51,3 +54,52 @@ def test_what_is_no_longer_part_of_the_report_is_no_longer_beside_it(rbe, runs, 
     (left,) = find_outcomes([published / "outcomes"])
     assert left.name == first.name and left.parent.name == first.parent.name
     assert others
+
+
+NAMES = [name for name in HOSTILE if name.isprintable() and name not in ("", "a/")] + ["a\0b", "a\nb", 300 * "x"]
+
+
+def others(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, content in contents(folder).items() if not name.endswith(".lock")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_were_read_lead_nowhere_else(rbe, runs, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    first = read_outcomes(find_outcomes([runs / "outcomes"])[0])
+    protocol = first.provenance["protocol"] | {"name": name}
+    Path("in").mkdir()
+    write_outcomes(Path("in/x.parquet"), first.outcomes, first.measurements, first.provenance | {"protocol": protocol})
+    before = others(tmp_path)
+    result = rbe("report", "in", "--publish", "mine")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert result.err.startswith("rbe: error: in/x.parquet: ")
+    assert others(tmp_path) == before
+
+
+def test_so_does_a_digest_that_tells_two_files_apart(rbe, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = read_outcomes(find_outcomes([runs / "outcomes"])[0])
+    target = first.provenance["target"] | {"weights": "../../../x"}
+    other = Path("in") / first.path.parent.name / first.path.name
+    write_outcomes(other, first.outcomes, first.measurements, first.provenance | {"target": target})
+    before = others(tmp_path)
+    result = rbe("report", first.path, other, "--publish", "mine")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert result.err.startswith("rbe: error: in/")
+    assert others(tmp_path) == before
+
+
+def test_so_does_what_the_record_of_a_stale_run_says(rbe, runs, tmp_path, monkeypatch):
+    """Its fingerprint names the folder that it is moved to."""
+    monkeypatch.chdir(tmp_path)
+    record = next(
+        path for path in runs.rglob("run.json") if '"parent"' not in path.read_text() and "seed-0" in str(path)
+    )
+    text = record.read_text()
+    content = json.loads(text)
+    content.pop("digest", None)
+    write_json(record, content | {"fingerprint": "../../../x"})
+    result = rbe("train", content["label"])
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert not (tmp_path / "x").exists() and record.exists()

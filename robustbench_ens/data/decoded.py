@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from robustbench_ens import strict_json
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.errors import UserError
+from robustbench_ens.locks import remove_leftovers
 from robustbench_ens.seal import verify_file
 from robustbench_ens.store import atomic_path, digest_json, short_hash
 from robustbench_ens.tensors import read_metadata, with_place
@@ -46,7 +47,7 @@ def read(label: str, source: Path, fingerprint: str, directories: Iterable[Path]
     return None
 
 
-def write(dataset: Dataset, source: Path, fingerprint: str, directories: Iterable[Path]) -> None:
+def write(dataset: Dataset, source: Path, fingerprint: str, directories: Sequence[Path]) -> None:
     """Keep ``dataset`` in the first of ``directories`` that can be written.
 
     A cache that cannot be kept costs time and nothing else: that is a RuntimeWarning, not an error.
@@ -59,6 +60,8 @@ def write(dataset: Dataset, source: Path, fingerprint: str, directories: Iterabl
         "source": dataset.source or "",
     }
     problems = []
+    for directory in directories:
+        remove_leftovers(directory)
     for directory in directories:
         try:
             with atomic_path(_file(directory, dataset.name, source), sealed=True) as temporary:

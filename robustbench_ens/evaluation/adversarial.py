@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustbench_ens import strict_json
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.health import Crafting
+from robustbench_ens.evaluation.health import Crafting, image_digests
 from robustbench_ens.perturb.gradient import check_budget, project
 from robustbench_ens.store import atomic_path
 from robustbench_ens.tensors import read_metadata, read_tensors, with_place
@@ -43,10 +43,11 @@ def decode(levels: Tensor, images: Tensor, eps: float) -> Tensor:
 
 
 def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float, crafting: Sequence[Crafting] = ()) -> None:
-    """Write crafted images, and how their crafting went; the file appears whole or not at all."""
+    """Write crafted images, their digests, and how their crafting went; the file appears whole or not at all."""
     metadata = {"eps": repr(eps), "crafting": json.dumps([run.to_json() for run in crafting])}
+    tensors = {"levels": encode(crafted, images, eps).contiguous(), "digests": image_digests(crafted)}
     with atomic_path(path, sealed=True) as temporary:
-        save_file({"levels": encode(crafted, images, eps).contiguous()}, temporary, metadata=with_place(metadata))
+        save_file(tensors, temporary, metadata=with_place(metadata))
 
 
 def read_crafting(path: Path) -> list[Crafting]:
@@ -56,6 +57,18 @@ def read_crafting(path: Path) -> list[Crafting]:
         return [Crafting.from_json(run) for run in runs]
     except (OSError, ValueError, TypeError, UserError):
         return []  # who reads the images says what is wrong with the file
+
+
+def read_digests(path: Path, images: int) -> Tensor | None:
+    """The digests of the images at ``path`` as they were crafted, before they were rounded to levels.
+
+    None where they were not kept, or the file is missing, damaged, or of another number of images.
+    """
+    try:
+        digests = read_tensors(path).tensors["digests"]
+    except (OSError, KeyError, ValueError):
+        return None
+    return digests if digests.shape == (images, 2) and digests.dtype == torch.int64 else None
 
 
 def load_crafted(path: Path, images: Tensor, eps: float) -> Tensor:

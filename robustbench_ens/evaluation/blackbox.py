@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.adversarial import load_crafted, read_crafting, save_crafted
+from robustbench_ens.evaluation.adversarial import load_crafted, read_crafting, read_digests, save_crafted
 from robustbench_ens.evaluation.job import Job, Part, Subject
 from robustbench_ens.models.trained import EnsembleRecord
+from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.protocols import Blackbox, Sized, VariantGroup
 from robustbench_ens.store import short_hash
 
@@ -89,13 +90,14 @@ def crafting_hash(job: Job, source: Subject) -> str:
 
 def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
     """The images of one variant at one eps: read where they exist, else crafted and stored."""
-    folder: Path = job.store.adversarial_dir(crafting_hash(job, source))
-    path = folder / f"eps-{eps}" / f"{variant.key}.safetensors"
+    folder: Path = job.store.adversarial_dir(crafting_hash(job, source)) / f"eps-{eps}"
+    path = folder / f"{variant.key}.safetensors"
     if path.exists():
         job.task.advance(len(job.images))
         job.crafting += read_crafting(path)
     else:
         everything, key = torch.arange(len(job.images)), ("surrogate", variant.restart)
+        _recall_restarts(job, source, variant, eps, folder)
         found = job.craft(
             source.ensemble,
             everything,
@@ -109,6 +111,14 @@ def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
             job.double_the_steps(source.ensemble, everything, job.predict(source.ensemble, found), key)
         save_crafted(path, found, job.images, eps, job.crafting[-1:])
     return load_crafted(path, job.images, eps)
+
+
+def _recall_restarts(job: Job, source: Subject, variant: Variant, eps: float, folder: Path) -> None:
+    """Have the next crafting compared with the restarts before it, also where another process crafted these."""
+    earlier = (replace(variant, restart=restart) for restart in range(variant.restart))
+    found = [read_digests(folder / f"{one.key}.safetensors", len(job.images)) for one in earlier]
+    made = (source.record.id, ENSEMBLE, variant.attack, variant.loss, eps, job.steps)
+    job.restarts.recall(made, torch.arange(len(job.images)), [digests for digests in found if digests is not None])
 
 
 def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFrame:

@@ -131,6 +131,11 @@ def outcomes_file(store: Store, protocol: Protocol, target: EnsembleRecord) -> P
     return store.outcomes_path(protocol.name, protocol.hash, key)
 
 
+def parts_folder(path: Path) -> Path:
+    """Where the parts of the unfinished evaluation lie whose outcomes will be at ``path``."""
+    return path.with_name(f".{path.stem}.parts")
+
+
 def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> bool:
     """Whether the outcomes exist and come from these weights.
 
@@ -276,7 +281,7 @@ def evaluate_images(
     for subject in (target, *sources):
         subject.ensemble.to(device)
     path = outcomes_file(store, protocol, target.record)
-    parts_folder = path.with_name(f".{path.stem}.parts")
+    folder = parts_folder(path)
     kind, settings = KINDS[protocol.settings.kind], protocol.settings
     source_records = [source.record for source in sources]
     digest = inputs_digest(protocol, target.record, source_records)
@@ -299,7 +304,7 @@ def evaluate_images(
     with progress.task(f"attack {target.record.id} under {protocol.label}", total, "image") as job.task:
         parts = list(kind.parts(job))
         for name, compute in parts:
-            part = parts_folder / f"{name}.parquet"
+            part = folder / f"{name}.parquet"
             if part.exists():
                 job.task.advance(total // len(parts))
             finished = _part(job, part, digest, compute)
@@ -331,7 +336,7 @@ def evaluate_images(
     outcomes = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     everything = pd.concat([pd.DataFrame(measurements), *(f for f in measured if len(f))], ignore_index=True)
     write_outcomes(path, outcomes, everything, provenance, arrays)
-    shutil.rmtree(parts_folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return path
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
@@ -49,12 +50,29 @@ class Crafting:
 _CRAFTING = TypeAdapter(Crafting)
 
 
+def image_digests(images: Tensor) -> Tensor:
+    """Return 128 bits of each image's digest, ``(N, 2)`` int64: equal where all pixels of ``(N, C, H, W)`` are."""
+    # Adding zero makes -0 the 0 that it equals.
+    pixels = (images.detach().cpu().contiguous() + 0.0).flatten(1).numpy()
+    digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels)
+    return torch.frombuffer(bytearray(digests), dtype=torch.int64).view(-1, 2) if digests else torch.empty(0, 2).long()
+
+
 class Restarts:
     """Tells which images a later restart of the same crafting has merely repeated."""
 
     def __init__(self) -> None:
         self._key: object = None
         self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def recall(self, key: object, rows: Tensor, digests: Sequence[Tensor]) -> None:
+        """Take ``digests``, of :func:`image_digests`, as those of all earlier restarts: one for each, kept on disk.
+
+        Args:
+            key, rows: as of :meth:`repeated`.
+            digests: ``(N, 2)`` each, of the images at ``rows``.
+        """
+        self._key, self._seen = key, [(rows, own) for own in digests]
 
     def repeated(self, key: object, rows: Tensor, crafted: Tensor) -> float | None:
         """Share of ``crafted`` equal to an earlier restart's image; none where there was no earlier one.
@@ -66,12 +84,13 @@ class Restarts:
         """
         if key != self._key:
             self._key, self._seen = key, []
+        digests = image_digests(crafted)
         equal = torch.zeros(len(rows), dtype=torch.bool)
-        for before, images in self._seen:
+        for before, earlier in self._seen:
             here, there = torch.isin(rows, before), torch.isin(before, rows)
-            equal[here] |= (crafted[here] == images[there]).flatten(1).all(dim=1)
+            equal[here] |= (digests[here] == earlier[there]).all(dim=1)
         share = float(equal.double().mean()) if self._seen and len(rows) else None
-        self._seen.append((rows.clone(), crafted))
+        self._seen.append((rows.clone(), digests))
         return share
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import read_bytes
+from robustbench_ens.files import entries, read_bytes
+from robustbench_ens.locks import hold
 from robustbench_ens.models.trained import (
     HISTORY,
     MONITORED,
@@ -17,11 +20,14 @@ from robustbench_ens.models.trained import (
     read_record,
     run_dir,
 )
+from robustbench_ens.paths import inside
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.settings import folders, names
 from robustbench_ens.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
 
 FOLDER, CARD = "weights", "README.md"
+NEW, OLDER = ".new", ".older"
+"""Ends of the names of folders that exist only while a version is published in place of another."""
 
 
 def published(recipe: Recipe) -> dict[int, Path]:
@@ -32,7 +38,11 @@ def published(recipe: Recipe) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     for zoo in folders("zoo"):
-        for folder in sorted((zoo / FOLDER / recipe.name).glob("seed-*")):
+        place = _folder(zoo, recipe)
+        # Where a publication was killed between its two moves, the older version is the published one.
+        there = entries(place)
+        older = [path for path in there if path.name.startswith(".seed-") and path.name.endswith(OLDER)]
+        for folder in (*(path for path in there if path.name.startswith("seed-")), *older):
             record = read_record(folder)
             if record is not None and record.recipe_hash == recipe.hash:
                 found.setdefault(record.seed, folder)
@@ -59,6 +69,20 @@ def check_publishable(recipe: Recipe, zoo: Path) -> None:
         )
 
 
+@contextmanager
+def hold_zoo(zoo: Path) -> Iterator[None]:
+    """Hold the folder ``zoo`` for writing, with every publication in order that was broken off before.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with hold(zoo):
+        for end in (NEW, OLDER):
+            for path in list((zoo / FOLDER).rglob(f".seed-*{end}")):
+                _recover(path.with_name(path.name.removeprefix(".").removesuffix(end)))
+        yield
+
+
 def _table(path: Path) -> str:
     try:
         return parse_csv(read_bytes(path)).decode()
@@ -69,22 +93,44 @@ def _table(path: Path) -> str:
 def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, card: str) -> Path:
     """Put the trained ensemble of ``record`` into the folder ``zoo``, with its model card, in place of an older one.
 
+    Whoever calls this holds ``zoo``. Killed at any moment, :func:`published` finds the older one or the new one.
+
     Raises:
         UserError: the weights are damaged.
     """
-    source, folder = run_dir(store, recipe, record.seed), zoo / FOLDER / recipe.name / f"seed-{record.seed}"
+    source, folder = run_dir(store, recipe, record.seed), _folder(zoo, recipe) / f"seed-{record.seed}"
     load_trained(source, recipe)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as temporary:
-        whole, older = Path(temporary, "whole"), Path(temporary, "older")
-        write_text(whole / CARD, card)
-        write_json(whole / RECORD, record.to_json())
+    new, older = _beside(folder)
+    try:
+        write_text(new / CARD, card)
+        write_json(new / RECORD, record.to_json())
         for name in (HISTORY, MONITORED):
             if (source / name).exists():
-                write_csv(whole / name, _table(source / name))
-        with atomic_path(whole / WEIGHTS) as copy:
+                write_csv(new / name, _table(source / name))
+        with atomic_path(new / WEIGHTS) as copy:
             copy.write_bytes(read_bytes(source / WEIGHTS))
         if folder.exists():
             folder.rename(older)
-        whole.rename(folder)
+        new.rename(folder)
+    finally:
+        _recover(folder)
     return folder
+
+
+def _folder(zoo: Path, recipe: Recipe) -> Path:
+    return inside(zoo / FOLDER, recipe.name, "the name of a recipe")
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Where the new version of a published folder is put together, and where the older one is until it is there."""
+    return folder.with_name(f".{folder.name}{NEW}"), folder.with_name(f".{folder.name}{OLDER}")
+
+
+def _recover(folder: Path) -> None:
+    """Bring a published folder into order after a publication that was broken off."""
+    new, older = _beside(folder)
+    if older.exists() and not folder.exists():
+        older.rename(folder)
+    for left_over in (new, older):
+        if left_over.exists():
+            shutil.rmtree(left_over)

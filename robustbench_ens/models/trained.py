@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.facts import RecordFacts, check_facts, first_error
-from robustbench_ens.files import read_bytes
+from robustbench_ens.files import read_bytes, visible_files
 from robustbench_ens.models.build import build_ensemble, count_parameters, describe
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.recipes import Recipe
@@ -172,8 +172,12 @@ def trained_here(store: Store) -> Iterator[EnsembleRecord]:
     """The records of everything trained in a run directory, by path; damaged ones are left out.
 
     Whoever needs one of these hears of it.
+
+    Raises:
+        OSError: a folder cannot be read.
     """
-    for path in sorted((store.root / "ensembles").glob(f"**/{RECORD}")):
+    root = store.root / "ensembles"
+    for path in visible_files(root, RECORD) if root.exists() else ():
         try:
             record = read_record(path.parent)
         except UserError:

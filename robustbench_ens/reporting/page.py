@@ -11,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from robustbench_ens.files import entries
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting import svg, text
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
@@ -80,7 +81,8 @@ def render(collection: Collection, destination: Path, *, title: str, command: st
     for name, content in pages.items():
         write_text(destination / name, content)
     write_json(destination / SUMMARY, now | {"previous": last})
-    for left_over in set(folder.glob("*.svg")) - {folder / f"{figure.name}.svg" for figure in figures}:
+    drawn = {folder / f"{figure.name}.svg" for figure in figures}
+    for left_over in {path for path in entries(folder) if path.suffix == ".svg"} - drawn:
         left_over.unlink()
     return destination / "index.html"
 
