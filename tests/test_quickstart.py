@@ -25,7 +25,7 @@ def test_it_attacks_first_what_is_trained_first_and_runs_every_protocol_on_both(
     assert titles[:3] == [
         "train digits/baseline-3#0",
         "attack digits/baseline-3#0 under digits/quickstart-whitebox",
-        "train digits/dverge-3#0",
+        "train digits/dverge-3[epochs=10]#0",
     ]
     assert len(set(titles)) == len(titles) == 3 + 6
     surrogate = titles.index("train digits/baseline-3#1000")
@@ -49,7 +49,7 @@ def test_several_seeds_share_the_surrogate(tmp_path):
     trained = [step.ensemble.id for step in plan(tmp_path, [0, 1]).steps if isinstance(step, TrainStep)]
     assert sorted(trained) == sorted(
         [
-            *(f"digits/{recipe}-3#{seed}" for recipe in ("baseline", "dverge") for seed in (0, 1)),
+            *(f"{recipe}#{seed}" for recipe in quickstart.RECIPES for seed in (0, 1)),
             "digits/baseline-3#1000",
         ]
     )
