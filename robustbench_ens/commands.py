@@ -30,7 +30,7 @@ from robustbench_ens.outcomes import (
     read_evaluations,
 )
 from robustbench_ens.own import given
-from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep, Workplace
+from robustbench_ens.plan import Plan, Step, TrainStep, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
@@ -97,10 +97,10 @@ def carry_out(plan: Plan, dry_run: bool, finished: Callable[[Step], None] | None
             run(plan, finished)
 
 
-def training_summary(plan: Plan) -> None:
-    """Print clean accuracy, time and speed of every ensemble of the plan."""
+def training_summary(plan: Plan, steps: Sequence[Step]) -> None:
+    """Print clean accuracy, time and speed of every ensemble that ``steps`` train."""
     rows = []
-    for step in plan.steps:
+    for step in steps:
         if not isinstance(step, TrainStep):
             continue
         record = plan.record(step.ensemble)
@@ -122,7 +122,7 @@ def train(place: Workplace, references: Sequence[str], seeds: Sequence[int], set
     plan.train([Trained(recipe, seed) for recipe in recipes for seed in seeds])
     carry_out(plan, dry)
     if not dry:
-        training_summary(plan)
+        training_summary(plan, plan.steps)
 
 
 def attack(
@@ -185,8 +185,9 @@ def print_summary(collection: Collection) -> None:
 
 
 def print_early(plan: Plan, step: Step) -> None:
-    """Print the numbers of an attack that has just finished, while others still run."""
-    if not isinstance(step, AttackStep):
+    """Print the numbers of a step that has just finished, while others still run."""
+    if isinstance(step, TrainStep):
+        training_summary(plan, [step])
         return
     record = plan.record(step.target)
     assert record is not None
