@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -290,7 +290,7 @@ def quickstart(where: Where, seeds: list[int], dry_run: bool) -> None:
 
     place = commands.workplace(where.runs, where.data_root, where.device, where.threads)
     prepared = quickstart_plan(place, seeds)
-    commands.carry_out(prepared, dry_run)
+    commands.carry_out(prepared, dry_run, partial(commands.print_early, prepared))
     if not dry_run:
         files = commands.plan_outcomes(prepared)
         commands.write_report(place, files, "quickstart", None, "rbe quickstart")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from robustbench_ens.outcomes import (
 )
 from robustbench_ens.own import given
 from robustbench_ens.paths import inside
-from robustbench_ens.plan import Plan, TrainStep, Workplace
+from robustbench_ens.plan import Plan, Step, TrainStep, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
@@ -40,7 +40,8 @@ from robustbench_ens.repeat import repeat_plan
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.health import health_warnings
 from robustbench_ens.reporting.sections.runs import without_digest
-from robustbench_ens.reporting.tables.summaries import summary_tables
+from robustbench_ens.reporting.tables.summaries import summaries, summary_tables
+from robustbench_ens.reporting.tables.summary import NOT_RUN
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
 from robustbench_ens.settings import parse_overrides
@@ -86,8 +87,8 @@ def show_plan(plan: Plan) -> None:
     OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due{': ' if times else ''}{', and '.join(times)}.")
 
 
-def carry_out(plan: Plan, dry_run: bool) -> None:
-    """Run what is due, or only show it."""
+def carry_out(plan: Plan, dry_run: bool, finished: Callable[[Step], None] | None = None) -> None:
+    """Run what is due, or only show it; ``finished`` is called with each step that is done."""
     if dry_run:
         show_plan(plan)
         return
@@ -96,13 +97,13 @@ def carry_out(plan: Plan, dry_run: bool) -> None:
         with plan.workplace.store.lock():
             now = plan.renewed()  # whoever held it before may have done what was due, or undone what was done
             check_inputs(now)
-            run(now)
+            run(now, finished)
 
 
-def training_summary(plan: Plan) -> None:
-    """Print clean accuracy, time and speed of every ensemble of the plan."""
+def training_summary(plan: Plan, steps: Sequence[Step]) -> None:
+    """Print clean accuracy, time and speed of every ensemble that ``steps`` train."""
     rows = []
-    for step in plan.steps:
+    for step in steps:
         if not isinstance(step, TrainStep):
             continue
         record = plan.record(step.ensemble)
@@ -124,7 +125,7 @@ def train(place: Workplace, references: Sequence[str], seeds: Sequence[int], set
     plan.train([Trained(recipe, seed) for recipe in recipes for seed in seeds])
     carry_out(plan, dry)
     if not dry:
-        training_summary(plan)
+        training_summary(plan, plan.steps)
 
 
 def attack(
@@ -184,6 +185,19 @@ def print_summary(collection: Collection) -> None:
         OUT.print(f"Note: {text}", markup=False)
     for warning in health_warnings(collection.health):
         OUT.print(f"Warning: {warning}", markup=False)
+
+
+def print_early(plan: Plan, step: Step) -> None:
+    """Print the numbers of a step that has just finished, while others still run."""
+    if isinstance(step, TrainStep):
+        training_summary(plan, [step])
+        return
+    record = plan.record(step.target)
+    assert record is not None
+    path = outcomes_file(plan.workplace.store, step.protocol, record)
+    for title, frame in summaries(read_evaluations([path])).items():
+        known = frame.loc[:, (frame != NOT_RUN).any()]
+        show(table(title, [str(column) for column in known.columns], known.itertuples(index=False)))
 
 
 def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:

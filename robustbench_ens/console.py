@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -54,7 +55,7 @@ class _Bar:
 
     def state(self) -> tuple[RichTask, float]:
         """The task, and its units per second so far."""
-        task = self._progress.tasks[0]
+        (task,) = [task for task in self._progress.tasks if task.id == self._task]
         return task, (task.completed - self._done_before) / max(self.seconds, 1e-9)
 
     def advance(self, units: int = 1) -> None:
@@ -74,28 +75,52 @@ class _Bar:
 
 
 class Bars:
-    """Progress bars with rates and remaining time; plain lines where the output is no terminal."""
+    """Progress bars with rates and remaining time; plain lines where the output is no terminal.
+
+    Tasks may be open in several threads. Their bars lie below each other, because a terminal shows one live display.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._lock = threading.Lock()
+        self._shown: RichProgress | None = None
+
+    def _open(self, **task: Any) -> tuple[RichProgress, TaskID]:
+        """Add a bar to the display, and start the display with the first."""
+        with self._lock:
+            if self._shown is None:
+                columns = (
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(bar_width=24),
+                    MofNCompleteColumn(),
+                    _Rate(),
+                    TimeRemainingColumn(),
+                    TextColumn("{task.fields[note]}", markup=False),
+                )
+                plain = not self._console.is_terminal
+                self._shown = RichProgress(*columns, console=self._console, transient=True, disable=plain)
+                self._shown.start()
+            return self._shown, self._shown.add_task(**task)
+
+    def _close(self, task: TaskID) -> None:
+        """Remove a bar, and the display with the last."""
+        with self._lock:
+            assert self._shown is not None
+            self._shown.remove_task(task)
+            if not self._shown.tasks:
+                self._shown.stop()
+                self._shown = None
 
     @contextmanager
     def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
         """Show a bar for one piece of work, and a line when it is done."""
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-        )
-        plain = not self._console.is_terminal
-        with RichProgress(*columns, console=self._console, transient=True, disable=plain) as progress:
-            task = progress.add_task(title, total=total, completed=done, unit=unit, note="")
+        progress, task = self._open(description=title, total=total, completed=done, unit=unit, note="")
+        try:
             bar = _Bar(progress, task, done)
             yield bar
             _, rate = bar.state()
+        finally:
+            self._close(task)
         speed = f", {rate:.1f} {unit}s/s" if bar.seconds >= 0.5 else ""
         self._console.print(f"{title}: done in {bar.seconds:.1f} s{speed}", markup=False)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +17,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate, outcomes_file, parts_folder
 from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.lanes import Bounds, Lanes
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.trained import HISTORY, MONITORED, RECORD, load_trained, read_record, run_dir
@@ -113,6 +116,11 @@ small layers gain little, lose several times over where another process wants th
 machine's number of cores."""
 
 
+def _is_small(image_size: tuple[int, int]) -> bool:
+    height, width = image_size
+    return height * width <= SMALL_PIXELS
+
+
 @contextmanager
 def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]:
     """Give this thread ``cores`` (none is all of them) inside an operation; gives the workers that share them.
@@ -120,27 +128,67 @@ def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]
     On images up to :data:`SMALL_PIXELS` operations have one core each, and only the workers go side by side.
     """
     before = torch.get_num_threads()
-    height, width = image_size
-    small = height * width <= SMALL_PIXELS
-    torch.set_num_threads(1 if small else cores or before)
+    torch.set_num_threads(1 if _is_small(image_size) else cores or before)
     try:
         yield cores or before
     finally:
         torch.set_num_threads(before)
 
 
-def run(plan: Plan) -> None:
-    """Carry out what is due, in order, and tidy up. The run directory is held, and the plan was made since."""
-    loaded: Loaded = {}
-    place = plan.workplace
+MOST_AT_ONCE = 2
+"""Steps that run at a time. Each has several threads of its own, and all share one interpreter."""
+
+
+def run(plan: Plan, finished: Callable[[Step], None] | None = None) -> None:
+    """Carry out what is due, in order, or where one core is enough for a step, several steps at a time.
+
+    What runs beside a step changes no bit of what it leaves. ``finished`` is called with each step that is done. The
+    run directory is held, and the plan was made since: what finished steps did not remove is removed first.
+    """
     for path in leftovers(plan):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for step in plan.due:
-        with share_cores(place.threads, place.dataset(*_dataset(step)).image_size) as workers:
+    loaded: Loaded = {}
+    before = torch.get_num_threads()
+    cores = plan.workplace.threads or before
+    watched = copy(plan)
+
+    def carry_out(step: Step) -> None:
+        with share_cores(cores, plan.workplace.dataset(*_dataset(step)).image_size) as workers:
             if isinstance(step, TrainStep):
-                _train(plan, step, workers)
+                _train(watched, step, workers)
             else:
-                _attack(plan, step, loaded, workers)
+                _attack(watched, step, loaded, workers)
+
+    most = min(cores, MOST_AT_ONCE)
+    lanes = Lanes(plan.due, partial(_bounds, plan), carry_out, finished or (lambda step: None), most)
+    watched.workplace = replace(plan.workplace, progress=lanes.watched(plan.workplace.progress))
+    try:
+        lanes.run()
+    finally:
+        torch.set_num_threads(before)  # the steps' threads have set a part of it for the whole process
+
+
+def _bounds(plan: Plan, step: Step) -> Bounds:
+    """What ``step`` waits for: ensembles, and what an earlier attack crafts on the same surrogates.
+
+    A step runs alone if its operations take several cores, or if code from outside may draw from the process's
+    generators.
+    """
+    if isinstance(step, TrainStep):
+        ensembles = [step.ensemble]
+        parent = step.ensemble.parent
+        needs: set[Hashable] = set() if parent is None else {parent.key}
+        makes: set[Hashable] = {step.ensemble.key}
+    else:
+        ensembles = [one for one in (step.target, *step.sources) if isinstance(one, Trained)]
+        makes = {("crafted", *source.key) for source in step.sources}
+        needs = makes | {ensemble.key for ensemble in ensembles}
+    small = _is_small(plan.workplace.dataset(*_dataset(step)).image_size)
+    outside = isinstance(step, AttackStep) and isinstance(step.target, Given)
+    for ensemble in ensembles:
+        settings = ensemble.recipe.settings
+        outside |= ":" in settings.method or ":" in settings.network
+    return Bounds(frozenset(needs), frozenset(makes), alone=outside or not small or plan.workplace.device != "cpu")
 
 
 def leftovers(plan: Plan) -> list[Path]:

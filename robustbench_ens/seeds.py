@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 
 import torch
+
+GLOBAL_GENERATORS = threading.RLock()
+"""Hold it while PyTorch's global generators are seeded and drawn from: they belong to the whole process."""
 
 
 def derive_seed(*parts: object) -> int:

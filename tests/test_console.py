@@ -1,4 +1,6 @@
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
@@ -47,6 +49,27 @@ def test_a_terminal_sees_bars():
     with Bars(Console(file=out, force_terminal=True, width=120)).task("attack", 4, "image") as task:
         task.advance(4)
     assert "attack" in out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_tasks_in_two_threads_share_the_screen(terminal):
+    """A second live display on one terminal is an error of rich's."""
+    out, meet = io.StringIO(), threading.Barrier(2, timeout=20)
+    bars = Bars(Console(file=out, force_terminal=terminal, width=120))
+
+    def work(name):
+        with bars.task(name, 4, "image") as task:
+            meet.wait()
+            task.advance(4)
+            meet.wait()
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(work, ("one", "two")))
+    for name in ("one", "two"):
+        assert f"{name}: done in " in out.getvalue()
+    with bars.task("three", 1, "image") as task:  # the display starts again
+        task.advance()
+    assert "three: done in " in out.getvalue()
 
 
 def test_markup_in_cells_is_text():

@@ -19,7 +19,7 @@ from robustbench_ens.memory import check_fits
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.resnet import RESNET_DEPTHS, ResNet
 from robustbench_ens.recipes import Recipe
-from robustbench_ens.seeds import derive_seed
+from robustbench_ens.seeds import GLOBAL_GENERATORS, derive_seed
 from robustbench_ens.settings import import_object
 
 Build = Callable[..., nn.Module]
@@ -127,7 +127,7 @@ def _check_memory(recipe: Recipe, build: Build, channels: int, classes: int) -> 
 
 def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
     """Call ``build`` under ``seed``; the global generator is afterwards as it was."""
-    with torch.random.fork_rng(devices=[]):
+    with GLOBAL_GENERATORS, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from robustbench_ens.errors import UserError
 from robustbench_ens.perturb.losses import AttackLoss
 from robustbench_ens.protocols import ADVERTORCH_ATTACKS
+from robustbench_ens.seeds import GLOBAL_GENERATORS
 
 PREFIX = "advertorch:"
 """What an attack's name begins with, before the class."""
@@ -108,11 +109,10 @@ def build(
 def global_generator(seed: int, device: torch.device) -> Iterator[None]:
     """Draws from PyTorch's global generators, which is where advertorch draws from, follow from ``seed`` in here.
 
-    The generators' states are as before afterwards. They belong to the whole process: do not enter this twice at the
-    same time.
+    The generators' states are as before afterwards. Other threads that enter this wait.
     """
     cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
+    with GLOBAL_GENERATORS, torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(seed)
         if cuda:
             with torch.cuda.device(device):

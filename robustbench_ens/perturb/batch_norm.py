@@ -47,7 +47,8 @@ class RecordedStatistics:
 
     def __init__(self, module: nn.Module) -> None:
         self._layers = batch_norms(module)
-        self._statistics: list[tuple[nn.BatchNorm2d, Tensor, Tensor]] = []
+        self._moves: list[tuple[Tensor, Tensor, float]] = []
+        self._counts: list[Tensor] = []
 
     @contextmanager
     def record(self) -> Iterator[None]:
@@ -66,7 +67,10 @@ class RecordedStatistics:
                 assert layer.running_mean is not None and layer.running_var is not None
                 assert layer.num_batches_tracked is not None
                 if not torch.equal(layer.num_batches_tracked, count):
-                    self._statistics.append((layer, layer.running_mean.clone(), layer.running_var.clone()))
+                    assert old_momentum is not None
+                    for running in (layer.running_mean, layer.running_var):
+                        self._moves.append((running.data, running.clone(), old_momentum))
+                    self._counts.append(layer.num_batches_tracked)
                 layer.momentum = old_momentum
                 layer.running_mean.copy_(mean)
                 layer.running_var.copy_(var)
@@ -78,9 +82,7 @@ class RecordedStatistics:
         May be called between a forward and its backward pass: in training mode the backward pass does not use the
         running statistics, hence the update behind autograd's back.
         """
-        for layer, mean, var in self._statistics:
-            assert layer.running_mean is not None and layer.running_var is not None
-            assert layer.num_batches_tracked is not None and layer.momentum is not None
-            layer.running_mean.data.lerp_(mean, layer.momentum)
-            layer.running_var.data.lerp_(var, layer.momentum)
-            layer.num_batches_tracked += 1
+        for running, recorded, momentum in self._moves:
+            running.lerp_(recorded, momentum)
+        for count in self._counts:
+            count.add_(1)

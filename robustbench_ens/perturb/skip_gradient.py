@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
-import torchvision.models.resnet as torchvision_resnet
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -12,20 +12,34 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.resnet import BasicBlock
 
-BRANCH_ENDS: dict[type[nn.Module], str] = {
-    BasicBlock: "bn2",
-    torchvision_resnet.BasicBlock: "bn2",
-    torchvision_resnet.Bottleneck: "bn3",
+BRANCH_ENDS = {
+    f"{BasicBlock.__module__}.BasicBlock": "bn2",
+    "torchvision.models.resnet.BasicBlock": "bn2",
+    "torchvision.models.resnet.Bottleneck": "bn3",
 }
 """Residual blocks, and what ends their branch; ``downsample`` is ``None`` where the skip is the identity."""
 
 
+def _blocks() -> dict[type[nn.Module], str]:
+    """``BRANCH_ENDS`` by class, of the modules that are imported: no network has a block of another one.
+
+    Importing torchvision takes as long as importing PyTorch.
+    """
+    found = {}
+    for name, end in BRANCH_ENDS.items():
+        module, _, block = name.rpartition(".")
+        if module in sys.modules:
+            found[getattr(sys.modules[module], block)] = end
+    return found
+
+
 def branch_ends(network: nn.Module) -> list[nn.Module]:
     """The last module of the branch of every residual block with an identity skip."""
+    blocks = _blocks()
     return [
         module.get_submodule(end)
         for module in network.modules()
-        for block, end in BRANCH_ENDS.items()
+        for block, end in blocks.items()
         if isinstance(module, block) and module.downsample is None
     ]
 
@@ -57,8 +71,8 @@ def skip_gradient(model: nn.Module, gamma: float) -> list[RemovableHandle]:
     found = [branch_ends(network) for network in networks]
     if not all(found):
         where = f"sub-model {found.index([])}" if isinstance(model, Ensemble) else "the network"
-        known = ", ".join(f"{block.__module__}.{block.__name__}" for block in BRANCH_ENDS)
         raise UserError(
-            f"attack sgm: expected residual blocks with an identity skip, got none in {where}; known blocks: {known}"
+            f"attack sgm: expected residual blocks with an identity skip, got none in {where}; known blocks: "
+            f"{', '.join(BRANCH_ENDS)}"
         )
     return [end.register_forward_hook(partial(_scale, gamma)) for ends in found for end in ends]

@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
 from robustbench_ens import memory
 from robustbench_ens.errors import UserError
-from robustbench_ens.models.build import build_ensemble, check_network, count_parameters
+from robustbench_ens.models.build import build_ensemble, check_network, count_parameters, seeded
 from robustbench_ens.recipes import load_recipe
 
 
@@ -54,3 +56,16 @@ def test_networks_that_do_not_fit_in_memory_are_not_built(monkeypatch):
 def test_bounds_of_network_args(key, value):
     with pytest.raises(UserError, match=f"key 'network_args.{key}': expected . to .*, got {value}"):
         check_network(load_recipe("digits/baseline-3", {f"network_args.{key}": value}), (1, 8, 8), 10)
+
+
+def test_threads_that_initialise_at_the_same_time_draw_nothing_from_each_other():
+    """PyTorch initialises networks from one generator of the whole process."""
+
+    def build(seed):
+        return seeded(seed, lambda: torch.nn.Sequential(*(torch.nn.Linear(50, 50) for _ in range(20)))).state_dict()
+
+    alone = [build(seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(build, range(8)))
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
