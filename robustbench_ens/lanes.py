@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -71,7 +72,9 @@ class Lanes(Generic[Step]):
                     ready = self._ready()
                     self._waiting = [one for one in self._waiting if not any(one is started for started in ready)]
                     for started in ready:
-                        self._running[threads.submit(self._do, started[0])] = started
+                        # In this thread's context: what may not be imported here may not be there either.
+                        future = threads.submit(copy_context().run, self._do, started[0])
+                        self._running[future] = started
                     done, _ = wait(self._running, return_when=FIRST_COMPLETED)
                     for future in done:
                         step, _ = self._running.pop(future)

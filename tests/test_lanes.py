@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from robustbench_ens import trust
 from robustbench_ens.lanes import Bounds, Lanes, StoppedError
 from robustbench_ens.progress import Silent
 
@@ -96,3 +97,16 @@ def test_a_failure_stops_the_others_and_is_raised(error):
     with pytest.raises(error, match="here"):
         lanes.run()
     assert stopped == [">b"]
+
+
+def test_what_may_not_be_imported_may_not_be_in_other_threads_either():
+    refused = []
+
+    def do(step):
+        with pytest.raises(trust.OutsideCodeError):
+            trust.check_may_import("elsewhere:thing", "here")
+        refused.append(step)
+
+    with trust.no_outside_code():
+        Lanes([">a", ">b"], bounds, do, lambda step: None, 2).run()
+    assert sorted(refused) == [">a", ">b"]
