@@ -65,7 +65,16 @@ def denied(refused: Refused, rbe: Rbe, tmp_path: Path, monkeypatch: pytest.Monke
 def at_home(rbe: Rbe, tiny_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home that is the user's own, and everything imported, so that nothing elsewhere has to be read."""
     monkeypatch.setenv("HOME", str(Path("home").absolute()))
-    assert rbe("report", "--runs", shutil.copytree(tiny_runs, "imported")).code == 0
+    copy = shutil.copytree(tiny_runs, "imported")
+    "".encode("utf-8-sig")  # a codec that is not found once is unknown for good
+    for command in (
+        ["report"],
+        ["list"],
+        ["plan", WHITEBOX, BASELINE],
+        ["train", BASELINE],
+        ["attack", BLACKBOX, DVERGE],
+    ):
+        assert rbe(*command, "--runs", copy).code == 0
     shutil.rmtree("imported")
 
 
