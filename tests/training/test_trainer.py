@@ -74,8 +74,9 @@ def test_a_run_killed_with_sigkill_goes_on_to_bit_identical_weights(tmp_path, di
     command = [sys.executable, "-c", CHILD, recipe.label, str(tmp_path / "killed")]
     environment = os.environ | {"PYTHONWARNINGS": "ignore"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout.readline() == "waiting\n"
+        said = child.stdout.readline()
         child.kill()
+    assert said == "waiting\n"
     assert child.returncode == -signal.SIGKILL
     assert not (folder / "weights.safetensors").exists()
     assert torch.load(folder / RESUME, weights_only=True)["progressed"]["step"] == KILLED_AT
