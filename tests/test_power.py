@@ -199,6 +199,9 @@ def test_a_broken_attack_is_caught(bench, pinned, mutate, seed, protocol):
     assert noticed(check(pin, files))
 
 
+# Each fault must move a cell by many times the seeds' spread, on any processor's weights. A zeroed regulariser under
+# "adaptive" was 8.3 to 12.9 standard deviations away at eps 0.1 (6 of 6 seeds caught, p at most 6e-8; AMD EPYC, torch
+# 2.14 held to AVX2), and 2.2 at eps 0.2, where hardly an image survives either way.
 KINDS = {
     "whitebox": "digits/whitebox[images=300,steps=6,eps=[0.1,0.2],restarts=2]",
     "vote": "digits/whitebox-majority-vote[images=300,steps=6,eps=[0.1,0.2],restarts=2]",
@@ -207,7 +210,7 @@ KINDS = {
     "transfer-folder": "cifar10/transfer-folder[dataset=digits,images=300,steps=6,eps=[0.2],folder={folder}]",
     "whitebox-convergence": "digits/whitebox-convergence[images=300,steps=[4,8],eps=[0.1,0.2]]",
     "blackbox-convergence": "digits/blackbox-convergence[images=300,steps=[2,4],eps=[0.2]]",
-    "adaptive": "digits/adaptive[images=200,steps=4,eps=[0.2]]",
+    "adaptive": "digits/adaptive[images=200,steps=4,eps=[0.1]]",
     "autoattack": 'digits/autoattack[images=300,steps=4,eps=[0.1,0.2],attacks=["apgd-ce","square"],square_queries=10]',
     "diversity": "digits/diversity[images=500,steps=10,eps=[0.2]]",
     "distillation": "digits/distillation[images=500,steps=10,eps=[0.2]]",
