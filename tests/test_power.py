@@ -56,11 +56,11 @@ from tests.training import test_dverge
 BASELINE = "digits/baseline-3[network_args.width=4,epochs=6]"
 DVERGE = f"digits/dverge-3[network_args.width=4,epochs=2,hyperparameters.steps=3,init_from={BASELINE}]"
 LEARNT = f"digits/dverge-3[network_args.width=4,epochs=8,hyperparameters.steps=5,init_from={BASELINE}]"
-SMALL = "images=200,steps=4,eps=[0.05,0.1]"
+SMALL = "images=200,steps=4,eps=[0.05,0.1],health.images=0"
 PROTOCOLS = [
     f"digits/whitebox[{SMALL},restarts=3]",
     f"digits/blackbox-compact[{SMALL}]",
-    "digits/transferability[images=200,steps=4,eps=[0.1],restarts=2]",
+    "digits/transferability[images=200,steps=4,eps=[0.1],restarts=2,health.images=0]",
 ]
 PINNED, FRESH, SURROGATE = range(5), range(10, 15), 1000
 
@@ -203,14 +203,14 @@ def test_a_broken_attack_is_caught(bench, pinned, mutate, seed, protocol):
 # "adaptive" was 8.3 to 12.9 standard deviations away at eps 0.1 (6 of 6 seeds caught, p at most 6e-8; AMD EPYC, torch
 # 2.14 held to AVX2), and 2.2 at eps 0.2, where hardly an image survives either way.
 KINDS = {
-    "whitebox": "digits/whitebox[images=300,steps=6,eps=[0.1,0.2],restarts=2]",
-    "vote": "digits/whitebox-majority-vote[images=300,steps=6,eps=[0.1,0.2],restarts=2]",
-    "transferability": "digits/transferability[images=300,steps=6,eps=[0.1,0.2],restarts=1]",
+    "whitebox": "digits/whitebox[images=300,steps=6,eps=[0.1,0.2],restarts=2,health.images=0]",
+    "vote": "digits/whitebox-majority-vote[images=300,steps=6,eps=[0.1,0.2],restarts=2,health.images=0]",
+    "transferability": "digits/transferability[images=300,steps=6,eps=[0.1,0.2],restarts=1,health.images=0]",
     "blackbox": "digits/blackbox-compact[images=300,steps=6,eps=[0.2],health.images=0]",
     "transfer-folder": "cifar10/transfer-folder[dataset=digits,images=300,steps=6,eps=[0.2],folder={folder}]",
     "whitebox-convergence": "digits/whitebox-convergence[images=300,steps=[4,8],eps=[0.1,0.2]]",
     "blackbox-convergence": "digits/blackbox-convergence[images=300,steps=[2,4],eps=[0.2]]",
-    "adaptive": "digits/adaptive[images=200,steps=4,eps=[0.1]]",
+    "adaptive": "digits/adaptive[images=200,steps=4,eps=[0.1],health.images=0]",
     "autoattack": 'digits/autoattack[images=300,steps=4,eps=[0.1,0.2],attacks=["apgd-ce","square"],square_queries=10]',
     "diversity": "digits/diversity[images=500,steps=10,eps=[0.2]]",
     "distillation": "digits/distillation[images=500,steps=10,eps=[0.2]]",

@@ -13,12 +13,14 @@ import pytest
 import torch
 
 import robustbench_ens
+from robustbench_ens.cli import main
 from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.models.trained import WEIGHTS, read_record
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
 from robustbench_ens.store import write_json
 from tests.conftest import Rbe
 from tests.sealing import edit_json
+from tests.shared import made_once
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,18 +41,36 @@ variants = [{attack = "sgm", losses = ["cw"]}]
 """
 
 
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``checkout`` is a copy of, made once."""
+
+    def make(folder: Path) -> None:
+        (folder / "zoo" / "own").mkdir(parents=True)
+        (folder / "zoo" / "own" / "tiny.toml").write_text(TINY)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            for arguments in (["attack", PROTOCOL, "own/tiny"], ["publish", "own/tiny"]):
+                with pytest.raises(SystemExit) as end:
+                    main(arguments)
+                assert end.value.code == 0
+            shutil.move("runs", "trained")
+
+    return made_once(tmp_path_factory, "published", make)
+
+
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rbe: Rbe) -> Path:
+def checkout(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a recipe of its own, its ensemble trained, attacked and published; no runs any more."""
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "zoo" / "own").mkdir(parents=True)
-    (tmp_path / "zoo" / "own" / "tiny.toml").write_text(TINY)
-    assert rbe("attack", PROTOCOL, "own/tiny").code == 0
-    result = rbe("publish", "own/tiny")
+    return tmp_path
+
+
+def test_publishing_says_where_and_what_the_card_knows(checkout: Path, rbe: Rbe) -> None:
+    result = rbe("publish", "own/tiny", "--runs", "trained")
     assert (result.code, result.err) == (0, "")
     assert result.out.endswith("own/tiny#0: published in zoo/weights/own/tiny/seed-0; evaluations in its card: 1\n")
-    shutil.move("runs", "trained")
-    return tmp_path
 
 
 def test_published_weights_are_attacked_without_training(checkout: Path, rbe: Rbe) -> None:
