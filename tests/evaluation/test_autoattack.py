@@ -17,7 +17,8 @@ from .runs import check_a_beaten_image_rests, outcomes, progress
 pyautoattack = pytest.importorskip("pyautoattack")
 
 EVERY = "[" + ",".join(f'"{name}"' for name in ATTACKS) + "]"
-SMALL = "images=30,eps=[0.06],steps=4,targets=2,square_queries=20"
+# Half of the images survive: 40 to 53% in six trainings of other initial weights.
+SMALL = "images=30,eps=[0.1],steps=4,targets=2,square_queries=20"
 PROTOCOL = f"digits/autoattack[{SMALL},attacks={EVERY}]"
 
 
@@ -45,14 +46,14 @@ def test_one_row_for_each_image_and_attack_in_order_and_a_beaten_image_is_not_at
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_each_attack_alone_lowers_the_accuracy_within_the_budget(name, plain_job, monkeypatch):
-    job = plain_job(f'digits/autoattack[images=30,eps=[0.15],steps=5,targets=2,square_queries=60,attacks=["{name}"]]')
+    job = plain_job(f'digits/autoattack[images=30,eps=[0.25],steps=5,targets=2,square_queries=60,attacks=["{name}"]]')
     scored, plain = [], job.predict
     monkeypatch.setattr(job, "predict", lambda model, images: scored.append(images) or plain(model, images))
     correct = run(job)["correct"]
     assert correct.notna().all()
     assert correct.mean() < (plain(job.target.ensemble, job.images) == job.labels).double().mean() - 0.2
     (crafted,) = scored
-    assert (crafted - job.images).abs().max() <= 0.15 + 1e-6
+    assert (crafted - job.images).abs().max() <= 0.25 + 1e-6
     assert crafted.min() >= 0
     assert crafted.max() <= 1
     assert not crafted.requires_grad
@@ -71,9 +72,9 @@ def test_it_agrees_with_the_packages_own_evaluation(plain_job):
     """The same attacks with the same seed, on the ensemble as it is, not folded."""
     job = plain_job(PROTOCOL.replace("images=30", "images=40"))
     worst, model = run(job).groupby("image")["correct"].min(), job.target.ensemble
-    whole = pyautoattack.AutoAttack(model, attacks=list(ATTACKS), version="custom", eps=0.06, seed=0)
+    whole = pyautoattack.AutoAttack(model, attacks=list(ATTACKS), version="custom", eps=0.1, seed=0)
     for part in (whole.apgd, whole.apgd_targeted):
-        part.__init__(model, n_iter=4, eps=0.06, device="cpu", logger=whole.logger)
+        part.__init__(model, n_iter=4, eps=0.1, device="cpu", logger=whole.logger)
     whole.apgd_targeted.n_target_classes = whole.fab.n_target_classes = 2
     whole.fab.n_restarts, whole.fab.n_iter, whole.square.n_queries = 1, 4, 20
     with frozen(model):
