@@ -49,7 +49,10 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A home of the test's own, where decoded data may be kept; no ``RBE_RUNS``, no ``RBE_DATA``."""
-    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp()))
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("HOME", str(base))
+    # matplotlib looks through all fonts where it finds no list of them: once a run, not once a process.
+    monkeypatch.setenv("MPLCONFIGDIR", str(base.parent / "matplotlib"))
     for name in ("RBE_RUNS", "RBE_DATA"):
         monkeypatch.delenv(name, raising=False)
 

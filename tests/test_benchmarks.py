@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from benchmarks import attacks, device, training
 from robustbench_ens.models.predict import predict
 
+pytestmark = pytest.mark.slow
+
 DVERGE, ADVT = "cifar10/dverge-3-scratch", "cifar10/advt-3"
 CASES = [
     *(

@@ -107,6 +107,7 @@ def test_list(rbe: Rbe) -> None:
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_list_shows_what_is_trained_and_evaluated(rbe: Rbe) -> None:
     """Recipes and protocols of one's own, in the working directory."""
     Path("zoo").mkdir()
@@ -123,6 +124,7 @@ def test_list_shows_what_is_trained_and_evaluated(rbe: Rbe) -> None:
     assert [line[5:] for line in lines] == [["seeds", "3,", "4,", "12", "-"], ["tiny#3,", "tiny#4"]]
 
 
+@pytest.mark.slow
 def test_list_shows_overrides_and_recipes_from_elsewhere(rbe: Rbe) -> None:
     Path("mine").mkdir()
     Path("mine/own.toml").write_text(
@@ -197,6 +199,7 @@ def test_a_dry_run_does_nothing(rbe: Rbe, nothing_is_computed: None, command: li
 # Finished and unfinished work
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_everything_done(rbe: Rbe, runs: Path, nothing_is_computed: None) -> None:
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
     for command in (
@@ -218,6 +221,7 @@ def test_set_is_the_same_as_brackets(rbe: Rbe, runs: Path, nothing_is_computed: 
     assert f"{BASELINE}#0" in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 5, 20, 21])
 def test_training_goes_on_after_ctrl_c(rbe: Rbe, tiny_runs: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """With a checkpoint after every step; the weights are those of a run that was never interrupted, bit by bit."""
@@ -240,6 +244,7 @@ def test_training_goes_on_after_ctrl_c(rbe: Rbe, tiny_runs: Path, monkeypatch: p
     assert not (folder / RESUME).exists()
 
 
+@pytest.mark.slow
 def test_a_blackbox_attack_goes_on_after_ctrl_c(
     rbe: Rbe, tiny_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +274,7 @@ def test_a_blackbox_attack_goes_on_after_ctrl_c(
     assert not list(Path("runs").rglob(".*.parts"))
 
 
+@pytest.mark.slow
 def test_crafted_images_are_used_for_every_target(rbe: Rbe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path in find_outcomes([runs / "outcomes"]):
         path.unlink()
@@ -279,6 +285,7 @@ def test_crafted_images_are_used_for_every_target(rbe: Rbe, runs: Path, monkeypa
 # Reports, checkpoints, the terminal
 
 
+@pytest.mark.slow
 def test_report(rbe: Rbe, runs: Path) -> None:
     result = rbe("report", "--name", "mine")
     assert (result.code, result.err) == (0, "")
@@ -291,6 +298,7 @@ def test_report(rbe: Rbe, runs: Path) -> None:
     assert "Made by `rbe report --name mine`." in Path("runs/reports/mine/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_check(rbe: Rbe, runs: Path) -> None:
     """A pin takes five seeds; a moved number is exit code 1."""
     tiny = "digits/baseline-3[batch_size=32,network_args.width=2,steps=20]"
@@ -307,6 +315,7 @@ def test_check(rbe: Rbe, runs: Path) -> None:
     assert json.loads(result.out)["moved"] is True
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_out_and_comes_back(rbe: Rbe, runs: Path) -> None:
     assert rbe("export-checkpoint", BASELINE, "out/x.pth").code == 0
     result = rbe("import-checkpoint", "out/x.pth", BASELINE, "--seed", 5)
@@ -340,6 +349,7 @@ def test_tables_do_not_fold_in_a_file(capsys: pytest.CaptureFixture) -> None:
     assert f"{DVERGE}#0      98.7" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_unhealthy_attack_is_told_after_it_ran(rbe, runs):
     """Two steps cannot have converged; a limit of no gain at all makes sure that it is told."""
     protocol = WHITEBOX.replace(

@@ -20,6 +20,7 @@ def from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES.parent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["label-noise", "shufflenet-dverge"])
 def test_the_examples_train(rbe: Rbe, tmp_path: Path, name: str) -> None:
     recipe = str(EXAMPLES / f"{name}.toml")

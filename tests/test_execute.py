@@ -34,6 +34,7 @@ def bounds(plan):
     return [execute._bounds(plan, step) for step in plan.steps]
 
 
+@pytest.mark.slow
 def test_two_at_a_time_leave_the_same_bits(tiny_runs, tmp_path):
     before, finished = torch.get_num_threads(), []
     run(tiny_plan(tmp_path, threads=2), finished.append)

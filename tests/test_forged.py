@@ -128,6 +128,7 @@ def used(kind: str, runs: Path, tmp_path: Path) -> tuple[Any, Read]:
     return content, read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_wrong_value_anywhere_is_one_line_or_harmless(used: tuple[Any, Read], kind: str) -> None:
     content, read = used

@@ -53,6 +53,7 @@ def killed_at_each_change(rbe: Rbe, command: list[object], check: Callable[[], N
     raise AssertionError("it never ends")
 
 
+@pytest.mark.slow
 def test_publishing_over_an_older_version(rbe: Rbe) -> None:
     recipe = load_recipe("own/tiny")
     for file, runs in (("old.pth", "older"), ("new.pth", "runs")):
@@ -79,6 +80,7 @@ def test_another_publication_brings_the_broken_one_into_order(rbe: Rbe) -> None:
     assert [path.name for path in FOLDER.parent.iterdir()] == [FOLDER.name]
 
 
+@pytest.mark.slow
 def test_an_import(rbe: Rbe) -> None:
     recipe = load_recipe("own/tiny")
     folder = run_dir(Store(Path("runs")), recipe, 0)

@@ -36,6 +36,7 @@ def _outcomes(runs: Path) -> list[OutcomeFile]:
     return [read_outcomes(path) for path in find_outcomes([runs / "outcomes"])]
 
 
+@pytest.mark.slow
 def test_images_of_another_dataset_are_attacked(rbe: Rbe, runs: Path, data_root: Path) -> None:
     before = len(_outcomes(runs))
     result = rbe("attack", WHITEBOX, BLACKBOX, BASELINE, "--runs", runs, *DARK)

@@ -63,6 +63,7 @@ def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
     assert {name.split("/")[0] for name in held if ".dist-info" not in name} == {"robustbench_ens"}
 
 
+@pytest.mark.slow
 def test_the_wheel_lists_recipes_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     installed, empty = tmp_path / "installed", tmp_path / "empty"
     empty.mkdir()

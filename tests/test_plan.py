@@ -101,6 +101,7 @@ def on_own_data(tmp_path: Path) -> Callable[[], Plan]:
     return plan
 
 
+@pytest.mark.slow
 def test_changed_data_is_trained_on_again_and_the_old_run_is_kept(
     tmp_path: Path, on_own_data: Callable[[], Plan]
 ) -> None:
@@ -181,6 +182,7 @@ def test_another_dataset_than_the_protocols(tmp_path: Path) -> None:
         Plan(place(tmp_path)).add_attack(load_protocol("cifar10/whitebox"), trained("digits/baseline-3"))
 
 
+@pytest.mark.slow
 def test_weights_are_read_once_for_many_attacks(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
     real = execute.load_trained

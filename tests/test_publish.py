@@ -20,6 +20,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_published_report_has_its_outcomes_beside_it_and_they_make_it_again(rbe, runs, published):
     outcomes = find_outcomes([published / "outcomes"])
     assert len(outcomes) == len(find_outcomes([runs / "outcomes"])) > 1
@@ -32,6 +33,7 @@ def test_a_published_report_has_its_outcomes_beside_it_and_they_make_it_again(rb
     assert contents(published) == before
 
 
+@pytest.mark.slow
 def test_outcomes_of_other_weights_from_another_run_directory_are_published_too(rbe, runs, published):
     first = read_outcomes(find_outcomes([published / "outcomes"])[0])
     target = first.provenance["target"] | {"weights": "b" * 64}

@@ -22,6 +22,8 @@ from tests.conftest import Rbe
 from tests.sealing import edit_json
 from tests.shared import made_once
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 TINY = """

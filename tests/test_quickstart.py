@@ -79,6 +79,7 @@ def tiny(tiny_runs, tmp_path, monkeypatch):
     return tables, before
 
 
+@pytest.mark.slow
 def test_tables_are_printed_before_the_second_training_starts(rbe: Rbe, tiny):
     """Of what the first training gave, then of the first attack."""
     tables, before = tiny
@@ -91,6 +92,7 @@ def test_tables_are_printed_before_the_second_training_starts(rbe: Rbe, tiny):
     assert len(tables) == 3 + 4  # one of each training and each attack
 
 
+@pytest.mark.slow
 def test_on_two_cores_no_table_waits_for_dverge(rbe: Rbe, tiny, monkeypatch):
     """DVERGE's training ends here only once the baseline's attack has been printed."""
     tables, _ = tiny

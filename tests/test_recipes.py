@@ -85,6 +85,7 @@ settings = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(settings)
 def test_a_label_loads_the_same_recipe(overrides: dict[str, object]) -> None:
     recipe = load_recipe("digits/dverge-3", overrides)

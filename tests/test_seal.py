@@ -303,6 +303,7 @@ def test_files_of_earlier_versions_are_read_and_marked(runs: Path, tmp_path: Pat
         read_pin(tmp_path / "new.json")
 
 
+@pytest.mark.slow
 def test_reports_and_checks_say_what_has_no_digest(runs: Path, rbe: Rbe, tmp_path: Path) -> None:
     path = _evaluation(runs)
     baseline = tmp_path / "pin.json"

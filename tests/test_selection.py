@@ -16,6 +16,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_several_protocols_against_several_recipes(rbe: Rbe) -> None:
     """Told apart by name, or by what their files say; a pair that does not suit is left out, and told."""
     Path("one.toml").write_text('extends = "digits/whitebox"\nimages = 5\neps = [0.1]\nsteps = 1\nrestarts = 1')

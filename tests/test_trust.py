@@ -101,6 +101,7 @@ def test_trusted_it_is_imported(rbe: Rbe, tiny_runs: Path, pin: dict) -> None:
     assert "--trust: expected --attack beside it" in rbe("check", "pin.json", "--trust").err
 
 
+@pytest.mark.slow
 def test_reading_imports_nothing(rbe: Rbe, runs: Path) -> None:
     """A recipe of one's own zoo is listed by name, beside outcomes that name it."""
     Path("zoo/own").mkdir(parents=True)

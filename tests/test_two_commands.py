@@ -126,6 +126,7 @@ def test_who_writes_holds_what_is_written_and_read(
     assert not list(Path().rglob("report.md")) and not list(Path().rglob("costs.csv"))
 
 
+@pytest.mark.slow
 def test_reading_a_run_directory_that_is_not_there_makes_none(
     rbe: Rbe, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def test_reading_a_run_directory_that_is_not_there_makes_none(
     assert not runs.exists() and Path("reports/x/report.md").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_recipe(tmp_path: Path) -> None:
     """The second is refused, or finds it done; it never sets the first's run aside."""
     recipe = "digits/baseline-3[epochs=1,network_args.width=2]"

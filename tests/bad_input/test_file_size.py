@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[int, list[object]]] = {
 """The limit in bytes and the command. Weights have about 25,000 bytes."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_limit_is_one_line_and_the_same_command_goes_on(
     refused: Refused, rbe: Rbe, runs: Path, checkpoint: Path, name: str, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, Rbe
 
 from .tools import Refused
@@ -31,6 +33,7 @@ def test_surrogate_of_the_targets_seed_with_other_settings(refused: Refused) -> 
     )
 
 
+@pytest.mark.slow
 def test_surrogate_with_the_weights_of_an_imported_parent(
     refused: Refused, checkpoint: Path, runs: Path, rbe: Rbe
 ) -> None:

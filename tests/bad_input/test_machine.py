@@ -17,6 +17,7 @@ from tests.conftest import BASELINE, WHITEBOX, Rbe
 from .tools import NEW, Refused
 
 
+@pytest.mark.slow
 def test_full_disk(refused: Refused, rbe: Rbe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While training, while attacking, while reporting: what was finished stays, and the same command goes on."""
 

@@ -110,6 +110,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_that_may_not_be_read_is_not_called_damaged(
     denied: Callable[..., str], rbe: Rbe, runs: Path, kind: str

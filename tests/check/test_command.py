@@ -45,6 +45,7 @@ def test_moved_numbers_are_written_too(rbe: Rbe, place: Path) -> None:
     assert Path("check.md").read_text(encoding="utf-8").startswith("### ❌ Numbers moved: 2 moved cells\n")
 
 
+@pytest.mark.slow
 def test_formats_on_the_terminal(rbe: Rbe, place: Path) -> None:
     assert rbe("check", "pin.json", "--json").out == rbe("check", "pin.json", "--format", "json").out
     assert rbe("check", "pin.json").out == rbe("check", "pin.json", "--format", "text").out
@@ -74,6 +75,7 @@ def _alone(root: Path, seed: int = 0) -> None:
     write_fake_outcomes(root, seeds=[seed], images=IMAGES, accuracy=scattered)
 
 
+@pytest.mark.slow
 def test_certain_weights_can_be_pinned_alone(rbe: Rbe, place: Path) -> None:
     _alone(place / "one")
     assert rbe("check", "alone.json", "--update", "--runs", "one").code == 2
@@ -86,6 +88,7 @@ def test_certain_weights_can_be_pinned_alone(rbe: Rbe, place: Path) -> None:
     assert {row["pinned_seeds"] for row in found["cells"]} == {1}
 
 
+@pytest.mark.slow
 def test_what_a_paired_baseline_notices(rbe: Rbe, place: Path) -> None:
     _alone(place / "one")
     rbe("check", "alone.json", "--update", "--paired", "--runs", "one")

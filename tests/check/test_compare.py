@@ -64,6 +64,7 @@ def same(evaluate_seeds: Evaluate) -> list[OutcomeFile]:
     return evaluate_seeds([3])
 
 
+@pytest.mark.slow
 def test_untouched_seeds_pass(pin: Pin, evaluate_seeds: Evaluate) -> None:
     for seed in range(10, 15):
         result = check(pin, evaluate_seeds([seed]))
@@ -98,6 +99,7 @@ def test_planted_changes_of_other_seeds_are_caught_either_way(
     assert worst["difference_points"] == pytest.approx(100 * (worst["fresh"] - worst["pinned_mean"]))
 
 
+@pytest.mark.slow
 def test_ten_points_with_the_same_weights_are_caught(pin: Pin, evaluate_seeds: Evaluate) -> None:
     result = check(pin, evaluate_seeds([3], accuracy=_planted("whitebox", 0.1)))
     assert _moved(result) == {("digits/whitebox", DVERGE, "higher")}

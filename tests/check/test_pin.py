@@ -26,6 +26,7 @@ def test_round_trip(pin: Pin, tmp_path: Path) -> None:
     assert [child.name for child in tmp_path.iterdir()] == ["baseline.json"]
 
 
+@pytest.mark.slow
 def test_keeps_every_outcome_of_every_seed(pin: Pin, pinned_files: list[OutcomeFile]) -> None:
     by_key = {(item.protocol, item.ensemble): item for item in pin.evaluations}
     assert len(by_key) == 6
@@ -55,6 +56,7 @@ def test_is_compact(pin: Pin, tmp_path: Path) -> None:
     assert max(map(len, path.read_text().splitlines())) < 6 * 34 * 3
 
 
+@pytest.mark.slow
 def test_refuses_fewer_than_five_seeds(evaluate_seeds: Evaluate) -> None:
     with pytest.raises(UserError, match=r"expected at least 5 training seeds to pin, got 4 \(0, 1, 2, 3\)"):
         make_pin(evaluate_seeds(range(4), images=20, kinds=("whitebox",)))
@@ -70,6 +72,7 @@ def test_refuses_two_files_for_one_seed(pinned_files: list[OutcomeFile]) -> None
         make_pin([*pinned_files, pinned_files[0]])
 
 
+@pytest.mark.slow
 def test_refuses_seeds_evaluated_differently(evaluate_seeds: Evaluate) -> None:
     files = evaluate_seeds(range(5), images=20, kinds=("whitebox",), labels=("digits/baseline-3",))
     protocol = files[2].provenance["protocol"] | {"hash": "other"}
@@ -83,6 +86,7 @@ def test_refuses_seeds_evaluated_differently(evaluate_seeds: Evaluate) -> None:
         make_pin(files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.0, 1.0, float("nan")])
 def test_refuses_a_senseless_alpha(pinned_files: list[OutcomeFile], alpha: float) -> None:
     with pytest.raises(UserError, match="baseline: key 'alpha'"):

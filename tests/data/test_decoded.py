@@ -84,6 +84,7 @@ def test_truncated_file_is_rebuilt(decodings: Decodings, keep: float) -> None:
     assert not decodings.load()[1]
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_harmless(decodings: Decodings) -> None:
     first, _ = decodings.load()
     whole = decodings.file.read_bytes()

@@ -69,6 +69,7 @@ def test_each_objective_alone_lowers_the_accuracy_within_the_budget(objective, l
         assert found.max() <= 1
 
 
+@pytest.mark.slow
 def test_outcomes_do_not_depend_on_batch_size_or_workers_but_on_the_seed(make_job, monkeypatch):
     whole = run(make_job(PROTOCOL))
     plain = module.craft_adaptively
@@ -79,6 +80,7 @@ def test_outcomes_do_not_depend_on_batch_size_or_workers_but_on_the_seed(make_jo
     assert not other["predicted"].equals(whole["predicted"])
 
 
+@pytest.mark.slow
 def test_black_box_examples_are_where_it_starts(make_job, monkeypatch):
     """The stored images of the surrogate, as black-box scores them."""
     job = make_job(f"digits/adaptive[{SMALL},{STARTS},{variants('mean_logits')}]")
@@ -115,10 +117,12 @@ def test_the_shipped_examples_are_those_of_black_box(dataset, make_job):
     assert keys[0] < keys[1]
 
 
+@pytest.mark.slow
 def test_a_model_in_train_mode_is_attacked_in_eval_mode_on_a_copy(make_job):
     check_train_mode_changes_nothing(make_job(PROTOCOL), run)
 
 
+@pytest.mark.slow
 def test_apgd_is_no_weaker_than_pgd_with_as_many_gradients(make_job):
     """Twenty gradients of the cross-entropy of the same ensemble, from clean images; no image is dropped."""
     # At this eps half of the images survive: 47 to 60% in six trainings of other initial weights, where APGD was 0 to 5
@@ -154,6 +158,7 @@ def test_apgd_agrees_with_pyautoattacks(make_job):
     assert 0.1 < accuracies[0] < 0.9
 
 
+@pytest.mark.slow
 def test_progress_reaches_its_end(make_job):
     job = make_job(PROTOCOL)
     assert progress(job, run) == attempts(job.settings, 3) * 30 == 2 * (1 + 5) * 30

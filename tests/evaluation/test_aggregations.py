@@ -51,6 +51,7 @@ def test_whitebox_outcomes_differ_only_in_what_is_answered(trained, digits, tmp_
     assert len({tuple(frame["predicted"].fillna(-1)) for frame in frames.values()}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_each_follows_its_own_gradient(make_job, aggregation):
     """Against the plainest code, one image at a time: the survivors are the same."""

@@ -32,6 +32,7 @@ def plain_job(make_job):
     return lambda reference: make_job(reference, dtype=torch.float32)
 
 
+@pytest.mark.slow
 def test_one_row_for_each_image_and_attack_in_order_and_a_beaten_image_is_not_attempted_again(plain_job):
     rows = run(plain_job(PROTOCOL))
     assert list(dict.fromkeys(rows["attack"])) == list(ATTACKS)
@@ -68,6 +69,7 @@ def test_what_the_package_returns_is_projected_before_it_is_scored(plain_job, mo
     torch.testing.assert_close(scored[0], (job.images + 0.1).clamp(0, 1))
 
 
+@pytest.mark.slow
 def test_it_agrees_with_the_packages_own_evaluation(plain_job):
     """The same attacks with the same seed, on the ensemble as it is, not folded."""
     job = plain_job(PROTOCOL.replace("images=30", "images=40"))
@@ -105,6 +107,7 @@ def test_the_shipped_settings_are_the_standard_version():
     assert module.build(model, settings, "fab-t", eps=0.2, classes=10, device=torch.device("cpu")).targeted
 
 
+@pytest.mark.slow
 def test_outcomes_follow_from_the_seed_and_the_global_generators_are_left_alone(plain_job):
     state = torch.get_rng_state()
     first = run(plain_job(PROTOCOL))
@@ -134,6 +137,7 @@ def test_the_model_is_not_touched(plain_job):
     assert all(p.requires_grad and p.grad is None for p in job.target.ensemble.parameters())
 
 
+@pytest.mark.slow
 def test_progress_reaches_its_end(plain_job):
     """FAB counts as ten runs; a beaten image's share is done at once."""
     job = plain_job(PROTOCOL)

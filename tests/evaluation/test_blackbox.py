@@ -16,6 +16,7 @@ def run(job):
     return outcomes(blackbox(job))
 
 
+@pytest.mark.slow
 def test_every_variant_of_every_surrogate_at_every_eps_on_every_image(make_job):
     job = make_job(PROTOCOL)
     rows = run(job)
@@ -27,6 +28,7 @@ def test_every_variant_of_every_surrogate_at_every_eps_on_every_image(make_job):
     assert set(rows["target"]) == {job.target.record.id}
 
 
+@pytest.mark.slow
 def test_crafted_images_are_reused_and_give_the_same_outcomes(make_job, monkeypatch):
     job = make_job(PROTOCOL)
     first = run(job)
@@ -44,6 +46,7 @@ def test_crafted_images_are_reused_and_give_the_same_outcomes(make_job, monkeypa
     assert set(run(other)["target"]) == {job.sources[0].record.id}
 
 
+@pytest.mark.slow
 def test_the_two_losses_craft_different_images(make_job):
     job = make_job(PROTOCOL)
     run(job)
@@ -53,6 +56,7 @@ def test_the_two_losses_craft_different_images(make_job):
     assert len(set(names.values())) == 6
 
 
+@pytest.mark.slow
 def test_transfer_hurts_the_surrogate_itself_more_than_the_target(make_job):
     job = make_job("digits/blackbox-compact[images=100,eps=[0.1],steps=10]")
     on_target = run(job)["correct"].mean()

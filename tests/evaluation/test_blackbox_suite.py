@@ -63,6 +63,7 @@ def rows(path):
     return read_outcomes(path).outcomes.astype(dict.fromkeys(("target", "source", "attack", "loss"), str))
 
 
+@pytest.mark.slow
 def test_all_or_nothing_over_thirty_variants(trained, surrogates, digits, tmp_path, crafts):
     path = evaluate(load_protocol(f"digits/blackbox{SMALL}"), trained[0], surrogates, digits, Store(tmp_path))
     found = rows(path)
@@ -79,6 +80,7 @@ def test_all_or_nothing_over_thirty_variants(trained, surrogates, digits, tmp_pa
     assert (variants["accuracy"] >= worst).all()
 
 
+@pytest.mark.slow
 def test_interrupted_work_goes_on_at_the_last_finished_variant_and_serves_the_next_target(
     trained, surrogates, digits, tmp_path, crafts
 ):
@@ -99,6 +101,7 @@ def test_interrupted_work_goes_on_at_the_last_finished_variant_and_serves_the_ne
     assert set(other["target"]) == {"another#0"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in names("attacks") if load_protocol(name).settings.kind == "blackbox"])
 def test_every_shipped_black_box_protocol_runs(name, trained, surrogates, digits, tmp_path):
     """On digits, whatever it is for: one image, one step, the last eps."""

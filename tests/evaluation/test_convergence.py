@@ -24,12 +24,14 @@ def test_each_number_of_steps_is_a_plain_white_box_run_from_the_same_start(make_
     pd.testing.assert_frame_equal(rows[rows["steps"] == steps].reset_index(drop=True), plain)
 
 
+@pytest.mark.slow
 def test_restarts_are_those_of_a_plain_run(make_job):
     rows = run(make_job(f"{WHITEBOX[:-1]},restarts=3]"), whitebox_convergence)
     plain = run(make_job("digits/whitebox[images=40,eps=[0.05,0.15],steps=5,restarts=3]"), whitebox)
     pd.testing.assert_frame_equal(rows[rows["steps"] == 5].reset_index(drop=True), plain)
 
 
+@pytest.mark.slow
 def test_each_number_of_steps_is_a_plain_black_box_run_and_shares_its_images(make_job, monkeypatch):
     job = make_job(BLACKBOX)
     plain = run(make_job("digits/blackbox[images=20,eps=[0.1],steps=4]"), blackbox)

@@ -64,6 +64,7 @@ def naive(job, eps):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unfolded")
 def test_diversity_is_that_of_the_naive_loop(make_job):
     job = make_job(PROTOCOL)
@@ -91,6 +92,7 @@ def test_the_ensembles_diversity_is_equation_2(make_job):
     assert found == pytest.approx(float(equation_2.diversity(losses)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_equation_2_is_that_of_the_released_code(tmp_path):
     vectors = golden.vectors()
     job = Job(
@@ -109,6 +111,7 @@ def test_equation_2_is_that_of_the_released_code(tmp_path):
     assert found == pytest.approx(golden.numbers()["eq2_diversity_pair01_layer13"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_numbers_depend_neither_on_the_batch_size_nor_on_the_workers(make_job, monkeypatch):
     whole = run(make_job(PROTOCOL))
     monkeypatch.setattr(distilled, "BATCH_SIZE", 7)
@@ -154,6 +157,7 @@ def test_the_target_must_have_sub_models_with_layers(make_job):
         draw(replace(job, target=replace(job.target, ensemble=plain)), torch.arange(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["diversity", "distillation"])
 def test_an_interrupted_measurement_goes_on(kind, trained, digits, tmp_path, interrupt):
     protocol = load_protocol(f"digits/{kind}[images=20,eps=[0.1,0.2],steps=2]")

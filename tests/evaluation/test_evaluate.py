@@ -28,6 +28,7 @@ def sources(protocol, trained):
     return [trained[1000]] if hasattr(protocol.settings, "surrogates") else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", PROTOCOLS)
 def test_outcomes_carry_their_provenance(reference, trained, digits, tmp_path):
     protocol = load_protocol(reference)
@@ -46,6 +47,7 @@ def test_outcomes_carry_their_provenance(reference, trained, digits, tmp_path):
     assert is_evaluated(Store(tmp_path), protocol, trained[0].record, records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", PROTOCOLS)
 def test_an_interrupted_evaluation_goes_on_with_the_parts_it_finished(
     reference, trained, digits, tmp_path, monkeypatch, interrupt

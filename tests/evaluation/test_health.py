@@ -64,6 +64,7 @@ def judged(trained, digits, tmp_path):
     return judge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_a_healthy_baseline_passes(judged, protocol):
     health = judged(protocol)
@@ -74,6 +75,7 @@ def test_a_healthy_baseline_passes(judged, protocol):
     assert health["healthy"].all(), health[~health["healthy"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 @pytest.mark.parametrize("defence", [Quantised, Saturated])
 def test_masked_gradients_are_caught(judged, protocol, defence):

@@ -81,6 +81,7 @@ def dies_after_something_new(plain):
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PROTOCOLS)
 def test_killed_after_every_part(kind, trained, digits, tmp_path, monkeypatch):
     protocol = load_protocol(PROTOCOLS[kind])
@@ -106,6 +107,7 @@ def measured(file):
     return rows[rows["name"].astype(str) != "time/attack"].reset_index(drop=True)
 
 
+@pytest.mark.slow
 def test_images_of_another_protocol_are_restarts_too(trained, digits, tmp_path, monkeypatch):
     """Two restarts crafted for one protocol, a third for another with the same images: it knows what it repeats."""
     first, second = (PROTOCOLS["blackbox"].replace("restarts=3", f"restarts={count}") for count in (2, 3))

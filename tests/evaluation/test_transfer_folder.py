@@ -286,6 +286,7 @@ def test_a_missing_folder_is_told_before_anything_is_trained(rbe, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_command_line_and_the_report(rbe, runs, released):
     place = ("--runs", runs)
     options = (*OVERRIDES, "--set", f"images={IMAGES}", "--set", f"folder={released}")

@@ -1,4 +1,5 @@
 import pandas as pd
+import pytest
 import torch
 
 from robustbench_ens.evaluation.whitebox import whitebox
@@ -39,6 +40,7 @@ def run(job):
     return outcomes(whitebox(job))
 
 
+@pytest.mark.slow
 def test_dropping_beaten_images_gives_the_naive_loops_worst_case(make_job):
     job = make_job(NAIVE)
     rows = run(job)
@@ -55,6 +57,7 @@ def test_a_beaten_image_is_not_attempted_again_and_an_unbeaten_one_always(make_j
     check_a_beaten_image_rests(rows, 4)
 
 
+@pytest.mark.slow
 def test_outcomes_do_not_depend_on_the_batch_size(make_job, monkeypatch):
     from robustbench_ens.evaluation import job as job_module
 
@@ -64,11 +67,13 @@ def test_outcomes_do_not_depend_on_the_batch_size(make_job, monkeypatch):
     pd.testing.assert_frame_equal(run(make_job(PROTOCOL)), whole)
 
 
+@pytest.mark.slow
 def test_a_model_in_train_mode_is_attacked_and_scored_in_eval_mode(make_job):
     """Scoring in train mode would use batch statistics, and move the running ones."""
     check_train_mode_changes_nothing(make_job(PROTOCOL), run)
 
 
+@pytest.mark.slow
 def test_every_attack_and_loss_keeps_the_budget_and_beats_no_more_at_smaller_eps(make_job):
     for attack in ATTACKS:
         for loss in LOSSES:

@@ -168,6 +168,7 @@ def test_one_sub_model_predicts_the_same_under_each() -> None:
         assert torch.equal(Ensemble([Linear(MEMBERS[0])], aggregation)(x).argmax(dim=1), own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_copies_keep_the_aggregation(aggregation: str) -> None:
     ensemble = golden.ensemble().aggregated(aggregation)

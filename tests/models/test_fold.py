@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -5,6 +6,7 @@ from robustbench_ens.models.fold import folded
 from tests import golden
 
 
+@pytest.mark.slow
 def test_folded_networks_give_the_same_outputs_and_gradients():
     ensemble, x = golden.ensemble(), golden.vectors()["x"].clone().requires_grad_()
     fast = folded(ensemble.train())

@@ -21,6 +21,7 @@ import torch
 from tests.models import heap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instructions", ["as they are", "AVX2"])
 def test_every_convolution_of_every_shipped_network_keeps_inside_its_buffers(instructions: str, tmp_path: Path) -> None:
     environment = os.environ | {

@@ -24,6 +24,7 @@ def own_outcomes() -> pd.DataFrame:
 # The command line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["instance", "Plain", "plain", "many", "locked"])
 def test_a_module_a_class_or_a_function_is_attacked(rbe: Rbe, name: str) -> None:
     result = rbe("attack", WHITEBOX, "--model", f"my_models:{name}")
@@ -57,6 +58,7 @@ def test_it_is_done_once_and_again_when_weights_or_code_change(rbe: Rbe, monkeyp
     assert len(find_outcomes([Path("runs/outcomes")])) == 1
 
 
+@pytest.mark.slow
 def test_a_trained_ensemble_given_as_a_model_has_the_outcomes_of_its_recipe(rbe: Rbe, runs: Path) -> None:
     Path("loads.py").write_text(
         "import robustbench_ens\n"

@@ -25,6 +25,7 @@ from tests.conftest import BASELINE, BLACKBOX, WHITEBOX
 from .tools import TRANSFER, small, test_images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [WHITEBOX, BLACKBOX])
 def test_python_gives_the_outcomes_of_the_command_line(runs: Path, reference: str) -> None:
     ensemble = robustbench_ens.load_ensemble(BASELINE, runs=runs)

@@ -44,6 +44,7 @@ def test_zero_gradients():
     assert weight.grad.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
 @pytest.mark.parametrize("attacked", ["single", "ensemble"])
 @pytest.mark.parametrize(
@@ -67,6 +68,7 @@ def test_its_attacks_agree_with_ours_image_by_image(name, extra, treatment, atta
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
 def test_pgd_agrees_with_its_loop_from_the_same_random_start(loss):
     ensemble, vectors = golden.ensemble(), golden.vectors()

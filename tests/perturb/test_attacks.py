@@ -135,6 +135,7 @@ def test_the_observer_sees_every_step_of_every_image_and_changes_nothing():
         torch.testing.assert_close(gradient, towards * POSITIVE.reshape(1, 1, 4, 4), rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "neutral"), [("m_di2_fgsm", {"diversity_probability": 0.0}), ("sgm", {"skip_gamma": 1.0})]
 )

@@ -16,6 +16,7 @@ def run(layer, batch_norm, member=None):
     return distill(member, vectors["x"], vectors["x_target"], layer, batch_norm=batch_norm, **SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize(("batch_norm", "mode"), [("running", "eval"), ("batch_and_update", "train")])
 def test_distillation_matches_the_released_code(layer, batch_norm, mode):
@@ -42,6 +43,7 @@ def test_other_modes_leave_the_network_as_it_was(batch_norm):
     assert all(parameter.requires_grad for parameter in member.parameters())
 
 
+@pytest.mark.slow
 def test_batch_and_batch_and_update_craft_the_same_images():
     torch.testing.assert_close(run(8, "batch"), run(8, "batch_and_update"), rtol=0, atol=1e-12)
 
@@ -56,6 +58,7 @@ def test_the_targets_features_are_computed_once(batch_norm):
     assert len(passes) == 11
 
 
+@pytest.mark.slow
 def test_the_result_looks_like_the_target_to_the_network_and_like_the_source_to_the_eye():
     member, vectors = golden.ensemble().members[0], golden.vectors()
     found = run(13, "running", member)

@@ -10,6 +10,7 @@ from tests import golden
 SETTINGS = {"eps": 0.07, "step_size": 0.007, "steps": 10}
 
 
+@pytest.mark.slow
 def test_equation_2_is_that_of_the_released_code():
     vectors, members = golden.vectors(), golden.ensemble().members[:2]
     layers = torch.full((8,), 13)

@@ -13,6 +13,7 @@ from tests import golden
 TREATMENTS = {"plain": plain, "momentum": momentum(1.0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("treatment", TREATMENTS)
 @pytest.mark.parametrize("model", ["single", "ensemble"])
 def test_pgd_matches_the_released_code(treatment, model):
@@ -30,6 +31,7 @@ def test_pgd_matches_the_released_code(treatment, model):
     torch.testing.assert_close(found, vectors[f"pgd_{treatment}_{model}"], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("treatment", "name"), [("plain", "pgd"), ("momentum", "mim")])
 def test_pgd_matches_advertorchs_outputs(treatment, name):
     ensemble, vectors = golden.ensemble(), golden.vectors()

@@ -97,6 +97,7 @@ def test_a_worst_case_over_other_protocols_says_so(summary):
     assert changes(old, summary)[0].endswith("over other protocols.")
 
 
+@pytest.mark.slow
 def test_a_report_that_is_made_again_keeps_its_bytes(files, folder):
     def render(some):
         render_report(some, folder, title="Digits", command="rbe report")

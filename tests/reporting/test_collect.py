@@ -13,12 +13,14 @@ def test_nothing_to_report():
         collect([])
 
 
+@pytest.mark.slow
 def test_order_of_the_files_does_not_matter(files):
     one, other = collect(files), collect(files[::-1])
     assert one.accuracies.equals(other.accuracies)
     assert one.provenance == other.provenance
 
 
+@pytest.mark.slow
 def test_batches_change_nothing(files, monkeypatch):
     whole = collect(files)
     monkeypatch.setattr("robustbench_ens.reporting.collect._BATCH_ROWS", 1)

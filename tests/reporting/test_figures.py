@@ -48,6 +48,7 @@ def test_heatmap_writes_every_rate_and_puts_the_ensemble_last(files):
     assert len(axes.patches) == 3
 
 
+@pytest.mark.slow
 def test_history_has_a_panel_for_what_was_measured(files):
     history = collect(files).history
     own = history[history["ensemble"] == "digits/dverge-3"]

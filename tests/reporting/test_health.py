@@ -93,6 +93,7 @@ def test_the_table_shows_the_worst_over_seeds(seeds):
     assert row["Loss rose"].startswith("75.0") and row["Verdict"] == "unhealthy"
 
 
+@pytest.mark.slow
 def test_the_report_warns_marks_and_lists(tmp_path, files, whitebox):
     sick = with_health(whitebox, SICK)
     others = [file for file in files if file is not whitebox]
@@ -116,6 +117,7 @@ def test_what_is_printed_after_an_attack_is_marked(whitebox):
     assert not well.map(lambda cell: MARK in cell).any(axis=None)
 
 
+@pytest.mark.slow
 def test_every_number_that_rests_on_an_unhealthy_attack_is_marked(files, whitebox):
     """Its accuracies and what the worst case makes of them, in every table; and no other's."""
     label = whitebox.provenance["target"]["label"]

@@ -21,6 +21,7 @@ def test_of_no_tests_there_is_nothing() -> None:
     assert corrected.adjusted.tolist() == []
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(0, 1) | st.sampled_from([0.0, 0.01, 0.05, 1.0]), min_size=1, max_size=20),
     st.sampled_from([0.01, 0.05]),

@@ -33,6 +33,7 @@ def test_the_best_worst_case_comes_first(board):
     assert row[["eps", "n", "Seeds"]].tolist() == ["0.2", "100", "1"]
 
 
+@pytest.mark.slow
 def test_several_seeds(seeds):
     row = plain(leaderboard(collect(seeds))).iloc[0]
     assert row["White-box"] == "24.0% ± 1.0"
@@ -47,6 +48,7 @@ def test_what_was_not_attacked_comes_last(files):
     assert table["n"].tolist() == ["100", ""]
 
 
+@pytest.mark.slow
 def test_of_several_protocols_the_strongest_counts(files):
     white = only(files, "whitebox", "digits/dverge-3")
     harsh = white.outcomes["correct"].astype("boolean").where(white.outcomes["eps"] == 0, False)
@@ -70,6 +72,7 @@ def test_unhealthy_attacks_are_marked(files):
     assert board.loc["digits/baseline-3", "Health"] == "healthy"
 
 
+@pytest.mark.slow
 def test_the_worst_case_says_what_set_it(files):
     table = leaderboard(collect(files)).set_index("Ensemble")
     assert set(table["Set by"]) == {"whitebox"}
@@ -77,6 +80,7 @@ def test_the_worst_case_says_what_set_it(files):
     assert set(leaderboard(collect(alone))["Set by"]) == {"blackbox"}
 
 
+@pytest.mark.slow
 def test_what_was_run_at_other_eps_alone_is_not_called_not_run(tmp_path):
     written = [
         *write_fake_outcomes(tmp_path / "one", kinds=("whitebox", "transferability"), eps=(0.1, 0.15)),

@@ -105,6 +105,7 @@ def test_greedy_by_hand():
     assert twins(np.array([[1, 2, 1, 3, 2]])).tolist() == [1, 2, 1, 0, 2]
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 8))))
 def test_greedy_reaches_all_or_nothing_and_what_is_left_out_breaks_nothing_alone(broken):
@@ -165,6 +166,7 @@ def test_the_curve_stays_at_all_or_nothing_and_averages_seeds():
     assert first.get_color() == look["digits/a-3"].colour
 
 
+@pytest.mark.slow
 def test_the_section(files):
     collection = collect(files)
     style = looks({record["target"]["label"]: record["target"]["method"] for record in collection.provenance})

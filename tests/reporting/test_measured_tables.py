@@ -152,6 +152,7 @@ def measured_files(files):
     ]
 
 
+@pytest.mark.slow
 def test_what_is_printed(files, measured_files):
     everything = [*files, *measured_files]
     tables = summaries(everything)
@@ -167,6 +168,7 @@ def test_what_is_printed(files, measured_files):
     assert "" not in summaries(measured_files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_report_of_them_is_written(files, measured_files, folder, alone):
     everything = measured_files if alone else [*files, *measured_files]

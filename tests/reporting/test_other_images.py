@@ -54,6 +54,7 @@ def test_both_accuracies_stand_side_by_side(both: list[OutcomeFile]) -> None:
     assert [cell.split()[0] for cell in table["dark"]] == ["70.0%", "60.0%", "50.0%"] * 2
 
 
+@pytest.mark.slow
 def test_the_rest_of_the_report_tells_them_apart(both: list[OutcomeFile], tmp_path: Path) -> None:
     collection = collect(both)
     assert set(collection.accuracies["ensemble"]) == {
@@ -68,6 +69,7 @@ def test_the_rest_of_the_report_tells_them_apart(both: list[OutcomeFile], tmp_pa
     assert "Accuracy on other images" in page and "digits/dverge-3 on dark" in page
 
 
+@pytest.mark.slow
 def test_recipes_of_one_name_are_not_pooled(both: list[OutcomeFile]) -> None:
     """One label, two weights at one seed, attacked on the other images alone: they match by their weights."""
     dark = both[-1]
@@ -79,6 +81,7 @@ def test_recipes_of_one_name_are_not_pooled(both: list[OutcomeFile]) -> None:
     assert not other_images_sections(collect([*both[:2], stranger]))
 
 
+@pytest.mark.slow
 def test_other_settings_are_another_question(both: list[OutcomeFile]) -> None:
     protocol = both[-1].provenance["protocol"]
     longer = protocol | {"resolved": protocol["resolved"] | {"steps": 999}}
@@ -89,6 +92,7 @@ def test_other_settings_are_another_question(both: list[OutcomeFile]) -> None:
     assert other_images_sections(collect([*both[:2], *changed]))
 
 
+@pytest.mark.slow
 def test_each_ensemble_is_described_once_by_what_it_was_trained_on(both: list[OutcomeFile]) -> None:
     for files in (both, both[2:] + both[:2]):
         collection = collect(files)
@@ -101,6 +105,7 @@ def test_each_ensemble_is_described_once_by_what_it_was_trained_on(both: list[Ou
     assert ensembles_table(collect(both[2:]).provenance)["Data"].tolist() == ["digits", "digits"]
 
 
+@pytest.mark.slow
 def test_what_is_missing_on_the_own_images_is_told(both: list[OutcomeFile]) -> None:
     assert attack_commands(collect(both).provenance, "whitebox") == []
     lines = attack_commands(collect([*both[:1], *both[2:]]).provenance, "whitebox")
@@ -109,6 +114,7 @@ def test_what_is_missing_on_the_own_images_is_told(both: list[OutcomeFile]) -> N
     assert lines == ["rbe attack digits/blackbox digits/baseline-3 digits/dverge-3 --seeds 0"]
 
 
+@pytest.mark.slow
 def test_without_other_images_there_is_no_such_section(both: list[OutcomeFile]) -> None:
     titles = [section.title for section in sections(collect(both[:2]))]
     assert "White-box accuracy" in titles and "Accuracy on other images" not in titles

@@ -110,6 +110,7 @@ def test_rates_stand_with_n_and_interval(report):
     assert "n = 99" in page.text
 
 
+@pytest.mark.slow
 def test_the_same_input_in_any_order_gives_the_same_bytes(files, report, folder):
     render(files[::-1], folder)
     first = {path.relative_to(report[2]): path.read_bytes() for path in report[2].rglob("*") if path.is_file()}
@@ -117,6 +118,7 @@ def test_the_same_input_in_any_order_gives_the_same_bytes(files, report, folder)
     assert first == second
 
 
+@pytest.mark.slow
 def test_figures_of_an_older_report_go(files, folder):
     render(files[:4], folder)
     render([file for file in files if file.provenance["protocol"]["kind"] == "whitebox"], folder)
@@ -125,6 +127,7 @@ def test_figures_of_an_older_report_go(files, folder):
     assert not any("blackbox" in name for name in names)
 
 
+@pytest.mark.slow
 def test_missing_kinds_say_the_command(files, folder):
     page, markdown = render([f for f in files if f.provenance["protocol"]["kind"] == "transferability"], folder)
     for kind in ("whitebox", "blackbox"):
@@ -133,12 +136,14 @@ def test_missing_kinds_say_the_command(files, folder):
         assert f"```\n{command}\n```" in markdown
 
 
+@pytest.mark.slow
 def test_several_seeds(seeds, folder):
     page, markdown = render([file for file in seeds if file.provenance["protocol"]["kind"] == "whitebox"], folder)
     assert "mean\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}std" in page.text
     assert "bars: standard deviation" in markdown
 
 
+@pytest.mark.slow
 def test_hostile_names_are_shown_and_contained(files, relabelled, folder):
     hostile = relabelled(files[::2], label=HOSTILE, method=HOSTILE, network=HOSTILE, resolved={"x": "```\n</pre>"})
     hostile = [
@@ -168,6 +173,7 @@ def test_nothing_is_written_where_the_input_is_bad(files, folder):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_attack_that_fails_is_a_warning_on_top(tmp_path):
     paths = write_fake_outcomes(tmp_path, kinds=("whitebox",), accuracy=lambda label, kind, eps, seed: 0.3 + 2 * eps)
     page, markdown = render([read_outcomes(path) for path in paths], tmp_path / "report")
@@ -175,12 +181,14 @@ def test_attack_that_fails_is_a_warning_on_top(tmp_path):
     assert "**Warning**" in markdown
 
 
+@pytest.mark.slow
 def test_importing_reports_leaves_torch_out():
     code = "import sys, robustbench_ens.reporting; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_every_table_says_what_it_shows_and_long_ones_are_folded(tmp_path):
     written = write_fake_outcomes(tmp_path, seeds=(0, 1, 2), eps=(0.05, 0.1, 0.2, 0.3), kinds=("whitebox",))
     page = render_report(list(map(read_outcomes, written)), tmp_path, title="Long", command="rbe report").read_text()

@@ -211,6 +211,7 @@ def test_figures_of_the_section(section):
     ]
 
 
+@pytest.mark.slow
 def test_orderings_are_judged_by_the_answers(cifar, monkeypatch):
     given = []
     monkeypatch.setattr(

@@ -95,6 +95,7 @@ def test_boundaries_and_numbers_by_hand():
     assert [number for *_, number in numbers(speck)] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 3, 5, 8])
 def test_a_panel_for_every_model(members):
     figure, again = (
@@ -150,6 +151,7 @@ def test_class_names():
     assert "\x1b" not in class_name(2, NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "arrays", "title", "figures"),
     [
@@ -177,12 +179,14 @@ def test_the_page_draws_what_was_stored(kind, arrays, title, figures, tmp_path):
     assert "<script>alert" not in re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_no_section_without_such_outcomes(files, tmp_path):
     index = render_report(files, tmp_path / "r", title="t", command="c")
     assert 'id="regions"' not in index.read_text()
     assert 'id="gallery"' not in index.read_text()
 
 
+@pytest.mark.slow
 def test_planes_of_different_surrogates_do_not_stand_beside_each_other(tmp_path):
     first, second = (read_outcomes(path) for path in write(tmp_path, "regions", region_arrays((7,))))
     second.provenance["sources"][0] |= {"id": "another#1", "label": "another"}
@@ -191,6 +195,7 @@ def test_planes_of_different_surrogates_do_not_stand_beside_each_other(tmp_path)
     assert index.read_text().count("<figcaption>digits/regions: test image 7") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "arrays"), [("regions", region_arrays()), ("gallery", gallery_arrays())])
 def test_a_report_of_stored_files_needs_no_torch(kind, arrays, tmp_path):
     paths = write(tmp_path, kind, arrays)

@@ -45,6 +45,7 @@ def calls(files, folder):
     return pstats.Stats(profile).total_calls
 
 
+@pytest.mark.slow
 def test_another_file_costs_the_same_whatever_is_there(one, tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "ALL_PAIRS_UP_TO", 2)
     render_report(ensembles(one, 5), tmp_path, title="x", command="y")  # what is done once for all reports

@@ -27,6 +27,7 @@ def images(seed, count=6):
     return Batch(pixels, torch.randint(0, 10, (count,), generator=generator))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [3, 13])
 def test_one_step_matches_the_released_code(layer):
     """Losses, weights after SGD, and BatchNorm running statistics of a whole training step, in float64."""

@@ -10,6 +10,7 @@ from tests import golden
 from tests.training.test_adp import gradient_norms
 
 
+@pytest.mark.slow
 def test_terms_total_and_gradients_match_the_golden_numbers():
     vectors, expected = golden.vectors(), golden.numbers()["gal"]
     ensemble = golden.ensemble(golden.LEAKY_CHECKPOINT, "leaky_relu").train()

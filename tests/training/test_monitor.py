@@ -27,6 +27,7 @@ def test_transferability_is_the_mean_off_the_diagonal(beaten, expected):
     assert transferability(torch.tensor(beaten, dtype=torch.bool).unsqueeze(-1)) == expected
 
 
+@pytest.mark.slow
 def test_training_is_measured_at_the_start_at_intervals_and_at_the_end(tmp_path, digits):
     recipe, store = load_recipe(WATCHED), Store(tmp_path)
     watched = train(recipe, 0, digits, store)
@@ -39,6 +40,7 @@ def test_training_is_measured_at_the_start_at_intervals_and_at_the_end(tmp_path,
     assert watched.recipe_hash != unwatched.recipe_hash
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_measures_each_step_once(tmp_path, digits, monkeypatch):
     recipe, store = load_recipe(WATCHED), Store(tmp_path)
     whole = train(recipe, 0, digits, Store(tmp_path / "whole"))
@@ -62,6 +64,7 @@ def test_an_interrupted_run_measures_each_step_once(tmp_path, digits, monkeypatc
     pd.testing.assert_frame_equal(first, second)
 
 
+@pytest.mark.slow
 def test_measured_transferability_is_that_of_pgd_between_the_sub_models(tiny_runs, digits):
     ensemble = load_ensemble(BASELINE, seed=0, runs=tiny_runs)
     settings = Monitor(images=40, eps=0.2, steps=5, restarts=2)
@@ -96,6 +99,7 @@ def test_measured_transferability_is_that_of_pgd_between_the_sub_models(tiny_run
     assert measured["diversity"] > 0
 
 
+@pytest.mark.slow
 def test_measurements_reach_the_outcomes(rbe, tmp_path):
     protocol = "digits/whitebox[eps=[0.1],images=10,restarts=1,steps=1]"
     assert rbe("attack", protocol, WATCHED, "--runs", tmp_path).code == 0

@@ -33,6 +33,7 @@ def run(reference, root, digits, seed=0, **settings):
     return train(recipe, seed, digits, store, **settings), run_dir(store, recipe, seed)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_bit_identical_weights_and_another_seed_others(tmp_path, digits):
     first, _ = run(BASELINE, tmp_path / "a", digits)
     again, _ = run(BASELINE, tmp_path / "b", digits)
@@ -66,6 +67,7 @@ train(recipe, 0, load_dataset("digits"), Store(Path(sys.argv[2])), checkpoint_in
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_with_sigkill_goes_on_to_bit_identical_weights(tmp_path, digits):
     """A real process, killed in the middle of its second epoch; BatchNorm, momentum and history go on too."""
     recipe = load_recipe("digits/baseline-3", {"network_args.width": 4, "steps": 30})
@@ -88,6 +90,7 @@ def test_a_run_killed_with_sigkill_goes_on_to_bit_identical_weights(tmp_path, di
     assert not (folder / RESUME).exists()
 
 
+@pytest.mark.slow
 def test_dverge_resumes_bit_by_bit_wherever_it_stops(tmp_path, digits):
     run(PARENT, tmp_path / "whole", digits)
     run(PARENT, tmp_path / "cut", digits)
@@ -116,6 +119,7 @@ def test_dverge_resumes_bit_by_bit_wherever_it_stops(tmp_path, digits):
     assert resumed.weights == whole.weights
 
 
+@pytest.mark.slow
 def test_history_has_a_row_per_epoch_with_terms_layer_and_rate(tmp_path, digits):
     run(PARENT, tmp_path, digits)
     seen = []
@@ -132,6 +136,7 @@ def test_history_has_a_row_per_epoch_with_terms_layer_and_rate(tmp_path, digits)
     ]
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path, digits):
     record, folder = run("digits/baseline-3[network_args.width=8,epochs=5]", tmp_path, digits)
     ensemble, _ = load_trained(folder, load_recipe("digits/baseline-3[network_args.width=8,epochs=5]"))
@@ -151,6 +156,7 @@ def test_every_setting_changes_the_weights_and_trains(tmp_path, digits, change):
     assert all(torch.isfinite(torch.tensor(v)) for v in changed.training["clean_accuracy"].values())
 
 
+@pytest.mark.slow
 def test_dverge_trains_in_bf16(tmp_path, digits):
     run(PARENT, tmp_path, digits)
     record, folder = run(DVERGE.replace("steps=24", "steps=6,precision=bf16"), tmp_path, digits)
