@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_ens.cli import main
 from robustbench_ens.models.trained import run_dir
 from robustbench_ens.recipes import load_recipe
 from robustbench_ens.store import Store
@@ -61,11 +62,10 @@ def denied(refused: Refused, rbe: Rbe, tmp_path: Path, monkeypatch: pytest.Monke
     return call
 
 
-@pytest.fixture(autouse=True)
-def at_home(rbe: Rbe, tiny_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A home that is the user's own, and everything imported, so that nothing elsewhere has to be read."""
-    monkeypatch.setenv("HOME", str(Path("home").absolute()))
-    copy = shutil.copytree(tiny_runs, "imported")
+@pytest.fixture(scope="module")
+def imported(tiny_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Everything that the commands import, so that nothing elsewhere has to be read once rights are dropped."""
+    copy = shutil.copytree(tiny_runs, tmp_path_factory.mktemp("imported") / "runs")
     "".encode("utf-8-sig")  # a codec that is not found once is unknown for good
     for command in (
         ["report"],
@@ -74,8 +74,16 @@ def at_home(rbe: Rbe, tiny_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ["train", BASELINE],
         ["attack", BLACKBOX, DVERGE],
     ):
-        assert rbe(*command, "--runs", copy).code == 0
-    shutil.rmtree("imported")
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--runs", str(copy)])
+        assert end.value.code == 0
+
+
+@pytest.fixture(autouse=True)
+def at_home(imported: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home, and a place for lists of fonts, that are the user's own."""
+    for name in ("HOME", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, str(Path("home").absolute()))
 
 
 @pytest.mark.parametrize("command", [["report"], ["list"], ["check", "pin.json"], ["plan", WHITEBOX, BASELINE]])

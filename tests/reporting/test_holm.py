@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -22,6 +22,7 @@ def test_of_no_tests_there_is_nothing() -> None:
 
 
 @pytest.mark.slow
+@settings(max_examples=30)  # statsmodels takes a tenth of a second each time
 @given(
     st.lists(st.floats(0, 1) | st.sampled_from([0.0, 0.01, 0.05, 1.0]), min_size=1, max_size=20),
     st.sampled_from([0.01, 0.05]),
