@@ -21,7 +21,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadscope
 test: $(STAMP)
 	$(PYTEST) -m 'not campaign'
 
-# For the inner loop: what takes seconds of computing is left out.
+# For the inner loop: what is marked slow is left out.
 test-fast: $(STAMP)
 	$(PYTEST) -m 'not campaign and not slow'
 

@@ -83,6 +83,7 @@ def run_autoattack(ensemble, images, labels, eps, _):
     return crafted, (predicted == labels).float().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [run_torchattacks, run_foolbox, run_advertorch, run_autoattack])
 def test_a_library_attacks_it_and_counts_as_we_do(run, ensemble, digits, tmp_path):
     images, labels = digits
@@ -95,6 +96,7 @@ def test_a_library_attacks_it_and_counts_as_we_do(run, ensemble, digits, tmp_pat
     assert 0 == stated[1] < stated[0] < accuracy(ensemble, images, labels)
 
 
+@pytest.mark.slow
 def test_autoattack_has_nothing_to_warn_of(ensemble, digits, caplog):
     """Its checks look for probabilities in place of logits, randomness, gradients taken inside, and gradients of zero.
 

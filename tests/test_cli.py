@@ -147,6 +147,7 @@ def test_list_shows_overrides_and_recipes_from_elsewhere(rbe: Rbe) -> None:
     assert override.hash not in rbe("list").out
 
 
+@pytest.mark.slow
 def test_attack_without_a_recipe_takes_what_is_trained(rbe: Rbe) -> None:
     Path("zoo").mkdir()
     Path("zoo/tiny.toml").write_text(

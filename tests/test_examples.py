@@ -59,6 +59,7 @@ def test_named_nodes_are_layers() -> None:
     assert len(dict(built.named_parameters())) == len(dict(built.network.named_parameters()))
 
 
+@pytest.mark.slow
 def test_named_nodes_leave_batch_norm_as_it_is_told() -> None:
     built, images = network().train(), torch.rand(4, 1, 8, 8)
     with torch.no_grad():
@@ -69,6 +70,7 @@ def test_named_nodes_leave_batch_norm_as_it_is_told() -> None:
         assert not torch.allclose(built.features(images, 3), expected)
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(UserError, match="nowhere"):
         NamedNodes(network().network, ["conv1.1", "nowhere"])

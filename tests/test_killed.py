@@ -72,6 +72,7 @@ def test_publishing_over_an_older_version(rbe: Rbe) -> None:
     assert [path.name for path in FOLDER.parent.iterdir()] == [FOLDER.name]
 
 
+@pytest.mark.slow
 def test_another_publication_brings_the_broken_one_into_order(rbe: Rbe) -> None:
     assert rbe("import-checkpoint", "new.pth", "own/tiny").code == 0
     assert rbe("publish", "own/tiny").code == 0

@@ -50,6 +50,7 @@ def test_outcomes_of_other_weights_from_another_run_directory_are_published_too(
     assert contents(Path("reports/both")) == before
 
 
+@pytest.mark.slow
 def test_what_is_no_longer_part_of_the_report_is_no_longer_beside_it(rbe, runs, published):
     (first, *others) = find_outcomes([runs / "outcomes"])
     assert rbe("report", first, "--publish", "tiny").code == 0

@@ -151,6 +151,7 @@ def artefact(kind: str, runs: Path, tmp_path: Path) -> Artefact:
     return ARTEFACTS[kind](runs, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ARTEFACTS)
 def test_a_flipped_bit_is_refused_wherever_it_is(artefact: Artefact, kind: str) -> None:
     whole = artefact.path.read_bytes()

@@ -27,6 +27,7 @@ def test_digest_by_hand() -> None:
     assert short_hash("") == "12ae32cb1e"
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), documents))
 def test_key_order_does_not_matter(document: dict[str, Any]) -> None:
     assert digest_json(document) == digest_json(dict(reversed(document.items())))

@@ -63,6 +63,7 @@ def test_what_another_finished_meanwhile_is_neither_stale_nor_made_again(
     assert len(commands.plan_outcomes(late)) == 2
 
 
+@pytest.mark.slow
 def test_what_another_undid_meanwhile_is_made(runs: Path) -> None:
     """Its outcomes are there when the plan is made, and gone when it is carried out."""
     plan = Plan(place(runs))
@@ -152,6 +153,7 @@ def test_two_processes_train_one_recipe(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_crafted_images_of_a_killed_attack_are_used(late: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan was made before the attack began, and is carried out after it was killed half-way."""
     runs = late.workplace.store.root

@@ -73,6 +73,7 @@ with Store(Path("runs")).lock():
 """
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_run_directory(refused: Refused, rbe: Rbe, checkpoint: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with other:

@@ -86,6 +86,7 @@ def at_home(imported: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(Path("home").absolute()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["report"], ["list"], ["check", "pin.json"], ["plan", WHITEBOX, BASELINE]])
 def test_a_folder_of_outcomes(denied: Callable[..., str], rbe: Rbe, runs: Path, command: list[str]) -> None:
     """One protocol of two: without it, the others would look like everything there is."""

@@ -25,6 +25,7 @@ def place(pin: Pin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_file_is_written_in_the_format_of_its_name(rbe: Rbe, place: Path) -> None:
     outputs = [f"new/check{suffix}" for suffix in SUFFIXES]
     result = rbe("check", "pin.json", *(word for output in outputs for word in ("--output", output)))
@@ -37,6 +38,7 @@ def test_every_file_is_written_in_the_format_of_its_name(rbe: Rbe, place: Path) 
     assert markdown.startswith("### ✅ Nothing moved")
 
 
+@pytest.mark.slow
 def test_moved_numbers_are_written_too(rbe: Rbe, place: Path) -> None:
     write_fake_outcomes(place / "runs", seeds=[3], images=IMAGES, accuracy=_planted("whitebox", 0.1))
     result = rbe("check", "pin.json", "--format", "junit", "--output", "check.md")

@@ -73,6 +73,7 @@ def test_untouched_seeds_pass(pin: Pin, evaluate_seeds: Evaluate) -> None:
         assert list(result.rows.columns) == COLUMNS
 
 
+@pytest.mark.slow
 def test_the_same_weights_are_paired_and_pass(pin: Pin, same: list[OutcomeFile]) -> None:
     result = check(pin, same)
     assert not result.moved
@@ -84,6 +85,7 @@ def test_the_same_weights_are_paired_and_pass(pin: Pin, same: list[OutcomeFile])
     assert np.allclose(result.rows["difference_points"], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [0.15, -0.15])
 @pytest.mark.parametrize("kind", ["whitebox", "blackbox"])
 def test_planted_changes_of_other_seeds_are_caught_either_way(
@@ -108,6 +110,7 @@ def test_ten_points_with_the_same_weights_are_caught(pin: Pin, evaluate_seeds: E
     np.testing.assert_allclose(moved["difference_points"], 10)
 
 
+@pytest.mark.slow
 def test_a_planted_change_in_transferability_is_caught(pin: Pin, evaluate_seeds: Evaluate) -> None:
     result = check(pin, evaluate_seeds([12], accuracy=_planted("transferability", -0.1)))
     assert _moved(result) == {("digits/transferability", DVERGE, "higher")}
@@ -117,6 +120,7 @@ def test_a_planted_change_in_transferability_is_caught(pin: Pin, evaluate_seeds:
     }
 
 
+@pytest.mark.slow
 def test_flips_that_cancel_out_are_caught_where_paired(pin: Pin, same: list[OutcomeFile]) -> None:
     """As many images won as lost: the accuracy stays, the outcomes do not."""
 
@@ -127,6 +131,7 @@ def test_flips_that_cancel_out_are_caught_where_paired(pin: Pin, same: list[Outc
     assert _moved(result) == {("digits/whitebox", DVERGE, "changed")}
 
 
+@pytest.mark.slow
 def test_one_percent_of_flips_is_rounding(pin: Pin, same: list[OutcomeFile]) -> None:
     def flip(outcomes: pd.DataFrame) -> pd.DataFrame:
         beaten = outcomes["image"].isin([0, 1]) & outcomes["correct"].notna()
@@ -135,6 +140,7 @@ def test_one_percent_of_flips_is_rounding(pin: Pin, same: list[OutcomeFile]) -> 
     assert not check(pin, _changed(same, "whitebox", flip)).moved
 
 
+@pytest.mark.slow
 def test_cw_replaced_by_cross_entropy_is_caught(pin: Pin, fresh: list[OutcomeFile]) -> None:
     """The losses' predictions no longer differ anywhere."""
 
@@ -148,6 +154,7 @@ def test_cw_replaced_by_cross_entropy_is_caught(pin: Pin, fresh: list[OutcomeFil
     assert (rows.loc[rows["cell"].str.startswith("losses"), "fresh"] == 0).all()
 
 
+@pytest.mark.slow
 def test_fewer_restarts_are_a_structural_difference(pin: Pin, fresh: list[OutcomeFile]) -> None:
     def first_start(outcomes: pd.DataFrame) -> pd.DataFrame:
         return outcomes[outcomes["restart"] == 0]
@@ -176,6 +183,7 @@ def test_missing_cells_and_evaluations(pin: Pin, fresh: list[OutcomeFile]) -> No
     ]
 
 
+@pytest.mark.slow
 def test_what_the_pin_does_not_know_is_only_mentioned(
     pin: Pin, fresh: list[OutcomeFile], evaluate_seeds: Evaluate
 ) -> None:
@@ -191,6 +199,7 @@ def test_what_the_pin_does_not_know_is_only_mentioned(
     ]
 
 
+@pytest.mark.slow
 def test_other_software_is_mentioned(pin: Pin, fresh: list[OutcomeFile]) -> None:
     software = fresh[0].provenance["software"] | {"torch": "9.9"}
     files = [replace(file, provenance=file.provenance | {"software": software}) for file in fresh]
@@ -198,6 +207,7 @@ def test_other_software_is_mentioned(pin: Pin, fresh: list[OutcomeFile]) -> None
     assert check(pin, files).notes == [f"software: pinned with {pinned}, now 9.9"]
 
 
+@pytest.mark.slow
 def test_other_images_with_the_same_weights_fall_back_to_the_net_change(pin: Pin, same: list[OutcomeFile]) -> None:
     """One image fewer is right everywhere: pairs no longer line up, but rates hardly move."""
 
@@ -221,6 +231,7 @@ def test_two_files_for_one_seed(pin: Pin, fresh: list[OutcomeFile]) -> None:
         check(pin, [*fresh, fresh[0]])
 
 
+@pytest.mark.slow
 def test_text_of_a_quiet_check(pin: Pin, same: list[OutcomeFile]) -> None:
     cells = sum(len(item.cells) for item in pin.evaluations)
     assert render_text(check(pin, same)).splitlines() == [
@@ -230,6 +241,7 @@ def test_text_of_a_quiet_check(pin: Pin, same: list[OutcomeFile]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_text_of_moved_numbers(pin: Pin, evaluate_seeds: Evaluate) -> None:
     files = evaluate_seeds([3], accuracy=_planted("whitebox", 0.1))
     del files[_one(files, "blackbox", BASELINE)]
@@ -247,12 +259,14 @@ def test_text_of_moved_numbers(pin: Pin, evaluate_seeds: Evaluate) -> None:
     assert max(map(len, lines[2:-2])) <= 120
 
 
+@pytest.mark.slow
 def test_text_against_the_spread(pin: Pin, evaluate_seeds: Evaluate) -> None:
     text = render_text(check(pin, evaluate_seeds([11], accuracy=_planted("whitebox", 0.15))))
     assert f"digits/whitebox on {DVERGE} seed 11, against 6 pinned seeds:" in text
     assert "flipped" not in text
 
 
+@pytest.mark.slow
 def test_json_is_plain(pin: Pin, fresh: list[OutcomeFile]) -> None:
     content = json.loads(json.dumps(render_json(check(pin, fresh)), allow_nan=False))
     assert (content["moved"], content["problems"], content["alpha"]) == (False, [], 0.01)

@@ -174,6 +174,7 @@ def test_what_is_no_number_cannot_be_pinned() -> None:
         make_pin([_diversity(np.nan if seed == 0 else value, seed) for seed, value in SEEDS.items()])
 
 
+@pytest.mark.slow
 def test_a_baseline_of_version_1_is_read_and_gives_the_same_result(
     pin: Pin, pinned_files: list[OutcomeFile], tmp_path: Path
 ) -> None:

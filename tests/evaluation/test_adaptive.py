@@ -30,6 +30,7 @@ def run(job):
     return outcomes(adaptive(job))
 
 
+@pytest.mark.slow
 def test_every_run_in_order_and_a_beaten_image_is_not_attempted_again(make_job):
     rows = run(make_job(PROTOCOL))
     runs = list(dict.fromkeys(zip(rows["attack"], rows["loss"], rows["restart"], strict=True)))
@@ -46,6 +47,7 @@ def test_every_run_in_order_and_a_beaten_image_is_not_attempted_again(make_job):
     assert 0 < large < small < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_each_objective_alone_lowers_the_accuracy_within_the_budget(objective, loss, make_job, monkeypatch):
@@ -141,6 +143,7 @@ def test_apgd_is_no_weaker_than_pgd_with_as_many_gradients(make_job):
     assert 0.1 < accuracy(by_apgd) <= accuracy(by_pgd) + 0.02 < 0.9  # two images for rounding
 
 
+@pytest.mark.slow
 def test_apgd_agrees_with_pyautoattacks(make_job):
     """Cross-entropy of the ensemble's output, ten gradients, one random start each, of another generator."""
     autopgd = pytest.importorskip("pyautoattack.autopgd_base")

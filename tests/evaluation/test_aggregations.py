@@ -36,6 +36,7 @@ def answers(ensemble, images, aggregation):
         return AGGREGATIONS[aggregation](ensemble.member_logits(images)).argmax(dim=1).tolist()
 
 
+@pytest.mark.slow
 def test_whitebox_outcomes_differ_only_in_what_is_answered(trained, digits, tmp_path):
     frames = {name: outcomes(WHITEBOX.format(name), trained, digits, Store(tmp_path)) for name in AGGREGATIONS}
     assert len(find_outcomes([tmp_path / "outcomes"])) == 3
@@ -123,6 +124,7 @@ def test_what_cannot_be_attacked_is_refused(changes, says):
     assert says in str(error.value)
 
 
+@pytest.mark.slow
 def test_every_attack_that_a_vote_allows_beats_it(make_job):
     from robustbench_ens.protocols import VOTE_ATTACKS
 

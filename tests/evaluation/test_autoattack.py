@@ -45,6 +45,7 @@ def test_one_row_for_each_image_and_attack_in_order_and_a_beaten_image_is_not_at
     assert 0 < worst.mean() < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 def test_each_attack_alone_lowers_the_accuracy_within_the_budget(name, plain_job, monkeypatch):
     job = plain_job(f'digits/autoattack[images=30,eps=[0.25],steps=5,targets=2,square_queries=60,attacks=["{name}"]]')

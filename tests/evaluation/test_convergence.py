@@ -16,6 +16,7 @@ def run(job, parts):
     return outcomes(parts(job))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 5])
 def test_each_number_of_steps_is_a_plain_white_box_run_from_the_same_start(make_job, steps):
     rows = run(make_job(WHITEBOX), whitebox_convergence)
@@ -43,6 +44,7 @@ def test_each_number_of_steps_is_a_plain_black_box_run_and_shares_its_images(mak
     assert len(rows) == 2 * 10 * 20
 
 
+@pytest.mark.slow
 def test_what_the_attacks_measure_is_kept_for_each_number_of_steps(make_job):
     job = make_job(f"{WHITEBOX[:-1]},health={{images=10}}]")
     for name, compute in whitebox_convergence(job):

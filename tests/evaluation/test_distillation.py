@@ -40,6 +40,7 @@ def naive(job, eps):
     return pd.DataFrame(numbers, columns=["name", "source_member", "target_member", "value"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unfolded")
 def test_distillation_is_that_of_the_naive_loop(make_job):
     job = make_job(PROTOCOL)
@@ -55,6 +56,7 @@ def test_distillation_is_that_of_the_naive_loop(make_job):
         assert found["distillation/images", -1, -1] == 12
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_batch_size(make_job, monkeypatch):
     whole = run(make_job(PROTOCOL))
     for place in (module, distilled):
@@ -62,6 +64,7 @@ def test_numbers_do_not_depend_on_the_batch_size(make_job, monkeypatch):
     pd.testing.assert_frame_equal(run(make_job(PROTOCOL)), whole, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_larger_eps_distils_more_closely(make_job):
     measured = run(make_job("digits/distillation[images=60,eps=[0.05,0.3]]"))
     whole = measured[(measured["source_member"] == -1)].pivot(index="eps", columns="name", values="value")

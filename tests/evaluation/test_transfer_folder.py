@@ -195,6 +195,7 @@ def spoil(released: Path, what: str) -> None:
         torch.save(1 - torch.load(released / "clean" / "inputs.pt"), released / "clean" / "inputs.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "says"),
     [

@@ -50,6 +50,7 @@ def test_dropping_beaten_images_gives_the_naive_loops_worst_case(make_job):
     assert 0 < sum(expected.values()) < len(expected)
 
 
+@pytest.mark.slow
 def test_a_beaten_image_is_not_attempted_again_and_an_unbeaten_one_always(make_job):
     rows = run(make_job(PROTOCOL))
     assert len(rows) == 2 * 4 * 40

@@ -47,6 +47,7 @@ def test_every_convolution_of_every_shipped_network_keeps_inside_its_buffers(ins
     assert child.returncode == -signal.SIGABRT
 
 
+@pytest.mark.slow
 def test_the_convolutions_are_those_of_narrow_and_wide_networks() -> None:
     found = heap.convolutions()
     strided = {module.in_channels for module, _ in found.values() if max(module.stride) > 1}

@@ -46,6 +46,7 @@ def test_a_module_a_class_or_a_function_is_attacked(rbe: Rbe, name: str) -> None
     assert f"--model my_models:{name}" in text
 
 
+@pytest.mark.slow
 def test_it_is_done_once_and_again_when_weights_or_code_change(rbe: Rbe, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ("attack", WHITEBOX, "--model", "my_models:plain")
     assert rbe(*command).code == 0

@@ -123,6 +123,7 @@ def test_members_are_the_sub_models() -> None:
     assert not sub_models(small())
 
 
+@pytest.mark.slow
 def test_an_ensemble_under_each_aggregation() -> None:
     images, labels, _ = test_images(25)
     ensemble = Ensemble([small(seed) for seed in range(3)]).eval()

@@ -85,6 +85,7 @@ def test_pgd_agrees_with_its_loop_from_the_same_random_start(loss):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADVERTORCH_ATTACKS)
 def test_every_class_by_name(name):
     """It keeps the budget, leaves its input and the global generator alone; it draws from the start key or not."""

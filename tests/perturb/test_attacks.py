@@ -60,6 +60,7 @@ def test_on_a_linear_model_every_pixel_goes_to_the_edge(attack, weight, loss):
     torch.testing.assert_close(run(Linear(weight), attack=attack, loss=loss), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     attack=st.sampled_from(sorted(ATTACKS)),

@@ -24,6 +24,7 @@ def test_distillation_matches_the_released_code(layer, batch_norm, mode):
     torch.testing.assert_close(run(layer, batch_norm), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_running_statistics_move_as_in_the_released_code():
     member = golden.ensemble().members[0].train()
     run(13, "batch_and_update", member)
@@ -32,6 +33,7 @@ def test_running_statistics_move_as_in_the_released_code():
     assert member.model.bn1.num_batches_tracked == 20 + golden.ensemble().members[0].model.bn1.num_batches_tracked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", ["batch", "running"])
 def test_other_modes_leave_the_network_as_it_was(batch_norm):
     member = golden.ensemble().members[0].train()

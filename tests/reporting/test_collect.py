@@ -76,6 +76,7 @@ def test_seeds_of_one_recipe_stay_together(seeds):
     }
 
 
+@pytest.mark.slow
 def test_one_protocol_name_with_two_hashes_is_told_apart(files):
     protocol = files[0].provenance["protocol"] | {"hash": "ffffffffff"}
     other = dataclasses.replace(files[0], provenance=files[0].provenance | {"protocol": protocol})

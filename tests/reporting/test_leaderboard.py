@@ -61,6 +61,7 @@ def test_of_several_protocols_the_strongest_counts(files):
     assert plain(leaderboard(collect([white, vote])))["White-box"].tolist() == ["23.0% [15.8, 32.2]"]
 
 
+@pytest.mark.slow
 def test_unhealthy_attacks_are_marked(files):
     whole = collect(files)
     sick = {"protocol": "digits/whitebox", "ensemble": "digits/dverge-3", "healthy": False}
@@ -94,6 +95,7 @@ def test_what_was_run_at_other_eps_alone_is_not_called_not_run(tmp_path):
     assert (row["White-box accuracy"], row["Transferability"]) == ("only at eps 0.1, 0.15",) * 2
 
 
+@pytest.mark.slow
 def test_one_attack_at_another_eps_does_not_move_the_headline(files, tmp_path):
     (exploration, *_) = write_fake_outcomes(tmp_path, kinds=("whitebox",), eps=(0.1,))
     exploration = read_outcomes(exploration)

@@ -13,6 +13,7 @@ def gradient_norms(ensemble):
     return [torch.cat([p.grad.flatten() for p in member.parameters()]).norm().item() for member in ensemble.members]
 
 
+@pytest.mark.slow
 def test_terms_total_and_gradients_match_the_golden_numbers():
     vectors, expected = golden.vectors(), golden.numbers()["adp"]
     ensemble = golden.ensemble().train()

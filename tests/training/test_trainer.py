@@ -182,6 +182,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(tmp_path, digits):
         run(BASELINE, tmp_path, digits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["ensemble", "optimizer"])
 def test_a_checkpoint_that_does_not_fit_is_one_clear_line(tmp_path, digits, part):
     folder = run_dir(Store(tmp_path), load_recipe(BASELINE), 0)
