@@ -57,6 +57,7 @@ def test_costs_are_means_over_seeds_of_what_ships(tiny_runs):
     assert row.hardware.startswith(changed.training["hardware"])
 
 
+@pytest.mark.slow
 def test_publishing_replaces_the_table_and_keeps_older_costs(tmp_path: Path):
     (tmp_path / "README.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     older = pd.DataFrame([("digits/adp-3", "a machine", 1, 18.0, 33.0), ("gone/adp-3", "a machine", 1, 1.0, 1.0)])

@@ -49,6 +49,7 @@ def leaves(overrides: dict[str, Any]) -> dict[str, Any]:
     return {k: v for key, value in overrides.items() for k, v in settings._flatten(key, value).items()}
 
 
+@pytest.mark.slow
 @given(st.dictionaries(keys, values, max_size=4))
 def test_a_label_reads_back(overrides: dict[str, Any]) -> None:
     overrides = leaves(overrides)

@@ -19,6 +19,7 @@ LARGEST = 4e6
 """Bytes of the weights of an ensemble of three."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.relative_to(ROOT / "zoo" / "weights").as_posix())
 def test_shipped_weights_are_those_of_their_recipe(folder: Path) -> None:
     recipe = load_recipe(folder.parent.relative_to(ROOT / "zoo" / "weights").as_posix())

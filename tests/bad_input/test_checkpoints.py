@@ -51,6 +51,7 @@ def test_damaged_or_foreign_checkpoint(refused: Refused, checkpoint: Path, how: 
     assert not Path("pwned").exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_ensemble(refused: Refused, checkpoint: Path) -> None:
     states = read_released(checkpoint)
     torch.save({key: states[key] for key in ("model_0", "model_1")}, "two.pth")

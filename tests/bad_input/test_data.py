@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.conftest import BASELINE, WHITEBOX, Rbe
@@ -53,6 +54,7 @@ def test_no_training_before_the_data_of_every_step_is_there(refused: Refused, tm
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_ensemble_of_other_images(refused: Refused, rbe: Rbe, runs: Path) -> None:
     """An imported ensemble cannot be trained again where its data changed: it is refused."""
     blank = {"x": np.zeros((20, 8, 8), np.uint8), "y": np.arange(20) % 10}

@@ -110,6 +110,7 @@ def test_damaged_crafted_images(refused: Refused, runs: Path) -> None:
     assert line.endswith("delete it")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["empty", "text", "half", "tail", "foreign"])
 def test_damaged_outcomes(refused: Refused, runs: Path, how: str) -> None:
     outcomes = only(runs / "outcomes" / "digits", "whitebox*/*.parquet")
@@ -141,6 +142,7 @@ def test_damaged_measurements(refused: Refused, runs: Path) -> None:
     assert "measurements.parquet: expected a Parquet file of outcomes, got a damaged" in refused("report")
 
 
+@pytest.mark.slow
 def test_lost_measurements_are_made_again(rbe: Rbe, runs: Path) -> None:
     measurements = only(runs / "outcomes" / "digits", "whitebox*/*.measurements.parquet")
     measurements.unlink()

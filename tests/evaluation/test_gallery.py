@@ -54,6 +54,7 @@ def test_white_box_is_that_of_the_white_box_protocol(make_job):
     assert compute()["predicted"].tolist() == arrays[f"{KEYS[1]}/predicted"][:, -1].tolist()
 
 
+@pytest.mark.slow
 def test_black_box_examples_are_the_same_for_every_target(make_job):
     job = make_job(PROTOCOL)
     first = run(job)

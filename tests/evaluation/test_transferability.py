@@ -27,6 +27,7 @@ def test_only_images_that_every_sub_model_gets_right_and_all_starts_on_all_of_th
     assert rows["correct"].notna().all()
 
 
+@pytest.mark.slow
 def test_each_column_scores_that_sub_model_on_images_crafted_on_that_row(make_job):
     job = make_job(PROTOCOL)
     rows = run(job)

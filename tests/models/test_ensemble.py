@@ -8,6 +8,7 @@ from robustbench_ens.models.ensemble import Ensemble, Normalizer, log_mean_softm
 from tests import golden
 
 
+@pytest.mark.slow
 def test_logits_match_the_released_code_in_eval_and_train_mode():
     ensemble, vectors = golden.ensemble(), golden.vectors()
     with torch.no_grad():

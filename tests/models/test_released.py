@@ -18,6 +18,7 @@ def test_a_released_checkpoint_survives_the_round_trip(tmp_path):
         assert all(torch.equal(state[name], after[key][name]) for name in state)
 
 
+@pytest.mark.slow
 def test_the_leaky_checkpoint_gives_leaky_networks():
     recipe = load_recipe("cifar10/baseline-3", {"network_args.activation": "leaky_relu"})
     ensemble = from_released(golden.LEAKY_CHECKPOINT, recipe)
@@ -63,6 +64,7 @@ def _set_first(value):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "says"),
     [

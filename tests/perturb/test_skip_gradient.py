@@ -121,6 +121,7 @@ def torchvision_forward(gamma, ends):
     return forward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "ends", "identity_skips"),
     [(torchvision_resnet.BasicBlock, 2, 3), (torchvision_resnet.Bottleneck, 3, 2)],

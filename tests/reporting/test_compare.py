@@ -144,6 +144,7 @@ def test_the_table():
     ]  # no image tells them apart: an interval would claim too much
 
 
+@pytest.mark.slow
 def test_the_section(files):
     (section,) = comparison_sections(collect(files))
     captions = [block.caption for block in section.blocks[1:]]

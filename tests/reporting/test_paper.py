@@ -252,18 +252,21 @@ def test_commands_are_of_the_dataset_itself_on_the_short_schedule_where_there_is
     ]
 
 
+@pytest.mark.slow
 def test_digits_have_no_numbers_beside_them(files):
     (section,) = paper_sections(collect(files), looks({"digits/baseline-3": "baseline", "digits/dverge-3": "dverge"}))
     assert "no numbers on this data" in section.blocks[0].text
     assert len(section.blocks) == 2 and "rbe attack digits/distillation" in section.blocks[1].text
 
 
+@pytest.mark.slow
 def test_methods_that_the_paper_does_not_have_are_left_out(files, relabelled):
     own = collect(relabelled(files, method="mine", dataset="cifar10"))
     (section,) = paper_sections(own, looks({"digits/baseline-3": "mine", "digits/dverge-3": "mine"}))
     assert [type(block) for block in section.blocks[1:]] == [Listing]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_ones_own_has_no_section(files, relabelled):
     own = collect(relabelled(files, dataset="shells"))
     assert paper_sections(own, looks({"digits/baseline-3": "baseline", "digits/dverge-3": "dverge"})) == []

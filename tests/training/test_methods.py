@@ -20,6 +20,7 @@ def gradients(name, ensemble, **hyperparameters):
     return [torch.cat([p.grad.flatten() for p in member.parameters()]) for member in ensemble.members]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("members", [2, 5])
 def test_every_sub_model_learns(name, members):
@@ -41,6 +42,7 @@ def test_the_order_of_sub_models_does_not_matter(name):
         torch.testing.assert_close(moved[place], plain[member], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADDITIVE)
 def test_one_backward_pass_is_the_round_robin(name):
     """Each sub-model alone asks for gradients: what it gets is what it gets when all do."""
