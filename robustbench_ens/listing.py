@@ -115,7 +115,7 @@ def _seeds(root: Path, recipe: Recipe) -> list[int]:
 def _other_recipes(store: Store, shown: set[str]) -> list[tuple[object, ...]]:
     """Rows of what is trained by recipes of other hashes than those ``shown``."""
     seeds: dict[tuple[object, ...], list[int]] = {}
-    for record in trained_here(store):
+    for record in trained_here(store, lambda error: OUT.print(f"Warning: {error}", markup=False)):
         if record.recipe_hash not in shown:
             facts = (record.label, record.dataset, record.method, record.sub_models, record.recipe_hash)
             seeds.setdefault(facts, []).append(record.seed)

@@ -144,7 +144,9 @@ def test_list_shows_overrides_and_recipes_from_elsewhere(rbe: Rbe) -> None:
     assert line_of(out, protocol.label) == [*row, f"{own.label}#0,", f"{own.label}#1"]
     damaged = next(Path("runs/ensembles").rglob(f"*{override.hash}/seed-0/run.json"))
     damaged.write_text("{")
-    assert override.hash not in rbe("list").out
+    lines = rbe("list").out.splitlines()
+    assert not [line for line in lines if line.startswith(f" {override.label} ")]
+    assert [line for line in lines if line.startswith("Warning: ") and str(damaged) in line]
 
 
 @pytest.mark.slow

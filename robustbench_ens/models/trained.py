@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -168,10 +168,12 @@ def read_record(folder: Path) -> EnsembleRecord | None:
         ) from None
 
 
-def trained_here(store: Store) -> Iterator[EnsembleRecord]:
-    """The records of everything trained in a run directory, by path; damaged ones are left out.
+def trained_here(store: Store, damaged: Callable[[UserError], None] | None = None) -> Iterator[EnsembleRecord]:
+    """Yield the records of everything trained in a run directory, by path, but for damaged ones.
 
-    Whoever needs one of these hears of it.
+    Args:
+        store: the run directory.
+        damaged: called with the error of each damaged record. The step that needs one raises the same.
 
     Raises:
         OSError: a folder cannot be read.
@@ -180,7 +182,9 @@ def trained_here(store: Store) -> Iterator[EnsembleRecord]:
     for path in visible_files(root, RECORD) if root.exists() else ():
         try:
             record = read_record(path.parent)
-        except UserError:
+        except UserError as error:
+            if damaged is not None:
+                damaged(error)
             continue
         if record is not None:
             yield record
