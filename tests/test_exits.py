@@ -101,8 +101,9 @@ def test_nor_where_errors_have_no_reader() -> None:
 
 
 INTERRUPTED = """
-import sys, threading, time
+import signal, sys, threading, time
 from robustbench_ens import exits
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it is ignored
 def command():
     try:
         print("ready", flush=True)
@@ -118,15 +119,19 @@ sys.exit(exits.run(command))
 @pytest.mark.parametrize("moment", ["while the first unwinds", "while the interpreter ends"])
 def test_the_second_ctrl_c_ends_at_once(moment: str) -> None:
     code = INTERRUPTED.format(unwinds=60 if "unwinds" in moment else 0, works=60)
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stderr is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    assert process.stdout.readline() == "unwinding\n"
-    if "interpreter" in moment:
-        assert process.stderr.readline() == "rbe: interrupted; the same command goes on from here\n"
-    process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=30)[1]
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "unwinding\n"
+            if "interpreter" in moment:
+                assert process.stderr.readline() == "rbe: interrupted; the same command goes on from here\n"
+            process.send_signal(signal.SIGINT)
+            err = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert err == "rbe: interrupted again; the same command goes on from what was finished\n"
 
