@@ -48,6 +48,7 @@ from robustbench_ens.settings import parse_overrides
 from robustbench_ens.store import DEFAULT_REPORT, Store, atomic_path, write_text
 from robustbench_ens.targets import Trained
 from robustbench_ens.tensorboard import epoch_writer
+from robustbench_ens.trust import no_outside_code
 
 
 def workplace(
@@ -339,7 +340,9 @@ def check(
 def _attacked_again(place: Workplace, baseline: Path, trust: bool) -> list[OutcomeFile]:
     """The outcomes of the attacks that a paired baseline pins, made now where the run directory has none."""
     plan = repeat_plan(place, checking.read_pin(baseline), baseline, trust)
-    carry_out(plan, dry_run=False)
+    # A network's code is imported only when its weights are loaded, which is after planning.
+    with nullcontext() if trust else no_outside_code():
+        carry_out(plan, dry_run=False)
     return plan_outcomes(plan)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from robustbench_ens import commands
 from robustbench_ens.errors import UserError
 from robustbench_ens.settings import import_object
 from robustbench_ens.store import write_json
-from robustbench_ens.trust import OutsideCodeError, no_outside_code
+from robustbench_ens.trust import OutsideCodeError, check_may_import, no_outside_code
 from tests.conftest import BASELINE, WHITEBOX, Rbe
 
 CODE = """
@@ -131,3 +133,21 @@ def test_planning_a_recipe_imports_its_code_and_the_help_says_so(rbe: Rbe, comma
 def test_a_trained_ensemble_is_no_reason_either(rbe: Rbe, tiny_runs: Path) -> None:
     assert rbe("train", BASELINE, "--dry-run", "--runs", tiny_runs).code == 0
     assert not ran()
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_nor_is_a_network_whose_weights_are_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trust: bool) -> None:
+    """It would be imported while the attacks run, after planning."""
+    imported = []
+
+    def carry_out(plan: object, dry_run: bool) -> None:
+        check_may_import("hostile:build", "network")
+        imported.append(plan)
+
+    monkeypatch.setattr(commands.checking, "read_pin", lambda path: None)
+    monkeypatch.setattr(commands, "repeat_plan", lambda place, pin, baseline, trust: "plan")
+    monkeypatch.setattr(commands, "carry_out", carry_out)
+    monkeypatch.setattr(commands, "plan_outcomes", lambda plan: [])
+    with nullcontext() if trust else pytest.raises(OutsideCodeError):
+        commands._attacked_again(commands.workplace(tmp_path, None, "cpu"), tmp_path / "pin.json", trust)
+    assert imported == (["plan"] if trust else [])
