@@ -206,7 +206,8 @@ def test_a_broken_attack_is_caught(bench, pinned, mutate, seed, protocol):
 # regulariser on an AMD EPYC, torch 2.14, with AVX-512 (5 seeds) and held to AVX2 (6 seeds; 5 under "diversity"): all
 # were caught under every kind, but one of 10 under "diversity"; seed 0, which is tried here, with p at most 4e-4.
 # Under "adaptive" it was 8 to 18 standard deviations at eps 0.1, and 2 to 4 at eps 0.2, where hardly an image
-# survives.
+# survives. BatchNorm in train mode flips about 4% of the images there, which takes 400 of them: of 200, 8 flipped on an
+# EPYC with AVX2 alone, and 9 are noticed.
 KINDS = {
     "whitebox": "digits/whitebox[images=300,steps=6,eps=[0.1,0.2],restarts=2,health.images=0]",
     "vote": "digits/whitebox-majority-vote[images=300,steps=6,eps=[0.1,0.2],restarts=2,health.images=0]",
@@ -215,7 +216,7 @@ KINDS = {
     "transfer-folder": "cifar10/transfer-folder[dataset=digits,images=300,steps=6,eps=[0.2],folder={folder}]",
     "whitebox-convergence": "digits/whitebox-convergence[images=300,steps=[4,8],eps=[0.1,0.2]]",
     "blackbox-convergence": "digits/blackbox-convergence[images=300,steps=[2,4],eps=[0.2]]",
-    "adaptive": "digits/adaptive[images=200,steps=4,eps=[0.1],health.images=0]",
+    "adaptive": "digits/adaptive[images=400,steps=4,eps=[0.1],health.images=0]",
     "autoattack": 'digits/autoattack[images=300,steps=4,eps=[0.1,0.2],attacks=["apgd-ce","square"],square_queries=10]',
     "diversity": "digits/diversity[images=500,steps=10,eps=[0.2]]",
     "distillation": "digits/distillation[images=500,steps=10,eps=[0.2]]",
