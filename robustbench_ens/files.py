@@ -6,11 +6,19 @@ import errno
 import hashlib
 import os
 import stat
+import time
+from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 from typing import NoReturn
 
 from robustbench_ens.errors import UserError
+
+AT_A_TIME = 2**18
+"""Bytes of a file that are read at a time for its digest."""
+
+SETTLED_AFTER_S = 2.0
+"""Seconds after which another change of a file has another time. File systems tell times apart by 2 s at worst."""
 
 
 def open_regular(path: Path | str) -> BufferedReader:
@@ -22,6 +30,16 @@ def open_regular(path: Path | str) -> BufferedReader:
         UserError: there is something else than a regular file, or this user may not read it.
         OSError: the file is missing or cannot be read.
     """
+    descriptor = _descriptor(path)
+    try:
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _descriptor(path: Path | str) -> int:
+    """Return a new descriptor of a regular file; see :func:`open_regular`."""
     # Without O_NONBLOCK, opening a named pipe waits for somebody who writes to it.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -36,10 +54,10 @@ def open_regular(path: Path | str) -> BufferedReader:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise _special(path, "a folder" if stat.S_ISDIR(mode) else "a named pipe, device or socket")
-        return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+    return descriptor
 
 
 def _special(path: Path | str, kind: str) -> UserError:
@@ -52,8 +70,46 @@ def digest_file(path: Path | str) -> str:
     Raises:
         UserError, OSError: see :func:`read_bytes`.
     """
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    # Of a small file, `hashlib.file_digest` and a file object take four times as long as the descriptor.
+    descriptor = _descriptor(path)
+    try:
+        while content := os.read(descriptor, AT_A_TIME):
+            digest.update(content)
+    finally:
+        os.close(descriptor)
+    return digest.hexdigest()
+
+
+def digest_file_once(path: Path) -> str:
+    """Return :func:`digest_file` of a large file that is asked for often; it is read again when it may have changed.
+
+    A file that changed in the last seconds is read each time; see :func:`file_state`.
+
+    Raises:
+        UserError, OSError: see :func:`read_bytes`.
+    """
+    state = file_state(path.stat())
+    return digest_file(path) if state is None else _digest_of(path.absolute(), state)
+
+
+@lru_cache(maxsize=4096)
+def _digest_of(path: Path, state: tuple[int, ...]) -> str:
+    return digest_file(path)
+
+
+def file_state(found: os.stat_result) -> tuple[int, ...] | None:
+    """Return what is another one after every change of a file.
+
+    Size and modification time are not enough: tools that copy or unpack files set them as they like. Nobody can set
+    the time of the last change (``ctime``). It is coarse, though.
+
+    Returns:
+        None if the file changed so lately that another change could leave the same time.
+    """
+    if time.time() - found.st_ctime < SETTLED_AFTER_S:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def entries(folder: Path) -> list[Path]:

@@ -197,9 +197,9 @@ def test_a_damaged_cache_of_images_is_decoded_again(tmp_path: Path) -> None:
     assert verify(content)
     for at in random.Random(0).sample(range(len(content)), FLIPS):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        assert decoded.read("pets", tmp_path / "pets", "fingerprint", [tmp_path]) is None
+        assert decoded.read("pets", tmp_path / "pets", lambda: "fingerprint", [tmp_path]) is None
     path.write_bytes(content)
-    assert decoded.read("pets", tmp_path / "pets", "fingerprint", [tmp_path]) is not None
+    assert decoded.read("pets", tmp_path / "pets", lambda: "fingerprint", [tmp_path]) is not None
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=9), max_size=4), st.binary(max_size=3))

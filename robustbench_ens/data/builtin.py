@@ -42,10 +42,13 @@ def digits() -> Dataset:
     return Dataset.build("digits", tuple(str(name) for name in bunch.target_names), *tensors)
 
 
-def cifar(name: str, root: Path) -> Dataset:
+def cifar(name: str, root: Path) -> tuple[Dataset, str | None]:
     """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 3x32x32, 50,000 to train and 10,000 to test, in the original order.
 
     torchvision downloads it into ``root`` if it is not there, and verifies the MD5 of every batch file.
+
+    Returns:
+        the dataset, and :func:`cifar_fingerprint` of its files; None in its place if they changed in the meantime.
 
     Raises:
         MissingDatasetError: the download failed.
@@ -58,6 +61,7 @@ def cifar(name: str, root: Path) -> Dataset:
     folder = root / source.base_folder
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: expected a folder, got something else; remove it")
+    before = cifar_fingerprint(name, root)
     try:
         with warnings.catch_warnings():
             # The batch files hold dtype flags as integers; NumPy 2.4.0 to 2.4.4 warn about those.
@@ -71,11 +75,14 @@ def cifar(name: str, root: Path) -> Dataset:
             f"{' '.join(str(error).split())}; check the network and free space, delete {root / source.filename} and "
             f"{root / source.base_folder} if they are damaged, or put {source.filename} (MD5 {source.tgz_md5}) there"
         ) from None
-    return Dataset.build(name, tuple(train.classes), *_split(train), *_split(test))
+    # A download leaves its files behind only now.
+    after = cifar_fingerprint(name, root)
+    dataset = Dataset.build(name, tuple(train.classes), *_split(train), *_split(test))
+    return dataset, after if before in (None, after) else None
 
 
 def cifar_fingerprint(name: str, root: Path) -> str | None:
-    """Changes when the batch files in ``root`` do; None if they are not all there."""
+    """Return what changes when the bytes of the batch files in ``root`` do; None if they are not all there."""
     paths = _batch_files(_torchvision_class(name), root)
     return fingerprint_files(root, paths) if all(path.is_file() for path in paths) else None
 

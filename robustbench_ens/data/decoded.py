@@ -1,15 +1,16 @@
 """Decoded tensors, kept in one file per source, so that images are decoded once.
 
-The file carries a fingerprint of its source (names, sizes and modification times, which are cheap to ask for) and the
-dataset's digest, besides that of the file. Whatever does not match is decoded again: a changed source, a truncated
-file, a flipped bit.
+The file carries a fingerprint of its source (the names and bytes of all its files) and the dataset's digest, besides
+that of the file. Whatever does not match is decoded again: a changed source, a truncated file, a flipped bit. Sizes and
+modification times are not trusted: tools that copy or unpack files set them as they like.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -18,13 +19,17 @@ from safetensors.torch import save_file
 from robustbench_ens import strict_json
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.errors import UserError
+from robustbench_ens.files import digest_file
 from robustbench_ens.locks import remove_leftovers
 from robustbench_ens.seal import verify_file
 from robustbench_ens.store import atomic_path, digest_json, short_hash
 from robustbench_ens.tensors import read_metadata, with_place
 
-FORMAT = "2"
+FORMAT = "3"
 TENSORS = ("x_train", "y_train", "x_test", "y_test")
+READING_THREADS = 2
+CHUNK = 64
+"""Files that a thread reads before it is given others."""
 
 
 def user_cache_dir() -> Path:
@@ -32,29 +37,70 @@ def user_cache_dir() -> Path:
     return Path.home() / ".cache" / "robustbench_ens"
 
 
-def fingerprint_files(base: Path, paths: Iterable[Path]) -> str:
-    """Hash of the names below ``base``, sizes in bytes and modification times in nanoseconds of ``paths``."""
-    stats = ((path.relative_to(base).as_posix(), path.stat()) for path in paths)
-    return digest_json([[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats])
+def fingerprint(base: Path, paths: Iterable[Path], digests: Iterable[str]) -> str:
+    """Return a hash of the names of ``paths`` below ``base`` and of their contents' SHA-256."""
+    names = (path.relative_to(base).as_posix() for path in paths)
+    return digest_json([[name, digest] for name, digest in zip(names, digests, strict=True)])
 
 
-def read(label: str, source: Path, fingerprint: str, directories: Iterable[Path]) -> Dataset | None:
-    """The dataset decoded from ``source`` earlier; None if no whole file in ``directories`` has this fingerprint."""
+def fingerprint_files(base: Path, paths: Sequence[Path]) -> str:
+    """Return the :func:`fingerprint` of files that are read for it, a few of them at a time.
+
+    Raises:
+        UserError: one of them is something else than a regular file.
+        OSError: one of them is missing or cannot be read.
+    """
+
+    def digests(chunk: Iterable[Path]) -> list[str]:
+        return [digest_file(path) for path in chunk]
+
+    pool = ThreadPoolExecutor(READING_THREADS)
+    try:
+        chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+        found = [digest for chunk in pool.map(digests, chunks) for digest in chunk]
+    finally:
+        # After an error or Ctrl-C, nobody waits for the other files.
+        pool.shutdown(cancel_futures=True)
+    return fingerprint(base, paths, found)
+
+
+def read(
+    label: str, source: Path, fingerprint_now: Callable[[], str | None], directories: Iterable[Path]
+) -> Dataset | None:
+    """Return the dataset decoded from ``source`` earlier.
+
+    Args:
+        label: the dataset's name.
+        source: the folder or file that it was decoded from.
+        fingerprint_now: of the source as it is; called only if there is a file to compare with.
+        directories: where the file may lie.
+
+    Returns:
+        None if no whole file has this fingerprint.
+    """
+    known: str | None = None
     for directory in directories:
-        dataset = _read_file(_file(directory, label, source), label, fingerprint)
+        path = _file(directory, label, source)
+        metadata = _metadata(path)
+        if metadata is None:
+            continue
+        known = known or fingerprint_now()
+        if known is None:
+            return None
+        dataset = _read_file(path, label, metadata) if metadata.get("fingerprint") == known else None
         if dataset is not None:
             return dataset
     return None
 
 
-def write(dataset: Dataset, source: Path, fingerprint: str, directories: Sequence[Path]) -> None:
-    """Keep ``dataset`` in the first of ``directories`` that can be written.
+def write(dataset: Dataset, source: Path, decoded_from: str, directories: Sequence[Path]) -> None:
+    """Keep ``dataset``, and the fingerprint of what it was decoded from, in the first directory that can be written.
 
     A cache that cannot be kept costs time and nothing else: that is a RuntimeWarning, not an error.
     """
     metadata = {
         "format": FORMAT,
-        "fingerprint": fingerprint,
+        "fingerprint": decoded_from,
         "dataset": dataset.digest,
         "classes": json.dumps(dataset.classes),
         "source": dataset.source or "",
@@ -81,13 +127,19 @@ def _file(directory: Path, label: str, source: Path) -> Path:
     return directory / f"{label}-{short_hash(str(source.absolute()))}.safetensors"
 
 
-def _read_file(path: Path, label: str, fingerprint: str) -> Dataset | None:
+def _metadata(path: Path) -> dict[str, str] | None:
+    """Return what a file of this format states; None if there is none."""
     if not path.is_file():  # opening a named pipe would wait
         return None
     try:
         metadata = read_metadata(path)
-        if (metadata.get("format"), metadata.get("fingerprint")) != (FORMAT, fingerprint):
-            return None
+    except (OSError, UserError, SafetensorError, ValueError):
+        return None
+    return metadata if metadata.get("format") == FORMAT else None
+
+
+def _read_file(path: Path, label: str, metadata: dict[str, str]) -> Dataset | None:
+    try:
         verify_file(path, due=True)
         with safe_open(path, framework="pt") as file:  # maps the file: a whole copy of it would double the memory
             tensors = [file.get_tensor(name) for name in TENSORS]

@@ -2,10 +2,16 @@
 
 Classes are numbered in alphabetical order. Files are taken at any depth below their class, ordered by path; those
 without an image suffix, and files and folders whose names start with a dot, are passed over.
+
+Pixels are those that torchvision's loader gives: transparency, EXIF orientation, gamma and colour profiles are ignored;
+palettes, CMYK, one bit and fewer than 8 bits per channel become RGB of 8 bits. Where that would lose what the file
+holds, it is refused: more than 8 bits per channel, several pictures in one file, levels 0 and 1 of 255 alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,11 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from robustbench_ens.data.dataset import Dataset
-from robustbench_ens.data.decoded import fingerprint_files
+from robustbench_ens.data.decoded import fingerprint, fingerprint_files
+from robustbench_ens.data.depth import check_depth
+from robustbench_ens.data.pixels import check_used
 from robustbench_ens.errors import UserError
 from robustbench_ens.files import open_regular
 from robustbench_ens.limits import DEEPEST, MAX_PIXELS, MOST_PIXELS, check_text
@@ -31,15 +39,15 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 DECODING_THREADS = 2
 CHUNK = 64
-# Pillow clips these to 8 bits when it converts them, which would silently ruin the image.
-WIDE_MODES = ("F", "I")
+LARGE_FILE = 2**22
+"""Bytes from which a file is compared with the free memory before it is read."""
 
 Listing = dict[str, dict[str, list[Path]]]
 """split -> class -> image files."""
 
 
-def fingerprint(path: Path) -> str:
-    """Changes when an image is added, removed, renamed or rewritten.
+def fingerprint_now(path: Path) -> str:
+    """Return what changes when an image is added, removed or renamed, or when a byte of one changes.
 
     Raises:
         UserError: the layout is wrong.
@@ -82,10 +90,8 @@ def list_images(path: Path) -> Listing:
 
 def read(
     path: Path, label: str, progress: Callable[[int, int], None] | None = None, max_pixels: int = MAX_PIXELS
-) -> Dataset:
+) -> tuple[Dataset, str]:
     """Decode a folder of images: grey (C = 1) if every file is 8-bit grey, else RGB (C = 3).
-
-    Transparency is dropped, as torchvision's loader does.
 
     Args:
         path: the folder that holds ``train/`` and ``test/``.
@@ -93,17 +99,23 @@ def read(
         progress: called with (images decoded, images in all).
         max_pixels: of the largest image.
 
+    Returns:
+        the dataset, and the fingerprint of the files as they were decoded.
+
     Raises:
-        UserError: the layout is wrong; a file is damaged, has more than 8 bits per channel or more than ``max_pixels``,
-            or differs in size from the first one; all images together do not fit in memory.
+        UserError: the layout is wrong; a file is damaged, has more than 8 bits per channel, more than one picture or
+            more than ``max_pixels``, or differs in size from the first one; all images together do not fit in memory,
+            or have no level above 1.
     """
     listing = list_images(path)
+    files = _all_files(listing)
     with warnings.catch_warnings():
         # Pillow's own limit, which says how to switch it off; here `max_pixels` is the limit.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        images = _decode(path, _all_files(listing), progress, max_pixels)
-    n_train = sum(len(files) for files in listing["train"].values())
-    return Dataset.build(
+        images, digests = _decode(path, files, progress, max_pixels)
+    check_used(str(path), images.numpy())
+    n_train = sum(len(paths) for paths in listing["train"].values())
+    dataset = Dataset.build(
         label,
         tuple(listing["train"]),
         images[:n_train],
@@ -111,6 +123,7 @@ def read(
         images[n_train:],
         _labels(listing["test"]),
     )
+    return dataset, fingerprint(path, files, digests)
 
 
 def _visible(directory: Path | str, files: bool) -> list[os.DirEntry[str]]:
@@ -143,9 +156,15 @@ def _labels(classes: dict[str, list[Path]]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(sizes)), sizes)
 
 
-def _decode(path: Path, files: list[Path], progress: Callable[[int, int], None] | None, max_pixels: int) -> Tensor:
-    """All images of the folder at ``path`` as uint8 (N, C, H, W), a few of them being decoded at a time."""
-    with _opened(files[0], max_pixels) as first:
+def _decode(
+    path: Path, files: list[Path], progress: Callable[[int, int], None] | None, max_pixels: int
+) -> tuple[Tensor, list[str]]:
+    """Decode all images of the folder at ``path`` as uint8 (N, C, H, W), a few of them at a time.
+
+    Gives the SHA-256 of each file besides: of the very bytes that were decoded, so that a file that changes in the
+    meantime is not taken for another.
+    """
+    with _opened(files[0], max_pixels) as (first, _):
         width, height = first.size
     shape = (len(files), 3, height, width)
     # While it is decoded, an image takes up to 4 bytes a pixel in Pillow and 3 in numpy.
@@ -153,11 +172,12 @@ def _decode(path: Path, files: list[Path], progress: Callable[[int, int], None] 
     what = f"{len(files):,} images of {width}x{height} pixels"
     check_fits(needed, str(path), what, "give fewer or smaller images")
     images = np.empty(shape, dtype=np.uint8)
+    digests = [""] * len(files)
 
     def decode(start: int) -> bool:
         all_grey = True
         for i in range(start, min(start + CHUNK, len(files))):
-            with _opened(files[i], max_pixels) as image:
+            with _opened(files[i], max_pixels) as (image, digests[i]):
                 if image.size != (width, height):
                     raise UserError(
                         f"{files[i]}: expected {width}x{height} pixels like {files[0]}, got "
@@ -178,31 +198,49 @@ def _decode(path: Path, files: list[Path], progress: Callable[[int, int], None] 
         # After an error or Ctrl-C, nobody waits for the other images.
         pool.shutdown(cancel_futures=True)
     tensor = torch.from_numpy(images)
-    return tensor[:, :1].contiguous() if grey else tensor
+    return (tensor[:, :1].contiguous() if grey else tensor), digests
+
+
+def _bytes(file: Path) -> bytes:
+    with open_regular(file) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        if size > LARGE_FILE:
+            check_fits(DECODING_THREADS * size, str(file), "image files", "save it again as it should be")
+        return handle.read()
 
 
 @contextmanager
-def _opened(file: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """An image of which only the header is read yet.
+def _opened(file: Path, max_pixels: int) -> Iterator[tuple[Image.Image, str]]:
+    """Give an image of which only the header is decoded yet, and the SHA-256 of the file.
 
     Raises:
         UserError: the file is no whole image, on opening or while it is decoded inside; its header says that it is too
-            large or has more than 8 bits per channel.
+            large, has more than 8 bits per channel, or several pictures.
     """
     try:
-        with open_regular(file) as content, Image.open(content, formats=FORMATS) as image:
-            if image.mode.startswith(WIDE_MODES):
+        content = _bytes(file)
+        digest = hashlib.sha256(content).hexdigest()
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            check_depth(image, str(file))
+            # The further pictures of a camera's MPO are previews and other views of the first.
+            if getattr(image, "is_animated", False) and image.format != "MPO":
                 raise UserError(
-                    f"{file}: expected 8 bits per channel, got Pillow's mode {image.mode}; convert it first"
+                    f"{file}: expected one picture, got several (an animation, or pages); save the one that is meant "
+                    "as a file of its own"
                 )
             if image.width * image.height > max_pixels:
                 raise UserError(
                     f"{file}: expected an image of at most {max_pixels:,} pixels, got {image.width}x{image.height}; "
                     f"resize it, or give a larger max_pixels in the recipe"
                 )
-            yield image
+            yield image, digest
     except Image.DecompressionBombError:
         raise UserError(f"{file}: expected an image of at most {MOST_PIXELS:,} pixels, got more; resize it") from None
+    except UnidentifiedImageError:  # its text quotes an address in memory
+        raise UserError(
+            f"{file}: expected a whole image, got UnidentifiedImageError: none of {', '.join(FORMATS)}, damaged, or "
+            "of a kind that Pillow does not read"
+        ) from None
     # Pillow says OSError for most damage, the others for some formats.
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise UserError(f"{file}: expected a whole image, got {type(error).__name__}: {error}") from None

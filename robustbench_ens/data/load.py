@@ -45,7 +45,7 @@ def load_dataset(
         name: built-in name, name in the data root, or path.
         data_root: where datasets lie; :func:`default_data_root` if None.
         cache: keep the decoded tensors in ``<data_root>/decoded/`` (the user's cache directory if that cannot be
-            written) and use them as long as the source's file names, sizes and times are unchanged.
+            written) and use them as long as the names and bytes of the source's files are unchanged.
         progress: called with (images decoded, images in all) while a folder is decoded.
         max_pixels: of the largest image of a folder or ``.npz`` file, height times width.
 
@@ -59,7 +59,7 @@ def load_dataset(
         raise UserError(f"data root {root}: expected a directory, got a file; set --data-root or RBE_DATA")
     source = _find_source(name, root, max_pixels)
     try:
-        dataset = _read_through_cache(source, root, progress) if cache else source.read(progress)
+        dataset = _read_through_cache(source, root, progress) if cache else source.read(progress)[0]
     except OSError as error:
         raise UserError(f"dataset {name!r}: {source.path} could not be read: {error}") from None
     height, width = dataset.image_size
@@ -73,23 +73,24 @@ def load_dataset(
 
 @dataclass(frozen=True)
 class _Source:
-    """One place that images come from; ``fingerprint`` is None if there is nothing (yet) worth caching."""
+    """One place that images come from.
+
+    ``fingerprint`` is that of its files as they are, ``read`` gives that of the bytes that were decoded. Both are None
+    if there is nothing (yet) worth caching.
+    """
 
     label: str
     path: Path
     fingerprint: Callable[[], str | None]
-    read: Callable[[Callable[[int, int], None] | None], Dataset]
+    read: Callable[[Callable[[int, int], None] | None], tuple[Dataset, str | None]]
 
 
 def _read_through_cache(source: _Source, root: Path, progress: Callable[[int, int], None] | None) -> Dataset:
-    before = source.fingerprint()
     directories = (root / "decoded", decoded.user_cache_dir() / "decoded")
-    dataset = decoded.read(source.label, source.path, before, directories) if before else None
+    dataset = decoded.read(source.label, source.path, source.fingerprint, directories)
     if dataset is None:
-        dataset = source.read(progress)
-        # A download leaves its files behind only now. Files that change while being read are noticed the next time,
-        # since the fingerprint is the one from before.
-        fingerprint = before or source.fingerprint()
+        # Files that change while they are read are noticed the next time: the fingerprint is that of what was decoded.
+        dataset, fingerprint = source.read(progress)
         if fingerprint:
             decoded.write(dataset, source.path, fingerprint, directories)
     return dataset
@@ -158,20 +159,20 @@ def _check_label(label: str, path: Path) -> None:
 def _folder_source(label: str, path: Path, max_pixels: int) -> _Source:
     _check_label(label, path)
 
-    def read(progress: Callable[[int, int], None] | None) -> Dataset:
+    def read(progress: Callable[[int, int], None] | None) -> tuple[Dataset, str]:
         return folder.read(path, label, progress, max_pixels)
 
-    return _Source(label, path, lambda: folder.fingerprint(path), read)
+    return _Source(label, path, lambda: folder.fingerprint_now(path), read)
 
 
 def _npz_source(label: str, path: Path) -> _Source:
     _check_label(label, path)
-    return _Source(label, path, lambda: npz.fingerprint(path), lambda progress: npz.read(path, label))
+    return _Source(label, path, lambda: npz.fingerprint_now(path), lambda progress: npz.read(path, label))
 
 
 def _builtin_source(name: str, root: Path) -> _Source:
     if name == "digits":
-        return _Source(name, root, lambda: None, lambda progress: builtin.digits())
+        return _Source(name, root, lambda: None, lambda progress: (builtin.digits(), None))
     return _Source(
         name, root, lambda: builtin.cifar_fingerprint(name, root), lambda progress: builtin.cifar(name, root)
     )

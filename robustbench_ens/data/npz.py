@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -21,9 +23,10 @@ import numpy as np
 import torch
 
 from robustbench_ens.data.dataset import Dataset
-from robustbench_ens.data.decoded import fingerprint_files
+from robustbench_ens.data.decoded import fingerprint
+from robustbench_ens.data.pixels import checked_pixels
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import open_regular
+from robustbench_ens.files import digest_file, file_state, open_regular
 from robustbench_ens.foreign import open_archive
 from robustbench_ens.limits import check_text
 from robustbench_ens.memory import check_fits
@@ -48,20 +51,20 @@ DAMAGE = (
 )
 
 
-def fingerprint(path: Path) -> str:
-    """Changes when the file is rewritten."""
-    return fingerprint_files(path.parent, [path])
+def fingerprint_now(path: Path) -> str:
+    """Return what changes when the file's bytes or its name do."""
+    return fingerprint(path.parent, [path], [digest_file(path)])
 
 
-def read(path: Path, label: str) -> Dataset:
-    """Read one ``.npz`` file.
+def read(path: Path, label: str) -> tuple[Dataset, str]:
+    """Read one ``.npz`` file; gives the dataset and the fingerprint of what was read.
 
     Without ``classes``, the labels' digits are the class names, and every label from 0 to the largest must occur in
     ``y_train``; with ``classes``, some may have no image.
 
     Raises:
-        UserError: the file is damaged, does not fit in memory or holds Python objects; an array is missing or has
-            another type, shape or range.
+        UserError: the file is damaged, does not fit in memory, holds Python objects or changes while it is read; an
+            array is missing or has another type, shape or range.
     """
     arrays, source = _load(path)
     missing = [name for name in ARRAYS if name not in arrays]
@@ -85,7 +88,7 @@ def read(path: Path, label: str) -> Dataset:
             raise UserError(f"{path}: {name}: expected labels 0 to {len(classes) - 1}, got {outside[0]}")
     y_train, y_test = (torch.from_numpy(arrays[name].astype(np.int64)) for name in ("y_train", "y_test"))
     images = (torch.from_numpy(x_train), y_train, torch.from_numpy(x_test), y_test)
-    return Dataset.build(label, classes, *images, source=source)
+    return Dataset.build(label, classes, *images, source=source), fingerprint(path.parent, [path], [source])
 
 
 def _load(path: Path) -> tuple[Mapping[str, np.ndarray], str]:
@@ -94,18 +97,31 @@ def _load(path: Path) -> tuple[Mapping[str, np.ndarray], str]:
         with open_regular(path) as handle:
             if handle.read(6) == np.lib.format.MAGIC_PREFIX:
                 raise UserError(f"{path}: expected an .npz file, got a single array; write it with numpy.savez")
+            before = file_state(os.fstat(handle.fileno()))
             handle.seek(0)
             source = hashlib.file_digest(handle, "sha256").hexdigest()
             with open_archive(handle) as archive:
                 members = _members(path, archive)
                 heads = {name: _head(archive, member) for name, member in members.items()}
                 _check_size(path, heads)
-                return {name: _array(archive, member) for name, member in members.items()}, source
+                arrays = {name: _array(archive, member) for name, member in members.items()}
+            # A state that changed, or is unknown, need not mean other bytes.
+            same = before is not None and file_state(os.fstat(handle.fileno())) == before
+            if not same and _digest_again(handle) != source:
+                raise UserError(f"{path}: expected a file that nothing writes to while it is read, got other bytes")
+            return arrays, source
     except DAMAGE as error:
         raise UserError(
             f"{path}: expected a whole .npz file of plain arrays, got {type(error).__name__}: "
             f"{' '.join(str(error).split())}; write it again with numpy.savez"
         ) from None
+
+
+def _digest_again(handle: BufferedReader) -> str:
+    """Return the SHA-256 of a file that was read, from the file itself and not from what the handle has buffered."""
+    with open(handle.fileno(), "rb", buffering=0, closefd=False) as file:
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -200,17 +216,8 @@ def _images(where: str, array: np.ndarray) -> np.ndarray:
     array = _channels_first(where, array)
     if array.size == 0:
         raise UserError(f"{where}: expected at least one image, got shape {array.shape}")
-    if array.dtype.kind == "f":
-        # Written so that NaN fails too.
-        if not (array.min() >= 0 and array.max() <= 1):
-            raise UserError(
-                f"{where}: expected float images in [0, 1], got {array.min():g} to {array.max():g}; "
-                "scale them, or give uint8 images"
-            )
-        array = _levels(array)
-    elif array.dtype != np.uint8:
-        raise UserError(f"{where}: expected uint8 images, or float ones in [0, 1], got {array.dtype}")
-    return np.ascontiguousarray(array)
+    array = checked_pixels(where, array)
+    return np.ascontiguousarray(_levels(array) if array.dtype.kind == "f" else array)
 
 
 def _channels_first(where: str, array: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import shutil
 import urllib.error
@@ -39,10 +40,10 @@ def test_digits_never_change() -> None:
     assert load_dataset("digits").digest == "7ebd79f2f62c32d879001eb644334f9ae7187ab99b07740b9e4e1b659500cc99"
 
 
-def fake_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> dict[str, np.ndarray]:
+def fake_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, name: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Write a tiny CIFAR in torchvision's layout, tell torchvision its checksums; return the raw rows per file."""
     source = getattr(pytest.importorskip("torchvision.datasets"), builtin.CIFAR[name])
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     folder = root / source.base_folder
     folder.mkdir(parents=True)
     md5, rows = {}, {}
@@ -77,6 +78,30 @@ def test_cifar_pixels_labels_and_cache(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(builtin, "cifar", lambda *_: pytest.fail("read again"))
     assert load_dataset(name, tmp_path).digest == dataset.digest
+
+
+def test_batches_of_one_size_and_time_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As two copies of CIFAR-10 that were re-encoded differently, each with checksums of its own."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    digests = []
+    for root, seed in ((first, 0), (second, 1)):
+        fake_cifar(root, monkeypatch, "cifar10", seed)
+        for path in (root / "cifar-10-batches-py").iterdir():
+            os.utime(path, ns=(0, 0))
+        digests.append(load_dataset("cifar10", root, cache=False).digest)
+        if root == first:
+            load_dataset("cifar10", root)
+    shutil.rmtree(first / "cifar-10-batches-py")
+    (second / "cifar-10-batches-py").rename(first / "cifar-10-batches-py")
+    assert load_dataset("cifar10", first).digest == digests[1] != digests[0]
+
+
+def test_batches_that_change_while_they_are_read_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cifar(tmp_path, monkeypatch, "cifar10")
+    fingerprints = iter("ab")
+    monkeypatch.setattr(builtin, "cifar_fingerprint", lambda *_: next(fingerprints))
+    load_dataset("cifar10", tmp_path)
+    assert not (tmp_path / "decoded").exists()
 
 
 def test_first_download_is_cached(

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from robustbench_ens.data import Dataset, folder, load_dataset
+from robustbench_ens.data import Dataset, decoded, folder, load_dataset
 
 WriteImage = Callable[..., Path]
 
@@ -17,7 +19,7 @@ class Decodings:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.count, original = root, 0, folder.read
 
-        def counted(*arguments: object) -> Dataset:
+        def counted(*arguments: object) -> tuple[Dataset, str]:
             self.count += 1
             return original(*arguments)  # type: ignore[arg-type]
 
@@ -63,14 +65,126 @@ def test_changed_source_is_noticed(decodings: Decodings, image_folder: Path, wri
     assert was_decoded
     assert changed.digest != first.digest
     assert changed.x_train[0, 0, 0, 0] == 99
-    os.utime(image, ns=(0, 0))
-    assert decodings.load()[1]
     image.rename(image.with_name("00.png"))
     assert decodings.load()[1]
     write_image(image_folder / "test" / "cat" / "new.png")
     assert len(decodings.load()[0].x_test) == 3
     assert not decodings.load()[1]
     assert decodings.file  # one file: it replaces the stale one
+
+
+def test_a_time_alone_is_no_change(decodings: Decodings, image_folder: Path) -> None:
+    decodings.load()
+    os.utime(image_folder / "train" / "cat" / "0.png", ns=(0, 0))
+    assert not decodings.load()[1]
+
+
+def in_place(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def by_renaming(path: Path, content: bytes) -> None:
+    path.with_name("new").write_bytes(content)
+    path.with_name("new").replace(path)
+
+
+def by_a_link(path: Path, content: bytes) -> None:
+    elsewhere = path.parents[3] / "elsewhere"
+    elsewhere.write_bytes(content)
+    os.utime(elsewhere, ns=(0, 0))
+    path.unlink()
+    path.symlink_to(elsewhere)
+
+
+Replace = Callable[[Path, bytes], None]
+WAYS = [in_place, by_renaming, by_a_link]
+
+
+def replaced(path: Path, content: bytes, replace: Replace) -> None:
+    """Give a file other bytes, of the same number and with the same modification time."""
+    state = path.stat()
+    assert len(content) == state.st_size
+    assert content != path.read_bytes()
+    replace(path, content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@pytest.mark.parametrize("replace", WAYS)
+def test_images_of_one_size_and_time_are_told_apart(
+    decodings: Decodings, image_folder: Path, write_image: WriteImage, replace: Replace
+) -> None:
+    image = write_image(image_folder / "train" / "cat" / "0.bmp", (3, 4, 5))
+    first, _ = decodings.load()
+    other = write_image(image_folder.parent / "other.bmp", (6, 7, 8))
+    replaced(image, other.read_bytes(), replace)
+    second, was_decoded = decodings.load()
+    assert was_decoded
+    assert (first.x_train[0, :, 0, 0].tolist(), second.x_train[0, :, 0, 0].tolist()) == ([3, 4, 5], [6, 7, 8])
+
+
+def test_images_that_changed_places_are_told_apart(
+    decodings: Decodings, image_folder: Path, write_image: WriteImage
+) -> None:
+    cat, dog = (image_folder / "test" / name / "0.bmp" for name in ("cat", "dog"))
+    for level, path in enumerate((cat, dog)):
+        os.utime(write_image(path, (level, 2, 3)), ns=(0, 0))
+    first, _ = decodings.load()
+    cat.replace(image_folder / "aside")
+    dog.replace(cat)
+    (image_folder / "aside").replace(dog)
+    assert decodings.load()[0].x_test[::2].equal(first.x_test[::2].flip(0))
+
+
+@pytest.mark.parametrize("replace", WAYS)
+def test_npz_files_of_one_size_and_time_are_told_apart(
+    arrays: dict[str, np.ndarray], tmp_path: Path, replace: Replace
+) -> None:
+    path, other = tmp_path / "a" / "b" / "c" / "mine.npz", tmp_path / "other.npz"
+    path.parent.mkdir(parents=True)
+    np.savez(path, allow_pickle=True, **arrays)
+    np.savez(other, allow_pickle=True, **{name: array[::-1] for name, array in arrays.items()})
+    first = load_dataset("mine", path.parent)
+    replaced(path, other.read_bytes(), replace)
+    second = load_dataset("mine", path.parent)
+    assert second.x_test.equal(first.x_test.flip(0))
+    assert second.source == hashlib.sha256(other.read_bytes()).hexdigest()
+
+
+def test_the_fingerprint_is_that_of_the_bytes_that_were_decoded(
+    decodings: Decodings, image_folder: Path, write_image: WriteImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others than before and after: written and taken back in the meantime."""
+    path = write_image(image_folder / "train" / "cat" / "0.bmp", (3, 4, 5))
+    content = path.read_bytes()
+    other = write_image(image_folder.parent / "other.bmp", (6, 7, 8)).read_bytes()
+    read = folder.read
+
+    def meanwhile(*arguments: object) -> tuple[Dataset, str]:
+        replaced(path, other, in_place)
+        result = read(*arguments)  # type: ignore[arg-type]
+        replaced(path, content, in_place)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "read", meanwhile)
+        assert decodings.load()[0].x_train[0, 0, 0, 0] == 6
+    assert decodings.load()[0].x_train[0, 0, 0, 0] == 3
+
+
+def test_a_first_load_reads_each_file_once(decodings: Decodings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing yet to compare a fingerprint with."""
+    with monkeypatch.context() as patch:
+        patch.setattr(decoded, "digest_file", None)
+        decodings.load()
+    assert not decodings.load()[1]
+
+
+def test_a_cache_of_another_format_is_decoded_again(decodings: Decodings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(decoded, "FORMAT", "2")
+        decodings.load()
+    assert decodings.load()[1]
+    assert not decodings.load()[1]
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from robustbench_ens import memory
-from robustbench_ens.data import Dataset, load_dataset
+from robustbench_ens.data import Dataset, folder, load_dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.limits import MOST_PIXELS
 
@@ -140,6 +141,88 @@ def test_damaged_image(image_folder: Path, write_image: WriteImage, suffix: str,
 def test_sixteen_bits_are_refused_rather_than_clipped(image_folder: Path, write_image: WriteImage) -> None:
     write_image(image_folder / "train" / "dog" / "deep.png", 40_000, mode="I;16")
     with pytest.raises(UserError, match=r"deep\.png: expected 8 bits per channel, got Pillow's mode I;16"):
+        load(image_folder)
+
+
+FRAMES = [Image.new("RGB", (3, 2), (level, 0, 0)) for level in (50, 90, 130)]
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_several_pictures_in_one_file_are_refused(image_folder: Path, suffix: str) -> None:
+    path = image_folder / "train" / "dog" / f"moves.{suffix}"
+    FRAMES[0].save(path, save_all=True, append_images=FRAMES[1:])
+    with pytest.raises(
+        UserError, match=rf"moves\.{suffix}: expected one picture, got several \(an animation, or pages\)"
+    ):
+        load(image_folder)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_a_file_made_for_several_pictures_that_has_one_is_read(image_folder: Path, suffix: str) -> None:
+    options: dict[str, Any] = {"lossless": True} if suffix == "webp" else {}
+    FRAMES[0].save(image_folder / "train" / "dog" / f"still.{suffix}", save_all=True, **options)
+    assert load(image_folder).x_train[-1, :, 0, 0].tolist() == [50, 0, 0]
+
+
+def test_the_first_picture_of_a_camera_is_the_image(image_folder: Path) -> None:
+    """The others are previews, in the format MPO, which cameras and telephones call `.jpg`."""
+    FRAMES[0].save(image_folder / "train" / "dog" / "photo.jpg", "MPO", save_all=True, append_images=FRAMES[1:])
+    (image_folder / "train" / "dog" / "photo.jpg").rename(image_folder / "train" / "dog" / "9.jpg")
+    assert load(image_folder).x_train[-1, 0].float().sub(50).abs().max() <= 2
+
+
+def turned(path: Path) -> None:
+    image, exif = Image.new("RGB", (3, 2)), Image.Exif()
+    image.putpixel((0, 0), (255, 255, 255))
+    exif[274] = 3  # upside down
+    image.save(path, exif=exif)
+
+
+def with_palette(path: Path) -> None:
+    Image.new("RGB", (3, 2), (10, 20, 30)).quantize().save(path, transparency=bytes([0, 128]))
+
+
+MODES: dict[str, Callable[[Path], None]] = {
+    "1.png": lambda path: Image.new("1", (3, 2), 1).save(path),
+    "la.png": lambda path: Image.new("LA", (3, 2), (77, 0)).save(path),
+    "rgba.png": lambda path: Image.new("RGBA", (3, 2), (77, 5, 6, 0)).save(path),
+    "palette.png": with_palette,
+    "cmyk.jpg": lambda path: Image.new("CMYK", (3, 2), (9, 80, 7, 60)).save(path),
+    "cmyk.tif": lambda path: Image.new("CMYK", (3, 2), (9, 80, 7, 60)).save(path),
+    "turned.png": turned,
+    "turned.jpg": turned,
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_every_mode_has_the_pixels_of_torchvisions_loader(image_folder: Path, name: str) -> None:
+    """Whatever orientation, transparency and colour profile say."""
+    from torchvision.datasets.folder import pil_loader
+
+    path = image_folder / "train" / "cat" / f"2-{name}"
+    MODES[name](path)
+    expected = np.asarray(pil_loader(str(path))).transpose(2, 0, 1)
+    assert load(image_folder).x_train[2].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_levels_0_and_1_alone_are_refused(tmp_path: Path, write_image: WriteImage, mode: str) -> None:
+    """Such images were scaled to [0, 1] and saved as integers."""
+    root = tmp_path / "dark"
+    for split in ("train", "test"):
+        for level, name in enumerate("ab"):
+            write_image(root / split / name / "0.png", (level,) * len(mode) if mode == "RGB" else level, mode=mode)
+    with pytest.raises(UserError, match=r"dark: expected uint8 images of levels 0 to 255, got none above 1: were they"):
+        load(root)
+    write_image(root / "test" / "b" / "0.png", (2, 2, 2) if mode == "RGB" else 2, mode=mode)
+    assert load(root).x_test.max() == 2
+
+
+def test_files_larger_than_memory_are_not_read(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = image_folder / "train" / "cat" / "0.png"
+    path.write_bytes(path.read_bytes() + bytes(folder.LARGE_FILE))
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * folder.LARGE_FILE)
+    with pytest.raises(UserError, match=r"0\.png: expected image files that fit in memory, "):
         load(image_folder)
 
 

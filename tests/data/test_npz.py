@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,26 @@ def test_all_layouts_and_types_give_one_dataset(arrays: Arrays, write_npz: Write
     assert load_dataset(str(write_npz(labels)), cache=False).digest == expected
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        np.asfortranarray,
+        lambda array: array.astype(array.dtype.newbyteorder(">")),
+        lambda array: array.astype(np.uint8) if array.ndim == 4 else array.astype(np.uint16),
+        lambda array: array / 255 if array.ndim == 4 else array.astype(">u8"),
+        lambda array: (array / np.float32(255)).astype(">f4") if array.ndim == 4 else array.astype(np.int8),
+        lambda array: np.asfortranarray(array / 255 + 1e-7) if array.ndim == 4 else array.astype(">i2"),
+        lambda array: np.asfortranarray(array / 255 - 1e-7) if array.ndim == 4 else array.astype(np.uint32),
+    ],
+)
+def test_whatever_order_width_and_rounding_an_array_has(
+    arrays: Arrays, write_npz: Write, change: Callable[[Array], Array]
+) -> None:
+    arrays["x_train"][0, 0, 0] = [0, 255, 0]
+    expected = load(write_npz(arrays)).digest
+    assert load(write_npz({name: change(array) for name, array in arrays.items()})).digest == expected
+
+
 def test_floats_go_to_the_nearest_level(arrays: Arrays, write_npz: Write) -> None:
     x = np.zeros((2, 2, 2))
     # In levels: 0.4, 0.6, 254.6, and the tie 127.5, which goes to the even 128.
@@ -78,9 +99,14 @@ def test_named_classes_may_have_no_image(arrays: Arrays, write_npz: Write) -> No
 RGB = np.zeros((4, 4, 5, 3))
 BAD: list[tuple[Arrays, str]] = [
     ({"x_train": RGB.astype(np.int64)}, "x_train: expected uint8 images, or float ones in [0, 1], got int64"),
-    ({"x_train": RGB + 255.0}, "x_train: expected float images in [0, 1], got 255 to 255; scale them, or give uint8"),
+    ({"x_train": RGB + 255.0}, "x_train: expected float images in [0, 1], got 255 to 255; divide them by 255, or give"),
     ({"x_train": RGB - 0.5}, "x_train: expected float images in [0, 1], got -0.5 to -0.5"),
-    ({"x_train": RGB * np.nan}, "x_train: expected float images in [0, 1], got nan to nan"),
+    ({"x_train": RGB * np.nan}, "x_train: expected finite pixels, got nan in image 0 at (0, 0, 0)"),
+    ({"x_train": np.ones_like(RGB, np.uint8)}, "x_train: expected uint8 images of levels 0 to 255, got none above 1: "),
+    (
+        {"x_test": np.eye(5)[None, :4] / 255},
+        "x_test: expected float images in [0, 1], got none above 0.003922, which is",
+    ),
     ({"x_train": RGB[..., :2]}, "x_train: expected shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"),
     ({"x_train": RGB[0, 0]}, "x_train: expected shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C = 1 or 3"),
     ({"x_train": RGB[:, :3]}, "x_train: shape (4, 3, 5, 3) is ambiguous: both dimensions 1 and 3 could be"),
@@ -301,6 +327,25 @@ def test_floats_are_rounded_in_parts_as_all_at_once(arrays: Arrays, write_npz: W
     changed = arrays | {"x_train": x, "y_train": np.arange(600) % 2, "x_test": x[:2]}
     levels = np.rint(x * np.float32(255)).astype(np.uint8)
     assert np.array_equal(load(write_npz(changed)).x_train[:, 0].numpy(), levels)
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(
+    arrays: Arrays, write_npz: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that is not read may change, and permissions."""
+    path = write_npz(arrays | {"notes": np.zeros(3)})
+    changes: list[Callable[[], object]] = [lambda: path.chmod(0o600), lambda: write_npz(arrays | {"notes": np.ones(3)})]
+    read_head = npz._head
+
+    def changing(*arguments: Any) -> npz.Head:
+        changes[0]()
+        return read_head(*arguments)
+
+    monkeypatch.setattr(npz, "_head", changing)
+    load(path)
+    del changes[0]
+    with pytest.raises(UserError, match="expected a file that nothing writes to while it is read, got other bytes"):
+        load(path)
 
 
 def test_large_images(arrays: Arrays, write_npz: Write) -> None:
