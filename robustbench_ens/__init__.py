@@ -60,14 +60,16 @@ def evaluate(
         model: maps images ``(B, C, H, W)`` in [0, 1] to logits or log-probabilities ``(B, classes)``, differentiably
             where the protocol follows its gradient. Sub-models, where the protocol asks for them, are its ``members``,
             an ``nn.ModuleList``.
-        images: ``(N, C, H, W)``, float in [0, 1] or uint8, as a tensor or an array. All of them are attacked: the
-            protocol's ``images`` and ``dataset`` decide nothing here.
-        labels: ``(N,)`` integers.
+        images: ``(N, C, H, W)``, float in [0, 1] or uint8, as a tensor, an array or a list of these. They are copied;
+            pixels outside [0, 1] by at most 1e-6, as rounding leaves them, are clipped. They are attacked in float32,
+            or in float64 if they and the model's parameters are. All of them are attacked: the protocol's ``images``
+            and ``dataset`` decide nothing here.
+        labels: ``(N,)`` integers of any width, as a tensor, an array, a list or a pandas Series in its order.
         protocol: by name or path, with changes in brackets (``digits/whitebox[eps=[0.1]]``), or loaded.
         device: where to compute.
         surrogates: black-box only: hold-out models to craft on, one in place of each surrogate of the protocol.
-        indices: ``(N,)`` integers, the images' places in their dataset; random starts belong to them. The order in
-            ``images`` unless given.
+        indices: ``(N,)`` integers like ``labels``, the images' places in their dataset; random starts belong to them.
+            The order in ``images`` unless given.
         name: what the result calls the model.
 
     Returns:

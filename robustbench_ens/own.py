@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.arguments import checked_images, checked_integers
 from robustbench_ens.data import to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate_images
@@ -80,38 +81,6 @@ def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tu
     return pairs
 
 
-def _as_tensor(what: str, values: Any) -> Tensor:
-    try:
-        return torch.as_tensor(values).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{what}: expected a tensor or an array, got {type(values).__name__}: {error}") from None
-
-
-def _checked_images(images: Any) -> Tensor:
-    images = _as_tensor("images", images)
-    if images.ndim != 4 or not len(images):
-        raise UserError(f"images: expected at least one image, (N, C, H, W), got shape {tuple(images.shape)}")
-    if images.dtype == torch.uint8:
-        return to_float(images)
-    if not images.is_floating_point():
-        raise UserError(f"images: expected float images in [0, 1], or uint8, got {images.dtype}")
-    low, high = float(images.min()), float(images.max())
-    if not (low >= 0 and high <= 1):
-        raise UserError(f"images: expected pixels in [0, 1], or uint8, got [{low:g}, {high:g}]")
-    return images
-
-
-def _checked_integers(what: str, values: Any, count: int) -> Tensor:
-    values = _as_tensor(what, values)
-    if values.shape != (count,) or values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise UserError(
-            f"{what}: expected {count} integers, one for each image, got {values.dtype} of shape {tuple(values.shape)}"
-        )
-    if int(values.min()) < 0:
-        raise UserError(f"{what}: expected integers from 0, got {int(values.min())}")
-    return values.long()
-
-
 def _checked_protocol(protocol: Protocol | str | Path, surrogates: Sequence[nn.Module]) -> Protocol:
     loaded = protocol if isinstance(protocol, Protocol) else load_protocol(str(protocol))
     if KINDS[loaded.settings.kind].images is not evaluation_images:
@@ -160,9 +129,9 @@ def evaluate(
         if not isinstance(module, nn.Module):
             raise UserError(f"{what}: expected an nn.Module, got {type(module).__name__}")
     loaded, on = _checked_protocol(protocol, surrogates), _checked_device(device)
-    images = _checked_images(images)
-    labels = _checked_integers("labels", labels, len(images))
-    indices = torch.arange(len(images)) if indices is None else _checked_integers("indices", indices, len(images))
+    images = checked_images(images, model)
+    labels = checked_integers("labels", labels, len(images))
+    indices = torch.arange(len(images)) if indices is None else checked_integers("indices", indices, len(images))
     if len(indices.unique()) < len(indices):
         raise UserError(f"indices: expected {len(indices)} different integers, got some more than once")
     digest = digest_state({"images": images, "labels": labels})
