@@ -20,6 +20,9 @@ from robustbench_ens.memory import check_fits
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Integers that few operations of PyTorch know, as arrays of labels have."""
+
 _END = struct.Struct("<4s6xH10x")
 """The end of a zip archive: its signature, and the number of entries in its directory."""
 
@@ -80,15 +83,19 @@ def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
         raise zipfile.BadZipFile(f"{damaged} does not have its checksum")
 
 
-def check_tensor(tensor: Tensor, where: str) -> None:
+def check_tensor(tensor: Tensor, where: str, more_types: tuple[torch.dtype, ...] = ()) -> None:
     """Check that ``tensor`` is a plain one, whose elements are all there and finite.
+
+    Args:
+        where: what errors begin with.
+        more_types: accepted besides :data:`FLOATS` and :data:`INTEGERS`.
 
     Raises:
         UserError: it is sparse, quantised, complex, or of another type; it repeats or shares elements, so that a small
             file stands for a huge tensor; it holds NaN or infinity.
     """
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_quantized
-    if not plain or tensor.device.type != "cpu" or tensor.dtype not in (*FLOATS, *INTEGERS):
+    if not plain or tensor.device.type != "cpu" or tensor.dtype not in (*FLOATS, *INTEGERS, *more_types):
         kind = "quantised" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
         raise UserError(
             f"{where}: expected a plain tensor of floating-point numbers or integers, got {tensor.dtype}, {kind}, on "
@@ -101,7 +108,8 @@ def check_tensor(tensor: Tensor, where: str) -> None:
             f"{held} bytes; save its .contiguous()"
         )
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-        raise UserError(f"{where}: expected finite numbers, got NaN or infinity")
+        first = tuple(tensor.isfinite().logical_not().nonzero()[0].tolist())
+        raise UserError(f"{where}: expected finite numbers, got NaN or infinity, first at {first}")
 
 
 def _overlaps(tensor: Tensor) -> bool:

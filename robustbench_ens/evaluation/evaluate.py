@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -191,6 +192,26 @@ class Finished(NamedTuple):
     seconds: float
 
 
+def _check_files(protocol: Protocol, before: str | None) -> None:
+    """Check that the files beside the dataset still have the digest ``before``.
+
+    Raises:
+        UserError: they changed since: what was read may be neither the old nor the new ones.
+    """
+    if KINDS[protocol.settings.kind].digest(protocol.settings) != before:
+        raise UserError(
+            f"protocol {protocol.label!r}: expected files that stay the same while they are evaluated, got changed "
+            "ones; run it again"
+        )
+
+
+def _from_same_files(protocol: Protocol, before: str | None, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Compute a part; no row is kept of files that change in the meantime."""
+    rows = compute()
+    _check_files(protocol, before)
+    return rows
+
+
 def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
     """One part: read where it was finished before, else computed and kept."""
     # A part of other inputs, which a kill may have left beside newer measurements, is not looked at further.
@@ -245,12 +266,16 @@ def evaluate(
                 f"{subject.record.id}: expected an ensemble trained on the dataset {dataset.name!r} as it is now, "
                 f"got one trained on {subject.record.dataset!r} with other images"
             )
+    kind = KINDS[protocol.settings.kind]
+    files = kind.digest(protocol.settings)
+    chosen = kind.images(protocol.settings, dataset)
+    _check_files(protocol, files)
     return evaluate_images(
         protocol,
         target,
         sources,
         store,
-        **KINDS[protocol.settings.kind].images(protocol.settings, dataset),
+        **chosen,
         device=device,
         workers=workers,
         history=history,
@@ -284,6 +309,7 @@ def evaluate_images(
     folder = parts_folder(path)
     kind, settings = KINDS[protocol.settings.kind], protocol.settings
     source_records = [source.record for source in sources]
+    files = kind.digest(settings)
     digest = inputs_digest(protocol, target.record, source_records)
     job = Job(
         settings,
@@ -307,7 +333,7 @@ def evaluate_images(
             part = folder / f"{name}.parquet"
             if part.exists():
                 job.task.advance(total // len(parts))
-            finished = _part(job, part, digest, compute)
+            finished = _part(job, part, digest, partial(_from_same_files, protocol, files, compute))
             frames.append(finished.outcomes)
             measured.append(finished.measurements)
             arrays |= finished.arrays

@@ -20,7 +20,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_ens.arguments import checked_integers
 from robustbench_ens.data import Dataset, select_images, to_float
+from robustbench_ens.data.pixels import checked_pixels
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job, Part
-from robustbench_ens.files import digest_file
-from robustbench_ens.foreign import check_tensor, load_foreign
+from robustbench_ens.files import digest_file_once
+from robustbench_ens.foreign import UNSIGNED, check_tensor, load_foreign
 from robustbench_ens.limits import LARGEST_COUNT, check_name
 from robustbench_ens.perturb.gradient import TOLERANCE, check_budget
 from robustbench_ens.protocols import TransferFolder
@@ -177,19 +179,12 @@ def _files(settings: TransferFolder) -> list[Path]:
 
 
 def folder_digest(settings: TransferFolder) -> str:
-    """SHA-256 over names and bytes of every file that is read; files unchanged since are not read again."""
+    """Return the SHA-256 over names and bytes of every file that is read."""
     check_folder(settings)
     digest = hashlib.sha256()
     for path in _files(settings):
-        state = path.stat()
-        content = _file_digest(path, state.st_size, state.st_mtime_ns)
-        digest.update(f"{path.relative_to(settings.folder)}:{content};".encode())
+        digest.update(f"{path.relative_to(settings.folder)}:{digest_file_once(path)};".encode())
     return digest.hexdigest()
-
-
-@lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, changed: int) -> str:
-    return digest_file(path)
 
 
 def _read(path: Path) -> Tensor:
@@ -199,15 +194,15 @@ def _read(path: Path) -> Tensor:
         raise UserError(f"{path}: expected a tensor of transfer examples, got no file there") from None
     if not isinstance(content, Tensor):
         raise UserError(f"{path}: expected a tensor, got a {type(content).__name__}")
-    check_tensor(content, str(path))
+    check_tensor(content, str(path), UNSIGNED)
     return content.detach()
 
 
 def _read_labels(path: Path) -> Tensor:
     labels = _read(path)
-    if labels.ndim != 1 or labels.is_floating_point():
+    if labels.ndim != 1 or labels.is_floating_point() or not len(labels):
         raise UserError(f"{path}: expected whole numbers (N,), got {labels.dtype} of shape {tuple(labels.shape)}")
-    return labels.long()
+    return checked_integers(str(path), labels, len(labels))
 
 
 def _read_images(path: Path, count: int, shape: tuple[int, ...]) -> Tensor:
@@ -217,11 +212,7 @@ def _read_images(path: Path, count: int, shape: tuple[int, ...]) -> Tensor:
             f"{path}: expected float images of shape {(count, *shape)}, got {images.dtype} of shape "
             f"{tuple(images.shape)}"
         )
-    images = images.float()
-    low, high = (float(images.min()), float(images.max())) if count else (0.0, 1.0)
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
-        raise UserError(f"{path}: expected pixels in [0, 1], got [{low:.6g}, {high:.6g}]")
-    return images
+    return torch.from_numpy(checked_pixels(str(path), images.float().numpy()))
 
 
 def _labels(settings: TransferFolder) -> Tensor:

@@ -91,7 +91,7 @@ def check_budget(crafted: Tensor, images: Tensor, eps: float) -> None:
     if not (used <= eps + TOLERANCE and low >= -TOLERANCE and high <= 1 + TOLERANCE):
         raise UserError(
             f"crafted images: expected at most eps {eps} from the clean image and pixels in [0, 1], "
-            f"got {used:.6g} and [{low:.6g}, {high:.6g}]"
+            f"got {used:.7g} and [{low:.7g}, {high:.7g}]"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation import transfer_folder
 from robustbench_ens.evaluation.evaluate import evaluate, inputs_digest, is_evaluated
 from robustbench_ens.evaluation.transfer_folder import (
     check_folder,
@@ -115,6 +117,61 @@ def test_changed_files_are_other_inputs(released, trained, digits, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (lambda x: x.double(), lambda y: y.to(torch.uint16)),
+        (lambda x: x.contiguous(memory_format=torch.channels_last), lambda y: y.to(torch.uint32)),
+        (lambda x: x.transpose(2, 3).contiguous().transpose(2, 3), lambda y: y.to(torch.uint64)),
+        (lambda x: torch.stack([x, x], dim=1)[:, 0], lambda y: torch.stack([y, y], dim=1)[:, 0]),
+        (lambda x: torch.where(x >= 1, 1.0000001, x), lambda y: y.to(torch.int8)),
+        (lambda x: x.clone().requires_grad_(), lambda y: y.to(torch.uint8)),
+    ],
+)
+def test_whatever_type_and_order_the_tensors_have(released, digits, images, labels):
+    expected = folder_images(settings(released), digits)
+    for path in released.rglob("*.pt"):
+        torch.save((images if path.name == "inputs.pt" else labels)(torch.load(path)), path)
+    found = folder_images(settings(released), digits)
+    assert all(found[name].equal(expected[name]) for name in ("indices", "images", "labels"))
+    assert found["labels"].dtype == torch.int64
+
+
+def other_bytes(path: Path) -> None:
+    """Put other images into ``path``, of the same size and time."""
+    state, content = path.stat(), bytearray(path.read_bytes())
+    images = torch.load(path)
+    at = bytes(content).index(images.numpy().tobytes())
+    content[at : at + images.nbytes] = images.flip(0).contiguous().numpy().tobytes()
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_files_of_one_size_and_time_are_other_inputs(released, trained, digits, tmp_path):
+    protocol, _ = run(released, trained, digits, tmp_path)
+    before = inputs_digest(protocol, trained[0].record, [])
+    other_bytes(released / "eps_0.05" / next(iter(NAMES)) / "inputs.pt")
+    assert inputs_digest(protocol, trained[0].record, []) != before
+    assert not is_evaluated(Store(tmp_path), protocol, trained[0].record, [])
+
+
+@pytest.mark.parametrize("moment", ["find_images", "check_budget"])
+def test_files_that_change_while_they_are_evaluated_leave_no_outcomes(
+    released, trained, digits, tmp_path, monkeypatch, moment
+):
+    original = getattr(transfer_folder, moment)
+
+    def meanwhile(*arguments):
+        # What was scored already: nothing that is read later shows the change.
+        other_bytes(released / "eps_0.05" / sorted(NAMES)[0] / "inputs.pt")
+        return original(*arguments)
+
+    monkeypatch.setattr(transfer_folder, moment, meanwhile)
+    with pytest.raises(UserError, match="expected files that stay the same while they are evaluated, got changed ones"):
+        run(released, trained, digits, tmp_path)
+    assert not list((tmp_path / "outcomes").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
     ("name", "attack", "loss"),
     [
         ("from_baseline3_cross_entropy_momentum_pgd_steps_7_2", "momentum_pgd", "cross_entropy"),
@@ -169,6 +226,12 @@ def spoil(released: Path, what: str) -> None:
         torch.save((255 * inputs).byte(), folder / "inputs.pt")
     elif what == "range":
         torch.save(2 * inputs - 1, folder / "inputs.pt")
+    elif what == "dark":
+        torch.save(inputs / 255, folder / "inputs.pt")
+    elif what == "huge labels":
+        torch.save(torch.tensor([2**63] * len(labels), dtype=torch.uint64), folder / "labels.pt")
+    elif what == "no labels":
+        torch.save(labels[:0], folder / "labels.pt")
     elif what == "nan":
         torch.save(inputs / inputs, folder / "inputs.pt")
     elif what == "budget":
@@ -208,8 +271,11 @@ def spoil(released: Path, what: str) -> None:
         ("no tensor", r"inputs.pt: expected a tensor, got a dict"),
         ("shape", r"expected float images of shape \(30, 1, 8, 8\), got torch.float32 of shape \(30, 1, 7, 8\)"),
         ("bytes", r"expected float images of shape \(30, 1, 8, 8\), got torch.uint8"),
-        ("range", r"expected pixels in \[0, 1\], got \[-1, 1\]"),
-        ("nan", r"inputs.pt: expected finite numbers, got NaN or infinity"),
+        ("range", r"inputs.pt: expected float images in \[0, 1\], got -1 to 1; undo their normalisation"),
+        ("dark", r"inputs.pt: expected float images in \[0, 1\], got none above 0.003922, which is 1 / 255"),
+        ("huge labels", r"labels.pt: expected integers from 0 to 2147483647, got 9223372036854775808"),
+        ("no labels", r"labels.pt: expected whole numbers \(N,\), got torch.int64 of shape \(0,\)"),
+        ("nan", r"inputs.pt: expected finite numbers, got NaN or infinity, first at \(0, 0, 0, 0\)"),
         ("budget", r"inputs.pt: crafted images: expected at most eps 0.1 from the clean image"),
         ("labels", r"labels.pt: expected the same labels as in .*clean/labels.pt, got others"),
         ("float labels", r"expected whole numbers \(N,\), got torch.float64 of shape \(30,\)"),
