@@ -19,7 +19,7 @@ class Dataset:
 
     Attributes:
         name: label in recipes, hashes and reports; not part of the digest.
-        x_train: uint8 (N, C, H, W), 0 to 255; C is 1 (grey) or 3 (RGB).
+        x_train: uint8 (N, C, H, W), 0 to 255; C is 1 (grey) or 3 (RGB). N is 0 where there are test images alone.
         y_train: int64 (N,), from 0 to ``num_classes - 1``.
         x_test: like ``x_train``.
         y_test: like ``y_train``.
@@ -77,8 +77,21 @@ class Dataset:
         """Number of classes."""
         return len(self.classes)
 
+    def check_trainable(self, where: str = "", hint: str = "add a train split, or attack with --model") -> None:
+        """Check that there are training images; ``where`` says who needs them, ``hint`` what to do without.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not len(self.y_train):
+            raise UserError(f"{where}dataset {self.name!r}: expected training images, got test images alone; {hint}")
+
     def mean(self) -> Tensor:
-        """Mean of each channel over the pixels of the train split, on the [0, 1] scale: float32 (C,)."""
+        """Mean of each channel over the pixels of the train split, on the [0, 1] scale: float32 (C,).
+
+        Raises:
+            UserError: there are no training images.
+        """
         return self._moments()[0].float()
 
     def std(self) -> Tensor:
@@ -86,6 +99,9 @@ class Dataset:
 
         The population formula (divided by the number of pixels). A constant channel gets 1, so that normalising it
         divides by no zero.
+
+        Raises:
+            UserError: there are no training images.
         """
         variance = self._moments()[1]
         return torch.where(variance > 0, variance.sqrt(), torch.ones_like(variance)).float()
@@ -95,6 +111,7 @@ class Dataset:
 
         From histograms, which count exactly and need no float copy of the images.
         """
+        self.check_trainable()
         counts = torch.stack(
             [torch.bincount(self.x_train[:, c].flatten(), minlength=256) for c in range(self.channels)]
         ).double()

@@ -1,5 +1,7 @@
 """A folder of image files: ``train/<class>/...`` and ``test/<class>/...``, torchvision's ``ImageFolder`` layout twice.
 
+``test/`` alone will do where nothing is trained.
+
 Classes are numbered in alphabetical order. Files are taken at any depth below their class, ordered by path; those
 without an image suffix, and files and folders whose names start with a dot, are passed over.
 
@@ -59,33 +61,35 @@ def list_images(path: Path) -> Listing:
     """The image files of each split and class, in label order.
 
     Raises:
-        UserError: ``train/`` or ``test/`` is missing; the two have different classes, or fewer than two; a class has no
+        UserError: ``test/`` is missing; the two have different classes, or fewer than two; a class has no
             image, or a name that is no text.
     """
     listing: Listing = {}
-    for split in SPLITS:
+    splits = SPLITS if (path / "train").exists() or not (path / "test").is_dir() else ("test",)
+    for split in splits:
         if not (path / split).is_dir():
             raise UserError(
                 f"{path}: expected the folders train{os.sep} and test{os.sep}, each with one folder per class, "
                 f"got no {split}{os.sep}"
             )
         listing[split] = {entry.name: list(_images_below(entry.path)) for entry in _visible(path / split, files=False)}
-    train, test = listing["train"], listing["test"]
+    test = listing["test"]
+    train = listing.get("train", test)
     if train.keys() != test.keys():
         only = {"train": sorted(train.keys() - test.keys()), "test": sorted(test.keys() - train.keys())}
         got = "; ".join(f"only in {split}{os.sep}: {', '.join(names)}" for split, names in only.items() if names)
         raise UserError(f"{path}: expected the same classes in train{os.sep} and test{os.sep}, got {got}")
     if len(train) < 2:
-        raise UserError(f"{path}: expected at least 2 class folders in train{os.sep}, got {len(train)}")
+        raise UserError(f"{path}: expected at least 2 class folders in {splits[0]}{os.sep}, got {len(train)}")
     for split, classes in listing.items():
         for name, files in classes.items():
             check_text(name, f"{path / split}: name of a class")
             if not files:
                 raise UserError(
                     f"{path / split / name}: expected images ({', '.join(SUFFIXES)}), got none; add some, or remove "
-                    f"the class from train{os.sep} and test{os.sep}"
+                    f"the class from {' and '.join(part + os.sep for part in splits)}"
                 )
-    return listing
+    return {"train": listing.get("train", {name: [] for name in test}), "test": test}
 
 
 def read(

@@ -1,5 +1,7 @@
 """An ``.npz`` file with ``x_train, y_train, x_test, y_test`` and, if wanted, ``classes``.
 
+``x_test`` and ``y_test`` alone will do where nothing is trained.
+
 Images are uint8 (0 to 255) or float ([0, 1], rounded to the nearest of 256 levels), shaped (N, H, W), (N, H, W, C) or
 (N, C, H, W) with C = 1 or 3. Labels are integers (N,) from 0. ``classes`` is an array of strings, one per label.
 
@@ -60,7 +62,7 @@ def read(path: Path, label: str) -> tuple[Dataset, str]:
     """Read one ``.npz`` file; gives the dataset and the fingerprint of what was read.
 
     Without ``classes``, the labels' digits are the class names, and every label from 0 to the largest must occur in
-    ``y_train``; with ``classes``, some may have no image.
+    ``y_train`` (``y_test`` where there is none); with ``classes``, some may have no image.
 
     Raises:
         UserError: the file is damaged, does not fit in memory, holds Python objects or changes while it is read; an
@@ -68,27 +70,31 @@ def read(path: Path, label: str) -> tuple[Dataset, str]:
     """
     arrays, source = _load(path)
     missing = [name for name in ARRAYS if name not in arrays]
-    if missing:
+    splits = ("test",) if missing == ["x_train", "y_train"] else ("train", "test")
+    if missing and len(splits) > 1:
         raise UserError(
             f"{path}: expected the arrays {', '.join(ARRAYS)}, got no {', '.join(missing)} "
             f"(found: {', '.join(arrays) or 'nothing'})"
         )
-    x_train, x_test = (_images(f"{path}: {name}", arrays[name]) for name in ("x_train", "x_test"))
+    images = {split: _images(f"{path}: x_{split}", arrays[f"x_{split}"]) for split in splits}
+    x_test = images["test"]
+    x_train = images.get("train", x_test[:0])
     if x_train.shape[1:] != x_test.shape[1:]:
         raise UserError(
             f"{path}: expected train and test images of one shape, got (channels, height, width) "
             f"{x_train.shape[1:]} and {x_test.shape[1:]}"
         )
-    for split, x in (("train", x_train), ("test", x_test)):
+    for split, x in images.items():
         _check_labels(f"{path}: y_{split}", arrays[f"y_{split}"], len(x))
-    classes = _classes(path, arrays)
-    for name in ("y_train", "y_test"):
+    classes = _classes(path, arrays, f"y_{splits[0]}")
+    for name in (f"y_{split}" for split in splits):
         outside = arrays[name][(arrays[name] < 0) | (arrays[name] >= len(classes))]
         if outside.size:
             raise UserError(f"{path}: {name}: expected labels 0 to {len(classes) - 1}, got {outside[0]}")
-    y_train, y_test = (torch.from_numpy(arrays[name].astype(np.int64)) for name in ("y_train", "y_test"))
-    images = (torch.from_numpy(x_train), y_train, torch.from_numpy(x_test), y_test)
-    return Dataset.build(label, classes, *images, source=source), fingerprint(path.parent, [path], [source])
+    y_test = torch.from_numpy(arrays["y_test"].astype(np.int64))
+    y_train = torch.from_numpy(arrays["y_train"].astype(np.int64)) if "train" in splits else y_test[:0]
+    tensors = (torch.from_numpy(x_train), y_train, torch.from_numpy(x_test), y_test)
+    return Dataset.build(label, classes, *tensors, source=source), fingerprint(path.parent, [path], [source])
 
 
 def _load(path: Path) -> tuple[Mapping[str, np.ndarray], str]:
@@ -240,14 +246,15 @@ def _check_labels(where: str, array: np.ndarray, n_images: int) -> None:
         raise UserError(f"{where}: expected shape ({n_images},), one label per image, got {array.shape}")
 
 
-def _classes(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+def _classes(path: Path, arrays: Mapping[str, np.ndarray], labels: str) -> tuple[str, ...]:
+    """The names of the classes; without an array of them, those of the array ``labels``."""
     if "classes" not in arrays:
-        present = np.unique(arrays["y_train"])
+        present = np.unique(arrays[labels])
         # The first label that breaks the sequence 0, 1, 2 ...
         wrong = present[present != np.arange(len(present))]
         if wrong.size:
             raise UserError(
-                f"{path}: y_train: expected every label from 0 up to the largest, got {wrong[0]} after "
+                f"{path}: {labels}: expected every label from 0 up to the largest, got {wrong[0]} after "
                 f"{len(present) - wrong.size} labels in sequence; number the labels from 0, or add an array `classes`"
             )
         names = [str(label) for label in present]

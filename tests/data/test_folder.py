@@ -95,10 +95,56 @@ def test_progress_counts_to_the_end(image_folder: Path, write_image: WriteImage)
     assert calls == [(64, 106), (106, 106)]
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_missing_split(image_folder: Path, split: str) -> None:
-    shutil.rmtree(image_folder / split)
-    with pytest.raises(UserError, match=rf"pets: expected the folders train/ and test/, .* got no {split}/"):
+@pytest.mark.parametrize("others", [[], ["train"]])
+def test_missing_test_split(image_folder: Path, others: list[str]) -> None:
+    for split in {"train", "test"} - set(others):
+        shutil.rmtree(image_folder / split)
+    missing = "test" if others else "train"
+    with pytest.raises(UserError, match=rf"pets: expected the folders train/ and test/, .* got no {missing}/"):
+        load(image_folder)
+
+
+def test_test_images_alone(image_folder: Path) -> None:
+    """Enough to attack a model on; whoever trains, or normalises, refuses it."""
+    whole = load(image_folder)
+    shutil.rmtree(image_folder / "train")
+    for cache in (False, True, True):
+        dataset = load_dataset("pets", image_folder.parent, cache)
+        assert torch.equal(dataset.x_test, whole.x_test)
+        assert torch.equal(dataset.y_test, whole.y_test)
+        assert (dataset.classes, dataset.image_size, dataset.channels) == (whole.classes, whole.image_size, 3)
+        assert dataset.x_train.shape == (0, 3, 2, 3)
+        assert (dataset.y_train.shape, dataset.y_train.dtype) == ((0,), torch.int64)
+        assert dataset.digest not in ("", whole.digest)
+        for ask in (dataset.mean, dataset.std):
+            with pytest.raises(UserError, match="dataset 'pets': expected training images, got test images alone"):
+                ask()
+
+
+@pytest.mark.parametrize("what", ["file", "empty", "one class", "empty class"])
+def test_a_train_split_that_is_there_counts(image_folder: Path, what: str) -> None:
+    shutil.rmtree(image_folder / "train")
+    if what == "file":
+        (image_folder / "train").write_text("")
+    elif what == "empty":
+        (image_folder / "train").mkdir()
+    elif what == "one class":
+        (image_folder / "train" / "cat").mkdir(parents=True)
+    else:
+        for name in ("cat", "dog"):
+            (image_folder / "train" / name).mkdir(parents=True)
+    with pytest.raises(UserError, match="pets"):
+        load(image_folder)
+
+
+def test_test_images_alone_need_two_classes_with_images(image_folder: Path) -> None:
+    shutil.rmtree(image_folder / "train")
+    (image_folder / "test" / "wolf").mkdir()
+    with pytest.raises(UserError, match=r"wolf: expected images .* got none; .* remove the class from test/$"):
+        load(image_folder)
+    for name in ("wolf", "dog"):
+        shutil.rmtree(image_folder / "test" / name)
+    with pytest.raises(UserError, match="expected at least 2 class folders in test/, got 1"):
         load(image_folder)
 
 

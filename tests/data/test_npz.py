@@ -159,6 +159,49 @@ def test_missing_arrays(arrays: Arrays, write_npz: Write) -> None:
         load(write_npz(arrays))
 
 
+@pytest.mark.parametrize("classes", [None, ["cat", "dog", "wolf"]])
+def test_test_arrays_alone(arrays: Arrays, write_npz: Write, classes: list[str] | None) -> None:
+    """Enough to attack a model on."""
+    if classes:
+        arrays["classes"] = np.array(classes)
+    whole = load(write_npz(arrays, "whole.npz"))
+    del arrays["x_train"], arrays["y_train"]
+    alone = load(write_npz(arrays))
+    assert torch.equal(alone.x_test, whole.x_test)
+    assert torch.equal(alone.y_test, whole.y_test)
+    assert alone.classes == whole.classes
+    assert alone.x_train.shape == (0, 3, 4, 5)
+    assert (alone.y_train.shape, alone.y_train.dtype) == ((0,), torch.int64)
+    assert alone.digest != whole.digest
+    with pytest.raises(UserError, match="expected training images, got test images alone"):
+        alone.mean()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_test": np.array([0, 2])}, "y_test: expected every label from 0 up to the largest, got 2 after 1"),
+        ({"y_test": np.array([0, -1])}, "y_test: expected every label from 0 up to the largest, got -1 after 0"),
+        ({"y_test": np.array([0, 0])}, "expected at least 2 classes"),
+        ({"y_test": np.array([0])}, "y_test: expected shape (2,), one label per image"),
+        ({"y_test": np.array([0, 2]), "classes": np.array(["a", "b"])}, "y_test: expected labels 0 to 1, got 2"),
+    ],
+)
+def test_wrong_test_arrays_alone(arrays: Arrays, write_npz: Write, change: Arrays, message: str) -> None:
+    del arrays["x_train"], arrays["y_train"]
+    with pytest.raises(UserError) as caught:
+        load(write_npz(arrays | change))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", [["x_train"], ["y_train"], ["x_test", "y_test"], ["x_train", "y_train", "y_test"]])
+def test_half_a_split_is_none(arrays: Arrays, write_npz: Write, missing: list[str]) -> None:
+    for name in missing:
+        del arrays[name]
+    with pytest.raises(UserError, match=f"got no {', '.join(missing)} "):
+        load(write_npz(arrays))
+
+
 def test_pickled_objects_are_refused(arrays: Arrays, write_npz: Write) -> None:
     with pytest.raises(UserError, match=r"expected a whole \.npz file of plain arrays, got ValueError: Object arrays"):
         load(write_npz(arrays | {"classes": np.array(["a", "b"], dtype=object)}))
