@@ -31,13 +31,13 @@ def load_ensemble(reference: str | Path, seed: int = 0, runs: Path | str = "runs
     Raises:
         robustbench_ens.errors.UserError: unknown recipe; not trained with this seed; damaged or foreign weights.
     """
-    from robustbench_ens.models.published import home
+    from robustbench_ens.changed import trained_home
     from robustbench_ens.models.trained import load_trained
     from robustbench_ens.recipes import load_recipe
     from robustbench_ens.store import Store
 
     recipe = load_recipe(str(reference))
-    return load_trained(home(Store(Path(runs)), recipe, seed), recipe)[0]
+    return load_trained(trained_home(Store(Path(runs)), recipe, seed), recipe)[0]
 
 
 def evaluate(

@@ -175,7 +175,7 @@ def train(
 @click.option(
     "--model",
     metavar="PACKAGE.MODULE:NAME",
-    help="Import and attack this nn.Module, or what NAME() returns, and no recipe.",
+    help="Import and attack this nn.Module, or what NAME() returns, and no recipe; the working directory comes first.",
 )
 @options
 def attack(

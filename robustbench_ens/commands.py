@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from robustbench_ens import check as checking
+from robustbench_ens.changed import trained_home
 from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
@@ -20,7 +21,6 @@ from robustbench_ens.files import digest_file, visible_files
 from robustbench_ens.locks import hold
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.own import blamed
-from robustbench_ens.models.published import home
 from robustbench_ens.models.released import export_released, from_released, read_released
 from robustbench_ens.models.trained import digest_state, load_trained, read_record, run_dir, save_trained
 from robustbench_ens.outcomes import (
@@ -83,6 +83,9 @@ def show_plan(plan: Plan) -> None:
             known += step.seconds or 0.0
             unknown += step.seconds is None
     show(table("", ("#", "step", "state", "work", "takes about"), rows))
+    for step in plan.due:
+        if step.why is not None:
+            OUT.print(f"{step.why}; due again", markup=False)
     times = [f"about {duration(known)}"] if known else []
     times += [f"{unknown} never timed"] if unknown else []
     OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due{': ' if times else ''}{', and '.join(times)}.")
@@ -388,6 +391,6 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
 def export_checkpoint(place: Workplace, reference: str, seed: int, path: Path, sets: Sequence[str]) -> None:
     """`rbe export-checkpoint`."""
     recipe = load_recipe(reference, parse_overrides(list(sets)))
-    ensemble, record = load_trained(home(place.store, recipe, seed), recipe)
+    ensemble, record = load_trained(trained_home(place.store, recipe, seed), recipe)
     export_released(path, ensemble)
     OUT.print(f"{record.id}: exported to {path}", markup=False)

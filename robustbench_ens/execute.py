@@ -41,6 +41,7 @@ def check_inputs(plan: Plan) -> None:
         dataset = plan.workplace.dataset(*_dataset(step))
         if isinstance(step, TrainStep):
             recipe = step.ensemble.recipe
+            dataset.check_trainable(f"recipe {recipe.label!r}: key 'dataset': ", _without_training(plan, step))
             shape = dataset.x_test.shape[1:]
             network = check_network(recipe, shape, dataset.num_classes)
             if resizing := recipe.settings.progressive_resizing:
@@ -74,6 +75,17 @@ def check_inputs(plan: Plan) -> None:
                 _check_images(plan, step, dataset)
     for warning in warned:
         plan.workplace.progress.message(f"warning: {warning}")
+
+
+def _without_training(plan: Plan, step: TrainStep) -> str:
+    """What a person can do who has no training images for ``step``."""
+    folder = run_dir(plan.workplace.store, step.ensemble.recipe, step.ensemble.seed)
+    if read_record(folder) is not None:
+        return f"{folder} was trained on other images of that name: bring its train split back"
+    return (
+        "add a train split, attack a model that needs no training with --model, or attack what was trained on another "
+        "dataset by a protocol with 'trained_on'"
+    )
 
 
 def _check_published(plan: Plan, ensemble: Trained | Given) -> None:
@@ -205,6 +217,8 @@ def leftovers(plan: Plan) -> list[Path]:
 
 def _train(plan: Plan, step: TrainStep, workers: int) -> None:
     workplace = plan.workplace
+    if step.why is not None:
+        workplace.progress.message(f"{step.why}; training again, the older run stays")
     recipe, seed = step.ensemble.recipe, step.ensemble.seed
     folder = run_dir(workplace.store, recipe, seed)
     stale = read_record(folder)
@@ -242,6 +256,8 @@ def _train(plan: Plan, step: TrainStep, workers: int) -> None:
 
 def _attack(plan: Plan, step: AttackStep, loaded: Loaded, workers: int) -> None:
     workplace = plan.workplace
+    if step.why is not None:
+        workplace.progress.message(f"{step.why}; attacking again")
     for ensemble in (step.target, *step.sources):
         if (ensemble.id, ensemble.hash) not in loaded:
             loaded[ensemble.id, ensemble.hash] = _load(plan, ensemble)

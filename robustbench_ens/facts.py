@@ -21,6 +21,7 @@ SubModels = Annotated[int, Field(ge=1, le=2**15 - 1)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Member = Annotated[str, Field(pattern=r"^(-1|[0-9]{1,5})$")]
 
 
@@ -154,6 +155,20 @@ class RecipeKeys(Facts):
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
 
 
+class CodeFacts(Facts):
+    """What identifies code from outside the project: digests of files by module, versions by distribution."""
+
+    modules: dict[str, Digest] = Field(default_factory=dict)
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class ProbeFacts(Facts):
+    """Scores and input gradients of a few images, projected: a row per image."""
+
+    scores: list[list[float]]
+    gradients: list[list[float]] = Field(default_factory=list)
+
+
 class EnsembleFacts(Facts):
     """A trained ensemble, as its record and outcomes describe it."""
 
@@ -174,6 +189,8 @@ class EnsembleFacts(Facts):
     training: Training | None
     channels: Positive = 1
     classes: Positive = 1
+    code: CodeFacts | None = None
+    probe: ProbeFacts | None = None
 
     @model_validator(mode="after")
     def _ours(self) -> Self:
@@ -188,7 +205,7 @@ class RecordFacts(EnsembleFacts):
     fingerprint: Text
     channels: Positive
     classes: Positive
-    imported_from: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    imported_from: Digest | None = None
 
     @model_validator(mode="after")
     def _measured(self) -> Self:
@@ -245,7 +262,7 @@ class Provenance(Facts):
 
     schema_: int = Field(alias="schema")
     inputs: str = ""
-    arrays: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = ""
+    arrays: Digest = ""
     wall_time_s: Seconds = 0.0
     finished_at: Moment = ""
     protocol: ProtocolFacts | None = None
@@ -253,6 +270,7 @@ class Provenance(Facts):
     sources: list[EnsembleFacts] = Field(default_factory=list)
     software: Software | None = None
     hardware: Hardware | None = None
+    probe: ProbeFacts | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -18,8 +18,10 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate_images
 from robustbench_ens.evaluation.job import Subject, evaluation_images
 from robustbench_ens.execute import share_cores
+from robustbench_ens.identity import Code, code_of
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.own import PROBE_IMAGES, as_found, blamed, import_model, look_at, own_record
+from robustbench_ens.models.probe import modules_behind, probe
 from robustbench_ens.models.trained import digest_state
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.plan import Workplace
@@ -37,15 +39,20 @@ def _subject(
     protocol: Protocol,
     *,
     target: bool = True,
+    code: Code | None = None,
     **data: str,
 ) -> tuple[Subject, list[str]]:
-    """``model`` as what ``protocol`` attacks, or crafts on; and what a person should know of it."""
+    """``model`` as what ``protocol`` attacks, or crafts on; and what a person should know of it.
+
+    ``code`` identifies its code where outcomes are kept, so that a later command can tell whether it is still the same.
+    """
     kind, transfers = KINDS[protocol.settings.kind], bool(getattr(protocol.settings, "surrogates", ()))
     members = target and kind.sub_models
     # Where there are surrogates, the target's own gradient is followed by no kind but those that look at sub-models.
     gradient = kind.crafts and (members or transfers != target)
     look = look_at(model, images, classes, where, members=members, gradient=gradient)
-    record = own_record(model, name, look, channels=images.shape[1], **data)
+    seen = probe(model, images, look.scores) if code is not None and look.steady else None
+    record = own_record(model, name, look, channels=images.shape[1], code=code, seen=seen, **data)
     # A kind that asks for sub-models is refused where there are none; others need no more than a module.
     return Subject(cast(Ensemble, model), record), look.remarks
 
@@ -60,6 +67,7 @@ def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tu
     model = import_model(spec, "--model")
     with blamed(where):
         model.to(place.device)
+    code = code_of(spec.partition(":")[0], modules_behind(model))
     pairs = []
     for protocol in protocols:
         dataset = place.dataset(protocol.settings.dataset, protocol.settings.max_pixels)
@@ -71,6 +79,7 @@ def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tu
             images,
             dataset.num_classes,
             protocol,
+            code=code,
             dataset=dataset.name,
             data_digest=dataset.digest,
         )
@@ -135,7 +144,7 @@ def evaluate(
     if len(indices.unique()) < len(indices):
         raise UserError(f"indices: expected {len(indices)} different integers, got some more than once")
     digest = digest_state({"images": images, "labels": labels})
-    probe = images[:PROBE_IMAGES].to(on)
+    shown = images[:PROBE_IMAGES].to(on)
     with (
         as_found(model, *surrogates),
         TemporaryDirectory(prefix="robustbench_ens-") as folder,
@@ -148,7 +157,7 @@ def evaluate(
             module.to(on)
             found.append(
                 _subject(
-                    module, what, what, probe, classes, loaded, target=index == 0, dataset="given", data_digest=digest
+                    module, what, what, shown, classes, loaded, target=index == 0, dataset="given", data_digest=digest
                 )
             )
         target, *sources = (subject for subject, _ in found)

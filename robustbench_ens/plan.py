@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from robustbench_ens.changed import since_attacked, since_trained
 from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
 from robustbench_ens.errors import MissingDatasetError
 from robustbench_ens.evaluation.blackbox import check_hold_out
@@ -34,11 +35,12 @@ from robustbench_ens.training.trainer import EpochHook
 
 @dataclass(frozen=True)
 class TrainStep:
-    """Train one ensemble."""
+    """Train one ensemble; ``why`` says what makes an older run useless, where code from outside does."""
 
     ensemble: Trained
     done: bool
     seconds: float | None
+    why: str | None = None
 
     @property
     def title(self) -> str:
@@ -54,13 +56,14 @@ class TrainStep:
 
 @dataclass(frozen=True)
 class AttackStep:
-    """Run one protocol against one ensemble."""
+    """Run one protocol against one ensemble; ``why`` says what of an external model makes older outcomes useless."""
 
     protocol: Protocol
     target: Trained | Given
     sources: tuple[Trained, ...]
     done: bool
     seconds: float | None
+    why: str | None = None
 
     @property
     def title(self) -> str:
@@ -219,7 +222,8 @@ class Plan:
             if parent is not None and not (done and self.record(parent) is None):
                 self.add_training(parent)
             self._planned[ensemble.key] = done
-            self.steps.append(TrainStep(ensemble, done, self._past_seconds(ensemble.recipe)))
+            why = None if done else since_trained(self.workplace.store, ensemble.recipe, ensemble.seed)
+            self.steps.append(TrainStep(ensemble, done, self._past_seconds(ensemble.recipe), why))
         return self._planned[ensemble.key]
 
     def add_attack(self, protocol: Protocol, target: Trained | Given) -> None:
@@ -237,7 +241,10 @@ class Plan:
         ready = [self.add_training(ensemble) for ensemble in to_train]
         done = all(ready) and self._is_evaluated(protocol, target, sources)
         seconds = _mean(self._attack_seconds.get((protocol.hash, target.hash)))
-        self.steps.append(AttackStep(protocol, target, sources, done, seconds))
+        why = None
+        if isinstance(target, Given) and not done:
+            why = since_attacked(self.workplace.store, protocol, self.attacked(protocol, target.subject.record))
+        self.steps.append(AttackStep(protocol, target, sources, done, seconds, why))
 
     def _is_evaluated(self, protocol: Protocol, target: Trained | Given, sources: Iterable[Trained]) -> bool:
         records = [record for ensemble in (target, *sources) if (record := self.record(ensemble))]

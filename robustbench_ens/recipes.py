@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import isfunction
@@ -10,7 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.finding import is_outside
+from robustbench_ens.identity import Code, code_of, merged
 from robustbench_ens.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
+from robustbench_ens.outside import import_object
 from robustbench_ens.settings import (
     Count,
     Eps,
@@ -19,7 +23,6 @@ from robustbench_ens.settings import (
     Precision,
     Settings,
     finite,
-    import_object,
     label,
     load_content,
     locate,
@@ -27,6 +30,7 @@ from robustbench_ens.settings import (
     validate,
 )
 from robustbench_ens.store import short_hash
+from robustbench_ens.trust import may_import_outside_code
 
 METHODS = {
     "baseline": "robustbench_ens.training.baseline:Baseline",
@@ -164,15 +168,32 @@ class Recipe:
 
     @cached_property
     def hash(self) -> str:
-        """Ten digits that name the recipe: its name (which seeds it), keys, method numerics and parent's hash."""
+        """Ten digits that name the recipe: its name (which seeds it), keys, method numerics, parent's hash and code."""
         return short_hash(
             {
                 "name": self.name,
                 "recipe": self.resolved,
                 "numerics": self.method.numerics,
                 "parent": self.parent.hash if self.parent else None,
+                **({"code": self.code} if self.code else {}),
             }
         )
+
+    @cached_property
+    def code(self) -> Code:
+        """What identifies the code from outside that method and network name; empty where they name none."""
+        found: Code = {}
+        for key in ("method", "network"):
+            spec = getattr(self.settings, key)
+            if ":" not in spec or not is_outside(spec):
+                continue
+            if may_import_outside_code():
+                # First, so that imports from folders that the code adds to the path are found. Whoever needs the
+                # object reports what is wrong with it.
+                with suppress(UserError):
+                    import_object(spec, f"recipe {self.label!r}: key {key!r}")
+            found = merged(found, code_of(spec.partition(":")[0]))
+        return found
 
     def initialisations(self, seed: int) -> list[str]:
         """One for each sub-model, as ``recipe#seed/member``."""

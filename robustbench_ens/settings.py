@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import difflib
 import errno
-import importlib
 import json
 import math
 import re
-import sys
 import tomllib
 from contextlib import suppress
 from fractions import Fraction
@@ -31,7 +29,6 @@ from robustbench_ens.limits import (
     check_text,
     shown,
 )
-from robustbench_ens.trust import check_may_import
 
 PACKAGE_DIR = Path(__file__).parent
 
@@ -464,24 +461,3 @@ def load_content(kind: str, reference: str, overrides: dict[str, Any] | None) ->
     name = _check_file(kind, path)
     keys = apply_overrides(read_toml(kind, path), all_overrides)
     return Content(name, all_overrides, keys, label(str(path), all_overrides))
-
-
-def import_object(spec: str, where: str) -> Any:
-    """Import ``package.module:Name``, looking in the working directory too.
-
-    Raises:
-        UserError: the text has another form, or there is no such module or name.
-    """
-    module_name, colon, attribute = spec.partition(":")
-    if not colon or not attribute:
-        raise UserError(f"{where}: expected package.module:Name, got {spec!r}")
-    check_may_import(spec, where)
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # importing runs a user's code, which can raise anything
-        raise UserError(f"{where}: cannot import {spec!r}: {type(error).__name__}: {error}") from None
-    if not hasattr(module, attribute):
-        raise UserError(f"{where}: module {module_name!r} has no {attribute!r}")
-    return getattr(module, attribute)

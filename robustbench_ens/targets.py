@@ -103,7 +103,7 @@ class Given:
 
     @property
     def hash(self) -> str:
-        """Of its name, weights and scores."""
+        """Of its name, weights and code."""
         return self.subject.record.recipe_hash
 
     @property

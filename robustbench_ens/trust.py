@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.finding import is_outside
 
 _allowed: ContextVar[bool] = ContextVar("whether code from outside may be imported", default=True)
 
@@ -25,13 +26,18 @@ def no_outside_code() -> Iterator[None]:
         _allowed.reset(token)
 
 
+def may_import_outside_code() -> bool:
+    """Return whether code from outside the project may be imported here."""
+    return _allowed.get()
+
+
 def check_may_import(spec: str, where: str) -> None:
     """Check that ``package.module:Name`` may be imported here.
 
     Raises:
         OutsideCodeError: it is from outside the project, inside :func:`no_outside_code`.
     """
-    if not _allowed.get() and spec.partition(":")[0].partition(".")[0] != __package__:
+    if not _allowed.get() and is_outside(spec):
         raise OutsideCodeError(
             f"{where}: expected code of {__package__} itself, got {spec!r}, which is not imported here"
         )

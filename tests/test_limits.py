@@ -16,10 +16,10 @@ from pydantic.fields import FieldInfo
 from robustbench_ens.errors import UserError
 from robustbench_ens.limits import DEEPEST, LONGEST_NAME, check_content, check_name, shown
 from robustbench_ens.outcomes import arrays_path, measurements_path
+from robustbench_ens.outside import import_object
 from robustbench_ens.protocols import KINDS
 from robustbench_ens.protocols.keys import _exactly_one
 from robustbench_ens.recipes import METHODS, RecipeFile
-from robustbench_ens.settings import import_object
 from robustbench_ens.store import Store
 
 MODELS: dict[str, type[BaseModel]] = {

@@ -15,7 +15,6 @@ from robustbench_ens.settings import (
     Number,
     Settings,
     apply_overrides,
-    import_object,
     label,
     locate,
     merge,
@@ -239,16 +238,3 @@ def test_extends(zoo: Path) -> None:
     (zoo / "middle.toml").write_text('extends = "base"\nb = 3\n[t]\ny = 4\n')
     (zoo / "own" / "leaf.toml").write_text('extends = "../middle.toml"\nc = 5\n')
     assert read_toml("zoo", zoo / "own" / "leaf.toml") == {"a": 1, "b": 3, "c": 5, "t": {"x": 1, "y": 4}}
-
-
-@pytest.mark.parametrize("spec", ["nothing", "os:", ":os", "os:no_such_name", "no_such_module:x", "..x:y"])
-def test_what_cannot_be_imported(spec: str) -> None:
-    with pytest.raises(UserError, match="^here: "):
-        import_object(spec, "here")
-
-
-def test_import_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [*__import__("sys").path])
-    Path("own_module_for_a_test.py").write_text("value = 3\n")
-    assert import_object("own_module_for_a_test:value", "here") == 3

@@ -12,7 +12,7 @@ import pytest
 
 from robustbench_ens import commands
 from robustbench_ens.errors import UserError
-from robustbench_ens.settings import import_object
+from robustbench_ens.outside import import_object
 from robustbench_ens.store import write_json
 from robustbench_ens.trust import OutsideCodeError, check_may_import, no_outside_code
 from tests.conftest import BASELINE, WHITEBOX, Rbe

@@ -77,6 +77,7 @@ def crafting_hash(job: Job, source: Subject) -> str:
     return short_hash(
         {
             "weights": source.record.weights,
+            **({"code": source.record.code} if source.record.code else {}),
             "data": job.data_digest,
             "images": job.indices.tolist(),
             "steps": settings.steps,

@@ -33,6 +33,7 @@ from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.job import Job, Part, Subject, evaluation_images, measurement
 from robustbench_ens.models.ensemble import DEFAULT_AGGREGATION, Ensemble
 from robustbench_ens.models.own import sub_models
+from robustbench_ens.models.probe import same_probe
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import (
     MEASUREMENTS,
@@ -113,8 +114,10 @@ KINDS: dict[str, Kind] = {
 
 
 def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> str:
-    """Digest of everything that decides the outcomes; outcomes that carry it are never computed twice."""
+    """Digest of everything that decides the outcomes, but for an external model's probe, which no digest is made of."""
     files = KINDS[protocol.settings.kind].digest(protocol.settings)
+    # Of code from outside the project, weights are not all that decides.
+    code = [record.code for record in (target, *sources)]
     return digest_json(
         {
             "protocol": protocol.hash,
@@ -122,6 +125,7 @@ def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[
             "data": target.data_digest,
             "sources": [source.weights for source in sources],
             **({"files": files} if files else {}),
+            **({"code": code} if any(code) else {}),
         }
     )
 
@@ -138,13 +142,17 @@ def parts_folder(path: Path) -> Path:
 
 
 def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> bool:
-    """Whether the outcomes exist and come from these weights.
+    """Whether the outcomes exist and come from these weights, this code and a model that still behaves as it did.
 
     Raises:
         UserError: the file is there but damaged.
     """
     path = outcomes_file(store, protocol, target)
-    return is_complete(path) and read_provenance(path).get("inputs") == inputs_digest(protocol, target, sources)
+    if not is_complete(path):
+        return False
+    provenance = read_provenance(path)
+    same = provenance.get("inputs") == inputs_digest(protocol, target, sources)
+    return same and same_probe(provenance.get("target", {}).get("probe"), target.probe)
 
 
 def aggregated(protocol: Protocol, target: Subject) -> Subject:
@@ -215,7 +223,8 @@ def _from_same_files(protocol: Protocol, before: str | None, compute: Callable[[
 def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
     """One part: read where it was finished before, else computed and kept."""
     # A part of other inputs, which a kill may have left beside newer measurements, is not looked at further.
-    if path.exists() and read_provenance(path).get("inputs") == digest:
+    before, now = read_provenance(path) if path.exists() else {}, job.target.record.probe
+    if before.get("inputs") == digest and same_probe(before.get("probe"), now):
         kept = read_outcomes(path)
         return Finished(kept.outcomes, kept.measurements, kept.arrays, kept.provenance.get("wall_time_s", 0.0))
     began = time.monotonic()
@@ -223,7 +232,8 @@ def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]
     seconds = time.monotonic() - began
     measured = pd.DataFrame(job.take_measurements(), columns=MEASUREMENTS.names)
     arrays = job.take_arrays()
-    write_outcomes(path, rows, measured, {"inputs": digest, "wall_time_s": seconds}, arrays)
+    provenance = {"inputs": digest, "wall_time_s": seconds, **({} if now is None else {"probe": now})}
+    write_outcomes(path, rows, measured, provenance, arrays)
     return Finished(rows, measured, arrays, seconds)
 
 

@@ -18,9 +18,9 @@ from robustbench_ens.limits import shown
 from robustbench_ens.memory import check_fits
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.resnet import RESNET_DEPTHS, ResNet
+from robustbench_ens.outside import import_object
 from robustbench_ens.recipes import Recipe
 from robustbench_ens.seeds import GLOBAL_GENERATORS, derive_seed
-from robustbench_ens.settings import import_object
 
 Build = Callable[..., nn.Module]
 
@@ -168,4 +168,5 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "network": settings.network,
         "sub_models": settings.sub_models,
         "resolved": recipe.resolved,
+        "code": recipe.code or None,
     }

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.identity import Code
 from robustbench_ens.limits import check_name, shown
 from robustbench_ens.models.build import count_parameters, seeded
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.pointwise import warnings_about
+from robustbench_ens.models.probe import Probe
 from robustbench_ens.models.trained import EnsembleRecord, digest_state
 from robustbench_ens.outcomes import OWN_MODEL
-from robustbench_ens.settings import import_object
+from robustbench_ens.outside import import_object
 from robustbench_ens.store import digest_json, short_hash
 
 PROBE_IMAGES = 32
@@ -208,12 +210,20 @@ def look_at(
 
 
 def own_record(
-    model: nn.Module, name: str, look: Look, *, dataset: str, data_digest: str, channels: int
+    model: nn.Module,
+    name: str,
+    look: Look,
+    *,
+    dataset: str,
+    data_digest: str,
+    channels: int,
+    code: Code | None = None,
+    seen: Probe | None = None,
 ) -> EnsembleRecord:
     """What a model of one's own is, in the words for a trained ensemble.
 
-    Its hash covers its name, its weights, and its scores of a few images, to two decimals: code decides as much as
-    weights do.
+    Its hash covers its name, its weights and its code, which decides as much as weights do. What was ``seen`` of it is
+    compared with a tolerance, and is part of no hash.
 
     Raises:
         UserError: files cannot be named after ``name``.
@@ -223,8 +233,7 @@ def own_record(
     first = members[0] if members else model
     state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     weights = digest_state(state)
-    scores = (look.scores.double().cpu() * 100).round().nan_to_num().tolist() if look.steady else None
-    decided = {"model": name, "weights": weights, "scores": scores}
+    decided = {"model": name, "weights": weights, "code": code or {}}
     return EnsembleRecord(
         id=name,
         recipe=name,
@@ -244,4 +253,6 @@ def own_record(
         lineage=[f"{OWN_MODEL} {weights}"],
         resolved={"model": name},
         training=None,
+        code=code or None,
+        probe=seen,
     )

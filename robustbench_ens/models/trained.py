@@ -18,8 +18,10 @@ from torch import Tensor
 from robustbench_ens.errors import UserError
 from robustbench_ens.facts import RecordFacts, check_facts, first_error
 from robustbench_ens.files import read_bytes, visible_files
+from robustbench_ens.identity import Code
 from robustbench_ens.models.build import build_ensemble, count_parameters, describe
 from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.probe import Probe
 from robustbench_ens.recipes import Recipe
 from robustbench_ens.seal import DamagedError
 from robustbench_ens.store import Store, atomic_path, digest_json, parse_document, write_json
@@ -38,8 +40,9 @@ class EnsembleRecord:
     ``fingerprint`` covers what decided the weights: the recipe's hash, the seed, the data and the parent's weights.
     ``weights`` is :func:`digest_state` of the weights. ``lineage`` lists the initialisations it descends from.
     ``training`` is null where the weights were imported; ``imported_from`` is then the SHA-256 of the file they came
-    from, where it was kept. ``sealed`` is false where the record was read from a file of an earlier version, without a
-    digest.
+    from, where it was kept. ``code`` is what identifies code from outside the project that it needs, ``probe`` what
+    recognises an external model. ``sealed`` is false where the record was read from a file of an earlier version,
+    without a digest.
     """
 
     id: str
@@ -61,6 +64,8 @@ class EnsembleRecord:
     resolved: dict[str, Any]
     training: dict[str, Any] | None
     imported_from: str | None = None
+    code: Code | None = None
+    probe: Probe | None = None
     sealed: bool = field(default=True, compare=False)
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
@@ -69,8 +74,9 @@ class EnsembleRecord:
         """As plain JSON values, as its file and outcomes hold it."""
         document = asdict(self)
         del document["sealed"]
-        if self.imported_from is None:
-            del document["imported_from"]
+        for name in ("imported_from", "code", "probe"):
+            if document[name] is None:
+                del document[name]
         return document
 
 

@@ -97,7 +97,7 @@ def test_a_surrogate_of_the_same_weights_is_refused(rbe: Rbe, runs: Path) -> Non
             "nowhere.at_all:build",
             "cannot import 'nowhere.at_all:build': ModuleNotFoundError: No module named",
         ),
-        ("my_models:none", "module 'my_models' has no 'none'"),
+        ("my_models:none", "my_models.py) has no 'none'"),
         (
             "my_models:number",
             "expected 'my_models:number' to be an nn.Module, or to return one when called",
@@ -106,7 +106,7 @@ def test_a_surrogate_of_the_same_weights_is_refused(rbe: Rbe, runs: Path) -> Non
         ("my_models:needs_arguments", "got TypeError: needs_arguments() missing 1 required positional argument"),
         ("my_models:raises", "got RuntimeError: two lines"),
         ("my_models:exits", "or to return one when called without arguments, got SystemExit: bye"),
-        ("script:build", "--model: cannot import 'script:build': SystemExit: 4"),
+        ("script:build", "script.py): SystemExit: 4"),
         ("my_models:empty", "works on every batch of images, got NotImplementedError: Cannot copy out of meta tensor"),
         ("json:dumps", "got TypeError: dumps() missing 1 required positional argument: 'obj'"),
         ("my_models:complaining", "torch.float32 images (1, 1, 8, 8) in [0, 1], got ValueError: no such thing"),

@@ -22,7 +22,7 @@ def ensembles_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
     # Those on the ensembles' own images first: the others have the dataset that was attacked.
     for document in sorted(provenance, key=on_other_images):
         for role, record in [("target", document["target"]), *(("surrogate", r) for r in document["sources"])]:
-            seen = roles.setdefault(f"{record['id']} {record['weights']}", (record, set()))
+            seen = roles.setdefault(f"{record['id']} {record['recipe_hash']} {record['weights']}", (record, set()))
             seen[1].add(role)
     rows = []
     for record, parts in sorted(roles.values(), key=lambda item: (item[0]["label"], item[0]["seed"])):
