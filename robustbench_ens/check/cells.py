@@ -18,7 +18,13 @@ import pandas as pd
 from robustbench_ens.check.measured import Measured, measured
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
-from robustbench_ens.reporting.derive import CONVERGENCE_KINDS, MEASURED_KINDS, survivors, survivors_by_steps
+from robustbench_ens.reporting.derive import (
+    CONVERGENCE_KINDS,
+    MEASURED_KINDS,
+    survivors,
+    survivors_by_steps,
+    withstood,
+)
 from robustbench_ens.store import digest_json, short_hash
 
 Units = npt.NDArray[np.bool_]
@@ -55,11 +61,12 @@ class Evaluation:
 def evaluate(file: OutcomeFile) -> Evaluation:
     """Reduce one outcomes file to its facts and cells.
 
-    Cells: accuracy on clean images; all-or-nothing accuracy at each eps, and the same under each (attack, loss) where
-    there are several; the share of (image, source, restart) on which the losses' predictions differ; and the mean
-    transferability at each eps between sub-models, from a sub-model onto itself and onto the ensemble. Sub-models are
-    exchangeable over seeds, hence means over pairs. Of a convergence check, the accuracy after each number of steps; of
-    attacks that see only what those before have left, the accuracy after each of them.
+    Cells: accuracy on clean images; all-or-nothing accuracy at each eps, in which the clean image counts as an attempt;
+    where there are several (attack, loss), what withstands each of them, whatever the clean image is taken for; the
+    share of (image, source, restart) on which the losses' predictions differ; and the mean transferability at each eps
+    between sub-models, from a sub-model onto itself and onto the ensemble. Sub-models are exchangeable over seeds,
+    hence means over pairs. Of a convergence check, the accuracy after each number of steps; of attacks that see only
+    what those before have left, the accuracy after each of them.
 
     Raises:
         UserError: some image lacks an attempt that other images have, or has it twice; a measurement is incomplete.
@@ -95,7 +102,7 @@ def _attacked(kind: str, rows: pd.DataFrame, attacked: pd.DataFrame) -> dict[str
     if kind in CONVERGENCE_KINDS:
         return _by_steps(rows)
     if kind in SUCCESSIVE_KINDS:
-        return _accuracy(rows, "accuracy") | _successive(attacked)
+        return _accuracy(survivors(rows), "accuracy") | _successive(rows)
     return _worst_case(rows) | _losses(attacked)
 
 
@@ -134,8 +141,8 @@ def _clean(rows: pd.DataFrame) -> dict[str, Units]:
     return cells
 
 
-def _accuracy(rows: pd.DataFrame, name: str) -> dict[str, Units]:
-    images = survivors(rows)
+def _accuracy(images: pd.DataFrame, name: str) -> dict[str, Units]:
+    """One cell for each eps above 0 of ``images``, rows of :func:`~robustbench_ens.reporting.derive.survivors`."""
     return {
         f"{name} at eps {eps:g}": _units(group, ["eps"], "correct", name)
         for eps, group in images[images["eps"] > 0].groupby("eps")
@@ -143,20 +150,22 @@ def _accuracy(rows: pd.DataFrame, name: str) -> dict[str, Units]:
 
 
 def _worst_case(rows: pd.DataFrame) -> dict[str, Units]:
-    cells = _accuracy(rows, "accuracy")
+    cells = _accuracy(survivors(rows), "accuracy")
     clean = rows[rows["eps"] == 0]
     variants = rows[rows["eps"] > 0].groupby(["attack", "loss"])
     if len(variants) > 1:
         for (attack, loss), group in variants:
-            cells |= _accuracy(pd.concat([clean, group]), f"accuracy under {attack} with {loss}")
+            cells |= _accuracy(withstood(pd.concat([clean, group])), f"accuracy under {attack} with {loss}")
     return cells
 
 
-def _successive(attacked: pd.DataFrame) -> dict[str, Units]:
+def _successive(rows: pd.DataFrame) -> dict[str, Units]:
     """What each attack but the last leaves, in the order of the attempts; the last leaves the accuracy itself.
 
-    An attempt that was not made is on an image that is beaten already.
+    An attempt that was not made is on an image that is beaten already. An image that is wrong when clean is beaten by
+    every attack.
     """
+    attacked, clean = rows[rows["eps"] > 0], rows[rows["eps"] == 0].set_index("image")["correct"].astype(bool)
     order = attacked[["attack", "loss"]].drop_duplicates()
     if len(order) == 1:
         return {}
@@ -165,6 +174,7 @@ def _successive(attacked: pd.DataFrame) -> dict[str, Units]:
     cells: dict[str, Units] = {}
     for last, (attack, loss) in enumerate(order.iloc[:-1].itertuples(index=False)):
         images = held[held["number"] <= last].groupby(["eps", "image"])["correct"].all().reset_index()
+        images["correct"] &= images["image"].map(clean).fillna(False).astype(bool)
         name = f"accuracy after {attack} with {loss}"
         cells |= {
             f"{name} at eps {eps:g}": _units(group, ["eps"], "correct", name) for eps, group in images.groupby("eps")

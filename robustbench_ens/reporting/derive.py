@@ -62,21 +62,30 @@ def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return images.drop(columns="tried")
 
 
-def survivors(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """All or nothing: one row per ensemble, eps and image; ``correct`` only if every attempt was classified correctly.
+def withstood(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Return which images withstood every attempt at an eps (``correct``), and which are right as they are (``clean``).
 
-    Attempts that were not made (``correct`` is null: an earlier restart had won) do not count. ``correct_clean`` also
-    asks for the clean image. Rows of sub-models and of kinds other than ``ACCURACY_KINDS`` are left out.
+    One row per ensemble, eps and image; eps 0 is the clean image. Attempts that were not made (``correct`` is null: an
+    earlier restart had won) do not count. Rows of sub-models and of kinds other than ``ACCURACY_KINDS`` are left out.
 
     Returns:
-        the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``correct_clean`` (both bool).
+        the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``clean`` (both bool).
 
     Raises:
         UserError: an attacked image has no row for its clean version, or attempts are missing.
     """
     rows = outcomes[(outcomes["target_member"] == ENSEMBLE) & outcomes["kind"].isin(ACCURACY_KINDS)]
-    images = _worst_case(rows, [*CELL, "eps"])
-    clean = images.loc[images["eps"] == 0, [*CELL, "image", "correct"]].rename(columns={"correct": "clean"})
+    return _beside_clean(_worst_case(rows, [*CELL, "eps"]), rows)
+
+
+def _beside_clean(images: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Add to ``images`` whether the clean image is right, as the outcome ``rows`` say: ``clean`` (bool).
+
+    Raises:
+        UserError: an image has no row for its clean version.
+    """
+    clean = _worst_case(rows[rows["eps"] == 0], [*CELL, "eps"])
+    clean = clean[[*CELL, "image", "correct"]].rename(columns={"correct": "clean"})
     images = images.merge(clean, on=[*CELL, "image"], how="left", validate="many_to_one")
     missing = images[images["clean"].isna()]
     if len(missing):
@@ -85,14 +94,33 @@ def survivors(outcomes: pd.DataFrame) -> pd.DataFrame:
             f"outcomes of {first['ensemble']} (seed {first['seed']}) under {first['protocol']}: expected a clean row "
             f"(eps 0) for image {first['image']}, got none; delete the file and run `rbe attack` again"
         )
-    return images.assign(correct_clean=images["correct"] & images["clean"].astype(bool)).drop(columns="clean")
+    return images.astype({"clean": bool})
+
+
+def _all_or_nothing(images: pd.DataFrame) -> pd.DataFrame:
+    """Count the clean image as one more attempt: an attacker may leave an image as it is."""
+    return images.assign(correct=images["correct"] & images["clean"]).drop(columns="clean")
+
+
+def survivors(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """All or nothing: one row per ensemble, eps and image; ``correct`` only if every attempt was classified correctly.
+
+    The clean image counts as an attempt at every eps. What else counts, see :func:`withstood`.
+
+    Returns:
+        the columns of ``CELL``, ``eps``, ``image``, ``correct`` (bool).
+
+    Raises:
+        UserError: see :func:`withstood`.
+    """
+    return _all_or_nothing(withstood(outcomes))
 
 
 def accuracies(outcomes: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each ensemble at each eps of each protocol, over all images; eps 0 is the clean accuracy.
 
     Returns:
-        the columns of ``CELL``, ``eps``, ``n``, ``correct``, ``correct_clean``, ``accuracy``, ``low``, ``high``.
+        the columns of ``CELL``, ``eps``, ``n``, ``correct``, ``accuracy``, ``low``, ``high``.
 
     Raises:
         UserError: see :func:`survivors`.
@@ -102,33 +130,32 @@ def accuracies(outcomes: pd.DataFrame) -> pd.DataFrame:
 
 def accuracies_of(images: pd.DataFrame) -> pd.DataFrame:
     """:func:`accuracies` from rows of :func:`survivors`."""
-    counts = images.groupby([*CELL, "eps"], observed=True).agg(
-        n=("correct", "size"), correct=("correct", "sum"), correct_clean=("correct_clean", "sum")
-    )
+    counts = images.groupby([*CELL, "eps"], observed=True)["correct"].agg(n="size", correct="sum")
     return with_interval(counts.reset_index(), "correct", "accuracy")
 
 
 def survivors_by_steps(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """As :func:`survivors` for each number of attack steps, of ``CONVERGENCE_KINDS``; no clean images.
+    """As :func:`survivors` for each number of attack steps, of ``CONVERGENCE_KINDS``; no rows for eps 0.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``steps``, ``image``, ``correct``.
 
     Raises:
-        UserError: attempts are missing.
+        UserError: an attacked image has no row for its clean version, or attempts are missing.
     """
-    rows = outcomes[(outcomes["eps"] > 0) & outcomes["kind"].isin(CONVERGENCE_KINDS)]
-    return _worst_case(rows, [*CELL, "eps", "steps"])
+    rows = outcomes[outcomes["kind"].isin(CONVERGENCE_KINDS)]
+    images = _worst_case(rows[rows["eps"] > 0], [*CELL, "eps", "steps"])
+    return _all_or_nothing(_beside_clean(images, rows))
 
 
 def convergence(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy by the number of attack steps, all or nothing over the attempts of that number; no clean images.
+    """Accuracy by the number of attack steps, all or nothing over the clean image and the attempts of that number.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``steps``, ``n``, ``correct``, ``accuracy``, ``low``, ``high``.
 
     Raises:
-        UserError: attempts are missing.
+        UserError: see :func:`survivors_by_steps`.
     """
     images = survivors_by_steps(outcomes).groupby([*CELL, "eps", "steps"], observed=True)["correct"]
     counts = images.agg(n="size", correct="sum")

@@ -17,7 +17,10 @@ KINDS = ("blackbox", "transfer-folder")
 """Kinds whose outcomes hold every variant on every image, which nothing else would tell apart."""
 
 VARIANT = ["source", "attack", "loss", "restart"]
-NUMBERS = ["n", "correct", "accuracy", "low", "high", "n_clean", "kills", "unique", "order", "cumulative", "twins"]
+NUMBERS = [
+    *("n", "correct", "accuracy", "low", "high", "n_clean", "kills", "unique", "order", "cumulative", "twins"),
+    "all_or_nothing",
+]
 COLUMNS = [*CELL, "eps", *VARIANT, *NUMBERS]
 
 Matrix = npt.NDArray[np.bool_]
@@ -69,7 +72,9 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
         the columns ``VARIANT`` and ``NUMBERS``: ``correct`` of ``n`` images under this variant alone, their share
         ``accuracy`` with its interval ``low`` to ``high``; ``kills`` among the ``n_clean`` images whose clean version
         is right; ``unique``, the images that only this variant breaks; ``order``, its place in :func:`greedy` from 1
-        (null: it never decides), and ``cumulative``, the accuracy that is left there; ``twins`` as in :func:`twins`.
+        (null: it never decides), and ``cumulative``, the accuracy that is left there; ``twins`` as in :func:`twins`;
+        ``all_or_nothing``, the accuracy over all variants and the clean images. Only the last and ``kills`` ask for the
+        clean image: the others say what variants do.
 
     Raises:
         UserError: a variant lacks an image, or an attempt was not made.
@@ -94,6 +99,7 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
         order=pd.array([place.get(variant) for variant in variants.index], dtype="Int64"),
         cumulative=[left.get(variant, np.nan) for variant in variants.index],
         twins=twins(predicted),
+        all_or_nothing=float((~broken.any(axis=1) & right).mean()),
     )
     return with_interval(ledger, "correct", "accuracy")[[*VARIANT, *NUMBERS]]
 

@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_ens.check.cells import evaluate, family
+from robustbench_ens.check.cells import SUCCESSIVE_KINDS, evaluate, family
+from robustbench_ens.check.pin import read_pin
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES, OutcomeFile
+from robustbench_ens.reporting.derive import CONVERGENCE_KINDS
 
 WRONG, RIGHT, SPARED = False, True, None
+PINS = Path(__file__).parents[2] / "reports" / "regression"
 
 
 def _file(kind: str, rows: list[dict[str, Any]], sources: tuple[str, ...] = ()) -> OutcomeFile:
@@ -154,3 +157,36 @@ def test_families() -> None:
     assert family("images every sub-model gets right") == "accuracy"
     assert family("losses differ at eps 0.1") == "losses"
     assert family("transferability onto itself at eps 0.1") == "transferability"
+
+
+@pytest.mark.parametrize("kind", ["whitebox", "blackbox", "transfer-folder", "autoattack", "adaptive"])
+def test_what_is_wrong_when_clean_is_lost_in_every_accuracy_but_those_of_one_attack_alone(kind: str) -> None:
+    rows = _clean([WRONG, RIGHT]) + _starts([RIGHT, RIGHT], loss="cw") + _starts([RIGHT, RIGHT], loss="dlr")
+    cells = {name: units[:, 0].tolist() for name, units in evaluate(_file(kind, rows)).cells.items()}
+    alone = {name for name in cells if name.startswith("accuracy under")}
+    assert len(alone) == (0 if kind in SUCCESSIVE_KINDS else 2)
+    lost = {name for name in cells if name.startswith("accuracy")} - alone
+    assert len(lost) == (2 if kind in SUCCESSIVE_KINDS else 1)
+    assert all(cells[name] == [True, True] for name in alone)
+    assert all(cells[name] == [False, True] for name in lost)
+
+
+@pytest.mark.parametrize("kind", CONVERGENCE_KINDS)
+def test_what_is_wrong_when_clean_is_lost_after_every_number_of_steps(kind: str) -> None:
+    rows = _clean([WRONG, RIGHT]) + _starts([RIGHT, RIGHT], steps=50) + _starts([RIGHT, RIGHT], steps=200)
+    cells = evaluate(_file(kind, rows)).cells
+    for steps in (50, 200):
+        assert cells[f"accuracy at eps 0.1 after {steps} steps"].tolist() == [[False], [True]]
+
+
+@pytest.mark.parametrize("path", sorted(PINS.glob("*.json")), ids=lambda path: path.stem)
+def test_no_pinned_worst_case_holds_an_image_that_is_wrong_when_clean(path: Path) -> None:
+    """They were pinned when the clean image was no attempt, and are still what it is to survive."""
+    compared = 0
+    for item in read_pin(path).evaluations:
+        for name, cell in item.cells.items():
+            if name.startswith("accuracy at eps"):
+                for seed in item.seeds:
+                    compared += 1
+                    assert not (cell.units(seed) & ~item.cells["clean accuracy"].units(seed)).any(), (name, seed)
+    assert compared

@@ -79,7 +79,7 @@ def rates(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Accuracies by hand, as ``derive.accuracies`` gives them: each dict states ``correct`` and what differs."""
     from robustbench_ens.reporting.derive import with_interval
 
-    frame = pd.DataFrame([{**CELL, "eps": 0.2, "n": 100, "correct_clean": 0, **row} for row in rows])
+    frame = pd.DataFrame([{**CELL, "eps": 0.2, "n": 100, **row} for row in rows])
     return with_interval(frame, "correct", "accuracy")
 
 

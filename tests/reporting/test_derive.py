@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pandas as pd
@@ -10,12 +11,16 @@ from hypothesis import strategies as st
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting.derive import (
+    ACCURACY_KINDS,
+    CONVERGENCE_KINDS,
     accuracies,
     attempts,
     between_sub_models,
+    convergence,
     survivors,
     transferability,
     with_interval,
+    withstood,
 )
 
 from .conftest import outcome_rows
@@ -56,15 +61,44 @@ def test_one_lost_attempt_loses_the_image():
         ]
     )
     rows = accuracies(frame).set_index("eps")
-    assert rows.loc[0.1, ["n", "correct", "correct_clean"]].tolist() == [3, 1, 1]
+    assert rows.loc[0.1, ["n", "correct"]].tolist() == [3, 1]
     assert rows.loc[0.0, ["n", "correct", "accuracy"]].tolist() == [3, 3, 1.0]
     assert rows.loc[0.1, "accuracy"] == pytest.approx(1 / 3)
 
 
-def test_a_surviving_image_whose_clean_version_is_wrong_counts_in_the_first_column_only():
-    frame = outcome_rows([clean(0, False), clean(1), {"image": 0, "correct": True}, {"image": 1, "correct": True}])
-    row = accuracies(frame).set_index("eps").loc[0.1]
-    assert (row["n"], row["correct"], row["correct_clean"]) == (2, 2, 1)
+def wrong_on_clean_images_only(kind):
+    """Images 0 and 1 withstand every attempt, image 2 none; image 0 is wrong when clean."""
+    attempts = [{"image": image, "restart": restart, "correct": image < 2} for image in range(3) for restart in (0, 1)]
+    return outcome_rows([clean(0, False), clean(1), clean(2), *attempts]).assign(kind=kind)
+
+
+@pytest.mark.parametrize("kind", ACCURACY_KINDS)
+def test_the_clean_image_is_an_attempt_at_every_eps(kind):
+    frame = wrong_on_clean_images_only(kind)
+    assert accuracies(frame).set_index("eps")[["n", "correct"]].to_numpy().tolist() == [[3, 2], [3, 1]]
+    alone = withstood(frame).set_index(["eps", "image"])
+    assert alone.loc[0.1, "correct"].tolist() == [True, True, False]
+    assert alone.loc[0.1, "clean"].tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("kind", CONVERGENCE_KINDS)
+def test_the_clean_image_is_an_attempt_at_every_number_of_steps(kind):
+    frame = wrong_on_clean_images_only(kind)
+    longer = frame[frame["eps"] > 0].assign(steps=200)
+    rates = convergence(pd.concat([frame, longer]))
+    assert rates[["steps", "n", "correct"]].to_numpy().tolist() == [[50, 3, 1], [200, 3, 1]]
+    with pytest.raises(UserError, match=r"expected a clean row \(eps 0\) for image 0"):
+        convergence(longer)
+
+
+def test_all_or_nothing_is_over_the_clean_image_and_every_attempt():
+    images = list(itertools.product([True, False], repeat=3))
+    rows = []
+    for image, (right, *tries) in enumerate(images):
+        rows += [clean(image, right), *({"image": image, "restart": r, "correct": t} for r, t in enumerate(tries))]
+    images_left = survivors(outcome_rows(rows)).set_index(["eps", "image"])["correct"]
+    assert images_left[0.1].tolist() == list(map(all, images))
+    assert images_left[0.0].tolist() == [right for right, *_ in images]
 
 
 def test_every_surrogate_and_loss_counts():

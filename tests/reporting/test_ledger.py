@@ -13,7 +13,7 @@ from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.figures.greedy_curve import greedy_curve, steps
 from robustbench_ens.reporting.ledger import COLUMNS, greedy, ledger, twins, variant_ledger
-from robustbench_ens.reporting.sections.ledger import ledger_sections
+from robustbench_ens.reporting.sections.ledger import ledger_sections, sentence
 from robustbench_ens.reporting.style import looks
 from robustbench_ens.reporting.tables.ledger import ledger_table
 from robustbench_ens.reporting.text import NBSP
@@ -60,6 +60,7 @@ def test_a_ledger_by_hand():
     assert found["order"].tolist() == [2, 1, pd.NA, pd.NA, 3]
     assert found["cumulative"].tolist() == pytest.approx([2 / 6, 3 / 6, np.nan, np.nan, 1 / 6], nan_ok=True)
     assert found["twins"].tolist() == [0, 1, 0, 1, 0]
+    assert found["all_or_nothing"].tolist() == pytest.approx([1 / 6] * 5)
     low, high = found.loc[1, ["low", "high"]]
     assert (low, high) == pytest.approx((0.1876, 0.8124), abs=1e-4)
 
@@ -70,6 +71,17 @@ def test_all_or_nothing_is_what_pandas_says_of_the_raw_rows():
     assert ledger(rows)["cumulative"].min() == worst == 1 / 6
     rates = derive.accuracies(rows)
     assert rates.loc[rates["eps"] > 0, "accuracy"].tolist() == [worst]
+
+
+def test_an_image_that_is_wrong_when_clean_is_lost_to_all_variants_together():
+    rows = broken_rows({("sgm", "cw", 0): "x...", ("pgd", "cw", 0): ".x.."}, clean="..x.")
+    found = ledger(rows)
+    assert found["cumulative"].tolist() == [3 / 4, 2 / 4]
+    rates = derive.accuracies(rows)
+    assert set(found["all_or_nothing"]) == set(rates.loc[rates["eps"] > 0, "accuracy"]) == {1 / 4}
+    said = sentence("e", found)
+    assert "2 of 2 variants leave 50.0%, and with the clean images the all-or-nothing accuracy is 25.0%;" in said
+    assert "variants reach the all-or-nothing accuracy of 50.0%;" in sentence("e", found.assign(all_or_nothing=2 / 4))
 
 
 def test_variants_that_err_differently_are_no_twins():

@@ -73,3 +73,19 @@ def test_other_questions_do_not_count(files, kind, resolved):
 
 def test_nothing_attacked(files):
     assert worst_case([]).empty
+
+
+def test_an_image_that_is_wrong_when_clean_is_lost(files):
+    """A model that errs on clean images only: every attempt fails, and yet nothing is left."""
+    white = only(files, "whitebox")
+    right = white.outcomes["eps"] > 0
+    odd = dataclasses.replace(
+        white,
+        outcomes=white.outcomes.assign(
+            correct=pd.array(right, dtype="boolean"),
+            predicted=white.outcomes["label"].where(right, white.outcomes["label"] + 1),
+        ),
+    )
+    assert survives(odd, 0.2).all()
+    assert worst_case([odd])["correct"].tolist() == [0, 0]
+    assert worst_case([odd, only(files, "blackbox")])["correct"].tolist() == [0, 0]

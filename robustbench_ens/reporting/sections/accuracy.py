@@ -71,16 +71,16 @@ def _figure_caption(rows: pd.DataFrame) -> str:
 
 
 def _tables(collection: Collection, protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> list[Table]:
-    """The accuracies in one row per ensemble, and on demand seed by seed, also with the clean image right."""
+    """The accuracies in one row per ensemble, and on demand seed by seed."""
     sick, facts = collection.sick(protocol), facts_of(rows)
     short = accuracy_by_eps(rows)
     attacked = [column for column in short.columns if column not in (*HEADS, CLEAN)]
     seeds = " or, over several seeds, mean and standard deviation" if rows["seed"].nunique() > 1 else ""
     share = (
-        f"{protocol}: share of all n images that survive every one of {span(attempts) or 0} attempts (sources × "
-        f"attacks × losses × random starts), by eps, with its Wilson 95% interval{seeds}."
+        f"{protocol}: share of all n images that are right when clean and survive every one of {span(attempts) or 0} "
+        f"attempts (sources × attacks × losses × random starts), by eps, with its Wilson 95% interval{seeds}."
     )
-    seed_by_seed = f"{protocol}, seed by seed; the last column also asks that the clean image be right."
+    seed_by_seed = f"{protocol}, seed by seed."
     return [
         Table(marked(short, sick, attacked), share, stacked=True, facts=facts),
         Table(marked(accuracy_table(rows), sick, NUMBERS), seed_by_seed, group="Ensemble", collapsed=True, facts=facts),

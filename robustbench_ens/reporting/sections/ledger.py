@@ -39,7 +39,7 @@ def ledger_sections(collection: Collection, looks: Mapping[str, Look]) -> list[S
         targets = list(rows.groupby(["ensemble", "seed"], observed=True))
         blocks.append(Figures([figure], _caption(rows)))
         blocks.append(
-            Bullets([_sentence(f"{shorten(ensemble, 64)} (seed {seed})", own) for (ensemble, seed), own in targets])
+            Bullets([sentence(f"{shorten(ensemble, 64)} (seed {seed})", own) for (ensemble, seed), own in targets])
         )
         blocks += [_table(f"{protocol}, {ensemble} (seed {seed})", own) for (ensemble, seed), own in targets]
     if len(blocks) == 1:
@@ -53,13 +53,18 @@ def _caption(rows: pd.DataFrame) -> str:
     return "Each line falls to the all-or-nothing accuracy of its ensemble."
 
 
-def _sentence(name: str, own: pd.DataFrame) -> str:
+def sentence(name: str, own: pd.DataFrame) -> str:
+    """Say how many variants of one target decide, and what they leave; ``own`` is its ledger."""
     deciding = own.dropna(subset="order").sort_values("order")
     if not len(deciding):
         return f"{name}: none of {len(own)} variants breaks an image."
     first, last = deciding.iloc[0], deciding["cumulative"].iloc[-1]
+    worst = first["all_or_nothing"]
+    reached = f"reach the all-or-nothing accuracy of {percent(last)}"
+    if worst < last:
+        reached = f"leave {percent(last)}, and with the clean images the all-or-nothing accuracy is {percent(worst)}"
     text = (
-        f"{name}: {len(deciding)} of {len(own)} variants reach the all-or-nothing accuracy of {percent(last)}; "
+        f"{name}: {len(deciding)} of {len(own)} variants {reached}; "
         f"the strongest alone, {first['attack']} with {first['loss']} from {shorten(first['source'], 40)}, leaves "
         f"{percent(first['accuracy'])}."
     )

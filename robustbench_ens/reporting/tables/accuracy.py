@@ -6,11 +6,10 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-from robustbench_ens.reporting.derive import with_interval
 from robustbench_ens.reporting.tables.summary import over_seeds
 from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, span, with_brackets
 
-NUMBERS = ["Accuracy", "… and clean right"]
+NUMBERS = ["Accuracy"]
 COLUMNS = ["Ensemble", "eps", "Seed", "n", *NUMBERS]
 HEADS = ["Ensemble", "Seeds", "n"]
 CLEAN = "clean"
@@ -46,23 +45,12 @@ def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (ensemble, eps), cell in accuracies.groupby(["ensemble", "eps"], observed=True):
         cell = cell.sort_values("seed")
-        strict = with_interval(cell, "correct_clean", "rate")
-        for row, both in zip(cell.to_dict("records"), strict.to_dict("records"), strict=True):
-            alone = with_brackets(row["accuracy"], row["low"], row["high"])
-            with_clean = with_brackets(both["rate"], both["low"], both["high"])
-            rows.append((ensemble, _radius(eps), str(row["seed"]), str(row["n"]), alone, with_clean))
+        for row in cell.to_dict("records"):
+            accuracy = with_brackets(row["accuracy"], row["low"], row["high"])
+            rows.append((ensemble, _radius(eps), str(row["seed"]), str(row["n"]), accuracy))
         if len(cell) > 1:
             size = f"{len(cell)}{NBSP}seeds"
-            rows.append(
-                (
-                    ensemble,
-                    _radius(eps),
-                    MEAN_AND_STD,
-                    size,
-                    mean_and_std(cell["accuracy"]),
-                    mean_and_std(strict["rate"]),
-                )
-            )
+            rows.append((ensemble, _radius(eps), MEAN_AND_STD, size, mean_and_std(cell["accuracy"])))
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
