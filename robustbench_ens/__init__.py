@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robustbench_ens.errors import UnhealthyAttackWarning
+
 if TYPE_CHECKING:
     import pandas as pd
     import torch
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from robustbench_ens.models.ensemble import Ensemble
     from robustbench_ens.protocols import Protocol
 
+__all__ = ["UnhealthyAttackWarning", "evaluate", "load_ensemble"]
 __version__ = "0.1.0"
 
 
@@ -54,7 +57,10 @@ def evaluate(
     """Run a protocol against any model, on any images; nothing is written.
 
     The model is attacked and scored in eval mode; parameters, modes and device are afterwards what they were. It warns
-    of a model in train mode, of one that returns probabilities, and of one whose scores are not the same twice.
+    of a model in train mode and of what makes attacks fail or numbers mean less than they seem to: probabilities,
+    saturated scores, a gradient that is zero or not that of the scores, scores that differ from pass to pass or depend
+    on the other images of a batch. An attack that turned out unhealthy, as one on masked gradients does, raises an
+    :class:`UnhealthyAttackWarning`: accuracy under it may be too high.
 
     Args:
         model: maps images ``(B, C, H, W)`` in [0, 1] to logits or log-probabilities ``(B, classes)``, differentiably
@@ -73,7 +79,11 @@ def evaluate(
         name: what the result calls the model.
 
     Returns:
-        one row per image and attempt, clean images too: table *outcomes* of :mod:`robustbench_ens.outcomes`.
+        one row per image and attempt, clean images too: table *outcomes* of :mod:`robustbench_ens.outcomes`. An image
+        counts as robust only if all of its rows that are not null are correct, the clean one too. ``attrs`` holds plain
+        values: ``protocol`` and ``protocol_hash``; ``warnings``, every warning that was raised; and ``health``, one
+        entry for each attack, loss and sign, with its worst ``value``, the protocol's ``limit`` and whether it is
+        ``healthy`` (empty under kinds that craft nothing, and AutoAttack, which has no signs).
 
     Raises:
         robustbench_ens.errors.UserError: the model does not score the images, or a value is not what is expected.

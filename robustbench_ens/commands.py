@@ -40,7 +40,7 @@ from robustbench_ens.repeat import repeat_plan
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.health import health_warnings
 from robustbench_ens.reporting.sections.runs import without_digest
-from robustbench_ens.reporting.tables.summaries import summaries, summary_tables
+from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.tables.summary import NOT_RUN
 from robustbench_ens.reporting.text import duration
 from robustbench_ens.selection import Pair, add_attacks, all_pairs, told_apart
@@ -187,6 +187,11 @@ def print_summary(collection: Collection) -> None:
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
     if text := without_digest(collection):
         OUT.print(f"Note: {text}", markup=False)
+    say_unhealthy(collection)
+
+
+def say_unhealthy(collection: Collection) -> None:
+    """Print one line for each evaluation with an unhealthy attack."""
     for warning in health_warnings(collection.health):
         OUT.print(f"Warning: {warning}", markup=False)
 
@@ -199,9 +204,11 @@ def print_early(plan: Plan, step: Step) -> None:
     record = plan.record(step.target)
     assert record is not None
     path = outcomes_file(plan.workplace.store, step.protocol, record)
-    for title, frame in summaries(read_evaluations([path])).items():
+    collection = collect(read_evaluations([path]))
+    for title, frame in summary_tables(collection).items():
         known = frame.loc[:, (frame != NOT_RUN).any()]
         show(table(title, [str(column) for column in known.columns], known.itertuples(index=False)))
+    say_unhealthy(collection)
 
 
 def make_plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:

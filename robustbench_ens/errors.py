@@ -1,4 +1,4 @@
-"""Mistakes that a user can make."""
+"""Mistakes that a user can make, and results that should not be taken at their word."""
 
 
 class UserError(Exception):
@@ -16,6 +16,10 @@ def _printable(character: str) -> str:
     if character.isprintable() or character.isspace():
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+class UnhealthyAttackWarning(UserWarning):
+    """An attack whose signs of health say that it was weaker than it looks: robustness may be lower than measured."""
 
 
 class MissingDatasetError(UserError):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from robustbench_ens.arguments import checked_images, checked_integers
 from robustbench_ens.data import to_float
-from robustbench_ens.errors import UserError
+from robustbench_ens.errors import UnhealthyAttackWarning, UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate_images
 from robustbench_ens.evaluation.job import Subject, evaluation_images
 from robustbench_ens.execute import share_cores
@@ -26,6 +26,8 @@ from robustbench_ens.models.trained import digest_state
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.plan import Workplace
 from robustbench_ens.protocols import Protocol, load_protocol
+from robustbench_ens.reporting.health import attack_warnings, file_health
+from robustbench_ens.result import attributes
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Given
 
@@ -167,7 +169,8 @@ def evaluate(
             )
         KINDS[loaded.settings.kind].check(loaded.settings)
         KINDS[loaded.settings.kind].fits(loaded.settings, target.record.classes)
-        for remark in (remark for _, remarks in found for remark in remarks):
+        remarks = [remark for _, own_remarks in found for remark in own_remarks]
+        for remark in remarks:
             warnings.warn(remark, stacklevel=3)
         path = evaluate_images(
             loaded,
@@ -181,4 +184,10 @@ def evaluate(
             device=on,
             workers=workers,
         )
-        return read_outcomes(path).outcomes
+        file = read_outcomes(path)
+    unhealthy = attack_warnings(file_health(file))
+    for warning in unhealthy:
+        warnings.warn(warning, UnhealthyAttackWarning, stacklevel=3)
+    frame = file.outcomes
+    frame.attrs = attributes(file, remarks)
+    return frame

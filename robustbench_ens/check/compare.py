@@ -26,6 +26,7 @@ from robustbench_ens.check.spread import (
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.derive import CONFIDENCE, with_interval
+from robustbench_ens.reporting.health import collect_health, health_warnings
 from robustbench_ens.reporting.holm import holm
 
 RATE = "rate"
@@ -50,8 +51,8 @@ class CheckResult:
     images, with a normal interval. ``pinned`` is the number with the same weights where paired and the mean over seeds
     elsewhere; ``difference`` is measured against it, ``difference_points`` the same in points for a rate.
     ``units`` are the outcomes behind a rate, of which ``flips`` differ where paired, or the images behind a mean.
-    ``problems`` are missing or structurally different cells, one line each; ``notes`` are harmless. ``paired`` tells
-    whether the baseline is.
+    ``problems`` are missing or structurally different cells, one line each; ``notes`` move nothing, but may say why a
+    number is odd, as an unhealthy attack does. ``paired`` tells whether the baseline is.
     """
 
     rows: pd.DataFrame
@@ -90,6 +91,7 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     if pin.paired:
         problems += _forgotten(pinned, fresh)
     notes = _unknown(files, pinned) + _made_otherwise(pin, known) + _without_digest(pin, known)
+    notes += health_warnings(collect_health(known))
     cells = []
     for item in fresh:
         reference = pinned[item.protocol, item.ensemble]

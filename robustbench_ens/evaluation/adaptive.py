@@ -65,7 +65,7 @@ def attempts(settings: Adaptive, members: int) -> int:
 
 def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
     """APGD on the target, for the images at ``positions``; keeps how it went."""
-    recorder, steps, images = Recorder(), job.steps, job.images[positions]
+    recorder, steps, images = Recorder(run.loss), job.steps, job.images[positions]
     found = craft_adaptively(
         job.target.ensemble,
         images,

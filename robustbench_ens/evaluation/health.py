@@ -130,6 +130,7 @@ def _all_signs(runs: list[Crafting]) -> Iterator[Sign]:
             yield name, mean, step
     single = {
         "loss_rising": _mean((run.health.loss_rising, run.health.images) for run in runs),
+        "saturated": _mean((run.health.saturated, run.health.images) for run in runs),
         "budget_used": _mean((run.health.budget_used, run.health.images) for run in runs),
         "budget_kept": min(float(run.health.budget_kept) for run in runs),
         "identical_restarts": _mean((run.identical, run.health.images) for run in runs),

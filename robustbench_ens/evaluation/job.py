@@ -168,7 +168,7 @@ class Job:
         ``steps`` are the protocol's unless given, and further ones where ``resume`` says where others ended.
         ``source`` and ``source_member`` say what ``model`` is: the target's ensemble unless given.
         """
-        recorder, settings = Recorder(), self.settings
+        recorder, settings = Recorder(loss), self.settings
         assert isinstance(settings, Sized)
         steps = self.steps if steps is None else steps
         source = self.target.record.id if source is None else source

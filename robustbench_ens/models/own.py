@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustbench_ens.errors import UserError
 from robustbench_ens.identity import Code
 from robustbench_ens.limits import check_name, shown
+from robustbench_ens.models import soundness
 from robustbench_ens.models.build import count_parameters, seeded
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.pointwise import warnings_about
@@ -192,21 +193,20 @@ def look_at(
     model.eval()
     scores = check_scores(model, images, classes, where)
     again = check_scores(model, images, classes, where)
-    steady = torch.allclose(scores, again, rtol=1e-3, atol=1e-3)
+    steady = torch.allclose(scores, again, rtol=1e-3, atol=1e-3 * min(1.0, soundness.spread(scores)))
     if not steady:
         remarks.append(f"{where}: the model's scores change from one pass to the next; every number is one draw")
-    sums = scores.double().sum(dim=1)
-    if (scores >= 0).all() and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-3):
-        remarks.append(
-            f"{where}: the model returns probabilities, on which attacks are weaker than they should be; return logits "
-            "or the logarithm"
-        )
     for index, member in enumerate(sub_models(model)):
         if members:
             check_scores(member, images, scores.shape[1], f"{where}: sub-model {index}")
     if gradient:
         check_gradient(model, images, where)
-    return Look(scores, steady, remarks)
+    with blamed(where):
+        seen = soundness.about_modules(model)
+        seen += soundness.about_batches(model, images, scores) if steady else []
+        seen += soundness.about_scores(scores) if gradient else []
+        seen += soundness.about_gradient(model, images) if gradient and steady else []
+    return Look(scores, steady, remarks + [f"{where}: {remark}" for remark in seen])
 
 
 def own_record(

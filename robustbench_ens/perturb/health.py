@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustbench_ens.perturb.losses import saturated
+
 
 @dataclass(frozen=True)
 class Health:
@@ -19,6 +21,8 @@ class Health:
         zero_gradient: by step, the share whose gradient is zero in every pixel; empty where no gradient was seen.
         non_finite_gradient: by step, the share whose gradient has a NaN or an infinity.
         loss_rising: share whose loss at the last gradient is above that at the first; none where not seen.
+        saturated: share whose loss at the last gradient is that of a certain model, or not finite: none of the steps
+            before has found a way out. None where not seen, and in files of before it was measured.
         budget_used: mean over images of the largest pixel change, in units of eps.
         budget_kept: whether no pixel left its budget or [0, 1].
     """
@@ -29,15 +33,18 @@ class Health:
     loss_rising: float | None
     budget_used: float
     budget_kept: bool
+    saturated: float | None = None
 
 
 class Recorder:
     """Watches the gradient loop, from any number of threads: an ``on_step`` of :func:`~.attacks.craft`.
 
-    Counts stay on the device until :meth:`health` asks for them, so that watching does not wait for a GPU.
+    ``loss`` is what the loop maximises, a key of :data:`~.losses.LOSSES`. Counts stay on the device until
+    :meth:`health` asks for them, so that watching does not wait for a GPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loss: str) -> None:
+        self._loss = loss
         self._lock = threading.Lock()
         self._zero: dict[int, list[Tensor]] = defaultdict(list)
         self._non_finite: dict[int, list[Tensor]] = defaultdict(list)
@@ -61,10 +68,10 @@ class Recorder:
     def health(self, crafted: Tensor, images: Tensor, eps: float) -> Health:
         """The signs of the run that made ``crafted`` from ``images``, both ``(N, C, H, W)``, N at least 1."""
         change = (crafted - images).abs().flatten(1).amax(dim=1)
-        rising = None
+        rising = stuck = None
         if self._first:
-            risen = sum(int((self._last[row] > self._first[row]).sum()) for row in self._first)
-            rising = risen / len(images)
+            rising = sum(int((self._last[row] > self._first[row]).sum()) for row in self._first) / len(images)
+            stuck = sum(int(saturated(values, self._loss).sum()) for values in self._last.values()) / len(images)
         kept = float(change.max()) <= eps + 1e-6 and float(crafted.min()) >= 0 and float(crafted.max()) <= 1
         return Health(
             images=len(images),
@@ -73,4 +80,5 @@ class Recorder:
             loss_rising=rising,
             budget_used=float(change.mean()) / eps,
             budget_kept=kept,
+            saturated=stuck,
         )

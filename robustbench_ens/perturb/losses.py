@@ -67,3 +67,12 @@ def cw_legacy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, AttackLoss] = {"cross_entropy": cross_entropy, "cw": cw, "cw_legacy": cw_legacy}
+
+CERTAIN = {"cross_entropy": 0.0}
+"""The value of a loss where the probability of the true class is 1 to the last bit, of losses that saturate there."""
+
+
+def saturated(values: Tensor, loss: str) -> Tensor:
+    """Return which values ``(B,)`` of ``loss`` say nothing of the way up: of a certain model, or not finite."""
+    found = ~torch.isfinite(values)
+    return found | (values == CERTAIN[loss]) if loss in CERTAIN else found

@@ -135,6 +135,7 @@ class HealthLimits(Settings):
         zero_gradient: largest share whose gradient is zero, at any step.
         non_finite_gradient: largest share whose gradient is not finite, at any step.
         loss_rising: smallest share whose loss rose.
+        saturated: largest share whose loss is still that of a certain model, or not finite, at the last step.
         budget_used: smallest mean of the largest pixel change, in units of eps.
         identical_restarts: largest share that a restart merely repeats. On small images, starts that converge to one
             corner of the budget are no fault.
@@ -145,6 +146,7 @@ class HealthLimits(Settings):
     zero_gradient: Number = Field(default=0.05, ge=0, le=1)
     non_finite_gradient: Number = Field(default=0.0, ge=0, le=1)
     loss_rising: Number = Field(default=0.9, ge=0, le=1)
+    saturated: Number = Field(default=0.1, ge=0, le=1)
     budget_used: Number = Field(default=0.9, ge=0, le=1)
     identical_restarts: Number = Field(default=0.5, ge=0, le=1)
     doubling_gain: Number = Field(default=0.05, ge=0, le=1)

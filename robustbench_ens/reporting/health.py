@@ -8,9 +8,13 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.outcomes import OutcomeFile
+from robustbench_ens.protocols.keys import HealthLimits
 from robustbench_ens.reporting.text import NBSP, percent
 
 PREFIX = "health/"
+
+LIMITS: dict[str, Any] = HealthLimits().model_dump()
+"""Those of a protocol that says nothing of them."""
 
 CELL = ["protocol", "kind", "ensemble", "seed", "attack", "loss"]
 COLUMNS = [*CELL, "sign", "eps", "step", "value", "limit", "healthy"]
@@ -18,6 +22,7 @@ COLUMNS = [*CELL, "sign", "eps", "step", "value", "limit", "healthy"]
 HIGHEST = {
     "zero_gradient": "zero gradient",
     "non_finite_gradient": "gradient not finite",
+    "saturated": "loss saturated",
     "identical_restarts": "restarts that repeat",
     "doubling_gain": "accuracy lost to twice the steps",
 }
@@ -48,6 +53,7 @@ def file_health(file: OutcomeFile) -> pd.DataFrame:
     limits: dict[str, Any] = file.provenance["protocol"]["resolved"].get("health") or {}
     if rows.empty or not limits:
         return pd.DataFrame(columns=COLUMNS)
+    limits = LIMITS | limits  # of a sign that its version did not know, if another left one
     parts = rows["name"].str.removeprefix(PREFIX).str.rsplit("/", n=2, expand=True)
     rows = rows.assign(attack=parts[0], loss=parts[1], sign=parts[2])
     rows = rows[rows["sign"].isin(SIGNS)]
@@ -102,8 +108,26 @@ def health_warnings(health: pd.DataFrame) -> list[str]:
     return texts
 
 
+def attack_warnings(health: pd.DataFrame) -> list[str]:
+    """One sentence per unhealthy attack, for a program's log: no character that only a page needs."""
+    sick = health[~health["healthy"].astype(bool)]
+    texts = []
+    for (protocol, ensemble, attack, loss), rows in sick.groupby(
+        ["protocol", "ensemble", "attack", "loss"], observed=True
+    ):
+        signs = "; ".join(map(_value, rows.to_dict("records"))).replace(NBSP, " ")
+        texts.append(
+            f"{ensemble}: attack {attack} with {loss} under {protocol} is unhealthy, its accuracy may be too high: "
+            f"{signs}"
+        )
+    return texts
+
+
 def health_table(health: pd.DataFrame) -> pd.DataFrame:
-    """One row per protocol, ensemble, attack and loss: the worst of each sign over seeds, and the verdict; as text."""
+    """One row per protocol, ensemble, attack and loss: the worst of each sign over seeds, and the verdict; as text.
+
+    Signs that no attack has, as one that its files are older than, have no column.
+    """
     rows = []
     for (protocol, _, ensemble, attack, loss), own in health.groupby([c for c in CELL if c != "seed"], observed=True):
         row = {"Protocol": protocol, "Ensemble": ensemble, "Attack": f"{attack}, {loss}"}
@@ -112,5 +136,6 @@ def health_table(health: pd.DataFrame) -> pd.DataFrame:
             worst = values.max() if sign in HIGHEST else values.min()
             row[title.capitalize()] = percent(worst) if len(values) else "–"
         rows.append(row | {"Verdict": "healthy" if own["healthy"].astype(bool).all() else "unhealthy"})
-    titles = [title.capitalize() for title in SIGNS.values()]
+    there = set(health["sign"])
+    titles = [title.capitalize() for sign, title in SIGNS.items() if sign in there]
     return pd.DataFrame(rows, columns=["Protocol", "Ensemble", "Attack", *titles, "Verdict"], dtype=str)

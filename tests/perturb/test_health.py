@@ -6,7 +6,7 @@ from robustbench_ens.perturb.health import Recorder
 
 def test_signs_by_hand():
     """Four images in two batches, two steps: at the first step one gradient is zero, at the second one is NaN."""
-    recorder, gradient = Recorder(), torch.ones(2, 1, 1, 1)
+    recorder, gradient = Recorder("cross_entropy"), torch.ones(2, 1, 1, 1)
     dead, broken = gradient.clone(), gradient.clone()
     dead[0], broken[1] = 0, torch.nan
     recorder(slice(0, 2), 0, torch.tensor([0.0, 1.0]), dead)
@@ -27,6 +27,6 @@ def test_signs_by_hand():
 @pytest.mark.parametrize(("pixel", "kept"), [(0.6, True), (0.61, False), (1.05, False)])
 def test_a_budget_that_is_not_kept(pixel, kept):
     image = torch.full((1, 1, 1, 1), 0.5 if pixel < 1 else 1.0)
-    health = Recorder().health(torch.full((1, 1, 1, 1), pixel), image, eps=0.1)
+    health = Recorder("cross_entropy").health(torch.full((1, 1, 1, 1), pixel), image, eps=0.1)
     assert health.budget_kept is kept
     assert health.loss_rising is None and health.zero_gradient == ()

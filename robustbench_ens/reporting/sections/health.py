@@ -8,10 +8,10 @@ from robustbench_ens.reporting.health import health_table
 
 TEXT = (
     "Signs that an attack was weaker than it looks: the share of images whose gradient is zero or not finite (at the "
-    "worst step), whose loss rose, whose budget was used, that a later restart merely repeated, and the accuracy that "
-    "twice the steps would still have taken (of black-box attacks: from the surrogate). Where a sign passes its "
-    "protocol's limit, numbers that rest on the attack are marked with ⚠ in every "
-    "table but the paper's."
+    "worst step), whose loss rose, whose loss was saturated at the last step (exactly 0, or not finite), whose budget "
+    "was used, that a later restart merely repeated, and the accuracy that twice the steps would still have taken (of "
+    "black-box attacks: from the surrogate). Where a sign passes its protocol's limit, numbers that rest on the attack "
+    "are marked with ⚠ in every table but the paper's."
 )
 
 

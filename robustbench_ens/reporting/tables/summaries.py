@@ -9,8 +9,8 @@ import pandas as pd
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.collect import Collection, collect
-from robustbench_ens.reporting.health import unhealthy
-from robustbench_ens.reporting.tables.convergence import convergence_table
+from robustbench_ens.reporting.health import marked, unhealthy
+from robustbench_ens.reporting.tables.convergence import SUBJECT, convergence_table
 from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_table
 from robustbench_ens.reporting.tables.summary import summarise
@@ -35,7 +35,7 @@ def summaries(files: Sequence[OutcomeFile]) -> dict[str, pd.DataFrame]:
 def summary_tables(collection: Collection) -> dict[str, pd.DataFrame]:
     """Tables of text by title: the summary, then one of each protocol that a summary has no room for.
 
-    Numbers of the summary that rest on an unhealthy attack are marked.
+    Numbers that rest on an unhealthy attack are marked.
     """
     tables: dict[str, pd.DataFrame] = {}
     asked = {document["protocol"]["kind"] for document in collection.provenance}
@@ -43,7 +43,9 @@ def summary_tables(collection: Collection) -> dict[str, pd.DataFrame]:
         sick = unhealthy(collection.health)
         tables[""] = summarise(collection.accuracies, collection.transferability, unhealthy=sick)
     for (kind, protocol), rates in collection.convergence.groupby(["kind", "protocol"], observed=True):
-        tables[f"{kind_name(str(kind))}, {protocol}"] = convergence_table(rates)
+        table = convergence_table(rates)
+        numbers = [str(column) for column in table if column not in SUBJECT]
+        tables[f"{kind_name(str(kind))}, {protocol}"] = marked(table, collection.sick(str(protocol)), numbers)
     for (kind, protocol), rows in collection.measurements.groupby(["kind", "protocol"], observed=True):
         if kind in MEASURED:
             tables[f"{kind_name(str(kind))}, {protocol}"] = MEASURED[str(kind)](rows)
