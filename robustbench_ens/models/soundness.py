@@ -26,11 +26,14 @@ APART = 0.01
 ALIKE = 0.9
 """Cosine between the changes of scores that happen and those that their gradient predicts: below, it is no gradient."""
 
-SMOOTH = 0.8
-"""Cosine between the changes by a step up and by a step down: below, they are curves or rounding, and tell nothing."""
+CURVED = 3.0
+"""How many times as far from 1 it must be as the cosine between the changes by a step up and by a step down.
 
-STEP, DIRECTIONS, LOOKED_AT = 0.005, 4, 8
-"""Of finite differences: the change of a pixel, random directions for each image, and images."""
+Those two differ where scores are curved, or their changes lost in rounding, and then say little of a gradient.
+"""
+
+STEP, PROBES, LOOKED_AT = 0.005, 32, 8
+"""Of finite differences: the change of a pixel, random directions over all images, and images at most."""
 
 DEEPEST = 3
 """How deep containers within containers are searched."""
@@ -90,9 +93,8 @@ def about_gradient(model: nn.Module, images: Tensor) -> list[str]:
     likeness = gradient_likeness(model, images[:LOOKED_AT])
     if likeness is not None and likeness < ALIKE:
         return [
-            "the scores do not change as their gradient says (cosine "
-            f"{likeness:.2f}, expected at least {ALIKE}), so that attacks follow a wrong one; is a part of it rounded, "
-            "detached, or replaced in the backward pass?"
+            f"the scores do not change as their gradient says (cosine {likeness:.2f}, expected at least {ALIKE}), so "
+            "that attacks follow a wrong one; is a part of it rounded, detached, or replaced in the backward pass?"
         ]
     return []
 
@@ -101,8 +103,8 @@ def gradient_likeness(model: nn.Module, images: Tensor) -> float | None:
     """Return how well the gradient predicts what small random changes of ``images`` do to the highest score.
 
     Returns:
-        the cosine between predicted and measured changes of its lead over the mean score, over all images and
-        ``DIRECTIONS`` directions of -1 and 1; none where the measured ones are curved or lost in rounding.
+        the cosine between predicted and measured changes of its lead over the mean score, over ``PROBES`` directions of
+        -1 and 1 or more; none where curvature or rounding explains that it is not 1.
     """
     center = images.detach() * (1 - 2 * STEP) + STEP  # so that no pixel leaves [0, 1]
     x = center.clone().requires_grad_()
@@ -113,7 +115,7 @@ def gradient_likeness(model: nn.Module, images: Tensor) -> float | None:
         (gradient,) = torch.autograd.grad(before.sum(), x)
     generator = torch.Generator(device="cpu").manual_seed(0)
     ups, downs, predicted = [], [], []
-    for _ in range(DIRECTIONS):
+    for _ in range(-(-PROBES // len(images))):
         coins = torch.randint(0, 2, center.shape, generator=generator, device="cpu")
         step = STEP * (2 * coins - 1).to(center)
         with torch.no_grad():
@@ -121,8 +123,10 @@ def gradient_likeness(model: nn.Module, images: Tensor) -> float | None:
             downs.append(before - _lead(model(center - step), highest))
         predicted.append((gradient.double() * step.double()).flatten(1).sum(dim=1))
     up, down, said = (torch.cat(parts).detach() for parts in (ups, downs, predicted))
-    smooth = _cosine(up, down)
-    return _cosine(up + down, said) if smooth is not None and smooth >= SMOOTH else None
+    smooth, alike = _cosine(up, down), _cosine(up + down, said)
+    if smooth is None or alike is None or 0 < 1 - alike < CURVED * (1 - smooth):
+        return None
+    return alike
 
 
 def _cosine(one: Tensor, other: Tensor) -> float | None:
@@ -197,14 +201,20 @@ def _within(value: Any, name: str, reached: set[int], depth: int) -> Iterator[tu
 
 
 def about_modules(model: nn.Module) -> list[str]:
-    """Return which hidden modules of a ``model`` in eval mode are in train mode."""
-    training = [name for name, module in hidden_modules(model) if any(part.training for part in module.modules())]
+    """Return which hidden modules of a ``model`` in eval mode are in train mode, of those that it matters to."""
+    training = [name for name, module in hidden_modules(model) if any(map(_minds, module.modules()))]
     if not training:
         return []
     return [
         f"in train mode, and out of reach of .eval() and .to(): {named(training)}; keep modules in an nn.ModuleList or "
         "an nn.ModuleDict"
     ]
+
+
+def _minds(module: nn.Module) -> bool:
+    """Whether ``module`` is in train mode and may compute something else there, as no activation does."""
+    stateful = any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
+    return module.training and (stateful or isinstance(module, nn.modules.dropout._DropoutNd | _NormBase | nn.RReLU))
 
 
 def named(names: list[str]) -> str:

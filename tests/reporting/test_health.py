@@ -11,6 +11,7 @@ from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.health import (
     MARK,
     SIGNS,
+    attack_warnings,
     collect_health,
     file_health,
     health_table,
@@ -23,6 +24,7 @@ HEALTHY = {
     "zero_gradient": 0.0,
     "non_finite_gradient": 0.0,
     "loss_rising": 1.0,
+    "saturated": 0.0,
     "budget_used": 1.0,
     "budget_kept": 1.0,
     "identical_restarts": 0.0,
@@ -32,6 +34,7 @@ SICK = {
     "zero_gradient": 0.06,
     "non_finite_gradient": 0.01,
     "loss_rising": 0.89,
+    "saturated": 0.11,
     "budget_used": 0.89,
     "budget_kept": 0.0,
     "identical_restarts": 0.51,
@@ -80,6 +83,40 @@ def test_the_limits_are_the_protocols(whitebox):
     assert file_health(file)["healthy"].all()
 
 
+def older(file, sign):
+    """``file`` as a version wrote it that did not know ``sign``."""
+    protocol = file.provenance["protocol"]
+    health = {name: limit for name, limit in protocol["resolved"]["health"].items() if name != sign}
+    resolved = protocol["resolved"] | {"health": health}
+    rows = file.measurements[~file.measurements["name"].str.endswith(f"/{sign}")]
+    changed = {"provenance": file.provenance | {"protocol": protocol | {"resolved": resolved}}, "measurements": rows}
+    return dataclasses.replace(file, **changed)
+
+
+def test_files_of_before_a_sign_was_measured_are_judged_by_the_others(whitebox):
+    health = file_health(older(with_health(whitebox, HEALTHY), "saturated"))
+    assert set(health["sign"]) == set(SIGNS) - {"saturated"} and health["healthy"].all()
+    assert "Loss saturated" not in health_table(health)
+    assert "Loss saturated" in health_table(file_health(with_health(whitebox, HEALTHY)))
+    mixed = dataclasses.replace(
+        older(with_health(whitebox, SICK), "saturated"), measurements=with_health(whitebox, SICK).measurements
+    )
+    (row,) = file_health(mixed).query("sign == 'saturated'").to_dict("records")
+    assert row["limit"] == HealthLimits().saturated and not row["healthy"]
+
+
+def test_one_warning_for_each_unhealthy_attack(whitebox):
+    sick = with_health(whitebox, SICK)
+    other = sick.measurements.assign(name=sick.measurements["name"].str.replace("cross_entropy", "cw"))
+    both = dataclasses.replace(sick, measurements=pd.concat([sick.measurements, other]))
+    texts = attack_warnings(file_health(both))
+    assert len(texts) == 2 and attack_warnings(file_health(with_health(whitebox, HEALTHY))) == []
+    for text, loss in zip(texts, ("cross_entropy", "cw"), strict=True):
+        assert f"attack pgd with {loss} under digits/whitebox is unhealthy" in text
+        assert "loss saturated 11.0% (limit 10.0%; eps 0.2)" in text
+        assert text.isascii() and "\n" not in text
+
+
 def test_outcomes_without_health_are_not_judged(files):
     assert collect_health(files).empty
 
@@ -109,6 +146,17 @@ def test_the_report_warns_marks_and_lists(tmp_path, files, whitebox):
 def test_a_share_at_its_limit_keeps_it_whatever_the_rounding(whitebox):
     limit = HealthLimits().doubling_gain
     assert file_health(with_health(whitebox, HEALTHY | {"doubling_gain": limit + 1e-15}))["healthy"].all()
+
+
+@pytest.mark.parametrize("kind", ["whitebox-convergence", "blackbox-convergence"])
+def test_accuracy_by_steps_is_marked(whitebox, kind):
+    def as_kind(file):
+        protocol = file.provenance["protocol"] | {"kind": kind}
+        return dataclasses.replace(file, provenance=file.provenance | {"protocol": protocol})
+
+    (sick,), (well,) = (summaries([as_kind(with_health(whitebox, sign))]).values() for sign in (SICK, HEALTHY))
+    assert sick["50 steps"].tolist() == [text + MARK for text in well["50 steps"]]
+    assert not well.map(lambda cell: MARK in cell).any(axis=None)
 
 
 def test_what_is_printed_after_an_attack_is_marked(whitebox):
