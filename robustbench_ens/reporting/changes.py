@@ -17,6 +17,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.facts import Count, Facts, Positive, Share, check_facts
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.compare import WORST
+from robustbench_ens.reporting.health import unhealthy
 from robustbench_ens.reporting.rounding import FLIP_RATE
 from robustbench_ens.reporting.text import listing, percent, shorten, with_brackets
 from robustbench_ens.store import read_document
@@ -50,6 +51,7 @@ class Snapshot(Facts):
     protocols: dict[str, str]
     tiers: dict[str, list[str]]
     rates: list[Rate]
+    unhealthy: dict[str, list[str]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -68,7 +70,8 @@ class Summary(Snapshot):
 
 def snapshot(collection: Collection) -> dict[str, Any]:
     """What a report says, as JSON: its ensembles by seed with the digest of their weights, its protocols with their
-    hashes, the protocols that each worst case is over, and every rate on clean images and at the headline eps.
+    hashes, the protocols that each worst case is over, and every rate on clean images and at the headline eps. Where
+    there are any, also the ensembles whose numbers rest on an unhealthy attack, by protocol.
     """
     documents = collection.provenance
     weights: dict[str, dict[str, str]] = {}
@@ -81,7 +84,11 @@ def snapshot(collection: Collection) -> dict[str, Any]:
     worst = worst[worst["eps"] == worst["dataset"].map(eps)].assign(protocol=WORST)
     filled = [frame[_RATE] for frame in (rates, worst) if len(frame)]
     rows = pd.concat(filled).sort_values(_RATE[:5]).round(6).to_dict("records") if filled else []
+    sick: dict[str, list[str]] = {}
+    for protocol, ensemble in sorted(unhealthy(collection.health)):
+        sick.setdefault(protocol, []).append(ensemble)
     return {
+        **({"unhealthy": sick} if sick else {}),
         "schema": SCHEMA,
         "ensembles": weights,
         "protocols": {document["protocol"]["label"]: document["protocol"]["hash"] for document in documents},

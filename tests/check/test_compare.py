@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_ens.check import CheckResult, Pin, check, render_json, render_text
+from robustbench_ens.check import FORMATS, CheckResult, Pin, check, render_json, render_text
 from robustbench_ens.check.compare import COLUMNS
 from robustbench_ens.errors import UserError
-from robustbench_ens.outcomes import OutcomeFile
+from robustbench_ens.outcomes import MEASUREMENTS, OutcomeFile
 
 from .conftest import Evaluate, scattered
 
@@ -205,6 +205,28 @@ def test_other_software_is_mentioned(pin: Pin, fresh: list[OutcomeFile]) -> None
     files = [replace(file, provenance=file.provenance | {"software": software}) for file in fresh]
     pinned = pin.made_by[0]["software"]["torch"]
     assert check(pin, files).notes == [f"software: pinned with {pinned}, now 9.9"]
+
+
+@pytest.mark.slow
+def test_an_unhealthy_attack_is_a_note_in_every_format(pin: Pin, fresh: list[OutcomeFile]) -> None:
+    index = _one(fresh, "whitebox")
+    own = fresh[index].provenance["target"]["id"]
+    sign = (own, -1, own, -1, "health/pgd/cross_entropy/zero_gradient", 0.2, 0, 0.9, "1")
+    protocol = fresh[index].provenance["protocol"]
+    limits = {"resolved": protocol["resolved"] | {"health": {"zero_gradient": 0.05}}}
+    sick = replace(
+        fresh[index],
+        measurements=pd.DataFrame([sign], columns=MEASUREMENTS.names),
+        provenance=fresh[index].provenance | {"protocol": protocol | limits},
+    )
+    files = [sick if number == index else file for number, file in enumerate(fresh)]
+    assert check(pin, fresh).notes == []
+    result = check(pin, files)
+    assert not result.moved
+    (note,) = result.notes
+    assert note.startswith(f"digits/whitebox against {DVERGE} (seed 10) is unhealthy, its accuracy may be too high")
+    for render in FORMATS.values():
+        assert "is unhealthy, its accuracy may be too high" in render(result)
 
 
 @pytest.mark.slow

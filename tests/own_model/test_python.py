@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import subprocess
 import sys
 import warnings
@@ -16,10 +18,12 @@ from torch import Tensor, nn
 
 import robustbench_ens
 from robustbench_ens.errors import UserError
+from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.own import as_found, sub_models
 from robustbench_ens.outcomes import OUTCOMES, find_outcomes, read_outcomes
 from robustbench_ens.protocols import load_protocol
+from robustbench_ens.recipes import load_recipe
 from tests.conftest import BASELINE, BLACKBOX, WHITEBOX
 
 from .tools import TRANSFER, small, test_images
@@ -204,6 +208,117 @@ def test_convolutions_that_torch_computes_outside_its_memory_are_warned_of() -> 
         UserWarning, match="^mine: 1x1 convolutions with a stride and fewer than 8 input channels in '0'; "
     ):
         robustbench_ens.evaluate(model, IMAGES, LABELS, WHITEBOX, name="mine")
+
+
+HEALTHY = "digits/whitebox[eps=[0.1],steps=20,restarts=1,health.images=0]"
+"""Steps enough to be healthy on a sound model."""
+
+
+class Rounded(nn.Module):
+    """Rounds its pixels to 8 bits: the gradient is zero everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = small()
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.network((x * 255).round() / 255)
+        return scores
+
+
+def test_a_healthy_result_says_so() -> None:
+    images, _, _ = test_images(25)
+    model = small()
+    labels = model(images).argmax(dim=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = robustbench_ens.evaluate(model, images, labels, HEALTHY, name="mine")
+    about = frame.attrs
+    assert (about["protocol"], about["protocol_hash"]) == (HEALTHY, load_protocol(HEALTHY).hash)
+    assert about["warnings"] == []
+    assert {entry["sign"] for entry in about["health"]} >= {"zero_gradient", "saturated", "loss_rising", "budget_kept"}
+    assert all(entry["healthy"] for entry in about["health"])
+    assert {(entry["attack"], entry["loss"], entry["eps"]) for entry in about["health"]} == {
+        ("pgd", "cross_entropy", 0.1)
+    }
+
+
+def test_masked_gradients_are_warned_of_and_stand_in_the_result(tmp_path: Path) -> None:
+    images, labels, _ = test_images(25)
+    with pytest.warns(UserWarning, match="mine: ") as caught:
+        frame = robustbench_ens.evaluate(Rounded().eval(), images, labels, HEALTHY, name="mine")
+    assert [warning.filename for warning in caught] == [__file__] * 2
+    remark, unhealthy = (warning.message for warning in caught)
+    assert "mine: the gradient of cross-entropy is zero or not finite on 25 of 25 images" in str(remark)
+    assert isinstance(unhealthy, robustbench_ens.UnhealthyAttackWarning)
+    assert str(unhealthy).startswith("mine: attack pgd with cross_entropy under digits/whitebox[")
+    assert "zero gradient 100.0% (limit 5.0%; eps 0.1, step 0); loss rose 0.0% (limit 90.0%; eps 0.1)" in str(unhealthy)
+    assert frame.attrs["warnings"] == [str(remark), str(unhealthy)]
+    sick = {entry["sign"]: entry for entry in frame.attrs["health"] if not entry["healthy"]}
+    assert set(sick) == {"zero_gradient", "loss_rising"}
+    assert (sick["zero_gradient"]["value"], sick["zero_gradient"]["limit"]) == (1.0, 0.05)
+    with pytest.raises(robustbench_ens.UnhealthyAttackWarning), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", robustbench_ens.UnhealthyAttackWarning)
+        robustbench_ens.evaluate(Rounded().eval(), images, labels, HEALTHY)
+
+
+def test_what_the_result_says_of_itself_lives_through_pandas(tmp_path: Path) -> None:
+    """Plain JSON values: they are compared, copied, written into Parquet and pickled."""
+    images, labels, _ = test_images(12)
+    first, second = (robustbench_ens.evaluate(small(), images, labels, WHITEBOX) for _ in range(2))
+    assert first.attrs == second.attrs == json.loads(json.dumps(first.attrs))
+    assert first.attrs["health"]
+    assert pd.concat([first, second]).attrs == first.attrs
+    assert first[first["correct"]].attrs == first.attrs
+    first.to_parquet(tmp_path / "frame.parquet")
+    assert pd.read_parquet(tmp_path / "frame.parquet").attrs == first.attrs
+    assert pickle.loads(pickle.dumps(first)).attrs == first.attrs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        TRANSFER,
+        "digits/whitebox-convergence[eps=[0.1],images=20,steps=[1,2]]",
+        "digits/diversity[eps=[0.1],images=20,steps=1]",
+        "digits/distillation[eps=[0.1],images=20,steps=1]",
+    ],
+)
+def test_results_of_every_kind_carry_what_they_have(protocol: str) -> None:
+    images, _, _ = test_images(20)
+    recipe = load_recipe("digits/baseline-3[network_args.width=2,sub_models=2]")
+    ensemble = build_ensemble(recipe, 0, channels=1, classes=10, mean=torch.zeros(1), std=torch.ones(1)).eval()
+    one, other = ensemble.members
+    other.load_state_dict(one.state_dict())  # so that there are images that both get right
+    labels = ensemble(images).argmax(dim=1)
+    frame = robustbench_ens.evaluate(ensemble, images, labels, protocol)
+    assert frame.attrs["protocol_hash"] == load_protocol(protocol).hash
+    crafts = not protocol.startswith(("digits/diversity", "digits/distillation"))
+    assert bool(frame.attrs["health"]) == crafts
+
+
+def test_a_model_that_errs_on_clean_images_only_is_not_robust() -> None:
+    class Odd(nn.Module):
+        """Wrong on images of 8 bits, right beside them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = small()
+
+        def forward(self, x: Tensor) -> Tensor:
+            clean = ((x * 255).round() / 255 == x).flatten(1).all(dim=1, keepdim=True)
+            scores: Tensor = self.network(x)
+            return torch.where(clean, -scores, scores)
+
+    images, _, _ = test_images(25)
+    labels = small()(images).argmax(dim=1)
+    frame = robustbench_ens.evaluate(Odd().eval(), images, labels, WHITEBOX)
+    assert not frame.loc[frame["attack"] == "clean", "correct"].any()
+    assert frame.loc[frame["attack"] != "clean", "correct"].any()
+    robust = frame.groupby("image")["correct"].apply(lambda tries: tries.dropna().all())
+    assert not robust.any()
 
 
 def test_modes_come_back_after_an_error() -> None:
