@@ -270,7 +270,7 @@ def test_what_the_result_says_of_itself_lives_through_pandas(tmp_path: Path) -> 
     assert first.attrs == second.attrs == json.loads(json.dumps(first.attrs))
     assert first.attrs["health"]
     assert pd.concat([first, second]).attrs == first.attrs
-    assert first[first["correct"]].attrs == first.attrs
+    assert first[first["eps"] > 0].attrs == first.attrs
     first.to_parquet(tmp_path / "frame.parquet")
     assert pd.read_parquet(tmp_path / "frame.parquet").attrs == first.attrs
     assert pickle.loads(pickle.dumps(first)).attrs == first.attrs
