@@ -36,11 +36,13 @@ def load_ensemble(reference: str | Path, seed: int = 0, runs: Path | str = "runs
     """
     from robustbench_ens.changed import trained_home
     from robustbench_ens.models.trained import load_trained
+    from robustbench_ens.process import usual_defaults
     from robustbench_ens.recipes import load_recipe
     from robustbench_ens.store import Store
 
     recipe = load_recipe(str(reference))
-    return load_trained(trained_home(Store(Path(runs)), recipe, seed), recipe)[0]
+    with usual_defaults():
+        return load_trained(trained_home(Store(Path(runs)), recipe, seed), recipe)[0]
 
 
 def evaluate(
@@ -89,7 +91,9 @@ def evaluate(
         robustbench_ens.errors.UserError: the model does not score the images, or a value is not what is expected.
     """
     from robustbench_ens import own
+    from robustbench_ens.process import full_precision
 
-    return own.evaluate(
-        model, images, labels, protocol, device=device, surrogates=surrogates, indices=indices, name=name
-    )
+    with full_precision():
+        return own.evaluate(
+            model, images, labels, protocol, device=device, surrogates=surrogates, indices=indices, name=name
+        )

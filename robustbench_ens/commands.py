@@ -367,7 +367,7 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
     channels = ensemble.state_dict()["members.0.normalizer.mean"].numel()
     if channels != dataset.channels:
         raise UserError(f"{path}: expected {dataset.channels} channels as in {dataset.name!r}, got {channels}")
-    classes = ensemble(torch.zeros(1, *dataset.x_test.shape[1:])).shape[1]
+    classes = ensemble(torch.zeros(1, *dataset.x_test.shape[1:], dtype=torch.float32, device="cpu")).shape[1]
     if classes != dataset.num_classes:
         raise UserError(f"{path}: expected {dataset.num_classes} classes as in {dataset.name!r}, got {classes}")
     digest = digest_state(ensemble.state_dict())

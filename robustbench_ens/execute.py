@@ -23,6 +23,7 @@ from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.trained import HISTORY, MONITORED, RECORD, load_trained, read_record, run_dir
 from robustbench_ens.paths import inside
 from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep
+from robustbench_ens.process import full_precision
 from robustbench_ens.targets import Given, Trained
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.monitor import check_monitor
@@ -175,7 +176,8 @@ def run(plan: Plan, finished: Callable[[Step], None] | None = None) -> None:
     lanes = Lanes(plan.due, partial(_bounds, plan), carry_out, finished or (lambda step: None), most)
     watched.workplace = replace(plan.workplace, progress=lanes.watched(plan.workplace.progress))
     try:
-        lanes.run()
+        with full_precision():
+            lanes.run()
     finally:
         torch.set_num_threads(before)  # the steps' threads have set a part of it for the whole process
 

@@ -113,7 +113,7 @@ def _checked_protocol(protocol: Protocol | str | Path, surrogates: Sequence[nn.M
 def _checked_device(device: torch.device | str) -> torch.device:
     try:
         checked = torch.device(device)
-        torch.zeros(1, device=checked).cpu()
+        torch.zeros(1, dtype=torch.float32, device=checked).cpu()
     except (AssertionError, RuntimeError, TypeError) as error:
         why = " ".join(str(error).split())
         raise UserError(f"device: expected cpu, cuda or cuda:N that is there, got {device!r}: {why}") from None
@@ -142,7 +142,11 @@ def evaluate(
     loaded, on = _checked_protocol(protocol, surrogates), _checked_device(device)
     images = checked_images(images, model)
     labels = checked_integers("labels", labels, len(images))
-    indices = torch.arange(len(images)) if indices is None else checked_integers("indices", indices, len(images))
+    indices = (
+        torch.arange(len(images), device="cpu")
+        if indices is None
+        else checked_integers("indices", indices, len(images))
+    )
     if len(indices.unique()) < len(indices):
         raise UserError(f"indices: expected {len(indices)} different integers, got some more than once")
     digest = digest_state({"images": images, "labels": labels})

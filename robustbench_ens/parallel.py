@@ -14,4 +14,12 @@ def pool(workers: int) -> ThreadPoolExecutor:
     end of every layer. This thread keeps its cores for what it does itself.
     """
     each = max(1, torch.get_num_threads() // workers)
-    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(each,))
+    device = torch.get_default_device()
+
+    def begin() -> None:
+        torch.set_num_threads(each)
+        # A thread has a default device of its own. A model of one's own may count on that of the thread it came from.
+        if device != torch.get_default_device():
+            torch.set_default_device(device)
+
+    return ThreadPoolExecutor(workers, initializer=begin)

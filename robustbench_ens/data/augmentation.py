@@ -36,7 +36,7 @@ def pad_crop_flip(images: Tensor, generator: Generator, padding: float) -> Tenso
     where = generator.device
     top = torch.randint(2 * pad_y + 1, (batch, 1), generator=generator, device=where)
     left = torch.randint(2 * pad_x + 1, (batch, 1), generator=generator, device=where)
-    mirrored = torch.rand((batch, 1), generator=generator, device=where) < 0.5
+    mirrored = torch.rand((batch, 1), generator=generator, dtype=torch.float32, device=where) < 0.5
     rows = top + torch.arange(height, device=where)
     columns = left + torch.arange(width, device=where)
     columns = torch.where(mirrored, columns.flip(1), columns)

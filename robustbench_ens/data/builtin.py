@@ -101,4 +101,4 @@ def _torchvision_class(name: str) -> Any:
 
 def _split(source: Any) -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
-    return images, torch.tensor(source.targets, dtype=torch.int64)
+    return images, torch.tensor(source.targets, dtype=torch.int64, device="cpu")

@@ -116,7 +116,7 @@ class Dataset:
             [torch.bincount(self.x_train[:, c].flatten(), minlength=256) for c in range(self.channels)]
         ).double()
         shares = counts / counts.sum(dim=1, keepdim=True)
-        levels = torch.arange(256, dtype=torch.float64) / 255
+        levels = torch.arange(256, dtype=torch.float64, device="cpu") / 255
         mean = shares @ levels
         return mean, (shares * (levels - mean[:, None]) ** 2).sum(dim=1) * (counts.count_nonzero(dim=1) > 1)
 
@@ -147,4 +147,4 @@ def select_images(n_available: int, count: int, seed: int) -> Tensor:
     if not 1 <= count <= n_available:
         raise UserError(f"number of test images: expected 1 to {n_available} (all there are), got {count}")
     generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(n_available, generator=generator)[:count].sort().values
+    return torch.randperm(n_available, generator=generator, device="cpu")[:count].sort().values

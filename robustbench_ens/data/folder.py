@@ -156,8 +156,8 @@ def _all_files(listing: Listing) -> list[Path]:
 
 
 def _labels(classes: dict[str, list[Path]]) -> Tensor:
-    sizes = torch.tensor([len(files) for files in classes.values()])
-    return torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    sizes = torch.tensor([len(files) for files in classes.values()], device="cpu")
+    return torch.repeat_interleave(torch.arange(len(sizes), device="cpu"), sizes)
 
 
 def _decode(

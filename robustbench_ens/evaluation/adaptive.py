@@ -60,7 +60,8 @@ def runs(settings: Adaptive, examples: Sequence[Tensor]) -> list[Run]:
 def attempts(settings: Adaptive, members: int) -> int:
     """Attempts on each image, and black-box examples crafted for it, for progress."""
     examples = len(settings.surrogates) * len(expand(settings.starts))
-    return len(settings.eps) * (examples + len(runs(settings, [torch.empty(0)] * examples)))
+    none = torch.empty(0, dtype=torch.float32, device="cpu")
+    return len(settings.eps) * (examples + len(runs(settings, [none] * examples)))
 
 
 def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:

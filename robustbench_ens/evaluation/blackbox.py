@@ -97,7 +97,7 @@ def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
         job.task.advance(len(job.images))
         job.crafting += read_crafting(path)
     else:
-        everything, key = torch.arange(len(job.images)), ("surrogate", variant.restart)
+        everything, key = torch.arange(len(job.images), device="cpu"), ("surrogate", variant.restart)
         _recall_restarts(job, source, variant, eps, folder)
         found = job.craft(
             source.ensemble,
@@ -119,13 +119,15 @@ def _recall_restarts(job: Job, source: Subject, variant: Variant, eps: float, fo
     earlier = (replace(variant, restart=restart) for restart in range(variant.restart))
     found = [read_digests(folder / f"{one.key}.safetensors", len(job.images)) for one in earlier]
     made = (source.record.id, ENSEMBLE, variant.attack, variant.loss, eps, job.steps)
-    job.restarts.recall(made, torch.arange(len(job.images)), [digests for digests in found if digests is not None])
+    job.restarts.recall(
+        made, torch.arange(len(job.images), device="cpu"), [digests for digests in found if digests is not None]
+    )
 
 
 def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFrame:
     found = crafted(job, source, variant, eps)
     return job.rows(
-        torch.arange(len(job.images)),
+        torch.arange(len(job.images), device="cpu"),
         job.predict(job.target.ensemble, found),
         source=source.record.id,
         attack=variant.attack,

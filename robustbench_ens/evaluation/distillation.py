@@ -52,7 +52,7 @@ def feature_distances(member: SubModel, distilled: Tensor, target: Tensor, sourc
 
 def distances_from(job: Job, member: SubModel, distilled: Tensor, draws: Draws) -> Tensor:
     """:func:`feature_distances` of each image at its own layer: ``(3, N)``, on the CPU."""
-    distances = torch.empty(len(DISTANCES), len(distilled), dtype=distilled.dtype)
+    distances = torch.empty(len(DISTANCES), len(distilled), dtype=distilled.dtype, device="cpu")
     for layer in draws.layers.unique().tolist():
         for rows in (draws.layers == layer).nonzero().squeeze(1).split(BATCH_SIZE):
             distances[:, rows] = feature_distances(
@@ -96,6 +96,6 @@ def distillation(job: Job) -> Iterator[Part]:
     """
     settings = job.settings
     assert isinstance(settings, Distillation)
-    draws = draw(job, torch.arange(len(job.images)))
+    draws = draw(job, torch.arange(len(job.images), device="cpu"))
     for eps in settings.eps:
         yield f"eps-{eps}", partial(_at_eps, job, draws, eps)

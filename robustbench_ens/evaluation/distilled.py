@@ -52,8 +52,8 @@ def draw(job: Job, targets: Tensor) -> Draws:
     pairs = []
     for image in job.indices[targets].tolist():
         own = generator("distilled", job.settings.seed, image)
-        source = torch.randint(len(job.images), (), generator=own)
-        pairs.append((source, torch.randint(1, num_layers + 1, (), generator=own)))
+        source = torch.randint(len(job.images), (), generator=own, device="cpu")
+        pairs.append((source, torch.randint(1, num_layers + 1, (), generator=own, device="cpu")))
     return Draws(targets, *(torch.stack(column) for column in zip(*pairs, strict=True)))
 
 
@@ -105,7 +105,7 @@ def losses_on(job: Job, members: Sequence[SubModel], distilled: Sequence[Tensor]
     """:func:`~robustbench_ens.perturb.diversity.transferred_losses` in batches: ``(M, M, N)`` in nats, on the CPU."""
     parts = [
         transferred_losses(members, [images[rows].to(job.device) for images in distilled], labels[rows].to(job.device))
-        for rows in torch.arange(len(labels)).split(BATCH_SIZE)
+        for rows in torch.arange(len(labels), device="cpu").split(BATCH_SIZE)
     ]
     return torch.cat(parts, dim=-1).cpu()
 
@@ -132,4 +132,4 @@ def measure_pairs(job: Job, name: str, losses: Tensor, eps: float) -> None:
     for i in range(size):
         for j in range(size):
             measure_mean(job, name, losses[i, j], "nats", source_member=i, member=j, eps=eps)
-    measure_mean(job, name, losses[~torch.eye(size, dtype=torch.bool)].mean(dim=0), "nats", eps=eps)
+    measure_mean(job, name, losses[~torch.eye(size, dtype=torch.bool, device="cpu")].mean(dim=0), "nats", eps=eps)

@@ -30,7 +30,7 @@ def measured_images(job: Job, settings: Diversity | Regions) -> Tensor:
     right = images_all_get_right(job)
     rank = [derive_seed("right", settings.seed, image) for image in job.indices[right].tolist()]
     chosen = sorted(range(len(rank)), key=rank.__getitem__)[: settings.right_images]
-    return right[torch.tensor(chosen).sort().values]
+    return right[torch.tensor(chosen, device="cpu").sort().values]
 
 
 def pair_losses(job: Job, draws: Draws, eps: float) -> Tensor:

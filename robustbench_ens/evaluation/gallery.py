@@ -45,7 +45,7 @@ def _clean(job: Job) -> pd.DataFrame:
 def _crafted(job: Job, model: nn.Module, tier: str, variant: Variant) -> pd.DataFrame:
     (eps,) = job.settings.eps
     key = ("surrogate", variant.restart) if tier == "blackbox" else (variant.restart,)
-    everything = torch.arange(len(job.images))
+    everything = torch.arange(len(job.images), device="cpu")
     images = job.craft(model, everything, attack=variant.attack, loss=variant.loss, eps=eps, key=key)
     job.crafting.clear()  # shares of so few images say nothing of an attack's health
     _keep(job, tier, variant, images)

@@ -55,7 +55,9 @@ def image_digests(images: Tensor) -> Tensor:
     # Adding zero makes -0 the 0 that it equals.
     pixels = (images.detach().cpu().contiguous() + 0.0).flatten(1).numpy()
     digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels)
-    return torch.frombuffer(bytearray(digests), dtype=torch.int64).view(-1, 2) if digests else torch.empty(0, 2).long()
+    if not digests:
+        return torch.empty(0, 2, dtype=torch.int64, device="cpu")
+    return torch.frombuffer(bytearray(digests), dtype=torch.int64).view(-1, 2)
 
 
 class Restarts:
@@ -85,7 +87,7 @@ class Restarts:
         if key != self._key:
             self._key, self._seen = key, []
         digests = image_digests(crafted)
-        equal = torch.zeros(len(rows), dtype=torch.bool)
+        equal = torch.zeros(len(rows), dtype=torch.bool, device="cpu")
         for before, earlier in self._seen:
             here, there = torch.isin(rows, before), torch.isin(before, rows)
             equal[here] |= (digests[here] == earlier[there]).all(dim=1)

@@ -286,7 +286,7 @@ class Job:
 
     def clean_rows(self) -> pd.DataFrame:
         """The target's predictions of the clean images: attack ``clean``, eps 0."""
-        positions = torch.arange(len(self.images))
+        positions = torch.arange(len(self.images), device="cpu")
         predicted = self.predict(self.target.ensemble, self.images)
         own = self.target.record.id
         return self.rows(positions, predicted, source=own, attack="clean", loss="none", eps=0.0, steps=0)

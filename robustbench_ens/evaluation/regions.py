@@ -59,7 +59,7 @@ def regions_around(job: Job, settings: Regions, position: int) -> Tensor:
     line = coefficients(eps, settings.grid)
     rows, columns = (axis.flatten() for axis in torch.meshgrid(line, line, indexing="ij"))
     parts = []
-    for own in torch.arange(len(rows)).split(BATCH_SIZE):
+    for own in torch.arange(len(rows), device="cpu").split(BATCH_SIZE):
         points = plane(image, up, across, rows[own], columns[own])
         check_budget(points, image.expand_as(points), 2 * eps)
         parts.append(job.predict_each(points))

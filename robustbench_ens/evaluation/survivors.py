@@ -19,7 +19,7 @@ class Survivors:
 
     def __init__(self, job: Job, eps: float) -> None:
         self._job, self._eps = job, eps
-        self._alive = torch.ones(len(job.images), dtype=torch.bool)
+        self._alive = torch.ones(len(job.images), dtype=torch.bool, device="cpu")
         self._frames: list[pd.DataFrame] = []
 
     @property
@@ -40,9 +40,9 @@ class Survivors:
             predicted classes ``(N,)``; 0 where nothing was attempted.
         """
         job, attempted = self._job, self._alive.clone()
-        everything = torch.arange(len(attempted))
+        everything = torch.arange(len(attempted), device="cpu")
         positions = everything[attempted]
-        predicted = torch.zeros(len(attempted), dtype=torch.int64)
+        predicted = torch.zeros(len(attempted), dtype=torch.int64, device="cpu")
         if len(positions):
             predicted[attempted] = job.predict(job.target.ensemble, craft(positions))
         self._frames.append(

@@ -245,7 +245,7 @@ def find_images(versions: Iterable[tuple[Tensor, float]], labels: Tensor, datase
         UserError: an image has no such test image, or several that are not the same picture.
     """
     possible = labels[:, None] == dataset.y_test[None, :]
-    smallest = torch.zeros(len(labels))
+    smallest = torch.zeros(len(labels), dtype=torch.float32, device="cpu")
     eps = 0.0
     for images, eps in versions:
         for label in labels.unique():
@@ -315,7 +315,7 @@ def _rows(job: Job, settings: TransferFolder, variant: Variant, eps: float, coun
         raise UserError(f"{path}: {error}") from None
     job.task.advance(len(crafted))
     return job.rows(
-        torch.arange(len(crafted)),
+        torch.arange(len(crafted), device="cpu"),
         job.predict(job.target.ensemble, crafted),
         source=f"released:{variant.source}",
         attack=variant.attack,

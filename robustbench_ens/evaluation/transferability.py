@@ -26,7 +26,7 @@ def images_all_get_right(job: Job) -> Tensor:
     Raises:
         UserError: there is none.
     """
-    right = torch.ones(len(job.images), dtype=torch.bool)
+    right = torch.ones(len(job.images), dtype=torch.bool, device="cpu")
     for member in job.target.ensemble.members:
         right &= job.predict(member, job.images) == job.labels
     if not right.any():

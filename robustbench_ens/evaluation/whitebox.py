@@ -27,7 +27,7 @@ def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
         craft = partial(job.craft, ensemble, attack=attack, loss=loss, eps=eps, key=(restart,))
         predicted = survivors.attempt(craft, attack=attack, loss=loss, restart=restart)
         if restart == 0:
-            job.double_the_steps(ensemble, torch.arange(len(predicted)), predicted, key=(restart,))
+            job.double_the_steps(ensemble, torch.arange(len(predicted), device="cpu"), predicted, key=(restart,))
     return survivors.rows()
 
 

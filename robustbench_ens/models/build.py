@@ -19,6 +19,7 @@ from robustbench_ens.memory import check_fits
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.resnet import RESNET_DEPTHS, ResNet
 from robustbench_ens.outside import import_object
+from robustbench_ens.process import usual_defaults
 from robustbench_ens.recipes import Recipe
 from robustbench_ens.seeds import GLOBAL_GENERATORS, derive_seed
 
@@ -93,11 +94,11 @@ def check_network(recipe: Recipe, shape: Sequence[int], classes: int) -> nn.Modu
     if recipe.settings.network in NETWORKS:
         _check_memory(recipe, build, shape[0], classes)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), usual_defaults():
             warnings.simplefilter("ignore")
             network = seeded(0, lambda: build(channels=shape[0], classes=classes)).eval()
             with torch.no_grad():
-                returned = tuple(network(torch.zeros(1, *shape)).shape)
+                returned = tuple(network(torch.zeros(1, *shape, dtype=torch.float32, device="cpu")).shape)
     except UserError as error:
         raise UserError(f"recipe {recipe.label!r}: key 'network_args': {error}") from None
     except Exception as error:  # a network refuses its arguments with whatever it likes
@@ -148,7 +149,8 @@ def build_ensemble(recipe: Recipe, seed: int, *, channels: int, classes: int, me
         network = seeded(member_seed, lambda: build(channels=channels, classes=classes))
         return SubModel(network, mean, std)
 
-    return Ensemble(member(index) for index in range(recipe.settings.sub_models))
+    with usual_defaults():
+        return Ensemble(member(index) for index in range(recipe.settings.sub_models))
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -19,7 +19,9 @@ def predict(model: nn.Module, images: Tensor, device: torch.device, batch_size: 
         UserError: the model returns values that are not numbers.
     """
     model.eval()
-    scores = torch.cat([model(part.to(device)).cpu() for part in images.split(batch_size)] or [torch.zeros(0, 1)])
+    if not len(images):
+        return torch.zeros(0, dtype=torch.int64, device="cpu")
+    scores = torch.cat([model(part.to(device)).cpu() for part in images.split(batch_size)])
     if torch.isnan(scores).any():
         raise UserError("the model returns NaN for images in [0, 1]; no accuracy can be given")
     return scores.argmax(dim=1)

@@ -82,7 +82,7 @@ def from_released(path: Path, recipe: Recipe) -> Ensemble:
             f"got {names_shown(first)}"
         )
     channels, classes = len(mean), head[-1].shape[0]
-    zeros = torch.zeros(channels)
+    zeros = torch.zeros(channels, dtype=torch.float32, device="cpu")
     ensemble = build_ensemble(recipe, 0, channels=channels, classes=classes, mean=zeros, std=zeros + 1)
     for member, (key, state) in zip(ensemble.members, states.items(), strict=True):
         mine = member.state_dict()

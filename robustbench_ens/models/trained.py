@@ -246,7 +246,7 @@ def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord
     except (OSError, ValueError) as error:
         raise _unreadable(path, record, error) from None
     _check_fingerprint(path, digest_state(state) == record.weights, record)
-    zeros = torch.zeros(record.channels)
+    zeros = torch.zeros(record.channels, dtype=torch.float32, device="cpu")
     ensemble = build_ensemble(
         recipe, record.seed, channels=record.channels, classes=record.classes, mean=zeros, std=zeros + 1
     )

@@ -48,14 +48,14 @@ def draw(shape: Sequence[int], images: Sequence[int], steps: int, probability: f
     Returns:
         draws on the CPU.
     """
-    uniform = torch.empty(len(images), steps, 4, dtype=torch.float64)
+    uniform = torch.empty(len(images), steps, 4, dtype=torch.float64, device="cpu")
     generator = torch.Generator()
     for row, image in zip(uniform, images, strict=True):
         generator.manual_seed(derive_seed("input diversity", *key, image))
         row.uniform_(generator=generator)
     coin, size, *offset = uniform.transpose(0, 1).unbind(-1)
-    own = torch.tensor(shape[-2:])
-    room = torch.tensor([largest_size(side) for side in shape[-2:]]) - own
+    own = torch.tensor(shape[-2:], device="cpu")
+    room = torch.tensor([largest_size(side) for side in shape[-2:]], device="cpu") - own
     grown = (size.unsqueeze(-1) * (room + 1)).long()
     offsets = (torch.stack(offset, dim=-1) * (room - grown + 1)).long()
     return Draws(own + grown, offsets, coin < probability)
@@ -68,7 +68,7 @@ def _matrices(side: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     Bilinear resizing is linear and separable, and so is zero padding: moving the unit vectors gives the whole map.
     """
     largest = largest_size(side)
-    unit = torch.eye(side, dtype=torch.float64).unsqueeze(0)
+    unit = torch.eye(side, dtype=torch.float64, device="cpu").unsqueeze(0)
     found = unit.new_full((largest - side + 1, largest - side + 1, side, side), torch.nan)  # no such offset: NaN
     for size in range(side, largest + 1):
         resized = F.interpolate(unit, size=size, mode="linear", align_corners=False)

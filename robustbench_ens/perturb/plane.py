@@ -33,13 +33,13 @@ def adversarial_direction(model: nn.Module, image: Tensor, label: int) -> Tensor
 
 def rademacher_direction(shape: Sequence[int], *key: object) -> Tensor:
     """-1 or 1 for each pixel, with equal probability: a function of ``key`` alone; float32, on the CPU."""
-    return torch.randint(0, 2, tuple(shape), generator=generator("rademacher", *key)).float() * 2 - 1
+    return torch.randint(0, 2, tuple(shape), generator=generator("rademacher", *key), device="cpu").float() * 2 - 1
 
 
 def coefficients(eps: float, grid: int) -> Tensor:
     """``grid`` numbers from ``-eps`` to ``eps``, float64; the middle one is 0 exactly."""
     half = (grid - 1) // 2
-    return torch.arange(-half, half + 1, dtype=torch.float64) * (eps / half)
+    return torch.arange(-half, half + 1, dtype=torch.float64, device="cpu") * (eps / half)
 
 
 def plane(image: Tensor, up: Tensor, across: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -23,9 +23,14 @@ def uniform_starts(shape: Sequence[int], images: Sequence[int], *key: object) ->
     Returns:
         ``(len(images), C, H, W)``, float32, on the CPU; in units of eps.
     """
-    noise = torch.empty(len(images), *shape)
+    noise = torch.empty(len(images), *shape, dtype=torch.float32, device="cpu")
     generator = torch.Generator()
     for row, image in zip(noise, images, strict=True):
         generator.manual_seed(derive_seed("start", *key, image))
         row.uniform_(-1, 1, generator=generator)
     return noise
+
+
+def uniform_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return uniform noise of ``shape`` in [-1, 1), float32, on the CPU, drawn from a CPU ``generator``."""
+    return torch.rand(tuple(shape), generator=generator, dtype=torch.float32, device="cpu") * 2 - 1

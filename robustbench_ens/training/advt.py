@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from robustbench_ens.models.ensemble import Ensemble
@@ -12,6 +11,7 @@ from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.perturb.losses import cross_entropy
 from robustbench_ens.perturb.side_by_side import member_logits
+from robustbench_ens.perturb.starts import uniform_noise
 from robustbench_ens.settings import Count, Eps, Settings
 from robustbench_ens.training.baseline import summed_cross_entropy
 from robustbench_ens.training.method import Batch, Context, Method
@@ -49,7 +49,7 @@ def adversarial_batch(
     """PGD on ``model`` for ``batch``, ``(B, C, H, W)`` within ``settings.eps``; ``purpose`` names the random start."""
     start = None
     if settings.random_start:
-        noise = torch.rand(batch.images.shape, generator=context.step_generator(purpose)) * 2 - 1
+        noise = uniform_noise(batch.images.shape, context.step_generator(purpose))
         start = noise.to(device=batch.images.device, dtype=batch.images.dtype)
     with frozen(model), batch_norm_mode(model, settings.craft_batch_norm), context.autocast():
         return perturb(

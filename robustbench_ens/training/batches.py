@@ -56,12 +56,12 @@ class Batches:
         """The batch of step ``step``, counted over the whole training."""
         epoch, position = divmod(step, self.per_epoch)
         if self._permutation is None or self._permutation[0] != epoch:
-            order = torch.randperm(len(self._labels), generator=generator(self._seed, "order", epoch))
+            order = torch.randperm(len(self._labels), generator=generator(self._seed, "order", epoch), device="cpu")
             self._permutation = (epoch, order)
         start = position * self._size
         return self._take(self._permutation[1][start : start + self._size], "batch", step)
 
     def source(self, step: int) -> Batch:
         """An independent batch for step ``step``, uniform without repeats."""
-        order = torch.randperm(len(self._labels), generator=generator(self._seed, "source", step))
+        order = torch.randperm(len(self._labels), generator=generator(self._seed, "source", step), device="cpu")
         return self._take(order[: self._size], "source", step)

@@ -78,7 +78,7 @@ class Dverge(Method):
             draw = context.epoch_generator("layer")
         else:
             draw = generator(context.seed, "layer", "step", context.step - context.step % self.layer_steps)
-        return int(torch.randint(1, num_layers + 1, (), generator=draw))
+        return int(torch.randint(1, num_layers + 1, (), generator=draw, device="cpu"))
 
     def distilled(self, ensemble: Ensemble, batch: Batch, context: Context) -> tuple[Batch, list[Tensor]]:
         """The source batch, and for each sub-model its images distilled from that sub-model towards ``batch``."""

@@ -29,8 +29,8 @@ def coherence(gradients: Tensor) -> Tensor:
 
 def with_noise(images: Tensor, std: float, generator: torch.Generator) -> Tensor:
     """``images`` with Gaussian noise of standard deviation ``std`` (pixel scale) on a random half of them."""
-    noise = torch.randn(images.shape, generator=generator) * std
-    noisy = torch.randperm(len(images), generator=generator) < len(images) // 2
+    noise = torch.randn(images.shape, generator=generator, dtype=torch.float32, device="cpu") * std
+    noisy = torch.randperm(len(images), generator=generator, device="cpu") < len(images) // 2
     return images + (noise * noisy.view(-1, 1, 1, 1)).to(device=images.device, dtype=images.dtype)
 
 

@@ -25,7 +25,7 @@ def transferability(beaten: Tensor) -> float:
         beaten: boolean ``(M, M, B)``: whether any attack on the row's sub-model beats the column's, by image.
     """
     rates = beaten.double().mean(dim=-1)
-    return float(rates[~torch.eye(len(rates), dtype=torch.bool)].mean())
+    return float(rates[~torch.eye(len(rates), dtype=torch.bool, device=rates.device)].mean())
 
 
 def check_monitor(where: str, settings: Monitor, sub_models: int, num_layers: int | None, test_images: int) -> None:
@@ -64,7 +64,7 @@ class TrainingMonitor:
         self.settings, self.seed, self.device, self.workers = settings, seed, device, workers
         self.indices = select_images(len(dataset.y_test), settings.images, derive_seed(seed, "monitor"))
         self.images, self.labels = to_float(dataset.x_test[self.indices]), dataset.y_test[self.indices]
-        self.partners = torch.randperm(settings.images, generator=generator(seed, "monitor", "partners"))
+        self.partners = torch.randperm(settings.images, generator=generator(seed, "monitor", "partners"), device="cpu")
 
     def measure(self, ensemble: Ensemble) -> dict[str, float]:
         """``diversity`` in nats (Equation 2), ``transferability`` in [0, 1], and the ``images`` they are over.
@@ -84,7 +84,7 @@ class TrainingMonitor:
     def _diversity(self, members: list[SubModel], rows: Tensor) -> float:
         settings = self.settings
         draw = generator(self.seed, "monitor", "layers")
-        layers = torch.randint(1, members[0].num_layers + 1, (len(self.images),), generator=draw)[rows]
+        layers = torch.randint(1, members[0].num_layers + 1, (len(self.images),), generator=draw, device="cpu")[rows]
         target, source = self.images[rows].to(self.device), self.images[self.partners[rows]].to(self.device)
         distilled = [
             distill_at_layers(
@@ -103,7 +103,7 @@ class TrainingMonitor:
     def _transferability(self, members: list[SubModel], rows: Tensor) -> float:
         settings = self.settings
         images, labels = self.images[rows], self.labels[rows]
-        beaten = torch.zeros(len(members), len(members), len(rows), dtype=torch.bool)
+        beaten = torch.zeros(len(members), len(members), len(rows), dtype=torch.bool, device="cpu")
         for i, source in enumerate(members):
             for restart in range(settings.restarts):
                 crafted = craft(

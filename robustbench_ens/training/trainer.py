@@ -30,6 +30,7 @@ from robustbench_ens.models.trained import (
 )
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.parallel import pool
+from robustbench_ens.process import usual_defaults
 from robustbench_ens.progress import Progress, Silent
 from robustbench_ens.provenance import hardware, now, software
 from robustbench_ens.recipes import Optimizer, Recipe
@@ -282,6 +283,7 @@ def _initial(
     return load_trained(start or run_dir(store, recipe.parent, seed), recipe.parent)
 
 
+@usual_defaults()
 def train(
     recipe: Recipe,
     seed: int,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
+from robustbench_ens.perturb.starts import uniform_noise
 from robustbench_ens.settings import Count, Eps, Weight
 from robustbench_ens.training.method import Batch, Context, Method
 from robustbench_ens.training.second_order import input_gradients
@@ -63,7 +64,7 @@ class Trs(Method):
     def roughest(self, ensemble: Ensemble, batch: Batch, context: Context) -> Tensor:
         """Images near ``batch`` where the sub-models' input gradients are large."""
         eps = self.init_eps + (self.eps - self.init_eps) * context.part
-        noise = torch.rand(batch.images.shape, generator=context.step_generator("start")) * 2 - 1
+        noise = uniform_noise(batch.images.shape, context.step_generator("start"))
         with frozen(ensemble), batch_norm_mode(ensemble, self.craft_batch_norm), context.autocast():
             return perturb(
                 batch.images,
