@@ -11,19 +11,23 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from robustbench_ens.data import Dataset, small_shape
+from robustbench_ens.data import Dataset, small_shape, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import KINDS, evaluate, outcomes_file, parts_folder
 from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.lanes import Bounds, Lanes
 from robustbench_ens.models.build import check_network
+from robustbench_ens.models.own import PROBE_IMAGES, blamed
 from robustbench_ens.models.pointwise import warnings_about
+from robustbench_ens.models.soundness import about_network
 from robustbench_ens.models.trained import HISTORY, MONITORED, RECORD, load_trained, read_record, run_dir
 from robustbench_ens.paths import inside
 from robustbench_ens.plan import AttackStep, Plan, Step, TrainStep
 from robustbench_ens.process import full_precision
+from robustbench_ens.recipes import Recipe
 from robustbench_ens.targets import Given, Trained
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.monitor import check_monitor
@@ -49,7 +53,7 @@ def check_inputs(plan: Plan) -> None:
                 small = small_shape(shape, resizing.size, f"recipe {recipe.label!r}: ")
                 check_network(recipe, small, dataset.num_classes)
             num_layers, where = getattr(network, "num_layers", None), f"recipe {recipe.label!r}"
-            warned |= dict.fromkeys(warnings_about(network, f"{where}: network {recipe.settings.network!r}"))
+            warned |= dict.fromkeys(_remarks(recipe, network, dataset))
             recipe.method.check(where, recipe.settings.sub_models, num_layers)
             if recipe.settings.monitor is not None:
                 check_monitor(
@@ -87,6 +91,17 @@ def _without_training(plan: Plan, step: TrainStep) -> str:
         "add a train split, attack a model that needs no training with --model, or attack what was trained on another "
         "dataset by a protocol with 'trained_on'"
     )
+
+
+def _remarks(recipe: Recipe, network: nn.Module, dataset: Dataset) -> list[str]:
+    """What a person should know of ``network``, an untrained one of ``recipe``, before it is trained."""
+    where = f"recipe {recipe.label!r}: network {recipe.settings.network!r}"
+    remarks = warnings_about(network, where)
+    if ":" in recipe.settings.network:
+        with blamed(where, "network"):
+            seen = about_network(network, to_float(dataset.x_test[:PROBE_IMAGES]))
+        remarks += [f"{where}: {remark}" for remark in seen]
+    return remarks
 
 
 def _check_published(plan: Plan, ensemble: Trained | Given) -> None:

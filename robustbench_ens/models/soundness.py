@@ -167,6 +167,13 @@ def about_batches(model: nn.Module, images: Tensor, scores: Tensor) -> list[str]
     ]
 
 
+def about_network(network: nn.Module, images: Tensor) -> list[str]:
+    """Return what is wrong with a ``network`` in eval mode before it is trained, shown ``images`` ``(B, C, H, W)``."""
+    with torch.no_grad():
+        scores = network(images.clone())
+    return about_modules(network) + about_batches(network, images, scores)
+
+
 def unsteady_norms(model: nn.Module) -> list[str]:
     """Return the names of modules of ``model`` that normalise by the batch even in eval mode."""
     return [
