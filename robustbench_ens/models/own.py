@@ -202,10 +202,10 @@ def look_at(
     if gradient:
         check_gradient(model, images, where)
     with blamed(where):
-        seen = soundness.about_modules(model)
-        seen += soundness.about_batches(model, images, scores) if steady else []
+        coupled = soundness.about_batches(model, images, scores) if steady else []
+        seen = soundness.about_modules(model) + coupled
         seen += soundness.about_scores(scores) if gradient else []
-        seen += soundness.about_gradient(model, images) if gradient and steady else []
+        seen += soundness.about_gradient(model, images, coupled=bool(coupled)) if gradient and steady else []
     return Look(scores, steady, remarks + [f"{where}: {remark}" for remark in seen])
 
 

@@ -73,10 +73,11 @@ def about_scores(scores: Tensor) -> list[str]:
     return []
 
 
-def about_gradient(model: nn.Module, images: Tensor) -> list[str]:
+def about_gradient(model: nn.Module, images: Tensor, *, coupled: bool = False) -> list[str]:
     """Return what is wrong with the gradient of a ``model`` in eval mode that is the same on every pass.
 
-    The gradient of cross-entropy is looked at, and whether the scores change as their gradient says they should.
+    The gradient of cross-entropy is looked at, and whether the scores change as their gradient says they should; the
+    latter not of a model that is ``coupled``, where an image's scores change with the images beside it.
     """
     x = images.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -90,7 +91,7 @@ def about_gradient(model: nn.Module, images: Tensor) -> list[str]:
             f"the gradient of cross-entropy is zero or not finite on {int(dead.sum())} of {len(images)} images, where "
             "attacks cannot follow it; is something rounded, clamped, detached or saturated inside?"
         ]
-    likeness = gradient_likeness(model, images[:LOOKED_AT])
+    likeness = None if coupled else gradient_likeness(model, images[:LOOKED_AT])
     if likeness is not None and likeness < ALIKE:
         return [
             f"the scores do not change as their gradient says (cosine {likeness:.2f}, expected at least {ALIKE}), so "

@@ -191,6 +191,23 @@ def test_probabilities_are_warned_of(rbe: Rbe) -> None:
     assert "warning: --model my_models:certain: the model returns probabilities, on which attacks" in result.out
 
 
+@pytest.mark.parametrize(
+    ("model", "remark"),
+    [
+        ("rounded", "the gradient of cross-entropy is zero or not finite on 32 of 32 images"),
+        ("coupled", "with the other images of its batch"),
+    ],
+)
+def test_what_makes_numbers_mean_less_is_warned_of_before_and_after(rbe: Rbe, model: str, remark: str) -> None:
+    result = rbe("attack", WHITEBOX, "--model", f"my_models:{model}")
+    assert (result.code, result.err) == (0, "")
+    (before,) = (line for line in result.out.splitlines() if line.startswith("warning: "))
+    assert before.startswith(f"warning: --model my_models:{model}: ") and remark in before
+    after = [line for line in result.out.splitlines() if line.startswith("Warning: ")]
+    assert len(after) == 1 and f"against my_models:{model} (seed 0) is unhealthy" in after[0]
+    assert ("zero gradient" in after[0]) == (model == "rounded")
+
+
 def test_convolutions_that_torch_computes_outside_its_memory_are_warned_of(rbe: Rbe) -> None:
     result = rbe("attack", WHITEBOX, "--model", "my_models:narrow")
     assert (result.code, result.err) == (0, "")
