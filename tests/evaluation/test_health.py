@@ -38,6 +38,17 @@ class Saturated(nn.Module):
         return self.model(x) * 1e4
 
 
+class LogOfSoftmax(nn.Module):
+    """The logarithm of a steep softmax: 0, or minus infinity, where the softmax is 1 or 0 to the last bit."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return (self.model(x) * 100).softmax(1).log()
+
+
 def masked(subject, defence):
     ensemble = copy.deepcopy(subject.ensemble)
     for index, member in enumerate(ensemble.members):
@@ -69,7 +80,7 @@ def judged(trained, digits, tmp_path):
 def test_a_healthy_baseline_passes(judged, protocol):
     health = judged(protocol)
     assert set(health["sign"]) == {
-        *("zero_gradient", "non_finite_gradient", "loss_rising", "budget_used", "budget_kept"),
+        *("zero_gradient", "non_finite_gradient", "loss_rising", "saturated", "budget_used", "budget_kept"),
         *("identical_restarts", "doubling_gain"),
     }
     assert health["healthy"].all(), health[~health["healthy"]]
@@ -83,6 +94,14 @@ def test_masked_gradients_are_caught(judged, protocol, defence):
     assert not health.loc["zero_gradient", "healthy"]
     assert health.loc["zero_gradient", "value"] > 0.5
     assert not health.loc["loss_rising", "healthy"]
+    assert health.loc["saturated", "healthy"] == (defence is Quantised)
+
+
+@pytest.mark.slow
+def test_a_saturated_loss_is_caught(judged):
+    health = judged(PROTOCOLS["transferability"], LogOfSoftmax).set_index("sign")
+    assert health.loc["saturated", "value"] > 0.5
+    assert not health.loc[["saturated", "non_finite_gradient", "loss_rising"], "healthy"].any()
 
 
 @pytest.mark.parametrize("attack", ["momentum_pgd", "m_di2_fgsm"])
@@ -102,6 +121,7 @@ def run(images=4, **changes):
         "zero_gradient": (0.0, 0.5, 0.0),
         "non_finite_gradient": (0.0, 0.0, 0.0),
         "loss_rising": 1.0,
+        "saturated": 0.0,
         "budget_used": 1.0,
         "budget_kept": True,
     }
