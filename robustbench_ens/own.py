@@ -193,5 +193,5 @@ def evaluate(
     for warning in unhealthy:
         warnings.warn(warning, UnhealthyAttackWarning, stacklevel=3)
     frame = file.outcomes
-    frame.attrs = attributes(file, remarks)
+    frame.attrs.update(attributes(file, remarks))
     return frame
