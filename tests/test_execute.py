@@ -91,3 +91,57 @@ def test_what_runs_alone(tmp_path, recipe, place):
 def test_steps_on_larger_images_run_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(execute, "SMALL_PIXELS", 8 * 8 - 1)
     assert all(step.alone for step in bounds(tiny_plan(tmp_path)))
+
+
+NETS = """
+from torch import nn
+
+def coupled(channels, classes):
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    return nn.Sequential(nn.Conv2d(channels, 4, 3), norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+
+class Hidden(nn.Module):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.kept = [nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, classes))]
+
+    def forward(self, x):
+        return self.kept[0](x)
+
+def sound(channels, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * channels, classes))
+"""
+
+
+class Messages(Silent):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.texts = []
+
+    def message(self, text):
+        self.texts.append(text)
+
+
+@pytest.mark.parametrize(
+    ("network", "says"),
+    [
+        ("coupled", ["with the other images of its batch, so that every number is of these batches alone; without"]),
+        (
+            "Hidden",
+            ["in train mode, and out of reach of .eval() and .to(): 'kept[0]'; keep modules in an nn.ModuleList"],
+        ),
+        ("sound", []),
+    ],
+)
+def test_a_recipes_own_network_is_tried_before_it_is_trained(tmp_path, monkeypatch, network, says):
+    (tmp_path / "tried_nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)
+    progress = Messages()
+    plan = Plan(Workplace(Store(tmp_path), None, "cpu", progress))
+    plan.train([Trained(load_recipe("digits/baseline-3", {"network": f"tried_nets:{network}"}), 0)])
+    execute.check_inputs(plan)
+    assert len(progress.texts) == len(says)
+    for text, part in zip(progress.texts, says, strict=True):
+        assert text.startswith("warning: recipe 'digits/baseline-3[") and f"network 'tried_nets:{network}': " in text
+        assert part in text

@@ -193,7 +193,7 @@ def look_at(
     model.eval()
     scores = check_scores(model, images, classes, where)
     again = check_scores(model, images, classes, where)
-    steady = torch.allclose(scores, again, rtol=1e-3, atol=1e-3 * min(1.0, soundness.spread(scores)))
+    steady = soundness.alike(scores, again)
     if not steady:
         remarks.append(f"{where}: the model's scores change from one pass to the next; every number is one draw")
     for index, member in enumerate(sub_models(model)):
