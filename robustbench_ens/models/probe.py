@@ -77,7 +77,7 @@ def _equal(one: Any, other: Any, relative: float, absolute: float, *, few: bool)
     if one is None or other is None:
         return one is other
     try:
-        first, second = (torch.tensor(rows, dtype=torch.float64) for rows in (one, other))
+        first, second = (torch.tensor(rows, dtype=torch.float64, device="cpu") for rows in (one, other))
     except ValueError:  # rows of different lengths, in a forged file
         return False
     return _close(first, second, relative, absolute, len(first) // FEW if few else 0)
