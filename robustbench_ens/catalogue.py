@@ -9,11 +9,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.lookup import names
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.text import counted, duration
-from robustbench_ens.settings import names
 from robustbench_ens.store import write_text
 from robustbench_ens.trust import OutsideCodeError, no_outside_code
 

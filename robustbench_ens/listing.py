@@ -11,13 +11,13 @@ from robustbench_ens import catalogue
 from robustbench_ens.console import OUT, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.files import entries
+from robustbench_ens.lookup import names
 from robustbench_ens.models.published import check_publishable, hold_zoo, publish, published
 from robustbench_ens.models.trained import trained_here
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.settings import names
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained
 

@@ -14,6 +14,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.finding import is_outside
 from robustbench_ens.identity import Code, code_of, merged
 from robustbench_ens.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
+from robustbench_ens.lookup import locate
 from robustbench_ens.outside import import_object
 from robustbench_ens.settings import (
     Count,
@@ -25,7 +26,6 @@ from robustbench_ens.settings import (
     finite,
     label,
     load_content,
-    locate,
     split_reference,
     validate,
 )

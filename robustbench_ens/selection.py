@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.lookup import locate, names
 from robustbench_ens.plan import Plan
 from robustbench_ens.protocols import Protocol
 from robustbench_ens.recipes import load_recipe
-from robustbench_ens.settings import locate, names, read_toml, split_reference
+from robustbench_ens.settings import read_toml, split_reference
 from robustbench_ens.targets import Given, Trained, UnsuitableTargetError
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from robustbench_ens.errors import UserError
 from robustbench_ens.files import entries, read_bytes
 from robustbench_ens.locks import hold
+from robustbench_ens.lookup import folders, names
 from robustbench_ens.models.trained import (
     HISTORY,
     MONITORED,
@@ -22,7 +23,6 @@ from robustbench_ens.models.trained import (
 )
 from robustbench_ens.paths import inside
 from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.settings import folders, names
 from robustbench_ens.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
 
 FOLDER, CARD = "weights", "README.md"

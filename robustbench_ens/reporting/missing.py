@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from robustbench_ens.lookup import names
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
-from robustbench_ens.settings import names, split_reference
+from robustbench_ens.settings import split_reference
 
 
 def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.lookup import names
 from robustbench_ens.reporting.text import span
 from robustbench_ens.reporting.worst_case import as_defined
-from robustbench_ens.settings import names
 
 PAPER = "DVERGE paper (200 epochs)"
 PAPER_BLACKBOX = "DVERGE paper (200 epochs, 30 variants)"
