@@ -230,7 +230,7 @@ def _train(plan: Plan, step: TrainStep, workers: int) -> None:
             f"{step.ensemble.id}: its data or its parent changed; the old run is kept as {aside}"
         )
         folder.rename(aside)
-    if plan.is_published_on_other_images(step.ensemble):
+    if plan.serving.is_published_on_other_images(step.ensemble):
         workplace.progress.message(
             f"{step.ensemble.id}: trained here, for the published weights are of other images than "
             f"{recipe.settings.dataset!r} has"
@@ -285,12 +285,15 @@ def _load(plan: Plan, ensemble: Trained | Given) -> Subject:
     if isinstance(ensemble, Given):
         return ensemble.subject
     _say_published(plan, ensemble)
-    loaded, record = load_trained(plan.home(ensemble), ensemble.recipe)
+    origin = plan.serving.origin(ensemble)
+    loaded, record = load_trained(origin.folder, ensemble.recipe)
     if not record.sealed:
         plan.workplace.progress.message(f"{ensemble.id}: its record is of an earlier version: no digest")
-    return Subject(loaded, record)
+    return Subject(loaded, record, origin.kind)
 
 
 def _say_published(plan: Plan, ensemble: Trained) -> None:
     if plan.is_published(ensemble):
-        plan.workplace.progress.message(f"{ensemble.id}: published weights, from {plan.home(ensemble)}")
+        instead = plan.serving.instead_of(ensemble)
+        why = f", for {instead}" if instead else ""
+        plan.workplace.progress.message(f"{ensemble.id}: published weights, from {plan.home(ensemble)}{why}")

@@ -191,6 +191,7 @@ class EnsembleFacts(Facts):
     classes: Positive = 1
     code: CodeFacts | None = None
     probe: ProbeFacts | None = None
+    origin: str = ""
 
     @model_validator(mode="after")
     def _ours(self) -> Self:

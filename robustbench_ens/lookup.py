@@ -38,8 +38,8 @@ class _Kind(NamedTuple):
 
 _KINDS = {"zoo": _Kind("recipe", "dataset"), "attacks": _Kind("protocol", "kind")}
 
-PassedOver = Callable[[str], None]
-"""Called with why a file is passed over, in one line."""
+Skipped = Callable[[str], None]
+"""Called with why a file is skipped, in one line."""
 
 
 def shipped_folder(kind: str) -> Path:
@@ -60,16 +60,16 @@ def shipped_names(kind: str) -> list[str]:
     return sorted(_name_in(folder, path) for path in _files(folder, _ignored))
 
 
-def names(kind: str, passed_over: PassedOver | None = None) -> list[str]:
+def names(kind: str, skipped: Skipped | None = None) -> list[str]:
     """What loads each file of ``kind`` that ships or lies in the working directory.
 
     That is its name, or its path where a shipped file of other content has the name.
 
     Args:
         kind: ``zoo`` or ``attacks``.
-        passed_over: called for each file of the working directory that is no recipe or protocol, or cannot be read.
+        skipped: called for each file of the working directory that is no recipe or protocol, or cannot be read.
     """
-    say = passed_over or _ignored
+    say = skipped or _ignored
     found = dict.fromkeys(shipped_names(kind))
     for folder in folders(kind):
         if folder == shipped_folder(kind):
@@ -84,14 +84,14 @@ def names(kind: str, passed_over: PassedOver | None = None) -> list[str]:
 
 
 def _ignored(line: str) -> None:
-    """Ignore why a file is passed over."""
+    """Ignore a line."""
 
 
-def _files(folder: Path, passed_over: PassedOver) -> Iterator[Path]:
+def _files(folder: Path, skipped: Skipped) -> Iterator[Path]:
     """The TOML files in ``folder`` that a person wrote to be run."""
 
     def unreadable(error: OSError) -> None:
-        passed_over(f"{error.filename}: {error.strerror}")
+        skipped(f"{error.filename}: {error.strerror}")
 
     for place, inner, files in os.walk(folder, onerror=unreadable):
         inner[:] = [name for name in inner if not _is_passed_over(name)]

@@ -30,6 +30,18 @@ def told_to(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+def once(listener: Listener) -> Listener:
+    """Return a listener that passes each line to ``listener`` the first time only."""
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            listener(text)
+
+    return tell
+
+
 @contextmanager
 def silenced() -> Iterator[None]:
     """Report no notices inside this context."""

@@ -20,6 +20,7 @@ from robustbench_ens.evaluation.job import Subject, evaluation_images
 from robustbench_ens.execute import share_cores
 from robustbench_ens.identity import Code, code_of
 from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.origin import facts_of
 from robustbench_ens.models.own import PROBE_IMAGES, as_found, blamed, import_model, look_at, own_record
 from robustbench_ens.models.probe import modules_behind, probe
 from robustbench_ens.models.trained import digest_state
@@ -181,4 +182,7 @@ def evaluate(
             device=on,
             workers=workers,
         )
-        return read_outcomes(path).outcomes
+        frame = read_outcomes(path).outcomes
+    names = (name, *(f"surrogate {index}" for index in range(len(surrogates))))
+    frame.attrs["weights"] = {what: facts_of(module) for what, module in zip(names, (model, *surrogates), strict=True)}
+    return frame

@@ -242,3 +242,30 @@ def test_a_home_folder_stands_in_paths(kind: str, monkeypatch: pytest.MonkeyPatc
     assert LOADERS[kind]("~/other.toml").label == "other"
     with pytest.raises(UserError, match="there is no home folder for '~nobody-here'"):
         LOADERS[kind]("~nobody-here/mine.toml")
+
+
+@pytest.mark.slow
+def test_list_skips_what_is_unrelated_and_shows_both_of_one_name(rbe: Rbe) -> None:
+    shadow("zoo", "epochs = 3")
+    shadow("attacks", "images = 7")
+    Path("zoo/models.toml").write_text("[package]\nname = 'x'\n")
+    Path("zoo/typo.toml").write_text("extends = 'digits/baseline-3'\nepoch = 3\n")
+    Path("attacks/broken.toml").write_text("kind = ")
+    result = rbe("list")
+    assert (result.code, result.err) == (0, "")
+    skipped = [line for line in result.out.splitlines() if line.startswith("Skipped: ")]
+    for line, name in zip(skipped, ("zoo/models.toml", "zoo/typo.toml", "attacks/broken.toml"), strict=True):
+        assert name in line
+    for kind, name in KINDS.items():
+        rows = [line.split() for line in result.out.splitlines() if f"{name}.toml " in line or f" {name} " in line]
+        assert [row[0] for row in rows] == sorted([name, f"{kind}/{name}.toml"])
+
+
+def test_attack_without_a_recipe_skips_what_is_unrelated_once(rbe: Rbe) -> None:
+    Path("zoo").mkdir()
+    Path("zoo/models.toml").write_text("[package]\nname = 'x'\n")
+    Path("zoo/typo.toml").write_text("extends = 'digits/baseline-3'\nepoch = 3\n")
+    result = rbe("attack", "digits/whitebox", "digits/diversity")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "no recipe given, and none for dataset 'digits' is trained" in result.err
+    assert [line[:9] for line in result.out.splitlines()] == ["Skipped: "] * 2

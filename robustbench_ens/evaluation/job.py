@@ -36,10 +36,18 @@ OWN_AGGREGATION = "own"
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained ensemble and what it is; or a model of one's own, which may have no sub-models."""
+    """A trained ensemble and what it is; or a model of one's own, which may have no sub-models.
+
+    ``origin`` is where an ensemble's weights come from: ``published``, ``trained here`` or ``imported``.
+    """
 
     ensemble: Ensemble
     record: EnsembleRecord
+    origin: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as outcomes keep it, with the origin if there is one."""
+        return self.record.to_json() | ({"origin": self.origin} if self.origin else {})
 
 
 def _silent_task() -> Task:

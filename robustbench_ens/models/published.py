@@ -49,12 +49,6 @@ def published(recipe: Recipe) -> dict[int, Path]:
     return found
 
 
-def home(store: Store, recipe: Recipe, seed: int) -> Path:
-    """Where the ensemble of ``recipe`` and ``seed`` lies: the published one only if none was trained or imported."""
-    own = run_dir(store, recipe, seed)
-    return own if read_record(own) is not None else published(recipe).get(seed, own)
-
-
 def check_publishable(recipe: Recipe, zoo: Path) -> None:
     """See that ``recipe`` is one of the folder ``zoo``, unchanged.
 
