@@ -48,12 +48,12 @@ def run(command: Callable[[], Any]) -> int:
         except UserError as error:
             return _refuse(str(error))
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
+            _say(error.format_message())
             return REFUSED
         except click.ClickException as error:
             return _refuse(error.format_message())
         except (KeyboardInterrupt, click.Abort):
-            click.echo("rbe: interrupted; the same command goes on from here", err=True)
+            _say("rbe: interrupted; the same command goes on from here")
             return INTERRUPTED
         except OSError as error:
             return _refuse(_os_error(error))
@@ -61,19 +61,25 @@ def run(command: Callable[[], Any]) -> int:
             if _out_of_memory(error):
                 hint = "use a smaller batch_size or model, or --device cpu"
                 return _refuse(f"--device: out of memory; {KEPT}; {hint}: {error}")
-            click.echo(escaped(traceback.format_exc()), err=True)
-            click.echo("rbe: this is an error in rbe itself; please report it, with the lines above", err=True)
+            _say(escaped(traceback.format_exc().rstrip()))
+            _say("rbe: this is an error in rbe itself; please report it, with the lines above")
             return BROKEN
         return code if isinstance(code, int) else DONE
 
 
+def _say(text: str) -> None:
+    """Print on standard error. Click would write UTF-8 where the encoding is ASCII."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
 def _refuse(line: str) -> int:
-    click.echo(f"rbe: error: {_one_line(line)}", err=True)
+    _say(f"rbe: error: {_one_line(line)}")
     return REFUSED
 
 
 def _note(line: str) -> None:
-    click.echo(f"rbe: note: {_one_line(line)}", err=True)
+    _say(f"rbe: note: {_one_line(line)}")
 
 
 def _one_line(text: str) -> str:
