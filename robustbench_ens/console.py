@@ -30,14 +30,15 @@ from robustbench_ens.progress import Task
 class _Console(Console):
     """A console that prints text as it is: no markup, and no character that a terminal would obey."""
 
-    def print(self, *objects: Any, markup: bool = False, emoji: bool = False, **style: Any) -> None:
+    def print(self, *objects: Any, **style: Any) -> None:
         """Print texts, each on one line, and tables."""
         shown = (escaped(item, keep="") if isinstance(item, str) else item for item in objects)
-        super().print(*shown, markup=markup, emoji=emoji, **style)
+        super().print(*shown, **({"markup": False, "emoji": False} | style))
 
     def out(self, *objects: Any, **style: Any) -> None:
         """Print texts with their line breaks, as they are."""
-        super().out(*(escaped(str(item)) for item in objects), **style)
+        text = " ".join(escaped(str(item)) for item in objects)
+        super().print(Text(text), **({"no_wrap": True, "overflow": "ignore", "crop": False} | style))
 
 
 OUT = _Console(highlight=False, soft_wrap=True)

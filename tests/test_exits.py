@@ -222,11 +222,14 @@ def test_bars_obey_nothing_either() -> None:
 
 def test_notices_are_one_line_each_and_once(capsys: pytest.CaptureFixture[str]) -> None:
     def command() -> None:
+        console.OUT.out("lines\n  of their own")
         for text in ("one\n line", "two", "one\n line"):
             notice(text)
 
     assert exits.run(command) == 0
-    assert capsys.readouterr().err == "rbe: note: one line\nrbe: note: two\n"
+    captured = capsys.readouterr()
+    assert captured.err == "rbe: note: one line\nrbe: note: two\n"
+    assert captured.out == "lines\n  of their own\n"
     with pytest.warns(UserWarning, match="one"):
         notice("one")
 

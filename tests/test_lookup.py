@@ -11,6 +11,7 @@ from robustbench_ens import lookup
 from robustbench_ens.errors import UserError
 from robustbench_ens.lookup import folders, locate, name_of, names, shipped_folder, shipped_names
 from robustbench_ens.notices import told_to
+from robustbench_ens.outcomes import find_outcomes, read_provenance
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
 from tests.conftest import Rbe
@@ -269,3 +270,29 @@ def test_attack_without_a_recipe_skips_what_is_unrelated_once(rbe: Rbe) -> None:
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert "no recipe given, and none for dataset 'digits' is trained" in result.err
     assert [line[:9] for line in result.out.splitlines()] == ["Skipped: "] * 2
+
+
+@pytest.mark.slow
+def test_results_of_two_files_of_one_name_are_told_apart(rbe: Rbe) -> None:
+    small = "images = 5\neps = [0.1]\nsteps = 1\nrestarts = 1\n"
+    shipped = load_protocol("digits/whitebox", {"images": 5, "eps": [0.1], "steps": 1, "restarts": 1})
+    recipes = "zoo/digits/single.toml"
+    protocols = "attacks/digits/whitebox.toml"
+    for path, text in (
+        (recipes, 'extends = "digits/single"\nsteps = 2\nbatch_size = 8\n[network_args]\nwidth = 2\n'),
+        (protocols, f'extends = "digits/whitebox"\nseed = 3\n{small}'),
+    ):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).write_text(text)
+    result = rbe("attack", protocols, shipped.label, recipes, "digits/single")
+    assert result.code == 0
+    assert [line[:10] for line in result.err.splitlines()] == ["rbe: note:"] * 4
+    assert rbe("report").code == 0
+    found = [read_provenance(path) for path in find_outcomes([Path("runs/outcomes")])]
+    pairs = {(facts["protocol"]["label"], facts["target"]["label"]) for facts in found}
+    assert pairs == {(p, r) for p in (protocols, shipped.label) for r in (recipes, "digits/single")}
+    report = Path("runs/reports/report/report.md").read_text()
+    for label in (recipes, protocols):
+        assert label in report
+    again = rbe("attack", protocols, recipes, "--dry-run")
+    assert "0 of 2 steps due" in again.out
