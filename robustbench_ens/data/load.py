@@ -20,7 +20,7 @@ _NOWHERE = Path(os.devnull)
 
 
 def default_data_root() -> Path | None:
-    """``RBE_DATA`` if set, else the user's cache directory, if there is one."""
+    """Return ``RBE_DATA`` if set, else the user's cache directory, if there is one."""
     given = os.environ.get("RBE_DATA")
     return expanded(given, "RBE_DATA") if given else decoded.user_cache_dir()
 
