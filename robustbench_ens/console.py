@@ -33,12 +33,14 @@ class _Console(Console):
     def print(self, *objects: Any, **style: Any) -> None:
         """Print texts, each on one line, and tables."""
         shown = (escaped(item, keep="") if isinstance(item, str) else item for item in objects)
-        super().print(*shown, **({"markup": False, "emoji": False} | style))
+        plain: dict[str, Any] = {"markup": False, "emoji": False}
+        super().print(*shown, **(plain | style))
 
     def out(self, *objects: Any, **style: Any) -> None:
         """Print texts with their line breaks, as they are."""
         text = " ".join(escaped(str(item)) for item in objects)
-        super().print(Text(text), **({"no_wrap": True, "overflow": "ignore", "crop": False} | style))
+        whole: dict[str, Any] = {"no_wrap": True, "overflow": "ignore", "crop": False}
+        super().print(Text(text), **(whole | style))
 
 
 OUT = _Console(highlight=False, soft_wrap=True)

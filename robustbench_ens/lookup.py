@@ -108,7 +108,7 @@ def _reference(kind: str, folder: Path, path: Path, there: Path) -> str:
     Raises:
         UserError: it is none of ``kind``, cannot be read, or has a name that no result can have.
     """
-    content = read_one(path)
+    content = read_one(there)
     noun, needed = _KINDS[kind]
     if needed not in content and "extends" not in content:
         raise UserError(f"{there}: expected a {noun}, got a file with neither key {needed!r} nor 'extends'")
