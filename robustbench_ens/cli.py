@@ -110,8 +110,8 @@ dry_option = click.option(
 def rbe() -> None:
     """Adversarial robustness of ensembles: train a zoo, attack it, report, guard the numbers.
 
-    Recipes and protocols are given by name (digits/dverge-3) or path (zoo/digits/dverge-3.toml), with changes in
-    brackets: digits/dverge-3[epochs=5].
+    Recipes and protocols are given by name (digits/dverge-3) or path (my/recipe.toml), with changes in brackets:
+    digits/dverge-3[epochs=5]. A name that ships always means what ships.
     """
 
 

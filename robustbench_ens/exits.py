@@ -142,6 +142,8 @@ _INSTEAD = {
     "\N{EN DASH}": "-",
     "\N{HORIZONTAL ELLIPSIS}": "...",
     "\N{MULTIPLICATION SIGN}": "x",
+    "\N{WARNING SIGN}": "!",
+    "\N{RIGHTWARDS ARROW}": "->",
 }
 
 
@@ -166,7 +168,7 @@ def _writes_anything(stream: TextIO | None) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(BrokenPipeError):  # it is flushed first
+        with suppress(OSError, ValueError):  # it is flushed first, which the interpreter's end does again
             stream.reconfigure(errors=before)
 
 
@@ -179,6 +181,10 @@ def _forgiving_streams() -> Iterator[None]:
         try:
             yield
         finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    if stream is not None:
+                        stream.flush()
             sys.stdout, sys.stderr = before
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
+from tests.conftest import Rbe
 
 from .tools import NEW, Refused, write
 
