@@ -209,6 +209,8 @@ def leftovers(plan: Plan) -> list[Path]:
     found = []
     for step in plan.steps:
         if step.done and isinstance(step, TrainStep):
+            if plan.is_published(step.ensemble):
+                continue  # a training that was begun here is not finished: it goes on from there
             found.append(run_dir(store, step.ensemble.recipe, step.ensemble.seed) / RESUME)
         elif isinstance(step, AttackStep) and step.done and (record := plan.record(step.target)) is not None:
             found.append(parts_folder(outcomes_file(store, step.protocol, record)))

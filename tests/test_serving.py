@@ -116,6 +116,7 @@ def test_a_training_that_was_begun_is_not_passed_by_in_silence(left: str, rbe: R
     result = rbe("attack", "digits/whitebox[images=5,eps=[0.1],steps=1,restarts=1,health.images=0]", RECIPE)
     assert result.code == 0
     assert expected in result.out
+    assert (folder / left).exists()  # `rbe train` goes on from there
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
