@@ -210,8 +210,8 @@ def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str,
         raise UserError(f"{path}: key 'extends': expected the name or path of a file, got {shown(base)}")
     beside = path.parent / base
     found = base.endswith(".toml") and exists(beside)
-    # What ships extends what ships, whatever lies in the working directory.
-    quiet = is_shipped(kind, path)
+    # What ships extends what ships, and what has the name of a shipped file may extend that one.
+    quiet = is_shipped(kind, path) or Path(kind, f"{base}.toml").resolve() == resolved
     base_path = beside if found else locate(kind, base, f"{path}: key 'extends': ", quiet)
     return merge(read_toml(kind, base_path, (*_chain, resolved)), content)
 

@@ -142,6 +142,19 @@ def test_what_ships_refers_to_what_ships(said: list[str]) -> None:
     assert (by_path.parent.label, by_path.parent.settings.epochs) == ("zoo/digits/baseline-3.toml", 3)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_may_extend_the_shipped_one_of_its_name(kind: str, said: list[str]) -> None:
+    path = Path(kind, f"{KINDS[kind]}.toml")
+    path.parent.mkdir(parents=True)
+    path.write_text(f'extends = "{KINDS[kind]}"\n{CHANGED[kind]}')
+    with told_to(said.append):
+        found = LOADERS[kind](str(path))
+    (line,) = set(said)
+    assert "this file is used" in line
+    key, _, value = CHANGED[kind].partition(" = ")
+    assert getattr(found.settings, key) == int(value)
+
+
 def test_a_path_where_nothing_is_says_that_the_shipped_file_is_used(said: list[str]) -> None:
     with told_to(said.append):
         assert load_recipe("zoo/digits/baseline-3.toml").label == "digits/baseline-3"
