@@ -23,7 +23,7 @@ def load_ensemble(
     runs: Path | str | None = None,
     data_root: Path | str | None = None,
 ) -> Ensemble:
-    """A trained ensemble, or a published one where none was trained here, as an ``nn.Module`` in eval mode, on the CPU.
+    """Load a trained ensemble, or else a published one, as an ``nn.Module`` in eval mode, on the CPU.
 
     It maps images ``(B, C, H, W)`` in [0, 1] to log-probabilities ``(B, classes)``: normalisation is inside, and the
     sub-models are its ``members``. Its ``origin`` is where the weights come from, as ``kind`` (``published``, ``trained

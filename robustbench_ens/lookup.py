@@ -43,25 +43,25 @@ Skipped = Callable[[str], None]
 
 
 def shipped_folder(kind: str) -> Path:
-    """The folder of ``kind`` (``zoo`` or ``attacks``) that ships with the project."""
+    """Return the folder of ``kind`` (``zoo`` or ``attacks``) that ships with the project."""
     installed = PACKAGE_DIR / kind if (PACKAGE_DIR / kind).is_dir() else PACKAGE_DIR.parent / kind
     return installed.resolve()
 
 
 def folders(kind: str) -> list[Path]:
-    """Folders that hold the TOML files of ``kind``: the shipped one, then that of the working directory."""
+    """Return the folders that hold the TOML files of ``kind``: the shipped one, then that of the working directory."""
     found = {path.resolve(): None for path in (shipped_folder(kind), Path(kind)) if path.is_dir()}
     return list(found)
 
 
 def shipped_names(kind: str) -> list[str]:
-    """The names of the files of ``kind`` that ship: ``digits/baseline-3`` for ``zoo/digits/baseline-3.toml``."""
+    """Return the names of the files of ``kind`` that ship: ``digits/baseline-3`` for ``zoo/digits/baseline-3.toml``."""
     folder = shipped_folder(kind)
     return sorted(_name_in(folder, path) for path in _files(folder, _ignored))
 
 
 def names(kind: str, skipped: Skipped | None = None) -> list[str]:
-    """What loads each file of ``kind`` that ships or lies in the working directory.
+    """Return what loads each file of ``kind`` that ships or lies in the working directory.
 
     That is its name, or its path where a shipped file of other content has the name.
 
@@ -88,7 +88,7 @@ def _ignored(line: str) -> None:
 
 
 def _files(folder: Path, skipped: Skipped) -> Iterator[Path]:
-    """The TOML files in ``folder`` that a person wrote to be run."""
+    """Yield the TOML files in ``folder`` that a person wrote to be run."""
 
     def unreadable(error: OSError) -> None:
         skipped(f"{error.filename}: {error.strerror}")
@@ -103,7 +103,7 @@ def _name_in(folder: Path, path: Path) -> str:
 
 
 def _reference(kind: str, folder: Path, path: Path, there: Path) -> str:
-    """What loads the file at ``path`` in ``folder``, of the working directory.
+    """Return what loads the file at ``path`` in ``folder``, of the working directory.
 
     Raises:
         UserError: it is none of ``kind``, cannot be read, or has a name that no result can have.
@@ -118,7 +118,7 @@ def _reference(kind: str, folder: Path, path: Path, there: Path) -> str:
 
 
 def _is_passed_over(part: str) -> bool:
-    """Whether a file or folder of this name in ``zoo`` or ``attacks`` holds nothing that a person wrote to be run."""
+    """Return whether a file or folder of this name holds nothing that a person wrote to be run."""
     return part == "weights" or part.startswith(".")
 
 
@@ -194,13 +194,13 @@ def _unknown(kind: str, asked: str, name: str, where: str) -> UserError:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """The file ``name`` in ``folder``, none where that leads out of it."""
+    """Return the file ``name`` in ``folder``, none where that leads out of it."""
     candidate = folder / f"{name}.toml"
     return candidate if exists(candidate) and candidate.resolve().is_relative_to(folder) else None
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything at ``path``; no name longer than a file's can be."""
+    """Return whether there is anything at ``path``; no name longer than a file's can be."""
     try:
         return path.exists()
     except OSError as error:
@@ -210,19 +210,19 @@ def exists(path: Path) -> bool:
 
 
 def is_shipped(kind: str, path: Path) -> bool:
-    """Whether ``path`` is a file of ``kind`` that ships with the project."""
+    """Return whether ``path`` is a file of ``kind`` that ships with the project."""
     return path.resolve().is_relative_to(shipped_folder(kind))
 
 
 def _shadowed(kind: str, path: Path) -> str | None:
-    """The name of the shipped file that the file at ``path`` shares its name with, but not its content."""
+    """Return the name of the shipped file that the file at ``path`` shares its name with, but not its content."""
     name = _plain_name(kind, path.resolve())
     shipped = _find(shipped_folder(kind), name)
     return None if shipped is None or _same(shipped, path) else name
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two files say the same: they are one file, or TOML with the same keys and values."""
+    """Return whether two files say the same: they are one file, or TOML with the same keys and values."""
     if one.resolve() == other.resolve():
         return True
     try:
@@ -234,7 +234,9 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def name_of(kind: str, path: Path) -> str:
-    """The name of a file, by which results are called: relative to its ``zoo`` or ``attacks``, else its bare file name.
+    """Return the name of a file, by which results are called.
+
+    It is the path in its ``zoo`` or ``attacks``, else the bare file name.
 
     A file that has the name of a shipped one and other content is called by its path from the folder that holds its
     ``zoo`` or ``attacks``: ``zoo/digits/baseline-3.toml``.

@@ -91,7 +91,7 @@ def _targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[i
 
 
 def _recipes_of(plan: Plan, dataset: str, say: Listener) -> list[Recipe | str]:
-    """The recipes for ``dataset`` that ship or lie in ``zoo/``; a file there that is none is skipped with a line.
+    """Return the recipes for ``dataset`` that ship or lie in ``zoo/``; other files there are skipped with a line.
 
     A recipe with code from outside is here by its name alone if nothing was trained by it: its code is not imported.
     """

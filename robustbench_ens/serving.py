@@ -46,11 +46,11 @@ class Serving:
         """Keys of ensembles that no published weights serve: they are to be trained here."""
 
     def own(self, ensemble: Trained) -> Path:
-        """The folder of the run directory for an ensemble, whether anything is there or not."""
+        """Return the folder of the run directory for an ensemble, whether anything is there or not."""
         return run_dir(self._store, ensemble.recipe, ensemble.seed)
 
     def home(self, ensemble: Trained) -> Path:
-        """Where an ensemble lies, or will.
+        """Return where an ensemble lies, or will.
 
         Raises:
             UserError: what was trained here is damaged; it is never replaced by something else.
@@ -65,7 +65,7 @@ class Serving:
         return own if matches else self.published_home(ensemble) or own
 
     def published_home(self, ensemble: Trained) -> Path | None:
-        """Where an ensemble is published, if its weights suit."""
+        """Return where an ensemble is published, if its weights suit."""
         folder = published(ensemble.recipe).get(ensemble.seed)
         record = read_record(folder) if folder else None
         if record is None or record.dataset in BUILTIN_NAMES:
@@ -77,15 +77,15 @@ class Serving:
         return folder if dataset.digest == record.data_digest else None
 
     def is_published(self, ensemble: Trained) -> bool:
-        """Whether published weights serve."""
+        """Return whether published weights serve."""
         return self.home(ensemble) != self.own(ensemble)
 
     def is_published_on_other_images(self, ensemble: Trained) -> bool:
-        """Whether there are published weights that do not suit, for the dataset has other images here."""
+        """Return whether there are published weights that do not suit, for the dataset has other images here."""
         return ensemble.seed in published(ensemble.recipe) and self.published_home(ensemble) is None
 
     def record(self, ensemble: Trained) -> EnsembleRecord | None:
-        """The record of the weights that serve, if there are any.
+        """Return the record of the weights that serve, if there are any.
 
         Raises:
             UserError: record or weights are damaged; the dataset is not here.
@@ -99,7 +99,7 @@ class Serving:
         return record
 
     def _own_record(self, ensemble: Trained) -> EnsembleRecord | None:
-        """The record of the run directory, if the weights there match."""
+        """Return the record of the run directory, if the weights there match."""
         folder = self.own(ensemble)
         record = read_record(folder)
         if record is None:
@@ -114,7 +114,7 @@ class Serving:
         return record if record.fingerprint in expected else None
 
     def _starts(self, ensemble: Trained) -> list[EnsembleRecord | None]:
-        """What ``ensemble`` may have been started from: its parent as it is here, and as it is published."""
+        """Return what ``ensemble`` may have been started from: its parent as it is here, and as it is published."""
         parent = ensemble.parent
         if parent is None:
             return [None]
@@ -123,7 +123,7 @@ class Serving:
         return [record for record in found if record is not None]
 
     def origin(self, ensemble: Trained) -> Origin:
-        """Where the weights that serve come from."""
+        """Return where the weights that serve come from."""
         folder = self.home(ensemble)
         if folder != self.own(ensemble):
             return Origin(PUBLISHED, folder)
@@ -131,7 +131,10 @@ class Serving:
         return Origin(IMPORTED if record is not None and record.training is None else TRAINED, folder)
 
     def instead_of(self, ensemble: Trained) -> str:
-        """What published weights serve instead of, in words; empty if nothing was begun here, or they do not serve."""
+        """Return what published weights serve instead of, in words.
+
+        The text is empty if nothing was begun here, or if no published weights serve.
+        """
         own = self.own(ensemble)
         if not self.is_published(ensemble) or not entries(own):
             return ""

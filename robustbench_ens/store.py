@@ -184,7 +184,7 @@ class Store:
         return inside(self.root / "ensembles", f"{recipe}-{recipe_hash}/seed-{seed}", "the name of a recipe")
 
     def has_ensemble(self, recipe: str) -> bool:
-        """Whether anything was trained, or begun, by a recipe of this name, whatever its keys were."""
+        """Return whether anything was trained, or begun, by a recipe of this name, whatever its keys were."""
         folder = self.root / "ensembles" / recipe
         name = re.compile(rf"{re.escape(folder.name)}-[0-9a-f]{{{HASH_LENGTH}}}")
         return any(name.fullmatch(path.name) for path in entries(folder.parent))

@@ -34,7 +34,7 @@ CHUNK = 64
 
 
 def user_cache_dir() -> Path | None:
-    """``~/.cache/robustbench_ens``; of a user without a home folder that in ``XDG_CACHE_HOME``, or else none."""
+    """Return ``~/.cache/robustbench_ens``; without a home folder that in ``XDG_CACHE_HOME``, or else none."""
     try:
         return Path.home() / ".cache" / "robustbench_ens"
     except RuntimeError:  # neither HOME nor an entry among the system's users
