@@ -233,10 +233,11 @@ def test_outcomes_say_it(mine: Path, rbe: Rbe) -> None:
     for runs, expected in ((mine, "imported"), (Path("runs"), "published")):
         assert rbe("attack", f"{SMALL[:-1]},images=5]", RECIPE, "--runs", runs).code == 0
         (path,) = find_outcomes([runs / "outcomes"])
-        assert read_provenance(path)["target"]["origin"] == expected
+        assert read_provenance(path)["origins"] == {"target": expected, "sources": []}
 
 
 def test_outcomes_of_what_was_trained_say_it(tiny_runs: Path) -> None:
     for path in find_outcomes([tiny_runs / "outcomes"]):
         provenance = read_provenance(path)
-        assert {facts["origin"] for facts in (provenance["target"], *provenance["sources"])} == {"trained here"}
+        sources = ["trained here"] * len(provenance["sources"])
+        assert provenance["origins"] == {"target": "trained here", "sources": sources}
