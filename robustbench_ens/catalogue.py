@@ -99,9 +99,10 @@ def recipe_of(name: str) -> Recipe | None:
     """The recipe ``name`` of the zoo; none where it names code from outside: to list it is no reason to import that."""
     try:
         with no_outside_code():
-            return load_recipe(name)
+            recipe = load_recipe(name)
     except OutsideCodeError:
         return None
+    return None if recipe.names_outside_code else recipe
 
 
 def markdown(costs: pd.DataFrame) -> str:

@@ -179,6 +179,13 @@ class Recipe:
             }
         )
 
+    @property
+    def names_outside_code(self) -> bool:
+        """Whether it, or what it starts from, names code from outside the project; its hash then needs that code."""
+        specs = (self.settings.method, self.settings.network)
+        own = any(":" in spec and is_outside(spec) for spec in specs)
+        return own or (self.parent is not None and self.parent.names_outside_code)
+
     @cached_property
     def code(self) -> Code:
         """What identifies the code from outside that method and network name; empty where they name none."""

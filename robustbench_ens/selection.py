@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from robustbench_ens.catalogue import recipe_of
 from robustbench_ens.errors import UserError
 from robustbench_ens.lookup import locate, names
 from robustbench_ens.notices import Listener, once, silenced
@@ -15,7 +16,6 @@ from robustbench_ens.protocols import Protocol
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.settings import load_content, read_toml, split_reference
 from robustbench_ens.targets import Given, Trained, UnsuitableTargetError
-from robustbench_ens.trust import OutsideCodeError, no_outside_code
 
 
 class Named(NamedTuple):
@@ -107,11 +107,10 @@ def _recipes_of(plan: Plan, dataset: str, say: Listener) -> list[Recipe | str]:
 
 
 def _recipe_or_name(plan: Plan, name: str) -> Recipe | str:
-    try:
-        with no_outside_code():
-            return load_recipe(name)
-    except OutsideCodeError:
+    recipe = recipe_of(name)
+    if recipe is None:
         return load_recipe(name) if plan.workplace.store.has_ensemble(name) else name
+    return recipe
 
 
 def add_attacks(plan: Plan, pairs: Sequence[Pair]) -> list[str]:

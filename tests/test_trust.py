@@ -168,6 +168,7 @@ def test_an_attack_without_a_recipe_imports_nothing_that_was_not_trained_here(rb
     result = rbe("attack", WHITEBOX)
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert "mine" in result.err
+    assert rbe("list").code == 0
     assert not ran()
 
 
