@@ -20,29 +20,41 @@ __all__ = ["UnhealthyAttackWarning", "evaluate", "load_ensemble"]
 __version__ = "0.1.0"
 
 
-def load_ensemble(reference: str | Path, seed: int = 0, runs: Path | str = "runs") -> Ensemble:
-    """A trained ensemble, or a published one where none was trained here, as an ``nn.Module`` in eval mode, on the CPU.
+def load_ensemble(
+    reference: str | Path,
+    seed: int = 0,
+    runs: Path | str | None = None,
+    data_root: Path | str | None = None,
+) -> Ensemble:
+    """Load a trained ensemble, or else a published one, as an ``nn.Module`` in eval mode, on the CPU.
 
     It maps images ``(B, C, H, W)`` in [0, 1] to log-probabilities ``(B, classes)``: normalisation is inside, and the
-    sub-models are its ``members``.
+    sub-models are its ``members``. Its ``origin`` is where the weights come from, as ``kind`` (``published``, ``trained
+    here`` or ``imported``) and ``folder``; its ``record`` is what is known of them.
+
+    The weights are those that `rbe attack` would take. It warns if published ones serve although a training was begun
+    in the run directory, or one there does not match its images or what it starts from any more.
 
     Args:
         reference: a recipe by name or path, with overrides in brackets: ``digits/dverge-3[epochs=5]``.
         seed: of the training.
-        runs: the run directory.
+        runs: the run directory; ``RBE_RUNS`` or else ``runs`` if None.
+        data_root: where datasets lie; ``RBE_DATA`` or else ``~/.cache/robustbench_ens`` if None.
 
     Raises:
         robustbench_ens.errors.UserError: unknown recipe; not trained with this seed; damaged or foreign weights.
     """
-    from robustbench_ens.changed import trained_home
-    from robustbench_ens.models.trained import load_trained
+    from robustbench_ens.plan import Plan, Workplace
     from robustbench_ens.process import usual_defaults
+    from robustbench_ens.progress import Silent
     from robustbench_ens.recipes import load_recipe
-    from robustbench_ens.store import Store
+    from robustbench_ens.store import Store, runs_folder
+    from robustbench_ens.targets import Trained
 
-    recipe = load_recipe(str(reference))
+    place = Workplace(Store(runs_folder(runs)), None if data_root is None else Path(data_root), "cpu", Silent())
+    ensemble = Trained(load_recipe(str(reference)), seed)
     with usual_defaults():
-        return load_trained(trained_home(Store(Path(runs)), recipe, seed), recipe)[0]
+        return Plan(place, published=True).serving.load(ensemble)
 
 
 def evaluate(
@@ -83,9 +95,11 @@ def evaluate(
     Returns:
         one row per image and attempt, clean images too: table *outcomes* of :mod:`robustbench_ens.outcomes`. An image
         counts as robust only if all of its rows that are not null are correct, the clean one too. ``attrs`` holds plain
-        values: ``protocol`` and ``protocol_hash``; ``warnings``, every warning that was raised; and ``health``, one
-        entry for each attack, loss and sign, with its worst ``value``, the protocol's ``limit`` and whether it is
-        ``healthy`` (empty under kinds that craft nothing, and AutoAttack, which has no signs).
+        values: ``protocol`` and ``protocol_hash``; ``warnings``, every warning that was raised; ``health``, one entry
+        for each attack, loss and sign, with its worst ``value``, the protocol's ``limit`` and whether it is ``healthy``
+        (empty under kinds that craft nothing, and AutoAttack, which has no signs); and ``weights``, which says of the
+        model and each surrogate whether it is a published ensemble, one trained here, or ``given``; see
+        :func:`robustbench_ens.models.origin.facts_of`.
 
     Raises:
         robustbench_ens.errors.UserError: the model does not score the images, or a value is not what is expected.

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.lookup import names
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.text import counted, duration
-from robustbench_ens.settings import names
 from robustbench_ens.store import write_text
 from robustbench_ens.trust import OutsideCodeError, no_outside_code
 
@@ -99,9 +99,10 @@ def recipe_of(name: str) -> Recipe | None:
     """The recipe ``name`` of the zoo; none where it names code from outside: to list it is no reason to import that."""
     try:
         with no_outside_code():
-            return load_recipe(name)
+            recipe = load_recipe(name)
     except OutsideCodeError:
         return None
+    return None if recipe.names_outside_code else recipe
 
 
 def markdown(costs: pd.DataFrame) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from robustbench_ens.errors import UserError
@@ -11,7 +10,6 @@ from robustbench_ens.evaluation.evaluate import outcomes_file
 from robustbench_ens.files import entries
 from robustbench_ens.identity import differences
 from robustbench_ens.models.probe import probe_differences
-from robustbench_ens.models.published import home
 from robustbench_ens.models.trained import EnsembleRecord, read_record, run_dir
 from robustbench_ens.outcomes import OWN_MODEL, read_provenance
 from robustbench_ens.protocols import Protocol
@@ -66,19 +64,6 @@ def since_trained(store: Store, recipe: Recipe, seed: int) -> str | None:
         return f"{recipe.label}#{seed}: {when}, by an earlier version, which did not record its code ({folder})"
     what = differences(older.code or {}, recipe.code) or "what it starts from"
     return f"{recipe.label}#{seed}: {what} changed since {when} ({folder})"
-
-
-def trained_home(store: Store, recipe: Recipe, seed: int) -> Path:
-    """Return where the ensemble of ``recipe`` and ``seed`` lies; see :func:`~robustbench_ens.models.published.home`.
-
-    Raises:
-        UserError: it lies nowhere, as its code from outside changed since it was trained.
-    """
-    folder = home(store, recipe, seed)
-    why = since_trained(store, recipe, seed) if read_record(folder) is None else None
-    if why is not None:
-        raise UserError(f"{folder}: no trained ensemble here: {why}; run `rbe train {recipe.label}`")
-    return folder
 
 
 def run_of(store: Store, record: EnsembleRecord) -> str:

@@ -15,7 +15,8 @@ import click
 import robustbench_ens
 from robustbench_ens import exits
 from robustbench_ens.limits import LARGEST_SEED, shown
-from robustbench_ens.store import DEFAULT_REPORT
+from robustbench_ens.paths import expanded
+from robustbench_ens.store import DEFAULT_REPORT, DEFAULT_RUNS, runs_folder
 
 MOST_SEEDS = 1000
 MOST_THREADS = 1024
@@ -43,6 +44,18 @@ class Seeds(click.ParamType):
         return list(dict.fromkeys(seeds))
 
 
+class FilePath(click.Path):
+    """A path, with the home folder in place of ``~``."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Expand the text."""
+        where = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name if param else "path"
+        return super().convert(expanded(value, where), param, ctx)
+
+
 @dataclass(frozen=True)
 class Where:
     """Where a command works: the options that every command has."""
@@ -57,25 +70,21 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give ``command`` the options that every command has, as its first argument :class:`Where`."""
 
     @wraps(command)
-    def called(*, runs: Path, data_root: Path | None, device: str, threads: int | None, **rest: Any) -> Any:
-        return command(Where(runs, data_root, device, threads), **rest)
+    def called(*, runs: Path | None, data_root: Path | None, device: str, threads: int | None, **rest: Any) -> Any:
+        return command(Where(runs_folder(runs), data_root, device, threads), **rest)
 
     for option in (
         click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU cores to use [default: all]."),
         click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.", show_default=True),
         click.option(
             "--data-root",
-            type=click.Path(path_type=Path),
-            envvar="RBE_DATA",
+            type=FilePath(),
             help="Folder of datasets [env RBE_DATA; default ~/.cache/robustbench_ens].",
         ),
         click.option(
             "--runs",
-            type=click.Path(path_type=Path),
-            default=Path("runs"),
-            envvar="RBE_RUNS",
-            help="Run directory [env RBE_RUNS].",
-            show_default=True,
+            type=FilePath(),
+            help=f"Run directory [env RBE_RUNS; default {DEFAULT_RUNS}].",
         ),
     ):
         called = option(called)
@@ -101,8 +110,8 @@ dry_option = click.option(
 def rbe() -> None:
     """Adversarial robustness of ensembles: train a zoo, attack it, report, guard the numbers.
 
-    Recipes and protocols are given by name (digits/dverge-3) or path (zoo/digits/dverge-3.toml), with changes in
-    brackets: digits/dverge-3[epochs=5].
+    Recipes and protocols are given by name (digits/dverge-3) or path (my/recipe.toml), with changes in brackets:
+    digits/dverge-3[epochs=5]. A name that ships always means what ships.
     """
 
 
@@ -204,7 +213,7 @@ def attack(
 
 
 @rbe.command()
-@click.argument("outcomes", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("outcomes", nargs=-1, type=FilePath())
 @click.option("--name", default=DEFAULT_REPORT, help="Folder under RUNS/reports.", show_default=True)
 @click.option("--publish", metavar="NAME", help="Write to reports/NAME instead.")
 @options
@@ -218,8 +227,8 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
 
 
 @rbe.command()
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.argument("outcomes", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("baseline", type=FilePath())
+@click.argument("outcomes", nargs=-1, type=FilePath())
 @click.option("--update", is_flag=True, help="Pin the present outcomes instead (at least five training seeds).")
 @click.option("--paired", is_flag=True, help="With --update: pin these very weights, with any number of seeds.")
 @click.option("--attack", "again", is_flag=True, help="First attack again what a paired baseline pins.")
@@ -238,7 +247,7 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
     "--output",
     "outputs",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     metavar="FILE",
     help="Also write it: .txt is text, .json JSON, .xml JUnit XML, .md Markdown for a pull request. Repeatable.",
 )
@@ -308,7 +317,7 @@ def publish(where: Where, recipes: tuple[str, ...], seed: int) -> None:
 
 
 @rbe.command("import-checkpoint")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=FilePath())
 @click.argument("recipe")
 @seed_option
 @set_option
@@ -330,7 +339,7 @@ def import_checkpoint(
 
 @rbe.command("export-checkpoint")
 @click.argument("recipe")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=FilePath())
 @seed_option
 @set_option
 @options

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from robustbench_ens import check as checking
-from robustbench_ens.changed import trained_home
 from robustbench_ens.console import OUT, Bars, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.evaluation.evaluate import outcomes_file
@@ -59,8 +58,6 @@ def workplace(
     Raises:
         UserError: the device does not exist.
     """
-    if runs.exists() and not runs.is_dir():
-        raise UserError(f"--runs: expected a folder, got the file {str(runs)!r}")
     available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if device == "auto":
         device = available[-1] if len(available) == 1 else "cuda:0"
@@ -398,6 +395,7 @@ def import_checkpoint(place: Workplace, path: Path, reference: str, seed: int, s
 def export_checkpoint(place: Workplace, reference: str, seed: int, path: Path, sets: Sequence[str]) -> None:
     """`rbe export-checkpoint`."""
     recipe = load_recipe(reference, parse_overrides(list(sets)))
-    ensemble, record = load_trained(trained_home(place.store, recipe, seed), recipe)
+    trained = Trained(recipe, seed)
+    ensemble = Plan(place, published=True).serving.load(trained)
     export_released(path, ensemble)
-    OUT.print(f"{record.id}: exported to {path}", markup=False)
+    OUT.print(f"{trained.id}: exported to {path} ({ensemble.origin})", markup=False)

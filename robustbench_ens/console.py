@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,9 +23,27 @@ from rich.progress import Task as RichTask
 from rich.table import Table
 from rich.text import Text
 
+from robustbench_ens.errors import escaped
 from robustbench_ens.progress import Task
 
-OUT = Console(highlight=False, soft_wrap=True)
+
+class _Console(Console):
+    """A console that prints text as it is: no markup, and no character that a terminal would obey."""
+
+    def print(self, *objects: Any, **style: Any) -> None:
+        """Print texts, each on one line, and tables."""
+        shown = (escaped(item, keep="") if isinstance(item, str) else item for item in objects)
+        plain: dict[str, Any] = {"markup": False, "emoji": False}
+        super().print(*shown, **(plain | style))
+
+    def out(self, *objects: Any, **style: Any) -> None:
+        """Print texts with their line breaks, as they are."""
+        text = " ".join(escaped(str(item)) for item in objects)
+        whole: dict[str, Any] = {"no_wrap": True, "overflow": "ignore", "crop": False}
+        super().print(Text(text), **(whole | style))
+
+
+OUT = _Console(highlight=False, soft_wrap=True)
 WHOLE, UNFOLDED = 20, 10_000
 
 
@@ -68,10 +85,11 @@ class _Bar:
                 f"{task.description}: {task.completed:.0f} of {task.total:.0f}, {rate:.1f} {task.fields['unit']}s/s, "
                 f"about {left / max(rate, 1e-9):.0f} s left",
                 markup=False,
+                emoji=False,
             )
 
     def note(self, text: str) -> None:
-        self._progress.update(self._task, note=text)
+        self._progress.update(self._task, note=escaped(text, keep=""))
 
 
 class Bars:
@@ -114,6 +132,7 @@ class Bars:
     @contextmanager
     def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
         """Show a bar for one piece of work, and a line when it is done."""
+        title = escaped(title, keep="")
         progress, task = self._open(description=title, total=total, completed=done, unit=unit, note="")
         try:
             bar = _Bar(progress, task, done)
@@ -122,27 +141,34 @@ class Bars:
         finally:
             self._close(task)
         speed = f", {rate:.1f} {unit}s/s" if bar.seconds >= 0.5 else ""
-        self._console.print(f"{title}: done in {bar.seconds:.1f} s{speed}", markup=False)
+        self._console.print(f"{title}: done in {bar.seconds:.1f} s{speed}", markup=False, emoji=False)
 
     def message(self, text: str) -> None:
         """Say one line."""
-        self._console.print(text, markup=False)
+        self._console.print(escaped(text, keep=""), markup=False, emoji=False)
 
 
 def _is_number(cell: str) -> bool:
     return cell[:1].isdigit() or cell in ("", "-", "?")
 
 
+def _text(content: str, style: str = "") -> Text:
+    """A text in which neither markup nor names of emoji mean anything."""
+    return Text(escaped(content, keep=""), style=style)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A table of text, numbers to the right. Where room is short, long cells fold; short ones stay whole."""
-    cells = [[str(value) for value in row] for row in rows]
-    drawn = Table(title=escape(title) or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    cells = [[escaped(str(value), keep="") for value in row] for row in rows]
+    drawn = Table(
+        title=_text(title, "table.title") if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
     for index, column in enumerate(columns):
         widest = max((len(row[index]) for row in cells), default=0)
         justify: Literal["left", "right"] = "right" if all(_is_number(row[index]) for row in cells) else "left"
-        drawn.add_column(escape(column), justify=justify, overflow="fold", no_wrap=widest <= WHOLE)
+        drawn.add_column(_text(column), justify=justify, overflow="fold", no_wrap=widest <= WHOLE)
     for row in cells:
-        drawn.add_row(*map(escape, row))
+        drawn.add_row(*map(_text, row))
     return drawn
 
 

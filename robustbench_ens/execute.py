@@ -226,6 +226,8 @@ def leftovers(plan: Plan) -> list[Path]:
     found = []
     for step in plan.steps:
         if step.done and isinstance(step, TrainStep):
+            if plan.is_published(step.ensemble):
+                continue  # a training that was begun here is not finished: it goes on from there
             found.append(run_dir(store, step.ensemble.recipe, step.ensemble.seed) / RESUME)
         elif isinstance(step, AttackStep) and step.done and (record := plan.record(step.target)) is not None:
             found.append(parts_folder(outcomes_file(store, step.protocol, record)))
@@ -247,7 +249,7 @@ def _train(plan: Plan, step: TrainStep, workers: int) -> None:
             f"{step.ensemble.id}: its data or its parent changed; the old run is kept as {aside}"
         )
         folder.rename(aside)
-    if plan.is_published_on_other_images(step.ensemble):
+    if plan.serving.is_published_on_other_images(step.ensemble):
         workplace.progress.message(
             f"{step.ensemble.id}: trained here, for the published weights are of other images than "
             f"{recipe.settings.dataset!r} has"
@@ -302,12 +304,15 @@ def _load(plan: Plan, ensemble: Trained | Given) -> Subject:
     if isinstance(ensemble, Given):
         return ensemble.subject
     _say_published(plan, ensemble)
-    loaded, record = load_trained(plan.home(ensemble), ensemble.recipe)
+    origin = plan.serving.origin(ensemble)
+    loaded, record = load_trained(origin.folder, ensemble.recipe)
     if not record.sealed:
         plan.workplace.progress.message(f"{ensemble.id}: its record is of an earlier version: no digest")
-    return Subject(loaded, record)
+    return Subject(loaded, record, origin.kind)
 
 
 def _say_published(plan: Plan, ensemble: Trained) -> None:
     if plan.is_published(ensemble):
-        plan.workplace.progress.message(f"{ensemble.id}: published weights, from {plan.home(ensemble)}")
+        instead = plan.serving.instead_of(ensemble)
+        why = f", for {instead}" if instead else ""
+        plan.workplace.progress.message(f"{ensemble.id}: published weights, from {plan.home(ensemble)}{why}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import signal
 import sys
@@ -15,7 +17,8 @@ from typing import Any, TextIO
 
 import click
 
-from robustbench_ens.errors import UserError
+from robustbench_ens.errors import UserError, escaped
+from robustbench_ens.notices import once, told_to
 
 DONE, MOVED, REFUSED, BROKEN, INTERRUPTED = 0, 1, 2, 70, 130
 EXIT_CODES = (
@@ -39,18 +42,18 @@ def run(command: Callable[[], Any]) -> int:
     Where the reader of the output has gone (`rbe check ... | head -1`), the command goes on without printing, so that
     the exit code says what it always says.
     """
-    with _forgiving_streams(), _second_interrupt_ends_at_once():
+    with _forgiving_streams(), told_to(once(_note)), _second_interrupt_ends_at_once():
         try:
             code = command()
         except UserError as error:
             return _refuse(str(error))
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True)
+            _say(error.format_message())
             return REFUSED
         except click.ClickException as error:
             return _refuse(error.format_message())
         except (KeyboardInterrupt, click.Abort):
-            click.echo("rbe: interrupted; the same command goes on from here", err=True)
+            _say("rbe: interrupted; the same command goes on from here")
             return INTERRUPTED
         except OSError as error:
             return _refuse(_os_error(error))
@@ -58,15 +61,29 @@ def run(command: Callable[[], Any]) -> int:
             if _out_of_memory(error):
                 hint = "use a smaller batch_size or model, or --device cpu"
                 return _refuse(f"--device: out of memory; {KEPT}; {hint}: {error}")
-            traceback.print_exc()
-            click.echo("rbe: this is an error in rbe itself; please report it, with the lines above", err=True)
+            _say(escaped(traceback.format_exc().rstrip()))
+            _say("rbe: this is an error in rbe itself; please report it, with the lines above")
             return BROKEN
         return code if isinstance(code, int) else DONE
 
 
+def _say(text: str) -> None:
+    """Print on standard error. Click would write UTF-8 where the encoding is ASCII."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
 def _refuse(line: str) -> int:
-    click.echo(f"rbe: error: {' '.join(line.split())}", err=True)
+    _say(f"rbe: error: {_one_line(line)}")
     return REFUSED
+
+
+def _note(line: str) -> None:
+    _say(f"rbe: note: {_one_line(line)}")
+
+
+def _one_line(text: str) -> str:
+    return escaped(" ".join(text.split()), keep="")
 
 
 def _os_error(error: OSError) -> str:
@@ -115,14 +132,69 @@ class _Forgiving:
             os.close(nowhere)
 
 
+ANY_ENCODING = "robustbench_ens.any-encoding"
+"""Name of the error handler that writes what an encoding lacks in other characters."""
+
+_INSTEAD = {
+    "\N{NO-BREAK SPACE}": " ",
+    "\N{PLUS-MINUS SIGN}": "+-",
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{WARNING SIGN}": "!",
+    "\N{RIGHTWARDS ARROW}": "->",
+}
+
+
+def _in_any_encoding(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_INSTEAD.get(c) or c.encode("unicode_escape").decode("ascii") for c in lacking), error.end
+
+
+codecs.register_error(ANY_ENCODING, _in_any_encoding)
+
+
 @contextmanager
-def _forgiving_streams() -> Iterator[None]:
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stream and _Forgiving(stream) for stream in before)
+def _writes_anything(stream: TextIO | None) -> Iterator[None]:
+    """Let ``stream`` write every character inside this context, whatever its encoding is."""
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    before = stream.errors
+    stream.reconfigure(errors=ANY_ENCODING)
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = before
+        with suppress(OSError, ValueError):  # it is flushed first, which the interpreter's end does again
+            stream.reconfigure(errors=before)
+
+
+@contextmanager
+def _forgiving_streams() -> Iterator[None]:
+    _open_closed_streams()
+    before = sys.stdout, sys.stderr
+    with _writes_anything(sys.stdout), _writes_anything(sys.stderr):
+        sys.stdout, sys.stderr = (stream and _Forgiving(stream) for stream in before)
+        try:
+            yield
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    if stream is not None:
+                        stream.flush()
+            sys.stdout, sys.stderr = before
+
+
+def _open_closed_streams() -> None:
+    """Let closed standard streams lead nowhere (`rbe ... >&-`): else the next file that is opened has their number."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 @contextmanager

@@ -257,6 +257,13 @@ class ProtocolFacts(Facts):
     resolved: ProtocolKeys
 
 
+class Origins(Facts):
+    """Where the weights of the target and of each surrogate came from."""
+
+    target: Text
+    sources: list[Text]
+
+
 class Provenance(Facts):
     """The provenance of outcomes. Of a part of an evaluation there is less: what is there is of its type."""
 
@@ -268,6 +275,7 @@ class Provenance(Facts):
     protocol: ProtocolFacts | None = None
     target: EnsembleFacts | None = None
     sources: list[EnsembleFacts] = Field(default_factory=list)
+    origins: Origins | None = None
     software: Software | None = None
     hardware: Hardware | None = None
     probe: ProbeFacts | None = None

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from robustbench_ens import catalogue
 from robustbench_ens.console import OUT, show, table
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.files import entries
+from robustbench_ens.lookup import names
 from robustbench_ens.models.published import check_publishable, hold_zoo, publish, published
 from robustbench_ens.models.trained import trained_here
+from robustbench_ens.notices import silenced
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.settings import names
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained
 
@@ -56,8 +58,7 @@ def show_list(place: Workplace) -> None:
     plan = Plan(place)
     root = place.store.root / "ensembles"
     rows: list[tuple[object, ...]] = []
-    for name in names("zoo"):
-        recipe = catalogue.recipe_of(name)
+    for name, recipe in _each("zoo", catalogue.recipe_of):
         if recipe is None:
             rows.append((name, "?", "code from outside", "?", "not read", "-", "-"))
             continue
@@ -71,8 +72,7 @@ def show_list(place: Workplace) -> None:
         show(table("Other recipes trained here: your own, overrides, earlier versions", heads, others))
     evaluated = _evaluated(place.store)
     protocols = []
-    for name in names("attacks"):
-        protocol = load_protocol(name)
+    for name, protocol in _each("attacks", load_protocol):
         keys = protocol.settings
         _, targets = evaluated.pop(protocol.hash, ((), ()))
         protocols.append((name, keys.dataset, keys.kind, keys.version, protocol.hash, ", ".join(targets) or "-"))
@@ -81,6 +81,25 @@ def show_list(place: Workplace) -> None:
     if evaluated:
         rest = [(*facts, ", ".join(targets)) for facts, targets in evaluated.values()]
         show(table("Other protocols evaluated here: your own, overrides, earlier versions", columns, rest))
+
+
+Loaded = TypeVar("Loaded")
+
+
+def _each(kind: str, load: Callable[[str], Loaded]) -> Iterator[tuple[str, Loaded]]:
+    """Yield the recipes or protocols with what loads them; a file that is none is skipped with a line."""
+    for name in names(kind, _say_skipped):
+        try:
+            with silenced():  # a file that has the name of a shipped one has a row of its own
+                loaded = load(name)
+        except UserError as error:
+            _say_skipped(str(error))
+        else:
+            yield name, loaded
+
+
+def _say_skipped(why: str) -> None:
+    OUT.print(f"Skipped: {why}", markup=False)
 
 
 def _is_trained(plan: Plan, ensemble: Trained) -> bool:

@@ -20,6 +20,7 @@ from robustbench_ens.evaluation.job import Subject, evaluation_images
 from robustbench_ens.execute import share_cores
 from robustbench_ens.identity import Code, code_of
 from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.origin import facts_of
 from robustbench_ens.models.own import PROBE_IMAGES, as_found, blamed, import_model, look_at, own_record
 from robustbench_ens.models.probe import modules_behind, probe
 from robustbench_ens.models.trained import digest_state
@@ -189,9 +190,10 @@ def evaluate(
             workers=workers,
         )
         file = read_outcomes(path)
-    unhealthy = attack_warnings(file_health(file))
-    for warning in unhealthy:
+    for warning in attack_warnings(file_health(file)):
         warnings.warn(warning, UnhealthyAttackWarning, stacklevel=3)
+    names = (name, *(f"surrogate {index}" for index in range(len(surrogates))))
+    weights = {what: facts_of(module) for what, module in zip(names, (model, *surrogates), strict=True)}
     frame = file.outcomes
-    frame.attrs.update(attributes(file, remarks))
+    frame.attrs.update(attributes(file, remarks), weights=weights)
     return frame

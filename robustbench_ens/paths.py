@@ -1,4 +1,4 @@
-"""Paths made of names that were read: they lie inside the folder that they are meant for, whatever the name says."""
+"""Paths that users give, with ``~``, and paths made of names that were read, which stay inside their folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,27 @@ from robustbench_ens.errors import UserError
 
 LONGEST = 255
 """Bytes of a file's or folder's name, on every file system that we know of."""
+
+
+def expanded(path: str | os.PathLike[str], where: str) -> Path:
+    """Return ``path`` with the home folder in place of a leading ``~`` or ``~user``.
+
+    Args:
+        path: as a user gave it.
+        where: what errors name: the option, key or argument.
+
+    Raises:
+        UserError: there is no such user, or nobody knows the home folder of this one.
+    """
+    text = os.fspath(path)
+    found = os.path.expanduser(text)
+    if found == text and text.startswith("~"):
+        user = text.partition("/")[0]
+        raise UserError(
+            f"{where}: expected a path, got {text!r}, and there is no home folder for {user!r}; "
+            f"give the path in full, or as ./{text} where it begins with that character"
+        )
+    return Path(found)
 
 
 def inside(folder: Path, name: str, where: str) -> Path:

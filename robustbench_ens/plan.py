@@ -8,26 +8,19 @@ from functools import cached_property
 from pathlib import Path
 
 from robustbench_ens.changed import since_attacked, since_trained
-from robustbench_ens.data import BUILTIN_NAMES, Dataset, load_dataset
-from robustbench_ens.errors import MissingDatasetError
+from robustbench_ens.data import Dataset, load_dataset
 from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, outcomes_file, past_seconds
 from robustbench_ens.limits import MAX_PIXELS
 from robustbench_ens.models.build import network_builder
 from robustbench_ens.models.published import published
-from robustbench_ens.models.trained import (
-    EnsembleRecord,
-    check_weights,
-    fingerprint,
-    read_record,
-    run_dir,
-    trained_here,
-)
+from robustbench_ens.models.trained import EnsembleRecord, read_record, trained_here
 from robustbench_ens.outcomes import is_complete
 from robustbench_ens.progress import Progress
 from robustbench_ens.protocols import Protocol
 from robustbench_ens.recipes import Recipe
 from robustbench_ens.reporting.text import counted
+from robustbench_ens.serving import Serving
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Given, Trained, suitable_sources
 from robustbench_ens.training.trainer import EpochHook
@@ -124,9 +117,9 @@ class Plan:
     def __init__(self, workplace: Workplace, published: bool = False) -> None:
         self.workplace = workplace
         self._published = published
+        self.serving = Serving(workplace.store, workplace.dataset, published)
         self.steps: list[Step] = []
         self._planned: dict[tuple[str, int], bool] = {}
-        self._here: set[tuple[str, int]] = set()
         self._attacks: set[tuple[str, str, str]] = set()
 
     @cached_property
@@ -148,34 +141,12 @@ class Plan:
         return past_seconds(self.workplace.store)
 
     def home(self, ensemble: Trained) -> Path:
-        """Where an ensemble lies, or will."""
-        own = run_dir(self.workplace.store, ensemble.recipe, ensemble.seed)
-        if not self._published or ensemble.key in self._here or read_record(own) is not None:
-            return own
-        return self._published_home(ensemble) or own
-
-    def _published_home(self, ensemble: Trained) -> Path | None:
-        """Where an ensemble is published, if it was trained on the images that its dataset has here.
-
-        Where these are not here, nothing is to be compared: whoever needs them hears of it.
-        """
-        folder = published(ensemble.recipe).get(ensemble.seed)
-        record = read_record(folder) if folder else None
-        if record is None or record.dataset in BUILTIN_NAMES:
-            return folder
-        try:
-            dataset = self.workplace.dataset(record.dataset, ensemble.max_pixels)
-            return folder if dataset.digest == record.data_digest else None
-        except MissingDatasetError:
-            return folder
+        """Where an ensemble lies, or will; see :class:`~robustbench_ens.serving.Serving`."""
+        return self.serving.home(ensemble)
 
     def is_published(self, ensemble: Trained) -> bool:
         """Whether an ensemble is a published one, and none of one's own."""
-        return self.home(ensemble) != run_dir(self.workplace.store, ensemble.recipe, ensemble.seed)
-
-    def is_published_on_other_images(self, ensemble: Trained) -> bool:
-        """Whether there are published weights that do not serve, for its dataset has other images here."""
-        return ensemble.seed in published(ensemble.recipe) and self._published_home(ensemble) is None
+        return self.serving.is_published(ensemble)
 
     def record(self, ensemble: Trained | Given) -> EnsembleRecord | None:
         """The record of a finished ensemble that still matches its inputs, else none.
@@ -185,31 +156,11 @@ class Plan:
         """
         if isinstance(ensemble, Given):
             return ensemble.subject.record
-        folder = self.home(ensemble)
-        record = read_record(folder)
-        if record is None:
-            return None
-        check_weights(folder, record, ensemble.recipe)
-        if record.training is None or self.is_published(ensemble):
-            return record
-        digest = record.data_digest
-        if record.dataset not in BUILTIN_NAMES:
-            digest = self.workplace.dataset(record.dataset, ensemble.max_pixels).digest
-        expected = (fingerprint(ensemble.recipe, ensemble.seed, digest, start) for start in self._starts(ensemble))
-        return record if record.fingerprint in expected else None
-
-    def _starts(self, ensemble: Trained) -> list[EnsembleRecord | None]:
-        """What ``ensemble`` may have been started from: its parent as it is here, and as it is published."""
-        parent = ensemble.parent
-        if parent is None:
-            return [None]
-        folder = self._published_home(parent)
-        found = (self.record(parent), read_record(folder) if folder else None)
-        return [record for record in found if record is not None]
+        return self.serving.record(ensemble)
 
     def train(self, ensembles: Sequence[Trained]) -> None:
         """Plan to train these here, published or not, from what they start from."""
-        self._here.update(ensemble.key for ensemble in ensembles)
+        self.serving.here.update(ensemble.key for ensemble in ensembles)
         for ensemble in ensembles:
             self.add_training(ensemble)
 
@@ -265,7 +216,7 @@ class Plan:
     def renewed(self) -> Plan:
         """The same steps planned again, from what is there now: what was due may be done since."""
         plan = Plan(self.workplace, self._published)
-        plan._here = set(self._here)
+        plan.serving.here = set(self.serving.here)
         # How long things took is read from every file there is, and is not what may have changed.
         vars(plan).update({name: vars(self)[name] for name in _TIMINGS if name in vars(self)})
         for step in self.steps:

@@ -14,6 +14,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.finding import is_outside
 from robustbench_ens.identity import Code, code_of, merged
 from robustbench_ens.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
+from robustbench_ens.lookup import locate
 from robustbench_ens.outside import import_object
 from robustbench_ens.settings import (
     Count,
@@ -25,7 +26,6 @@ from robustbench_ens.settings import (
     finite,
     label,
     load_content,
-    locate,
     split_reference,
     validate,
 )
@@ -178,6 +178,13 @@ class Recipe:
                 **({"code": self.code} if self.code else {}),
             }
         )
+
+    @property
+    def names_outside_code(self) -> bool:
+        """Whether it, or what it starts from, names code from outside the project; its hash then needs that code."""
+        specs = (self.settings.method, self.settings.network)
+        own = any(":" in spec and is_outside(spec) for spec in specs)
+        return own or (self.parent is not None and self.parent.names_outside_code)
 
     @cached_property
     def code(self) -> Code:

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from robustbench_ens.catalogue import recipe_of
 from robustbench_ens.errors import UserError
+from robustbench_ens.lookup import locate, names
+from robustbench_ens.notices import Listener, once, silenced
 from robustbench_ens.plan import Plan
 from robustbench_ens.protocols import Protocol
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.settings import locate, names, read_toml, split_reference
+from robustbench_ens.recipes import Recipe, load_recipe
+from robustbench_ens.settings import load_content, read_toml, split_reference
 from robustbench_ens.targets import Given, Trained, UnsuitableTargetError
 
 
@@ -58,10 +61,15 @@ Pair = tuple[Protocol, Trained | Given]
 
 def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str], seeds: Sequence[int]) -> list[Pair]:
     """Each protocol with each of its :func:`_targets`."""
-    return [(p, target) for p in protocols for target in _targets(plan, p.settings.recipes_dataset, recipes, seeds)]
+    say = once(plan.workplace.progress.message)
+    return [
+        (protocol, target)
+        for protocol in protocols
+        for target in _targets(plan, protocol.settings.recipes_dataset, recipes, seeds, say)
+    ]
 
 
-def _targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int]) -> list[Trained]:
+def _targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int], say: Listener) -> list[Trained]:
     """The ensembles to attack: those named, or else the dataset's recipes that were trained here with these seeds.
 
     Raises:
@@ -69,17 +77,40 @@ def _targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[i
     """
     if recipes:
         return [Trained(load_recipe(reference), seed) for reference in recipes for seed in seeds]
-    shipped = [load_recipe(name) for name in names("zoo")]
-    candidates = [Trained(recipe, seed) for recipe in shipped if recipe.settings.dataset == dataset for seed in seeds]
+    recipes_here = _recipes_of(plan, dataset, say)
+    candidates = [Trained(recipe, seed) for recipe in recipes_here if isinstance(recipe, Recipe) for seed in seeds]
     own = Plan(plan.workplace)
     trained = [candidate for candidate in candidates if own.record(candidate) is not None]
     if not trained:
-        there = ", ".join(recipe.name for recipe in shipped if recipe.settings.dataset == dataset)
+        there = ", ".join(recipe if isinstance(recipe, str) else recipe.name for recipe in recipes_here)
         raise UserError(
             f"no recipe given, and none for dataset {dataset!r} is trained with seeds {', '.join(map(str, seeds))} in "
             f"{plan.workplace.store.root}; name a recipe, one of {there or 'your own'}"
         )
     return trained
+
+
+def _recipes_of(plan: Plan, dataset: str, say: Listener) -> list[Recipe | str]:
+    """Return the recipes for ``dataset`` that ship or lie in ``zoo/``; other files there are skipped with a line.
+
+    A recipe with code from outside is here by its name alone if nothing was trained by it: its code is not imported.
+    """
+    found: list[Recipe | str] = []
+    for name in names("zoo", lambda why: say(f"Skipped: {why}")):
+        try:
+            with silenced():  # nobody asked for this very file
+                if load_content("zoo", name, None).keys.get("dataset") == dataset:
+                    found.append(_recipe_or_name(plan, name))
+        except UserError as error:
+            say(f"Skipped: {error}")
+    return found
+
+
+def _recipe_or_name(plan: Plan, name: str) -> Recipe | str:
+    recipe = recipe_of(name)
+    if recipe is None:
+        return load_recipe(name) if plan.workplace.store.has_ensemble(name) else name
+    return recipe
 
 
 def add_attacks(plan: Plan, pairs: Sequence[Pair]) -> list[str]:

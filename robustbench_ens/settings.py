@@ -1,9 +1,8 @@
-"""What recipes and protocols share: TOML files found by path or name, `extends`, overrides, validation, hashes."""
+"""What recipes and protocols share: `extends`, overrides, validation, hashes."""
 
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import math
 import re
@@ -17,20 +16,16 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import open_regular
 from robustbench_ens.limits import (
     DEEPEST,
     LARGEST_COUNT,
-    LARGEST_TOML,
     LARGEST_WEIGHT,
     MOST_PIXELS,
     check_content,
-    check_name,
     check_text,
     shown,
 )
-
-PACKAGE_DIR = Path(__file__).parent
+from robustbench_ens.lookup import WITH_OVERRIDES, check_file, exists, is_shipped, locate, name_of, read_one
 
 # Where `Fraction` takes a text, it makes an integer of as many digits as the exponent says.
 _SHORT_NUMBER = re.compile(r"[^eE]{1,60}([eE][+-]?[0-9]{1,3})?")
@@ -91,51 +86,9 @@ class Settings(BaseModel):
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def folders(kind: str) -> list[Path]:
-    """Folders that hold the TOML files of ``kind`` (``zoo`` or ``attacks``), the working directory's own first."""
-    installed = PACKAGE_DIR / kind if (PACKAGE_DIR / kind).is_dir() else PACKAGE_DIR.parent / kind
-    found = {path.resolve(): None for path in (Path(kind), installed) if path.is_dir()}
-    return list(found)
-
-
-def names(kind: str) -> list[str]:
-    """All names of ``kind``: ``digits/baseline-3`` for ``zoo/digits/baseline-3.toml``."""
-    files = {
-        path.relative_to(folder).with_suffix("").as_posix(): None
-        for folder in folders(kind)
-        for path in sorted(folder.rglob("*.toml"))
-        if not any(map(_is_passed_over, path.relative_to(folder).parts))
-    }
-    return sorted(files)
-
-
-def _is_passed_over(part: str) -> bool:
-    """Whether a file or folder of this name in ``zoo`` or ``attacks`` holds nothing that a person wrote to be run."""
-    return part == "weights" or part.startswith(".")
-
-
-def _check_file(kind: str, path: Path) -> str:
-    """Return the name of a file, which results can be named after.
-
-    Raises:
-        UserError: they cannot, or they would be passed over.
-    """
-    name = name_of(kind, path)
-    check_name(name, str(path))
-    for part in name.split("/"):
-        if _is_passed_over(part):
-            raise UserError(
-                f"{path}: expected no file or folder in {kind} with the name 'weights' or a dot in front, which lists "
-                f"and reports pass over, got {part!r}; rename it"
-            )
-    if split_reference(name) != (name, []):
-        raise UserError(f"{path}: expected a name without overrides in brackets, got {name!r}; rename it")
-    return name
-
-
 def split_reference(reference: str) -> tuple[str, list[str]]:
     """Split ``digits/dverge-3[epochs=5,optimizer.lr=0.1]`` into the name or path and its overrides."""
-    match = re.fullmatch(r"([^\[\]]+)\[(.*)\]", reference, flags=re.DOTALL)
+    match = WITH_OVERRIDES.fullmatch(reference)
     if match is None:
         return reference, []
     inside = match.group(2)
@@ -228,53 +181,6 @@ def label(name: str, overrides: dict[str, Any]) -> str:
     return name + "[" + ",".join(f"{key}={_spell(value)}" for key, value in sorted(dict(dotted).items())) + "]"
 
 
-def locate(kind: str, name_or_path: str, where: str = "") -> Path:
-    """Find a TOML file by path, or by name in the folders of ``kind``; ``where`` says who asks for it.
-
-    Raises:
-        UserError: there is no such file; near names are suggested.
-    """
-    asked, as_path = name_or_path, Path(name_or_path)
-    if as_path.suffix == ".toml":
-        if _exists(as_path):
-            return as_path
-        name_or_path = as_path.with_suffix("").as_posix().removeprefix(f"{kind}/")
-    for folder in folders(kind):
-        candidate = folder / f"{name_or_path}.toml"
-        if _exists(candidate) and candidate.resolve().is_relative_to(folder):
-            return candidate
-    what = {"zoo": "recipe", "attacks": "protocol"}[kind]
-    valid = names(kind)
-    close = difflib.get_close_matches(name_or_path, valid, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise UserError(
-        f"{where}unknown {what} {shown(asked)}: expected a path to a .toml file or a name; {hint}"
-        f"valid: {', '.join(valid)}"
-    )
-
-
-def _exists(path: Path) -> bool:
-    """Whether there is anything at ``path``; no name longer than a file's can be."""
-    try:
-        return path.exists()
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            return False
-        raise
-
-
-def name_of(kind: str, path: Path) -> str:
-    """The name of a file: relative to its ``zoo`` or ``attacks`` folder, else its bare file name."""
-    resolved = path.resolve().with_suffix("")
-    for folder in folders(kind):
-        if resolved.is_relative_to(folder):
-            return resolved.relative_to(folder).as_posix()
-    if kind in resolved.parent.parts:
-        last = len(resolved.parts) - 1 - resolved.parts[::-1].index(kind, 1)
-        return "/".join(resolved.parts[last + 1 :])
-    return resolved.name
-
-
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """``base`` updated with ``changes``; tables are merged key by key, everything else is replaced."""
     merged = dict(base)
@@ -296,35 +202,18 @@ def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str,
         raise UserError(f"{path}: key 'extends': expected no cycle, got {chain}")
     if len(_chain) > DEEPEST:
         raise UserError(f"{path}: key 'extends': expected a chain of at most {DEEPEST} files, got more")
-    content = _read_one(path)
+    content = read_one(path)
     base = content.pop("extends", None)
     if base is None:
         return content
     if not isinstance(base, str):
         raise UserError(f"{path}: key 'extends': expected the name or path of a file, got {shown(base)}")
     beside = path.parent / base
-    found = base.endswith(".toml") and _exists(beside)
-    base_path = beside if found else locate(kind, base, f"{path}: key 'extends': ")
+    found = base.endswith(".toml") and exists(beside)
+    # What ships extends what ships, and what has the name of a shipped file may extend that one.
+    quiet = is_shipped(kind, path) or Path(kind, f"{base}.toml").resolve() == resolved
+    base_path = beside if found else locate(kind, base, f"{path}: key 'extends': ", quiet)
     return merge(read_toml(kind, base_path, (*_chain, resolved)), content)
-
-
-def _read_one(path: Path) -> dict[str, Any]:
-    """Read a TOML file as it is.
-
-    Raises:
-        UserError: it is something else than a file, too large, no TOML, or see
-            :func:`~robustbench_ens.limits.check_content`.
-    """
-    with open_regular(path) as file:
-        text = file.read(LARGEST_TOML + 1)
-    if len(text) > LARGEST_TOML:
-        raise UserError(f"{path}: expected a TOML file of at most {LARGEST_TOML} bytes, got a larger file")
-    try:
-        content = tomllib.loads(text.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8, or a number of too many digits
-        raise UserError(f"{path}: expected a TOML file, got a syntax error: {error}") from None
-    check_content(content, str(path))
-    return content
 
 
 def apply_overrides(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -458,6 +347,6 @@ def load_content(kind: str, reference: str, overrides: dict[str, Any] | None) ->
     name_or_path, assignments = split_reference(reference)
     all_overrides = parse_overrides(assignments) | (overrides or {})
     path = locate(kind, name_or_path)
-    name = _check_file(kind, path)
+    name = check_file(kind, path)
     keys = apply_overrides(read_toml(kind, path), all_overrides)
     return Content(name, all_overrides, keys, label(str(path), all_overrides))

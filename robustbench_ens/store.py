@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import read_bytes
+from robustbench_ens.files import entries, read_bytes
 from robustbench_ens.locks import errno_behind, hold, new_part
-from robustbench_ens.paths import inside
+from robustbench_ens.paths import expanded, inside
 from robustbench_ens.seal import KEY, MARK, PLACEHOLDER, DamagedError, seal, verify
 from robustbench_ens.strict_json import loads
 
@@ -31,6 +32,22 @@ DEFAULT_REPORT = "report"
 """What a report is called that has no other name."""
 
 HASH_LENGTH = 10
+
+DEFAULT_RUNS = "runs"
+"""The run directory where nobody gives another one."""
+
+
+def runs_folder(given: str | os.PathLike[str] | None = None) -> Path:
+    """Return the run directory: the one that is ``given``, else that of ``RBE_RUNS`` if it is set, else ``runs``.
+
+    Raises:
+        UserError: it is a file, or in the home folder of a user that does not exist.
+    """
+    where = "--runs" if given else "RBE_RUNS"
+    runs = expanded(given or os.environ.get("RBE_RUNS") or DEFAULT_RUNS, where)
+    if runs.exists() and not runs.is_dir():
+        raise UserError(f"{where}: expected a folder, got the file {str(runs)!r}")
+    return runs
 
 
 def digest_json(value: Any) -> str:
@@ -165,6 +182,12 @@ class Store:
     def ensemble_dir(self, recipe: str, recipe_hash: str, seed: int) -> Path:
         """Folder of one trained ensemble."""
         return inside(self.root / "ensembles", f"{recipe}-{recipe_hash}/seed-{seed}", "the name of a recipe")
+
+    def has_ensemble(self, recipe: str) -> bool:
+        """Return whether anything was trained, or begun, by a recipe of this name, whatever its keys were."""
+        folder = self.root / "ensembles" / recipe
+        name = re.compile(rf"{re.escape(folder.name)}-[0-9a-f]{{{HASH_LENGTH}}}")
+        return any(name.fullmatch(path.name) for path in entries(folder.parent))
 
     def adversarial_dir(self, crafting_hash: str) -> Path:
         """Folder of the images crafted on one surrogate under one protocol's crafting settings."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import aggregated
 from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.lookup import locate
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.protocols import Protocol
 from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.settings import locate, split_reference
+from robustbench_ens.settings import split_reference
 
 
 class UnsuitableTargetError(UserError):

@@ -6,9 +6,9 @@ import pytest
 
 from robustbench_ens.catalogue import BEGIN, COSTS, END, costs_of, key_numbers, markdown, publish, read_costs
 from robustbench_ens.errors import UserError
+from robustbench_ens.lookup import PACKAGE_DIR, names
 from robustbench_ens.models.trained import read_record, run_dir
 from robustbench_ens.recipes import load_recipe
-from robustbench_ens.settings import PACKAGE_DIR, names
 from robustbench_ens.store import Store
 from tests.conftest import BASELINE
 

@@ -16,12 +16,12 @@ from rich.console import Console
 from robustbench_ens import console, execute
 from robustbench_ens.cli import rbe as group
 from robustbench_ens.evaluation import blackbox
+from robustbench_ens.lookup import names
 from robustbench_ens.models.published import published
 from robustbench_ens.models.trained import load_trained, read_record, run_dir
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe
-from robustbench_ens.settings import names
 from robustbench_ens.store import Store
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.trainer import Training

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
 
+import click
 import pytest
+from rich.console import Console
 
-from robustbench_ens import exits
+from robustbench_ens import console, exits
 from robustbench_ens.errors import UserError
+from robustbench_ens.notices import notice
 from tests.conftest import Rbe
 
 RBE = (sys.executable, "-m", "robustbench_ens.cli")
@@ -143,3 +148,110 @@ def test_the_handler_is_put_back() -> None:
     streams = sys.stdout, sys.stderr
     assert exits.run(lambda: 1) == 1
     assert (sys.stdout, sys.stderr) == streams
+
+
+ENCODINGS = ("ascii", "latin-1", "cp1252", "utf-8", "utf-16")
+TEXT = "2.0\N{NO-BREAK SPACE}s ± 1 − … \N{GREEK SMALL LETTER ALPHA} \N{CJK UNIFIED IDEOGRAPH-4E2D} \udcff"
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_what_an_encoding_lacks_is_written_otherwise(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = {name: io.TextIOWrapper(io.BytesIO(), encoding=encoding) for name in ("stdout", "stderr")}
+    for name, stream in written.items():
+        monkeypatch.setattr(sys, name, stream)
+
+    def command() -> None:
+        print(TEXT)
+        console.OUT.print(TEXT)
+        console.OUT.out(TEXT)
+        console.show(console.table("Title ±", ("±",), [(TEXT,)]))
+        raise UserError(TEXT)
+
+    assert exits.run(command) == 2
+    for stream in written.values():
+        assert stream.errors == "strict"
+        stream.flush()
+        text = stream.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+        plain = encoding == "ascii"
+        assert ("2.0 s +- 1 - ..." in text) == plain
+        assert "\\udcff" in text
+        assert ("\\u4e2d" in text) != encoding.startswith("utf")
+
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2J\r\x08\x9b31m\u202eb\N{LINE SEPARATOR}c[red]d[/red]:smile:"
+SHOWN = r"a\x1b]0;title\x07\x1b[2J\r\x08\x9b31m\u202eb\u2028c[red]d[/red]:smile:"
+
+
+def test_no_character_that_a_terminal_would_obey_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever it stands in: a message, a table, a task, an error, an error of the program."""
+
+    def command() -> None:
+        bars = console.Bars(console.OUT)
+        console.OUT.print(HOSTILE)
+        console.OUT.out(HOSTILE)
+        console.show(console.table(HOSTILE, (HOSTILE,), [(HOSTILE,)]))
+        bars.message(HOSTILE)
+        with bars.task(HOSTILE, 1, "step") as task:
+            task.note(HOSTILE)
+        notice(HOSTILE)
+        raise ValueError(HOSTILE)
+
+    assert exits.run(command) == 70
+    captured = capsys.readouterr()
+    for text in captured:
+        assert set("\x1b\x07\r\x08\x9b\u202e\N{LINE SEPARATOR}").isdisjoint(text)
+    assert captured.out.count(SHOWN) == 7
+    one_line = SHOWN.replace(r"\r", " ").replace(r"\u2028", " ")
+    assert f"rbe: note: {one_line}\n" in captured.err
+    assert f"ValueError: {SHOWN}\n" in captured.err
+    for error in (UserError(HOSTILE), click.ClickException(HOSTILE), OSError(5, HOSTILE, HOSTILE)):
+        assert raises(error) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert set("\x1b\x07\r\x08\x9b\u202e\N{LINE SEPARATOR}").isdisjoint(err)
+
+
+def test_bars_obey_nothing_either() -> None:
+    out = io.StringIO()
+    with console.Bars(Console(file=out, force_terminal=True, width=120)).task(HOSTILE, 1, "step") as task:
+        task.note(HOSTILE)
+    assert "\x1b]0;" not in out.getvalue()
+    assert "\x1b[2J" not in out.getvalue()
+    assert "\\x1b]0;title" in out.getvalue()
+
+
+def test_notices_are_one_line_each_and_once(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        console.OUT.out("lines\n  of their own")
+        for text in ("one\n line", "two", "one\n line"):
+            notice(text)
+
+    assert exits.run(command) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "rbe: note: one line\nrbe: note: two\n"
+    assert captured.out == "lines\n  of their own\n"
+    with pytest.warns(UserWarning, match="one"):
+        notice("one")
+
+
+CLOSED = """
+import os, sys, tempfile
+from robustbench_ens import console, exits
+def command():
+    with tempfile.TemporaryFile() as file:
+        assert file.fileno() > 2, file.fileno()
+        console.OUT.print("a")
+        console.show(console.table("t", ("a",), [("b",)]))
+        os.write(1, b"c")
+        assert file.seek(0, 2) == 0
+    return {code}
+sys.exit(exits.run(command))
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("code", [0, 1])
+def test_closed_streams_change_nothing(closed: str, code: int) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -c {shlex.quote(CLOSED.format(code=code))} {closed}"
+    done = subprocess.run(["sh", "-c", command], check=False, timeout=60)
+    assert done.returncode == code

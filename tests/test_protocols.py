@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.lookup import locate, names
 from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import ADVERTORCH_ATTACKS, KINDS, ONE_START, OWN_ATTACKS, Blackbox, load_protocol
 from robustbench_ens.recipes import load_recipe
-from robustbench_ens.settings import locate, names
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained, surrogates
 

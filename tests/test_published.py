@@ -369,3 +369,23 @@ def test_weights_of_other_images_do_not_serve(own_images: Path, rbe: Rbe) -> Non
 def test_what_is_printed_as_json_is_json_alone(own_images: Path, rbe: Rbe) -> None:
     result = rbe("check", "pin.json", "--attack", "--json")
     assert result.code == 0 and json.loads(result.out)["moved"] is False
+
+
+def test_what_was_trained_on_other_images_gives_way_to_published_weights_with_a_word(
+    own_images: Path, rbe: Rbe
+) -> None:
+    """As long as they suit; and what matches comes first."""
+    protocol = f"{PROTOCOL[:-1]},dataset=small]"
+    original = own_images.read_bytes()
+    arrays = dict(np.load(own_images))
+    np.savez(own_images, **(arrays | {"x_train": arrays["x_train"] // 2}))
+    result = rbe("attack", protocol, "own/small")
+    assert "trained here, for the published weights are of other images" in result.out
+    assert (result.code, robustbench_ens.load_ensemble("own/small").origin.kind) == (0, "trained here")
+    own_images.write_bytes(original)
+    result = rbe("attack", protocol, "own/small")
+    assert result.code == 0
+    assert "own/small#0: published weights, from" in result.out
+    assert "is of other images, or started from other weights" in result.out
+    with pytest.warns(UserWarning, match="is of other images, or started from other weights"):
+        assert robustbench_ens.load_ensemble("own/small").origin.kind == "published"

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.lookup import locate, names
 from robustbench_ens.models.build import build_ensemble, count_parameters
 from robustbench_ens.recipes import METHODS, RecipeFile, load_recipe
-from robustbench_ens.settings import locate, names
 
 SHIPPED = names("zoo")
 

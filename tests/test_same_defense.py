@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.lookup import names
 from robustbench_ens.plan import Plan, Workplace
 from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import Surrogate, load_protocol
 from robustbench_ens.recipes import load_recipe
-from robustbench_ens.settings import names
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained, surrogates
 

@@ -16,10 +16,7 @@ from robustbench_ens.settings import (
     Settings,
     apply_overrides,
     label,
-    locate,
     merge,
-    name_of,
-    names,
     parse_overrides,
     read_toml,
     split_reference,
@@ -198,39 +195,6 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "zoo" / "own").mkdir(parents=True)
     return tmp_path / "zoo"
-
-
-def test_names_and_paths_find_the_same_file(zoo: Path) -> None:
-    path = zoo / "own" / "x.toml"
-    path.write_text("")
-    for reference in ("own/x", "zoo/own/x.toml", str(path), "own/x.toml"):
-        assert locate("zoo", reference).samefile(path)
-        assert name_of("zoo", locate("zoo", reference)) == "own/x"
-    assert "own/x" in names("zoo")
-    assert "digits/baseline-3" in names("zoo")  # the shipped ones are there too
-
-
-def test_the_working_directory_wins(zoo: Path) -> None:
-    (zoo / "digits").mkdir()
-    (zoo / "digits" / "baseline-3.toml").write_text("")
-    assert locate("zoo", "digits/baseline-3").is_relative_to(zoo)
-    assert names("zoo").count("digits/baseline-3") == 1
-
-
-def test_published_weights_are_no_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But a zoo may lie in a folder of that name."""
-    (tmp_path / "weights" / "zoo" / "weights").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "weights")
-    Path("zoo/weights/x.toml").write_text("")
-    Path("zoo/y.toml").write_text("")
-    assert "y" in names("zoo")
-    assert "weights/x" not in names("zoo")
-
-
-def test_names_of_files_elsewhere(tmp_path: Path) -> None:
-    assert name_of("zoo", tmp_path / "mine.toml") == "mine"
-    assert name_of("zoo", tmp_path / "other" / "zoo" / "a" / "b.toml") == "a/b"
-    assert name_of("zoo", tmp_path / "zoo.toml") == "zoo"
 
 
 def test_extends(zoo: Path) -> None:

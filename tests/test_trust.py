@@ -151,3 +151,31 @@ def test_nor_is_a_network_whose_weights_are_there(monkeypatch: pytest.MonkeyPatc
     with nullcontext() if trust else pytest.raises(OutsideCodeError):
         commands._attacked_again(commands.workplace(tmp_path, None, "cpu"), tmp_path / "pin.json", trust)
     assert imported == (["plan"] if trust else [])
+
+
+HOSTILE = {
+    "method": 'extends = "digits/baseline-3"\nmethod = "hostile:Method"\n',
+    "the method of its start": 'extends = "digits/dverge-3"\ninit_from = "digits/baseline-3[method=hostile:Method]"\n',
+    "network": 'extends = "digits/baseline-3"\nnetwork = "hostile:build"\n',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", HOSTILE.values(), ids=HOSTILE)
+def test_an_attack_without_a_recipe_imports_nothing_that_was_not_trained_here(rbe: Rbe, keys: str) -> None:
+    Path("zoo").mkdir()
+    Path("zoo/mine.toml").write_text(keys)
+    result = rbe("attack", WHITEBOX)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "mine" in result.err
+    assert rbe("list").code == 0
+    assert not ran()
+
+
+@pytest.mark.slow
+def test_what_was_trained_here_is_attacked(rbe: Rbe) -> None:
+    Path("zoo").mkdir()
+    small = "steps = 2\nbatch_size = 8\n[network_args]\nwidth = 2\n"
+    Path("zoo/mine.toml").write_text(f'extends = "digits/baseline-3"\nmethod = "hostile:Method"\n{small}')
+    assert rbe("train", "mine").code == 0
+    assert "attack mine#0 under" in rbe("attack", WHITEBOX, "--dry-run").out

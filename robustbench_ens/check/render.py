@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from robustbench_ens.check.compare import RATE, CheckResult
+from robustbench_ens.errors import escaped
 
 
 def columns(row: Any) -> dict[str, str]:
@@ -95,7 +96,7 @@ def render_text(result: CheckResult) -> str:
         lines += [f"{heading(rows)}:", *_table(rows), ""]
     lines += [f"note: {note}" for note in result.notes]
     lines += [summary(result), advice(result)]
-    return "\n".join(lines)
+    return escaped("\n".join(lines))
 
 
 def render_json(result: CheckResult) -> dict[str, Any]:

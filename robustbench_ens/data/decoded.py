@@ -8,7 +8,7 @@ modification times are not trusted: tools that copy or unpack files set them as 
 from __future__ import annotations
 
 import json
-import warnings
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +21,7 @@ from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.files import digest_file
 from robustbench_ens.locks import remove_leftovers
+from robustbench_ens.notices import notice
 from robustbench_ens.seal import verify_file
 from robustbench_ens.store import atomic_path, digest_json, short_hash
 from robustbench_ens.tensors import read_metadata, with_place
@@ -32,9 +33,13 @@ CHUNK = 64
 """Files that a thread reads before it is given others."""
 
 
-def user_cache_dir() -> Path:
-    """``~/.cache/robustbench_ens``: always the user's own."""
-    return Path.home() / ".cache" / "robustbench_ens"
+def user_cache_dir() -> Path | None:
+    """Return ``~/.cache/robustbench_ens``; without a home folder that in ``XDG_CACHE_HOME``, or else none."""
+    try:
+        return Path.home() / ".cache" / "robustbench_ens"
+    except RuntimeError:  # neither HOME nor an entry among the system's users
+        given = os.environ.get("XDG_CACHE_HOME", "")
+        return Path(given) / "robustbench_ens" if os.path.isabs(given) else None
 
 
 def fingerprint(base: Path, paths: Iterable[Path], digests: Iterable[str]) -> str:
@@ -115,11 +120,8 @@ def write(dataset: Dataset, source: Path, decoded_from: str, directories: Sequen
             return
         except (OSError, SafetensorError, UserError) as error:
             problems.append(f"{directory}: {error}")
-    warnings.warn(
-        f"{dataset.name}: could not keep the decoded images, so they will be decoded again ({'; '.join(problems)})",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    why = "; ".join(problems) or "this user has no home folder; set XDG_CACHE_HOME"
+    notice(f"{dataset.name}: could not keep the decoded images, so they will be decoded again ({why})", RuntimeWarning)
 
 
 def _file(directory: Path, label: str, source: Path) -> Path:

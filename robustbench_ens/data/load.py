@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,18 @@ from robustbench_ens.data import builtin, decoded, folder, npz
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.limits import MAX_PIXELS
+from robustbench_ens.paths import expanded
 
 BUILTIN_NAMES: tuple[str, ...] = ("digits", *builtin.CIFAR)
 
+_NOWHERE = Path(os.devnull)
+"""A data root below which nothing lies."""
 
-def default_data_root() -> Path:
-    """``RBE_DATA`` if set, else ``~/.cache/robustbench_ens``."""
+
+def default_data_root() -> Path | None:
+    """Return ``RBE_DATA`` if set, else the user's cache directory, if there is one."""
     given = os.environ.get("RBE_DATA")
-    return Path(given) if given else decoded.user_cache_dir()
+    return expanded(given, "RBE_DATA") if given else decoded.user_cache_dir()
 
 
 def load_dataset(
@@ -53,13 +57,18 @@ def load_dataset(
         MissingDatasetError: no such dataset, or it cannot be downloaded.
         UserError: its files are not as described in ``folder``, ``npz`` and ``builtin``.
     """
-    # os.path.expanduser leaves an unknown user's ~name alone, where Path.expanduser raises.
-    root = Path(os.path.expanduser(default_data_root() if data_root is None else data_root))
-    if root.exists() and not root.is_dir():
+    root = default_data_root() if data_root is None else expanded(data_root, "data root")
+    if root is None and name != "digits" and not _is_path(name):
+        raise UserError(
+            f"dataset {name!r}: expected a data root, got none, for this user has no home folder; set --data-root, "
+            "RBE_DATA or HOME"
+        )
+    if root is not None and root.exists() and not root.is_dir():
         raise UserError(f"data root {root}: expected a directory, got a file; set --data-root or RBE_DATA")
-    source = _find_source(name, root, max_pixels)
+    source = _find_source(name, root or _NOWHERE, max_pixels)
+    directories = [place / "decoded" for place in (root, decoded.user_cache_dir()) if place is not None]
     try:
-        dataset = _read_through_cache(source, root, progress) if cache else source.read(progress)[0]
+        dataset = _read_through_cache(source, directories, progress) if cache else source.read(progress)[0]
     except OSError as error:
         raise UserError(f"dataset {name!r}: {source.path} could not be read: {error}") from None
     height, width = dataset.image_size
@@ -85,8 +94,9 @@ class _Source:
     read: Callable[[Callable[[int, int], None] | None], tuple[Dataset, str | None]]
 
 
-def _read_through_cache(source: _Source, root: Path, progress: Callable[[int, int], None] | None) -> Dataset:
-    directories = (root / "decoded", decoded.user_cache_dir() / "decoded")
+def _read_through_cache(
+    source: _Source, directories: Sequence[Path], progress: Callable[[int, int], None] | None
+) -> Dataset:
     dataset = decoded.read(source.label, source.path, source.fingerprint, directories)
     if dataset is None:
         # Files that change while they are read are noticed the next time: the fingerprint is that of what was decoded.

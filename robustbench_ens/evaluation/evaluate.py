@@ -360,6 +360,7 @@ def evaluate_images(
         },
         "target": target.record.to_json(),
         "sources": [record.to_json() for record in source_records],
+        "origins": {"target": target.origin, "sources": [source.origin for source in sources]},
         "software": software(),
         "hardware": hardware(device),
         "wall_time_s": round(seconds, 3),

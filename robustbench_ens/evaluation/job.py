@@ -16,6 +16,7 @@ from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.health import Crafting, Restarts, health_rows
 from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.origin import GIVEN
 from robustbench_ens.models.predict import predict
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES
@@ -36,10 +37,14 @@ OWN_AGGREGATION = "own"
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained ensemble and what it is; or a model of one's own, which may have no sub-models."""
+    """A trained ensemble and what it is; or a model of one's own, which may have no sub-models.
+
+    ``origin`` is where an ensemble's weights come from; see :mod:`robustbench_ens.models.origin`.
+    """
 
     ensemble: Ensemble
     record: EnsembleRecord
+    origin: str = GIVEN
 
 
 def _silent_task() -> Task:

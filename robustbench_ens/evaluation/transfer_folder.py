@@ -36,6 +36,7 @@ from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.files import digest_file_once
 from robustbench_ens.foreign import UNSIGNED, check_tensor, load_foreign
 from robustbench_ens.limits import LARGEST_COUNT, check_name
+from robustbench_ens.paths import expanded
 from robustbench_ens.perturb.gradient import TOLERANCE, check_budget
 from robustbench_ens.protocols import TransferFolder
 from robustbench_ens.protocols.keys import MOST_RESTARTS
@@ -103,8 +104,12 @@ def read_name(path: Path) -> Variant:
     return Variant(path.name, found["source"], ATTACKS[found["attack"]], LOSSES[found["loss"]], steps, restart)
 
 
+def _root(settings: TransferFolder) -> Path:
+    return expanded(settings.folder, "key 'folder'")
+
+
 def _folder_at(settings: TransferFolder, eps: float) -> Path:
-    root = Path(settings.folder)
+    root = _root(settings)
     if not root.is_dir():
         raise UserError(f"{root}: expected a folder of transfer examples (key 'folder'), got nothing there")
     there = {path.name: path for path in sorted(root.glob("eps_*")) if path.is_dir()}
@@ -174,7 +179,7 @@ def check_folder(settings: TransferFolder) -> None:
 
 def _files(settings: TransferFolder) -> list[Path]:
     folders = [_folder_at(settings, eps) / variant.folder for eps in settings.eps for variant in variants(settings)]
-    clean = Path(settings.folder) / CLEAN
+    clean = _root(settings) / CLEAN
     return [folder / name for folder in (*([clean] if clean.is_dir() else []), *folders) for name in (INPUTS, LABELS)]
 
 
@@ -183,7 +188,7 @@ def folder_digest(settings: TransferFolder) -> str:
     check_folder(settings)
     digest = hashlib.sha256()
     for path in _files(settings):
-        digest.update(f"{path.relative_to(settings.folder)}:{digest_file_once(path)};".encode())
+        digest.update(f"{path.relative_to(_root(settings))}:{digest_file_once(path)};".encode())
     return digest.hexdigest()
 
 
@@ -277,7 +282,7 @@ def find_images(versions: Iterable[tuple[Tensor, float]], labels: Tensor, datase
 
 
 def _versions(settings: TransferFolder, count: int, shape: tuple[int, ...]) -> Iterator[tuple[Tensor, float]]:
-    clean = Path(settings.folder) / CLEAN
+    clean = _root(settings) / CLEAN
     if clean.is_dir():
         yield _read_images(clean / INPUTS, count, shape), 0.0
         return

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_ens.errors import UserError
+
+if TYPE_CHECKING:
+    from robustbench_ens.models.origin import Origin
+    from robustbench_ens.models.trained import EnsembleRecord
 
 
 class Normalizer(nn.Module):
@@ -131,6 +136,9 @@ class Ensemble(nn.Module):
     """Sub-models and how their answers become one; maps images in [0, 1] to scores.
 
     With the default aggregation, ``mean_softmax``, the scores are log-probabilities.
+
+    ``record`` is what was trained, and ``origin`` where its weights come from; both are none of what was not loaded.
+    They are no part of the state.
     """
 
     def __init__(self, members: Iterable[nn.Module], aggregation: str = DEFAULT_AGGREGATION) -> None:
@@ -140,13 +148,18 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.aggregation = aggregation
         self.aggregate = AGGREGATIONS[aggregation]
+        self.record: EnsembleRecord | None = None
+        self.origin: Origin | None = None
 
     def __len__(self) -> int:
         return len(self.members)
 
     def aggregated(self, aggregation: str) -> Ensemble:
         """The same sub-models, not copies of them, under another aggregation."""
-        return Ensemble(self.members, aggregation).train(self.training)
+        same = Ensemble(self.members, aggregation).train(self.training)
+        same.record = self.record
+        same.origin = self.origin
+        return same
 
     def attacked(self) -> Ensemble:
         """What an attack on this ensemble differentiates: itself, but for a majority vote, which has no gradient.

@@ -10,6 +10,7 @@ from pathlib import Path
 from robustbench_ens.errors import UserError
 from robustbench_ens.files import entries, read_bytes
 from robustbench_ens.locks import hold
+from robustbench_ens.lookup import folders, names
 from robustbench_ens.models.trained import (
     HISTORY,
     MONITORED,
@@ -22,7 +23,6 @@ from robustbench_ens.models.trained import (
 )
 from robustbench_ens.paths import inside
 from robustbench_ens.recipes import Recipe, load_recipe
-from robustbench_ens.settings import folders, names
 from robustbench_ens.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
 
 FOLDER, CARD = "weights", "README.md"
@@ -47,12 +47,6 @@ def published(recipe: Recipe) -> dict[int, Path]:
             if record is not None and record.recipe_hash == recipe.hash:
                 found.setdefault(record.seed, folder)
     return found
-
-
-def home(store: Store, recipe: Recipe, seed: int) -> Path:
-    """Where the ensemble of ``recipe`` and ``seed`` lies: the published one only if none was trained or imported."""
-    own = run_dir(store, recipe, seed)
-    return own if read_record(own) is not None else published(recipe).get(seed, own)
 
 
 def check_publishable(recipe: Recipe, zoo: Path) -> None:

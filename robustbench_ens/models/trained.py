@@ -254,6 +254,7 @@ def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord
         ensemble.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(f"{path}: expected weights of {recipe.label}, got others: {_first(error)}") from None
+    ensemble.record = record
     return ensemble.eval(), record
 
 

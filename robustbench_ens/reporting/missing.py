@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from robustbench_ens.lookup import shipped_names
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
-from robustbench_ens.settings import names, split_reference
+from robustbench_ens.settings import split_reference
 
 
 def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:
@@ -51,7 +52,7 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
 def _shipped(dataset: str, kind: str) -> str:
     named = f"{dataset}/{kind}"
     # Sorted, so that the one named after the kind comes before those whose names only begin with it.
-    there = (name for name in names("attacks") if name == named or name.startswith(f"{named}-"))
+    there = (name for name in shipped_names("attacks") if name == named or name.startswith(f"{named}-"))
     return next(there, named)
 
 

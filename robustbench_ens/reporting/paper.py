@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.lookup import shipped_names
 from robustbench_ens.reporting.text import span
 from robustbench_ens.reporting.worst_case import as_defined
-from robustbench_ens.settings import names
 
 PAPER = "DVERGE paper (200 epochs)"
 PAPER_BLACKBOX = "DVERGE paper (200 epochs, 30 variants)"
@@ -177,7 +177,8 @@ def commands(dataset: str, shown: str, seeds: str = "0,1,2") -> list[str]:
 
     The recipes of the short schedule stand in where a dataset has no others.
     """
-    zoo, attacks = set(names("zoo")), set(names("attacks"))
+    zoo = set(shipped_names("zoo"))
+    attacks = set(shipped_names("attacks"))
     protocols, recipes = SHOWN[shown]
     long = [f"{dataset}/{recipe}" for recipe in recipes if f"{dataset}/{recipe}" in zoo]
     short = [f"{dataset}-short/{recipe}" for recipe in recipes if f"{dataset}-short/{recipe}" in zoo]

@@ -169,7 +169,7 @@ def test_a_hidden_folder_above_the_zoo_does_not_matter(tmp_path: Path, monkeypat
     assert load_protocol("y.toml").name == "y"
 
 
-def test_names_that_are_not_utf8(refused: Refused) -> None:
+def test_names_that_are_not_utf8(refused: Refused, rbe: Rbe) -> None:
     for kind, content in (("zoo", "digits/baseline-3"), ("attacks", "digits/whitebox")):
         os.mkdir(kind)
         Path(os.fsdecode(os.fsencode(kind) + b"/a\xff.toml")).write_text(f'extends = "{content}"')
@@ -178,7 +178,7 @@ def test_names_that_are_not_utf8(refused: Refused) -> None:
         refused("train", name),
         refused("train", f"zoo/{name}.toml"),
         refused("attack", f"attacks/{name}.toml", "digits/baseline-3"),
-        refused("list"),
+        *(line for line in rbe("list").out.splitlines() if line.startswith("Skipped: ")),
     ):
         assert "expected a name in UTF-8 without control characters, got 'a\\udcff'" in line
         assert line.isprintable()

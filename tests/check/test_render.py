@@ -119,6 +119,12 @@ def test_markdown_escapes_hostile_names(hostile: CheckResult) -> None:
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables} == {len(re.findall(r"(?<!\\)\|", tables[0]))}
 
 
+def test_text_has_nothing_that_a_terminal_would_obey(hostile: CheckResult) -> None:
+    text = FORMATS["text"](hostile)
+    assert "\\x1b[31m" in text
+    assert "\x00" not in text and "\x1b" not in text
+
+
 def test_markdown_fits_into_a_comment(moved: CheckResult) -> None:
     rows = moved.rows.loc[moved.rows.index.repeat(200)].reset_index(drop=True)
     text = render_markdown(replace(moved, rows=rows, notes=["note"] * 5000, problems=["problem"] * 5000))

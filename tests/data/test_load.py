@@ -81,3 +81,66 @@ def test_data_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"data root .*file: expected a directory, got a file"):
         load_dataset("digits", tmp_path / "file")
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without ``HOME`` whom the system does not know, as in some containers."""
+
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("homeless")
+def test_without_a_home_folder(
+    image_folder: Path, arrays: dict[str, np.ndarray], write_npz: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Nothing but the data root is needed, and not even that for what lies elsewhere."""
+    assert default_data_root() is None
+    assert load_dataset("digits").name == "digits"
+    assert load_dataset("pets", tmp_path).name == "pets"
+    assert list((tmp_path / "decoded").iterdir())
+    with pytest.warns(RuntimeWarning, match="will be decoded again .this user has no home folder; set XDG_CACHE_HOME"):
+        assert load_dataset(str(write_npz(arrays))).name == "mine"
+    with pytest.raises(UserError, match="dataset 'pets': expected a data root, got none, for this user has no home"):
+        load_dataset("pets")
+    for name in ("~", "~/pets"):
+        with pytest.raises(UserError, match="there is no home folder for '~'"):
+            load_dataset("pets", Path(name))
+
+
+@pytest.mark.usefixtures("homeless")
+def test_the_cache_may_have_a_place_of_its_own(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert default_data_root() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_data_root() == tmp_path / "robustbench_ens"
+    assert load_dataset(str(image_folder)).name == "pets"
+    assert list((tmp_path / "robustbench_ens" / "decoded").iterdir())
+
+
+@pytest.mark.parametrize("home", ["file", "file/in/it", ""])
+def test_a_home_that_is_no_folder_costs_the_cache_alone(
+    home: str, image_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / home) if home else "/dev/null")
+    with pytest.warns(RuntimeWarning, match="could not keep the decoded images"):
+        assert load_dataset(str(image_folder)).name == "pets"
+    assert load_dataset("pets", image_folder.parent).name == "pets"
+    with pytest.raises(UserError, match="unknown dataset 'nope'"):
+        load_dataset("nope")
+
+
+def test_an_unknown_user_in_the_data_root_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="data root: expected a path, got '~nobody-here/x', and there is no home"):
+        load_dataset("pets", Path("~nobody-here/x"))
+    monkeypatch.setenv("RBE_DATA", "~nobody-here/x")
+    with pytest.raises(UserError, match="^RBE_DATA: expected a path"):
+        load_dataset("pets")

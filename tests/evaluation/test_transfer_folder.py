@@ -365,3 +365,12 @@ def test_the_command_line_and_the_report(rbe, runs, released):
     assert "## Released-examples accuracy" in markdown
     assert markdown.count("| released:dverge8 | sgm | cw\\_legacy | 0 |") == 1
     assert str(released) in markdown
+
+
+def test_the_folder_may_begin_with_the_home_folder(released, digits, monkeypatch):
+    monkeypatch.setenv("HOME", str(released.parent))
+    expected, found = settings(released), settings("~/released")
+    assert folder_digest(found) == folder_digest(expected)
+    assert torch.equal(folder_images(found, digits)["indices"], folder_images(expected, digits)["indices"])
+    with pytest.raises(UserError, match="key 'folder': expected a path, got '~nobody-here/x', and there is no home"):
+        check_folder(settings("~nobody-here/x"))

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.data import small_shape
+from robustbench_ens.lookup import names
 from robustbench_ens.models.build import network_builder, seeded
 from robustbench_ens.recipes import load_recipe
-from robustbench_ens.settings import names
 
 CLEAN, UNNOTICED = "every convolution kept inside its buffers", "a deliberate overrun went unnoticed"
 SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32), "cifar10-jpeg": (3, 32, 32)}

@@ -7,6 +7,7 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from robustbench_ens.lookup import names
 from robustbench_ens.outcomes import gather_measurements, read_outcomes
 from robustbench_ens.reporting import paper
 from robustbench_ens.reporting.collect import collect
@@ -21,7 +22,6 @@ from robustbench_ens.reporting.tables.paper_orderings import paper_orderings
 from robustbench_ens.reporting.tables.paper_rows import with_paper_convergence, with_paper_distillation
 from robustbench_ens.reporting.tables.paper_time import paper_time
 from robustbench_ens.reporting.tables.paper_transfer import paper_transfer
-from robustbench_ens.settings import names
 from robustbench_ens.training.dverge import Dverge
 from robustbench_ens.training.dverge_advt import DvergeAdvT
 from tests.fake_outcomes import write_fake_outcomes
