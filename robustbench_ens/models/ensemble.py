@@ -146,7 +146,9 @@ class Ensemble(nn.Module):
 
     def aggregated(self, aggregation: str) -> Ensemble:
         """The same sub-models, not copies of them, under another aggregation."""
-        return Ensemble(self.members, aggregation).train(self.training)
+        ensemble = Ensemble(self.members, aggregation)
+        ensemble.training = self.training  # the members are in their own modes, and exported ones refuse any
+        return ensemble
 
     def attacked(self) -> Ensemble:
         """What an attack on this ensemble differentiates: itself, but for a majority vote, which has no gradient.
