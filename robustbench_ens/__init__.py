@@ -67,11 +67,13 @@ def evaluate(
     surrogates: Sequence[nn.Module] = (),
     indices: Any = None,
     name: str = "model",
+    batch_size: int | None = None,
 ) -> pd.DataFrame:
     """Run a protocol against any model, on any images; nothing is written.
 
-    The model is attacked and scored in eval mode; parameters, modes and device are afterwards what they were. It warns
-    of a model in train mode and of what makes attacks fail or numbers mean less than they seem to: probabilities,
+    The model is attacked and scored in eval mode; parameters, buffers, gradients, modes and device are afterwards what
+    they were. It warns of a model in train mode, of one that changes its input, takes another dtype or does not work in
+    channels-last memory, and of what makes attacks fail or numbers mean less than they seem to: probabilities,
     saturated scores, a gradient that is zero or not that of the scores, scores that differ from pass to pass or depend
     on the other images of a batch. An attack that turned out unhealthy, as one on masked gradients does, raises an
     :class:`UnhealthyAttackWarning`: accuracy under it may be too high.
@@ -91,6 +93,9 @@ def evaluate(
         indices: ``(N,)`` integers like ``labels``, the images' places in their dataset; random starts belong to them.
             The order in ``images`` unless given.
         name: what the result calls the model.
+        batch_size: images computed together, by default what suits the device; it is halved, with a warning, while they
+            do not fit in memory. Starts and draws belong to the image. Rounding may still differ between batch sizes,
+            and so may an outcome that depends on it.
 
     Returns:
         one row per image and attempt, clean images too: table *outcomes* of :mod:`robustbench_ens.outcomes`. An image
@@ -109,5 +114,13 @@ def evaluate(
 
     with full_precision():
         return own.evaluate(
-            model, images, labels, protocol, device=device, surrogates=surrogates, indices=indices, name=name
+            model,
+            images,
+            labels,
+            protocol,
+            device=device,
+            surrogates=surrogates,
+            indices=indices,
+            name=name,
+            batch_size=batch_size,
         )

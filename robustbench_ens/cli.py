@@ -20,6 +20,7 @@ from robustbench_ens.store import DEFAULT_REPORT, DEFAULT_RUNS, runs_folder
 
 MOST_SEEDS = 1000
 MOST_THREADS = 1024
+LARGEST_BATCH_SIZE = 1_000_000
 
 
 class Seeds(click.ParamType):
@@ -96,6 +97,11 @@ seeds_option = click.option(
 )
 seed_option = click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
 set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key; changes the hash.")
+batch_size_option = click.option(
+    "--batch-size",
+    type=click.IntRange(1, LARGEST_BATCH_SIZE),
+    help="Images attacked together [default: what suits the device]. Halved if they do not fit in memory.",
+)
 dry_option = click.option(
     "--dry-run",
     is_flag=True,
@@ -186,6 +192,7 @@ def train(
     metavar="PACKAGE.MODULE:NAME",
     help="Import and attack this nn.Module, or what NAME() returns, and no recipe; the working directory comes first.",
 )
+@batch_size_option
 @options
 def attack(
     where: Where,
@@ -195,6 +202,7 @@ def attack(
     sets: tuple[str, ...],
     dry_run: bool,
     model: str | None,
+    batch_size: int | None,
 ) -> None:
     """Run protocols against ensembles (default: those of zoo/ that were trained here), training first what is missing.
 
@@ -203,7 +211,7 @@ def attack(
     from robustbench_ens import commands
 
     commands.attack(
-        commands.workplace(where.runs, where.data_root, where.device, where.threads),
+        commands.workplace(where.runs, where.data_root, where.device, where.threads, batch_size=batch_size),
         (protocol, *names),
         seeds,
         sets,
@@ -251,6 +259,7 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
     metavar="FILE",
     help="Also write it: .txt is text, .json JSON, .xml JUnit XML, .md Markdown for a pull request. Repeatable.",
 )
+@batch_size_option
 @options
 def check(
     where: Where,
@@ -264,6 +273,7 @@ def check(
     form: str | None,
     as_json: bool,
     outputs: tuple[Path, ...],
+    batch_size: int | None,
 ) -> None:
     """Compare outcomes with pinned ones; exit code 1 when numbers moved, either way."""
     from robustbench_ens import commands
@@ -272,9 +282,11 @@ def check(
         raise click.UsageError(f"--json: expected no other --format, got {form}")
     if update and (as_json or form):
         raise click.UsageError("--format: expected no --update, which compares nothing; leave one of them out")
+    if batch_size is not None and not again:
+        raise click.UsageError("--batch-size: expected --attack beside it; nothing else computes on images")
 
     if commands.check(
-        commands.workplace(where.runs, where.data_root, where.device, where.threads),
+        commands.workplace(where.runs, where.data_root, where.device, where.threads, batch_size=batch_size),
         baseline,
         outcomes,
         update,
@@ -291,13 +303,14 @@ def check(
 @rbe.command()
 @seeds_option
 @dry_option
+@batch_size_option
 @options
-def quickstart(where: Where, seeds: list[int], dry_run: bool) -> None:
+def quickstart(where: Where, seeds: list[int], dry_run: bool, batch_size: int | None) -> None:
     """Train, attack and report on 8x8 digits, in minutes on two cores."""
     from robustbench_ens import commands
     from robustbench_ens.quickstart import quickstart_plan
 
-    place = commands.workplace(where.runs, where.data_root, where.device, where.threads)
+    place = commands.workplace(where.runs, where.data_root, where.device, where.threads, batch_size=batch_size)
     prepared = quickstart_plan(place, seeds)
     commands.carry_out(prepared, dry_run, partial(commands.print_early, prepared))
     if not dry_run:

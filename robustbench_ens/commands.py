@@ -51,7 +51,12 @@ from robustbench_ens.trust import no_outside_code
 
 
 def workplace(
-    runs: Path, data_root: Path | None, device: str, threads: int | None = None, tensorboard: bool = False
+    runs: Path,
+    data_root: Path | None,
+    device: str,
+    threads: int | None = None,
+    tensorboard: bool = False,
+    batch_size: int | None = None,
 ) -> Workplace:
     """The run directory, the data and the device of a command.
 
@@ -66,7 +71,7 @@ def workplace(
     if device not in available:
         raise UserError(f"--device: expected auto or one of {', '.join(available)}, got {device!r}")
     hook = epoch_writer if tensorboard else None
-    return Workplace(Store(runs), data_root, device, Bars(OUT), hook, threads)
+    return Workplace(Store(runs), data_root, device, Bars(OUT), hook, threads, batch_size)
 
 
 def show_plan(plan: Plan) -> None:

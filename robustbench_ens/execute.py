@@ -20,6 +20,7 @@ from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.lanes import Bounds, Lanes
 from robustbench_ens.models.build import check_network
+from robustbench_ens.models.layout import PROBED, contiguous_remark, needs_contiguous
 from robustbench_ens.models.own import PROBE_IMAGES, blamed
 from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.soundness import about_network
@@ -74,12 +75,24 @@ def check_inputs(plan: Plan) -> None:
         else:
             for ensemble in (step.target, *step.sources):
                 _check_published(plan, ensemble)
+                if isinstance(ensemble, Trained) and ":" in ensemble.recipe.settings.network:
+                    network = check_network(ensemble.recipe, dataset.x_test.shape[1:], dataset.num_classes)
+                    warned |= dict.fromkeys(_remarks(ensemble.recipe, network, dataset))
             KINDS[step.protocol.settings.kind].check(step.protocol.settings)
             KINDS[step.protocol.settings.kind].fits(step.protocol.settings, dataset.num_classes)
             if step.protocol.settings.trained_on:
                 _check_images(plan, step, dataset)
     for warning in warned:
-        plan.workplace.progress.message(f"warning: {warning}")
+        plan.workplace.warn(warning)
+
+
+def _remarks(recipe: Recipe, network: nn.Module, dataset: Dataset) -> list[str]:
+    """What a person should know of a recipe's ``network``, each in one line."""
+    where = f"recipe {recipe.label!r}: network {recipe.settings.network!r}"
+    remarks = warnings_about(network, where)
+    if needs_contiguous(network, to_float(dataset.x_test[:PROBED])):
+        remarks.append(contiguous_remark(where))
+    return remarks
 
 
 def _without_training(plan: Plan, step: TrainStep) -> str:
@@ -294,6 +307,7 @@ def _attack(plan: Plan, step: AttackStep, loaded: Loaded, workers: int) -> None:
         workplace.store,
         device=workplace.device,
         workers=workers,
+        batch_size=workplace.batch_size,
         history=read_numbers(folder / HISTORY, "epoch") if folder else None,
         monitored=read_numbers(folder / MONITORED, "step") if folder else None,
         progress=workplace.progress,

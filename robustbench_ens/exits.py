@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import click
 
 from robustbench_ens.errors import UserError, escaped
+from robustbench_ens.memory import is_out_of_memory
 from robustbench_ens.notices import once, told_to
 
 DONE, MOVED, REFUSED, BROKEN, INTERRUPTED = 0, 1, 2, 70, 130
@@ -58,8 +59,11 @@ def run(command: Callable[[], Any]) -> int:
         except OSError as error:
             return _refuse(_os_error(error))
         except Exception as error:
-            if _out_of_memory(error):
-                hint = "use a smaller batch_size or model, or --device cpu"
+            if is_out_of_memory(error):
+                hint = (
+                    "use a smaller model, a smaller batch_size in the recipe if it is trained, a smaller --batch-size "
+                    "if it is attacked, or --device cpu"
+                )
                 return _refuse(f"--device: out of memory; {KEPT}; {hint}: {error}")
             _say(escaped(traceback.format_exc().rstrip()))
             _say("rbe: this is an error in rbe itself; please report it, with the lines above")
@@ -93,12 +97,6 @@ def _os_error(error: OSError) -> str:
         return f"{where}permission denied; give this user access to it, or name another place; {KEPT}"
     what = _OS_ERRORS.get(error.errno or 0) or error.strerror or str(error)
     return f"{where}{what}; {KEPT}"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on the device (PyTorch's error, which is not imported here) or off it."""
-    by_name = type(error).__name__ == "OutOfMemoryError"
-    return by_name or isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 class _Forgiving:

@@ -1,4 +1,4 @@
-"""How much memory is free, asked before something large is read."""
+"""How much memory is free, asked before something large is read; and whether it ran out."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ def check_fits(needed: int, where: str, what: str, hint: str) -> None:
         raise UserError(
             f"{where}: expected {what} that fit in memory, {_gib(available)} available, got {_gib(needed)}; {hint}"
         )
+
+
+_EXHAUSTED = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, on the device or off it; PyTorch's own error is known by name, without PyTorch."""
+    by_name = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
+    return by_name or (isinstance(error, RuntimeError) and any(text in str(error) for text in _EXHAUSTED))
 
 
 def _gib(count: int) -> str:

@@ -19,13 +19,18 @@ from robustbench_ens.evaluation.evaluate import KINDS, evaluate_images
 from robustbench_ens.evaluation.job import Subject, evaluation_images
 from robustbench_ens.execute import share_cores
 from robustbench_ens.identity import Code, code_of
+from robustbench_ens.models.adapted import adapted
 from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.models.layout import contiguous
+from robustbench_ens.models.modes import outside_inference
 from robustbench_ens.models.origin import facts_of
-from robustbench_ens.models.own import PROBE_IMAGES, as_found, blamed, import_model, look_at, own_record
+from robustbench_ens.models.own import PROBE_IMAGES, blamed, import_model, look_at, own_record
 from robustbench_ens.models.probe import modules_behind, probe
+from robustbench_ens.models.restore import as_found, check_filled
 from robustbench_ens.models.trained import digest_state
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.plan import Workplace
+from robustbench_ens.progress import Silent
 from robustbench_ens.protocols import Protocol, load_protocol
 from robustbench_ens.reporting.health import attack_warnings, file_health
 from robustbench_ens.result import attributes
@@ -54,10 +59,11 @@ def _subject(
     # Where there are surrogates, the target's own gradient is followed by no kind but those that look at sub-models.
     gradient = kind.crafts and (members or transfers != target)
     look = look_at(model, images, classes, where, members=members, gradient=gradient)
-    seen = probe(model, images, look.scores) if code is not None and look.steady else None
+    attacked = adapted(model, changes_input=look.changes_input, converts=look.converts)
+    seen = probe(attacked, contiguous(images), look.scores) if code is not None and look.steady else None
     record = own_record(model, name, look, channels=images.shape[1], code=code, seen=seen, **data)
     # A kind that asks for sub-models is refused where there are none; others need no more than a module.
-    return Subject(cast(Ensemble, model), record), look.remarks
+    return Subject(cast(Ensemble, attacked), record), look.remarks
 
 
 def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tuple[Protocol, Given]]:
@@ -68,6 +74,8 @@ def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tu
     """
     where, said = f"--model {spec}", dict[str, None]()
     model = import_model(spec, "--model")
+    check_filled(model, where)
+    model = outside_inference(model)
     with blamed(where):
         model.to(place.device)
     code = code_of(spec.partition(":")[0], modules_behind(model))
@@ -121,6 +129,14 @@ def _checked_device(device: torch.device | str) -> torch.device:
     return checked
 
 
+class _Warning(Silent):
+    """Progress that nobody listens to, but for messages."""
+
+    def message(self, text: str) -> None:
+        """Warn of what would be printed on the command line."""
+        warnings.warn(text, stacklevel=2)
+
+
 def evaluate(
     model: nn.Module,
     images: Any,
@@ -131,6 +147,7 @@ def evaluate(
     surrogates: Sequence[nn.Module] = (),
     indices: Any = None,
     name: str = "model",
+    batch_size: int | None = None,
 ) -> pd.DataFrame:
     """See :func:`robustbench_ens.evaluate`."""
     if not isinstance(name, str):
@@ -138,10 +155,19 @@ def evaluate(
     if not isinstance(surrogates, Sequence):
         raise UserError(f"surrogates: expected a list of nn.Modules, got {type(surrogates).__name__}")
     for module, what in ((model, "model"), *((s, f"surrogates[{i}]") for i, s in enumerate(surrogates))):
+        if isinstance(module, type) and issubclass(module, nn.Module):
+            raise UserError(f"{what}: expected an nn.Module, got the class {module.__name__}; give an instance of it")
         if not isinstance(module, nn.Module):
-            raise UserError(f"{what}: expected an nn.Module, got {type(module).__name__}")
+            hint = "; an nn.Module whose forward calls it will do" if callable(module) else ""
+            raise UserError(f"{what}: expected an nn.Module, got {type(module).__name__}{hint}")
+        check_filled(module, what)
+    whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+    if batch_size is not None and not (whole and batch_size >= 1):
+        raise UserError(f"batch_size: expected a whole number from 1, or None, got {batch_size!r}")
     loaded, on = _checked_protocol(protocol, surrogates), _checked_device(device)
-    images = checked_images(images, model)
+    with torch.inference_mode(mode=False):  # whose tensors have no gradients
+        images = checked_images(images, model)
+        model, *others = map(outside_inference, (model, *surrogates))
     labels = checked_integers("labels", labels, len(images))
     indices = (
         torch.arange(len(images), device="cpu")
@@ -153,12 +179,13 @@ def evaluate(
     digest = digest_state({"images": images, "labels": labels})
     shown = images[:PROBE_IMAGES].to(on)
     with (
-        as_found(model, *surrogates),
+        torch.inference_mode(mode=False),
+        as_found(model, *others),
         TemporaryDirectory(prefix="robustbench_ens-") as folder,
         share_cores(None, (images.shape[2], images.shape[3])) as workers,
     ):
         found: list[tuple[Subject, list[str]]] = []
-        for index, module in enumerate((model, *surrogates)):
+        for index, module in enumerate((model, *others)):
             what = name if index == 0 else f"surrogate {index - 1}"
             classes = found[0][0].record.classes if found else None
             module.to(on)
@@ -188,6 +215,8 @@ def evaluate(
             data_digest=digest,
             device=on,
             workers=workers,
+            batch_size=batch_size,
+            progress=_Warning(),
         )
         file = read_outcomes(path)
     for warning in attack_warnings(file_health(file)):

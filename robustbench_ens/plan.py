@@ -88,6 +88,7 @@ class Workplace:
         progress: who is told how far it is.
         epoch_hook: makes a listener for each training's epochs, e.g. a TensorBoard writer.
         threads: CPU cores to use; none is all of them.
+        batch_size: images attacked together; none is what suits the device.
     """
 
     store: Store
@@ -96,6 +97,8 @@ class Workplace:
     progress: Progress
     epoch_hook: Callable[[Path], EpochHook] | None = None
     threads: int | None = None
+    batch_size: int | None = None
+    _warned: set[str] = field(default_factory=set)
     _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)
 
     def dataset(self, name: str, max_pixels: int = MAX_PIXELS) -> Dataset:
@@ -104,6 +107,12 @@ class Workplace:
         if key not in self._datasets:
             self._datasets[key] = load_dataset(name, self.data_root, max_pixels=max_pixels)
         return self._datasets[key]
+
+    def warn(self, line: str) -> None:
+        """Print a warning, once."""
+        if line not in self._warned:
+            self._warned.add(line)
+            self.progress.message(f"warning: {line}")
 
 
 class Plan:

@@ -45,7 +45,8 @@ def test_what_a_person_can_mend_is_one_line(capsys: pytest.CaptureFixture[str]) 
         (OSError("codec failed"), f"codec failed; {exits.KEPT}"),
         (
             MemoryError("1 TB"),
-            f"--device: out of memory; {exits.KEPT}; use a smaller batch_size or model, or --device cpu: 1 TB",
+            f"--device: out of memory; {exits.KEPT}; use a smaller model, a smaller batch_size in the recipe if it is "
+            "trained, a smaller --batch-size if it is attacked, or --device cpu: 1 TB",
         ),
     ):
         assert raises(error) == 2

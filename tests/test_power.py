@@ -172,11 +172,11 @@ def one_restart_instead_of_several(patch):
 
 def scored_in_train_mode(patch):
     @torch.no_grad()
-    def predict(model, images, device, batch_size=250):
+    def predict(model, images, device, batch_size=250, fitting=None):
         return torch.cat([model.train()(part) for part in images.split(batch_size)]).argmax(1)
 
     patch.setattr(job_module, "predict", predict)
-    patch.setattr(distilled, "folded", lambda member: copy.deepcopy(member).train())
+    patch.setattr(distilled, "folded", lambda member, images: copy.deepcopy(member).train())
 
 
 def one_step_instead_of_several(patch):

@@ -77,6 +77,7 @@ def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
         eps=eps,
         steps=steps,
         device=job.device,
+        fitting=job.fitting,
         workers=job.workers,
         on_batch=job.task.advance,
         on_step=recorder,

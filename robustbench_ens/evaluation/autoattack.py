@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.survivors import Survivors
+from robustbench_ens.fitting import Chunked
 from robustbench_ens.models.fold import folded
+from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb.advertorch import global_generator
 from robustbench_ens.perturb.gradient import check_budget, project
 from robustbench_ens.protocols import Autoattack
@@ -125,6 +127,12 @@ def build(model: nn.Module, settings: Autoattack, name: str, *, eps: float, clas
     return class_(model, **{key: value for key, value in given.items() if key in accepted}, **ATTACKS[name].arguments)
 
 
+def _perturbed(job: Job, settings: Autoattack, attack: Any, clean: Tensor, labels: Tensor) -> Tensor:
+    with torch.no_grad(), global_generator(settings.seed, job.device):
+        found: Tensor = attack.perturb(clean.float(), labels)
+    return found
+
+
 def _craft(job: Job, settings: Autoattack, attack: Any, name: str, eps: float, positions: Tensor) -> Tensor:
     """Adversarial images for the images at ``positions``, a batch at a time.
 
@@ -134,8 +142,7 @@ def _craft(job: Job, settings: Autoattack, attack: Any, name: str, eps: float, p
     crafted = []
     for batch in positions.split(BATCH_SIZE):
         clean, labels = job.images[batch].to(job.device), job.labels[batch].to(job.device)
-        with torch.no_grad(), global_generator(settings.seed, job.device):
-            found = attack.perturb(clean.float(), labels)
+        found = job.fitting.whole(len(batch), partial(_perturbed, job, settings, attack, clean, labels))
         found = project(found.detach().to(clean), clean, eps)
         check_budget(found, clean, eps)
         crafted.append(found.cpu())
@@ -149,7 +156,8 @@ def _at_eps(job: Job, settings: Autoattack, eps: float) -> pd.DataFrame:
     As in the standard evaluation, images that are misclassified as they are count as beaten: the first attack hands
     them back, and no later one sees them.
     """
-    model = folded(job.target.ensemble).float().to(job.device).requires_grad_(False)
+    probe = job.images[:PROBED].to(job.device)
+    model = Chunked(folded(job.target.ensemble, probe).float().to(job.device), job.fitting)
     survivors = Survivors(job, eps)
     for name in settings.attacks:
         job.task.advance(_runs(settings, name) * survivors.beaten)

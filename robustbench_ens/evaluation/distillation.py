@@ -50,18 +50,26 @@ def feature_distances(member: SubModel, distilled: Tensor, target: Tensor, sourc
     return torch.stack([distance, distance / found.shape[1] ** 0.5, relative])
 
 
+def _distances_at(
+    job: Job, member: SubModel, distilled: Tensor, draws: Draws, at_layer: Tensor, layer: int, some: slice
+) -> Tensor:
+    rows = at_layer[some]
+    return feature_distances(
+        member,
+        distilled[rows].to(job.device),
+        job.images[draws.targets[rows]].to(job.device),
+        job.images[draws.sources[rows]].to(job.device),
+        layer,
+    ).cpu()
+
+
 def distances_from(job: Job, member: SubModel, distilled: Tensor, draws: Draws) -> Tensor:
     """:func:`feature_distances` of each image at its own layer: ``(3, N)``, on the CPU."""
     distances = torch.empty(len(DISTANCES), len(distilled), dtype=distilled.dtype, device="cpu")
     for layer in draws.layers.unique().tolist():
-        for rows in (draws.layers == layer).nonzero().squeeze(1).split(BATCH_SIZE):
-            distances[:, rows] = feature_distances(
-                member,
-                distilled[rows].to(job.device),
-                job.images[draws.targets[rows]].to(job.device),
-                job.images[draws.sources[rows]].to(job.device),
-                layer,
-            ).cpu()
+        at_layer = (draws.layers == layer).nonzero().squeeze(1)
+        measured = partial(_distances_at, job, member, distilled, draws, at_layer, layer)
+        distances[:, at_layer] = torch.cat(job.fitting.each(slice(0, len(at_layer)), measured, BATCH_SIZE), dim=1)
     return distances
 
 

@@ -12,6 +12,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.fold import folded
+from robustbench_ens.models.layout import PROBED
 from robustbench_ens.models.predict import BATCH_SIZE
 from robustbench_ens.parallel import pool
 from robustbench_ens.perturb.diversity import distill_at_layers, transferred_losses
@@ -59,7 +60,8 @@ def draw(job: Job, targets: Tensor) -> Draws:
 
 def fast_members(job: Job) -> list[SubModel]:
     """Folded copies of the target's sub-models that ask for no gradients, on the job's device."""
-    copies: list[Any] = [folded(member).requires_grad_(False) for member in job.target.ensemble.members]
+    probe = job.images[:PROBED].to(job.device)
+    copies: list[Any] = [folded(member, probe) for member in job.target.ensemble.members]
     return copies
 
 
@@ -79,7 +81,14 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
     assert isinstance(settings, Sized)
     found = torch.empty_like(job.images[draws.targets])
 
-    def distill_batch(rows: Tensor) -> None:
+    # Sorted by layer, a batch has few layers, and each of them many images.
+    order, size = draws.layers.argsort(stable=True), job.fitting.of(BATCH_SIZE)
+
+    def distill_batch(begin: int) -> None:
+        job.fitting.each(slice(begin, min(begin + size, len(order))), distill_rows)
+
+    def distill_rows(some: slice) -> None:
+        rows = order[some]
         source = job.images[draws.sources[rows]].to(job.device)
         images = distill_at_layers(
             member,
@@ -93,9 +102,8 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
         check_budget(images, source, eps)
         found[rows] = images.cpu()
 
-    # Sorted by layer, a batch has few layers, and each of them many images.
     with pool(job.workers) as workers:
-        for _ in workers.map(distill_batch, draws.layers.argsort(stable=True).split(BATCH_SIZE)):
+        for _ in workers.map(distill_batch, range(0, len(order), size)):
             pass
     job.task.advance(len(job.images))
     return found
@@ -103,11 +111,12 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
 
 def losses_on(job: Job, members: Sequence[SubModel], distilled: Sequence[Tensor], labels: Tensor) -> Tensor:
     """:func:`~robustbench_ens.perturb.diversity.transferred_losses` in batches: ``(M, M, N)`` in nats, on the CPU."""
-    parts = [
-        transferred_losses(members, [images[rows].to(job.device) for images in distilled], labels[rows].to(job.device))
-        for rows in torch.arange(len(labels), device="cpu").split(BATCH_SIZE)
-    ]
-    return torch.cat(parts, dim=-1).cpu()
+
+    def losses(rows: slice) -> Tensor:
+        shown = [images[rows].to(job.device) for images in distilled]
+        return transferred_losses(members, shown, labels[rows].to(job.device)).cpu()
+
+    return torch.cat(job.fitting.each(slice(0, len(labels)), losses, BATCH_SIZE), dim=-1)
 
 
 def measure_mean(job: Job, name: str, values: Tensor, unit: str, **where: Any) -> None:

@@ -31,7 +31,9 @@ from robustbench_ens.evaluation import (
 )
 from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.job import Job, Part, Subject, evaluation_images, measurement
+from robustbench_ens.fitting import Fitting
 from robustbench_ens.models.ensemble import DEFAULT_AGGREGATION, Ensemble
+from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.models.own import sub_models
 from robustbench_ens.models.probe import same_probe
 from robustbench_ens.models.trained import EnsembleRecord
@@ -246,6 +248,7 @@ def evaluate(
     *,
     device: torch.device | str = "cpu",
     workers: int = 1,
+    batch_size: int | None = None,
     history: pd.DataFrame | None = None,
     monitored: pd.DataFrame | None = None,
     progress: Progress | None = None,
@@ -260,6 +263,7 @@ def evaluate(
         store: the run directory.
         device: where to compute.
         workers: batches crafted at the same time; changes no outcome.
+        batch_size: images computed together, by default what suits the device; halved if they do not fit in memory.
         history: the target's training history, for the report.
         monitored: what was measured while it was trained, for the report.
         progress: who is told how far it is.
@@ -288,6 +292,7 @@ def evaluate(
         **chosen,
         device=device,
         workers=workers,
+        batch_size=batch_size,
         history=history,
         monitored=monitored,
         progress=progress,
@@ -307,6 +312,7 @@ def evaluate_images(
     classes: Sequence[str] = (),
     device: torch.device | str = "cpu",
     workers: int = 1,
+    batch_size: int | None = None,
     history: pd.DataFrame | None = None,
     monitored: pd.DataFrame | None = None,
     progress: Progress | None = None,
@@ -315,6 +321,8 @@ def evaluate_images(
     device, progress = torch.device(device), progress or Silent()
     for subject in (target, *sources):
         subject.ensemble.to(device)
+    if any(needs_contiguous(subject.ensemble, images[:PROBED].to(device)) for subject in (target, *sources)):
+        images = contiguous(images)
     path = outcomes_file(store, protocol, target.record)
     folder = parts_folder(path)
     kind, settings = KINDS[protocol.settings.kind], protocol.settings
@@ -333,6 +341,7 @@ def evaluate_images(
         store=store,
         device=device,
         workers=workers,
+        fitting=Fitting(batch_size, target.record.id, progress.message),
     )
     total = kind.attempts(settings, target.record.sub_models) * len(job.images)
     frames, measured, seconds = [job.clean_rows()], [], 0.0

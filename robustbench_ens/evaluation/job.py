@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.health import Crafting, Restarts, health_rows
+from robustbench_ens.fitting import Fitting
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.origin import GIVEN
 from robustbench_ens.models.predict import predict
@@ -96,6 +97,7 @@ class Job:
         labels: ``(N,)``.
         classes: names of the classes; empty where they are not known.
         workers: batches crafted at the same time.
+        fitting: how many images are computed together.
         task: told of each attempt on an image that is finished.
         measured: rows of the measurements table that a part left beside its outcomes.
         arrays: what a part left to be drawn.
@@ -115,6 +117,7 @@ class Job:
     device: torch.device
     classes: Sequence[str] = ()
     workers: int = 1
+    fitting: Fitting = field(default_factory=Fitting)
     task: Task = field(default_factory=_silent_task)
     measured: list[dict] = field(default_factory=list)
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -192,6 +195,7 @@ class Job:
             precision=self.precision,
             start_key=(self.settings.seed, *key),
             device=self.device,
+            fitting=self.fitting,
             workers=self.workers,
             on_batch=self.task.advance,
             on_step=recorder,
@@ -236,7 +240,7 @@ class Job:
             UserError: the model returns values that are not numbers.
         """
         try:
-            return predict(model, images, self.device)
+            return predict(model, images, self.device, fitting=self.fitting)
         except UserError as error:
             owners = [own.record.id for own in (*self.sources, self.target) if model in own.ensemble.modules()]
             raise UserError(f"{(owners or [self.target.record.id])[0]}: {error}") from None

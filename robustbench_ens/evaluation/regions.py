@@ -15,6 +15,7 @@ from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.diversity import measured_images
 from robustbench_ens.evaluation.job import Job, Part, no_outcomes
 from robustbench_ens.models.fold import folded
+from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb.gradient import check_budget
 from robustbench_ens.perturb.plane import adversarial_direction, coefficients, plane, rademacher_direction
 from robustbench_ens.protocols import Regions
@@ -37,7 +38,7 @@ def directions(job: Job, settings: Regions, position: int) -> tuple[Tensor, Tens
     """
     (source,) = job.sources
     # In float32 the probability of the true class rounds to 1 where a surrogate is sure, and its gradient is lost.
-    model = folded(source.ensemble).requires_grad_(False).double()
+    model = folded(source.ensemble, job.images[:PROBED].to(job.device)).double()
     dtype = next((parameter.dtype for parameter in model.parameters()), job.images.dtype)
     image, index = job.images[position], int(job.indices[position])
     up = adversarial_direction(model, image.to(job.device, dtype), int(job.labels[position]))

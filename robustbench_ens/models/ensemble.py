@@ -156,7 +156,8 @@ class Ensemble(nn.Module):
 
     def aggregated(self, aggregation: str) -> Ensemble:
         """The same sub-models, not copies of them, under another aggregation."""
-        same = Ensemble(self.members, aggregation).train(self.training)
+        same = Ensemble(self.members, aggregation)
+        same.training = self.training  # the members are in their own modes, and exported ones refuse any
         same.record = self.record
         same.origin = self.origin
         return same

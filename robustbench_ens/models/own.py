@@ -1,4 +1,4 @@
-"""Models of one's own: imported, looked at before anything is computed, and left as they were found."""
+"""Models of one's own: imported, and looked at before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from torch import Tensor, nn
 from robustbench_ens.errors import UserError
 from robustbench_ens.identity import Code
 from robustbench_ens.limits import check_name, shown
+from robustbench_ens.memory import is_out_of_memory
 from robustbench_ens.models import soundness
+from robustbench_ens.models.adapted import own_dtype, takes_own_dtype_alone, was_changed, watched
 from robustbench_ens.models.build import count_parameters, seeded
 from robustbench_ens.models.ensemble import SubModel
+from robustbench_ens.models.layout import contiguous, contiguous_remark, needs_contiguous
+from robustbench_ens.models.modes import eval_mode, in_train_mode
 from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.probe import Probe
 from robustbench_ens.models.trained import EnsembleRecord, digest_state
@@ -68,22 +72,6 @@ def sub_models(model: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def as_found(*models: nn.Module) -> Iterator[None]:
-    """Whatever mode and device ``models`` have inside this context, afterwards they have those of before."""
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    tensors = [next((t for t in (*model.parameters(), *model.buffers())), None) for model in models]
-    devices = [None if tensor is None else tensor.device for tensor in tensors]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for model, device in zip(models, devices, strict=True):
-            if device is not None:
-                model.to(device)
-
-
-@contextmanager
 def blamed(where: str, what: str = "model") -> Iterator[None]:
     """Say in one line what a model of one's own, or another function, raises in the middle of its work.
 
@@ -92,9 +80,11 @@ def blamed(where: str, what: str = "model") -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, OSError, torch.OutOfMemoryError):
+    except (UserError, OSError):
         raise
     except (Exception, SystemExit) as error:  # a user's code raises whatever it likes
+        if is_out_of_memory(error):
+            raise
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
             f"{where}: expected a {what} that works on every batch of images, got {_said(error)} ({last.filename}, "
@@ -102,8 +92,13 @@ def blamed(where: str, what: str = "model") -> Iterator[None]:
         ) from error
 
 
+MOST_SAID = 400
+"""Characters of an error that are repeated: TorchScript's print code, and end with what happened."""
+
+
 def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= MOST_SAID else f'... {text[-MOST_SAID:]}'}"
 
 
 def check_scores(model: nn.Module, images: Tensor, classes: int | None, where: str) -> Tensor:
@@ -122,11 +117,13 @@ def check_scores(model: nn.Module, images: Tensor, classes: int | None, where: s
         try:
             with torch.no_grad():
                 scores = model(part)
-        except UserError:
-            raise
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
         except Exception as error:  # a user's code raises whatever it likes
+            hint = "" if len(part) == 1 else "; one image alone works: was it traced, or exported, for batches of one?"
             raise UserError(
-                f"{where}: expected a model of {part.dtype} images {tuple(part.shape)} in [0, 1], got {_said(error)}"
+                f"{where}: expected a model of {part.dtype} images {tuple(part.shape)} in [0, 1], got "
+                f"{_said(error)}{hint}"
             ) from None
         if not isinstance(scores, Tensor):
             raise UserError(f"{where}: expected a tensor of scores (B, classes), got {type(scores).__name__}")
@@ -157,6 +154,8 @@ def check_gradient(model: nn.Module, images: Tensor, where: str) -> None:
             if scores.requires_grad and torch.autograd.grad(scores.sum(), x, allow_unused=True)[0] is not None:
                 return
     except Exception as error:  # a user's code raises whatever it likes
+        if is_out_of_memory(error) and len(images) > 1:
+            return check_gradient(model, images[: len(images) // 2], where)
         problem = _said(error)
     raise UserError(
         f"{where}: expected scores that can be differentiated with respect to the images, as this protocol follows "
@@ -165,11 +164,16 @@ def check_gradient(model: nn.Module, images: Tensor, where: str) -> None:
 
 
 class Look(NamedTuple):
-    """What was seen of a model: its scores ``(B, classes)`` of the images, and what a person should know of it."""
+    """What was seen of a model: its scores ``(B, classes)`` of the images, and what a person should know of it.
+
+    ``changes_input`` and ``converts`` are the arguments of :func:`~robustbench_ens.models.adapted.adapted`.
+    """
 
     scores: Tensor
     steady: bool
     remarks: list[str]
+    changes_input: bool = False
+    converts: bool = False
 
 
 def look_at(
@@ -187,26 +191,37 @@ def look_at(
         UserError: see :func:`check_scores`, :func:`check_gradient` and :func:`sub_models`.
     """
     remarks = []
-    if any(module.training for module in model.modules()):
+    if in_train_mode(model):
         remarks.append(f"{where}: the model is in train mode; it is evaluated in eval mode")
     remarks.extend(warnings_about(model, where))
-    model.eval()
-    scores = check_scores(model, images, classes, where)
-    again = check_scores(model, images, classes, where)
+    eval_mode(model)
+    converts = takes_own_dtype_alone(model, images)
+    if converts:
+        remarks.append(f"{where}: the model takes {own_dtype(model)} images; it is given the images in that dtype")
+    seen = watched(model, converts)
+    needy = needs_contiguous(seen, images)
+    images = contiguous(images) if needy else images
+    scores = check_scores(seen, images, classes, where)
+    again = check_scores(seen, images, classes, where)
     steady = soundness.alike(scores, again)
     if not steady:
         remarks.append(f"{where}: the model's scores change from one pass to the next; every number is one draw")
-    for index, member in enumerate(sub_models(model)):
-        if members:
-            check_scores(member, images, scores.shape[1], f"{where}: sub-model {index}")
+    for index, member in enumerate(sub_models(seen) if members else ()):
+        check_scores(member, images, scores.shape[1], f"{where}: sub-model {index}")
     if gradient:
-        check_gradient(model, images, where)
+        check_gradient(seen, images, where)
+        if needy:
+            remarks.append(contiguous_remark(where))
     with blamed(where):
-        coupled = soundness.about_batches(model, images, scores) if steady else []
-        seen = soundness.about_modules(model) + coupled
-        seen += soundness.about_scores(scores) if gradient else []
-        seen += soundness.about_gradient(model, images, coupled=bool(coupled)) if gradient and steady else []
-    return Look(scores, steady, remarks + [f"{where}: {remark}" for remark in seen])
+        coupled = soundness.about_batches(seen, images, scores) if steady else []
+        found = soundness.about_modules(model) + coupled
+        found += soundness.about_scores(scores) if gradient else []
+        found += soundness.about_gradient(seen, images, coupled=bool(coupled)) if gradient and steady else []
+    remarks += [f"{where}: {remark}" for remark in found]
+    changes_input = was_changed(seen)
+    if changes_input:
+        remarks.append(f"{where}: the model changes its input in place; it is shown copies of the images")
+    return Look(scores, steady, remarks, changes_input, converts)
 
 
 def own_record(

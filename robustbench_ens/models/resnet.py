@@ -7,21 +7,21 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.pointwise import StridedPointwise
 
-Activation = Callable[[Tensor], Tensor]
+Activation = Callable[[], nn.Module]
+"""Makes an activation: every block has one of its own, so that hooks know them apart."""
 
 RESNET_DEPTHS = (8, 14, 20, 26, 32, 38, 44, 50, 56)
 
 
-def activation_function(name: str, slope: float) -> Activation:
-    """Return the activation called ``name``; ``slope`` is LeakyReLU's negative slope."""
+def activation_module(name: str, slope: float) -> Activation:
+    """Return what makes the activation called ``name``; ``slope`` is LeakyReLU's negative slope."""
     choices: dict[str, Activation] = {
-        "relu": F.relu,
-        "leaky_relu": partial(F.leaky_relu, negative_slope=slope),
+        "relu": nn.ReLU,
+        "leaky_relu": partial(nn.LeakyReLU, slope),
     }
     if name not in choices:
         raise UserError(f"network_args.activation: expected one of {sorted(choices)}, got {name!r}")
@@ -29,15 +29,21 @@ def activation_function(name: str, slope: float) -> Activation:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a skip; the skip is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions with a skip; the skip is a 1x1 convolution where the shape changes.
+
+    Its modules are named and called as in torchvision's block of this name; ``relu`` may be leaky. What a hook sees is
+    not changed afterwards, unless ``adds_in_place``, which is for copies without hooks.
+    """
+
+    adds_in_place = False
 
     def __init__(self, channels_in: int, channels: int, stride: int, activation: Activation) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = activation()
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.activation = activation
         self.downsample: nn.Module | None = None
         if stride != 1 or channels_in != channels:
             self.downsample = nn.Sequential(StridedPointwise(channels_in, channels, stride), nn.BatchNorm2d(channels))
@@ -48,8 +54,19 @@ class BasicBlock(nn.Module):
 
     def outer(self, x: Tensor, inner: Tensor) -> Tensor:
         """Output after the residual addition, before the activation."""
-        branch = self.bn2(self.conv2(self.activation(inner)))
-        return branch.add_(x if self.downsample is None else self.downsample(x))
+        branch = self.bn2(self.conv2(self.relu(inner)))
+        skip = x if self.downsample is None else self.downsample(x)
+        return branch.add_(skip) if self.adds_in_place else branch + skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output after the second activation."""
+        return self.relu(self.outer(x, self.inner(x)))
+
+
+def _stage(channels_in: int, channels: int, stride: int, blocks: int, activation: Activation) -> nn.Sequential:
+    """``blocks`` blocks, the first of which changes the shape."""
+    first = BasicBlock(channels_in, channels, stride, activation)
+    return nn.Sequential(first, *(BasicBlock(channels, channels, 1, activation) for _ in range(blocks - 1)))
 
 
 class ResNet(nn.Module):
@@ -57,6 +74,9 @@ class ResNet(nn.Module):
 
     Layers are numbered as in the DVERGE paper: 1 is the stem, ``2k`` and ``2k + 1`` are the two convolutions of
     block ``k`` (the second after the residual addition), and ``num_layers`` is the logits.
+
+    Its modules are named and called as in torchvision's ResNets, so that hooks on them, Grad-CAM and feature extractors
+    work alike.
 
     Args:
         depth: 8, 14, ... 56.
@@ -82,28 +102,24 @@ class ResNet(nn.Module):
         super().__init__()
         if depth not in RESNET_DEPTHS:
             raise UserError(f"network: expected a ResNet depth among {RESNET_DEPTHS}, got {depth}")
-        self.activation = activation_function(activation, slope)
+        activated = activation_module(activation, slope)
+        blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        blocks_per_stage = (depth - 2) // 6
-        channels_in = width
-        for stage in (1, 2, 3):
-            channels_out = width * 2 ** (stage - 1)
-            blocks = []
-            for block in range(blocks_per_stage):
-                stride = 2 if stage > 1 and block == 0 else 1
-                blocks.append(BasicBlock(channels_in, channels_out, stride, self.activation))
-                channels_in = channels_out
-            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
-        self.fc = nn.Linear(channels_in, classes)
-        self.num_layers = 2 + 6 * blocks_per_stage
+        self.relu = activated()
+        self.layer1 = _stage(width, width, 1, blocks, activated)
+        self.layer2 = _stage(width, 2 * width, 2, blocks, activated)
+        self.layer3 = _stage(2 * width, 4 * width, 2, blocks, activated)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(4 * width, classes)
+        self.num_layers = 2 + 6 * blocks
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def blocks(self) -> list[BasicBlock]:
         """All residual blocks in the order of the forward pass."""
-        stages = (self.get_submodule(f"layer{stage}") for stage in (1, 2, 3))
+        stages = (self.layer1, self.layer2, self.layer3)
         return [block for stage in stages for block in stage.children() if isinstance(block, BasicBlock)]
 
     def features(self, x: Tensor, layer: int) -> Tensor:
@@ -118,19 +134,20 @@ class ResNet(nn.Module):
         """
         if not 1 <= layer <= self.num_layers:
             raise UserError(f"layer: expected 1 to {self.num_layers}, got {layer}")
+        if layer == self.num_layers:
+            return self(x)
         z = self.bn1(self.conv1(x))
-        for index, block in enumerate(self.blocks(), start=1):
-            if layer < 2 * index:
-                return z
-            z = self.activation(z)
-            inner = block.inner(z)
-            if layer == 2 * index:
-                return inner
-            z = block.outer(z, inner)
-        if layer < self.num_layers:
+        if layer == 1:
             return z
-        return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.activation(z), 1), 1))
+        z = self.relu(z)
+        *before, last = self.blocks()[: layer // 2]
+        for block in before:
+            z = block(z)
+        inner = last.inner(z)
+        return inner if layer % 2 == 0 else last.outer(z, inner)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, classes)`` of normalised images ``(B, C, H, W)``."""
-        return self.features(x, self.num_layers)
+        z = self.relu(self.bn1(self.conv1(x)))
+        z = self.layer3(self.layer2(self.layer1(z)))
+        return self.fc(torch.flatten(self.avgpool(z), 1))

@@ -87,10 +87,16 @@ def digest_state(state: dict[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes of a state dict; the file around it does not matter."""
     digest = hashlib.sha256()
     for key in sorted(state):
-        tensor = state[key].detach().cpu().contiguous()
+        tensor = _dense(state[key].detach()).cpu().contiguous()
         digest.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
 
 
 def fingerprint(recipe: Recipe, seed: int, data_digest: str, parent: EnsembleRecord | None) -> str:

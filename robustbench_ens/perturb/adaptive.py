@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from robustbench_ens.fitting import Fitting
 from robustbench_ens.models.ensemble import AGGREGATIONS, Ensemble, log_mean_softmax
 from robustbench_ens.models.fold import folded
+from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb.apgd import Judged, apgd
 from robustbench_ens.perturb.attacks import OnBatchStep
 from robustbench_ens.perturb.gradient import OnStep
@@ -86,6 +88,7 @@ def craft_adaptively(
     steps: int,
     device: torch.device,
     batch_size: int | None = None,
+    fitting: Fitting | None = None,
     workers: int = 1,
     on_batch: Callable[[int], None] | None = None,
     on_step: OnBatchStep | None = None,
@@ -103,6 +106,7 @@ def craft_adaptively(
         steps: gradients taken.
         device: where to compute.
         batch_size: images at a time, by default what suits the device; changes nothing else.
+        fitting: halves a batch that does not fit in memory.
         workers: batches computed at the same time; changes nothing else.
         on_batch: called with the number of images of each finished batch.
         on_step: an observer of the steps, called from the workers' threads.
@@ -110,7 +114,7 @@ def craft_adaptively(
     Returns:
         ``(N, C, H, W)``, on the CPU, within ``eps`` of ``images`` and in [0, 1].
     """
-    fast = folded(ensemble).requires_grad_(False)
+    fast = folded(ensemble, images[:PROBED].to(device))
 
     def watch(rows: slice) -> OnStep | None:
         return (lambda step, values, gradient: on_step(rows, step, values, gradient)) if on_step else None
@@ -120,5 +124,12 @@ def craft_adaptively(
         return apgd(clean, judged, eps=eps, steps=steps, start=starts[rows].to(clean), on_step=watch(rows))
 
     return craft_in_batches(
-        crafter, images, eps=eps, device=device, batch_size=batch_size, workers=workers, on_batch=on_batch
+        crafter,
+        images,
+        eps=eps,
+        device=device,
+        batch_size=batch_size,
+        fitting=fitting,
+        workers=workers,
+        on_batch=on_batch,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.fitting import Chunked, Fitting
 from robustbench_ens.models.fold import folded
+from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb import advertorch
 from robustbench_ens.perturb.gradient import (
     Standing,
@@ -161,6 +163,11 @@ def _by_advertorch(task: _Task, name: str, options: Mapping[str, object]) -> Cra
     return crafter
 
 
+def _whole(crafter: Crafter, fitting: Fitting) -> Crafter:
+    """``crafter``, whose draws belong to a batch, and which starts again with smaller parts if memory runs out."""
+    return lambda batch: fitting.whole(len(batch.images), lambda: crafter(batch))
+
+
 def _look_up(what: str, name: str, table: Mapping[str, Named], others: str = "") -> Named:
     if name not in table:
         raise UserError(f"{what}: expected one of {', '.join(table)}{others}, got {name!r}")
@@ -182,6 +189,7 @@ def craft(
     device: torch.device,
     precision: Precision = "fp32",
     batch_size: int | None = None,
+    fitting: Fitting | None = None,
     workers: int = 1,
     on_batch: Callable[[int], None] | None = None,
     on_step: OnBatchStep | None = None,
@@ -205,6 +213,7 @@ def craft(
         device: where to compute.
         precision: of the networks.
         batch_size: images at a time, by default what suits the device; changes no start and no draw.
+        fitting: halves a batch that does not fit in memory; one of advertorch's stays whole, and is computed in parts.
         workers: batches computed at the same time; changes nothing else.
         on_batch: called with the number of images of each finished batch.
         on_step: an observer of the gradient loop, called from the workers' threads; advertorch has none to observe.
@@ -218,10 +227,12 @@ def craft(
     Raises:
         UserError: no such attack, loss or option; a network that the attack does not work on.
     """
-    fast = at_precision(folded(model).requires_grad_(False), precision)
+    fitting = fitting or Fitting()
+    fast = at_precision(folded(model, images[:PROBED].to(device)), precision)
     task = _Task(fast, _look_up("loss", loss, LOSSES), eps, step_size, steps, (attack, loss, *start_key))
     if attack.startswith(advertorch.PREFIX):
-        crafter, workers = _by_advertorch(task, attack, options or {}), 1
+        task = replace(task, model=Chunked(fast, fitting))
+        crafter, workers = _whole(_by_advertorch(task, attack, options or {}), fitting), 1
         batch_size = batch_size or LARGEST_BATCH
     else:
         settings = _look_up("attack", attack, ATTACKS, f", {advertorch.PREFIX}ClassName")
@@ -235,6 +246,7 @@ def craft(
         eps=eps,
         device=device,
         batch_size=batch_size,
+        fitting=None if attack.startswith(advertorch.PREFIX) else fitting,
         workers=workers,
         on_batch=on_batch,
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from robustbench_ens.fitting import Fitting
 from robustbench_ens.parallel import pool
 from robustbench_ens.perturb.gradient import check_budget, project
 
@@ -31,6 +32,7 @@ def craft_in_batches(
     eps: float,
     device: torch.device,
     batch_size: int | None = None,
+    fitting: Fitting | None = None,
     workers: int = 1,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -41,18 +43,21 @@ def craft_in_batches(
         images: ``(N, C, H, W)`` in [0, 1], on the CPU.
         eps: l-infinity radius in pixel scale.
         device: where to compute.
-        batch_size: images at a time; :func:`batch_size_for` unless given.
+        batch_size: images at a time; what ``fitting`` says, and else :func:`batch_size_for`, unless given.
+        fitting: halves a batch that does not fit in memory.
         workers: batches computed at the same time.
         on_batch: called with the number of images of each finished batch.
 
     Returns:
         ``(N, C, H, W)``, on the CPU, within ``eps`` of ``images`` and in [0, 1].
     """
-
-    size = batch_size or batch_size_for(images, device, workers)
+    fitting = fitting or Fitting()
+    size = batch_size or fitting.of(batch_size_for(images, device, workers))
 
     def craft_batch(begin: int) -> Tensor:
-        rows = slice(begin, begin + size)
+        return torch.cat(fitting.each(slice(begin, min(begin + size, len(images))), craft_rows))
+
+    def craft_rows(rows: slice) -> Tensor:
         clean = images[rows].to(device)
         found = project(crafter(rows, clean), clean, eps)
         check_budget(found, clean, eps)

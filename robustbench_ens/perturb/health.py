@@ -46,9 +46,10 @@ class Recorder:
     def __init__(self, loss: str) -> None:
         self._loss = loss
         self._lock = threading.Lock()
-        self._zero: dict[int, list[Tensor]] = defaultdict(list)
-        self._non_finite: dict[int, list[Tensor]] = defaultdict(list)
-        self._first: dict[int, Tensor] = {}
+        # By step and by a batch's first row: a batch that memory did not last for comes again, as two.
+        self._zero: dict[int, dict[int, Tensor]] = defaultdict(dict)
+        self._non_finite: dict[int, dict[int, Tensor]] = defaultdict(dict)
+        self._first: dict[int, tuple[int, Tensor]] = {}
         self._last: dict[int, Tensor] = {}
 
     def __call__(self, rows: slice, step: int, values: Tensor, gradient: Tensor) -> None:
@@ -56,21 +57,23 @@ class Recorder:
         size = gradient.flatten(1).abs().sum(dim=1)
         zero, non_finite = (size == 0).sum(), (~torch.isfinite(size)).sum()
         with self._lock:
-            self._zero[step].append(zero)
-            self._non_finite[step].append(non_finite)
-            self._first.setdefault(rows.start, values)
+            self._zero[step][rows.start] = zero
+            self._non_finite[step][rows.start] = non_finite
+            if step <= self._first.get(rows.start, (step, values))[0]:
+                self._first[rows.start] = step, values
             self._last[rows.start] = values
 
     @staticmethod
-    def _shares(counts: dict[int, list[Tensor]], images: int) -> tuple[float, ...]:
-        return tuple(sum(int(count) for count in counts[step]) / images for step in sorted(counts))
+    def _shares(counts: dict[int, dict[int, Tensor]], images: int) -> tuple[float, ...]:
+        return tuple(sum(int(count) for count in counts[step].values()) / images for step in sorted(counts))
 
     def health(self, crafted: Tensor, images: Tensor, eps: float) -> Health:
         """The signs of the run that made ``crafted`` from ``images``, both ``(N, C, H, W)``, N at least 1."""
         change = (crafted - images).abs().flatten(1).amax(dim=1)
         rising = stuck = None
         if self._first:
-            rising = sum(int((self._last[row] > self._first[row]).sum()) for row in self._first) / len(images)
+            risen = sum(int((self._last[row] > self._first[row][1]).sum()) for row in self._first)
+            rising = risen / len(images)
             stuck = sum(int(saturated(values, self._loss).sum()) for values in self._last.values()) / len(images)
         kept = float(change.max()) <= eps + 1e-6 and float(crafted.min()) >= 0 and float(crafted.max()) <= 1
         return Health(

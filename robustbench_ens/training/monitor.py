@@ -11,6 +11,7 @@ from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.fold import folded
+from robustbench_ens.models.layout import PROBED
 from robustbench_ens.models.predict import predict
 from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.perturb.diversity import distill_at_layers, diversity, transferred_losses
@@ -71,7 +72,8 @@ class TrainingMonitor:
 
         Both are NaN where no image is classified correctly by every sub-model.
         """
-        members: list[Any] = [folded(member).requires_grad_(False) for member in ensemble.members]
+        probe = self.images[:PROBED].to(self.device)
+        members: list[Any] = [folded(member, probe) for member in ensemble.members]
         right = torch.stack([predict(member, self.images, self.device) == self.labels for member in members]).all(dim=0)
         rows = right.nonzero().squeeze(1)
         any_right = len(rows) > 0

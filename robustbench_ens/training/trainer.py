@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -18,6 +19,7 @@ from robustbench_ens.data import Dataset, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
+from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.models.own import blamed
 from robustbench_ens.models.trained import (
     HISTORY,
@@ -119,8 +121,13 @@ class Training:
         self.recipe, self.seed, self.device = recipe, seed, device
         self.folder, self.fingerprint = folder, run_fingerprint
         self.seed_text = f"{recipe.name}/{seed}"
-        self.batches = Batches(dataset, settings, self.seed_text, device)
+        some = to_float(dataset.x_train[:PROBED].to(device))
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+        if needs_contiguous(ensemble.to(device).train(), some):
+            self.layout = torch.contiguous_format
+            dataset = replace(dataset, x_train=contiguous(dataset.x_train), x_test=contiguous(dataset.x_test))
+        self.dataset = dataset
+        self.batches = Batches(dataset, settings, self.seed_text, device)
         self.ensemble = ensemble.to(device=device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(settings.optimizer, self.ensemble)
         self.total_steps = self.batches.total_steps
@@ -327,7 +334,7 @@ def train(
     with training.pool:
         training.run(progress or Silent())
     progressed = training.progressed
-    accuracies = clean_accuracies(training.ensemble, dataset, device)
+    accuracies = clean_accuracies(training.ensemble, training.dataset, device)
     write_csv(folder / HISTORY, pd.DataFrame(progressed.history).to_csv(index=False))
     if progressed.monitored:
         write_csv(folder / MONITORED, pd.DataFrame(progressed.monitored).to_csv(index=False))

@@ -88,4 +88,4 @@ def interrupt(monkeypatch):
 @pytest.fixture
 def unfolded(monkeypatch):
     """Distil the networks themselves: rounding in folded ones turns the sign of a gradient that is almost zero."""
-    monkeypatch.setattr(distilled, "folded", copy.deepcopy)
+    monkeypatch.setattr(distilled, "folded", lambda model, images: copy.deepcopy(model))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.nn import functional as F
 from robustbench_ens.evaluation import distillation as module
 from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation.distillation import DISTANCES, distillation, feature_distances
+from robustbench_ens.fitting import Fitting
 
 from .runs import measurements
 from .test_diversity import naive_distill, naive_draw
@@ -61,6 +64,7 @@ def test_numbers_do_not_depend_on_the_batch_size(make_job, monkeypatch):
     whole = run(make_job(PROTOCOL))
     for place in (module, distilled):
         monkeypatch.setattr(place, "BATCH_SIZE", 5)
+    pd.testing.assert_frame_equal(run(replace(make_job(PROTOCOL), fitting=Fitting(3))), whole, rtol=1e-9)
     pd.testing.assert_frame_equal(run(make_job(PROTOCOL)), whole, rtol=1e-9)
 
 

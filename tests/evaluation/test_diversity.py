@@ -12,6 +12,7 @@ from robustbench_ens.evaluation.distilled import Draws, draw
 from robustbench_ens.evaluation.diversity import diversity, measured_images, pair_losses
 from robustbench_ens.evaluation.evaluate import evaluate
 from robustbench_ens.evaluation.job import Job, Subject
+from robustbench_ens.fitting import Fitting
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import diversity as equation_2
@@ -117,6 +118,7 @@ def test_numbers_depend_neither_on_the_batch_size_nor_on_the_workers(make_job, m
     monkeypatch.setattr(distilled, "BATCH_SIZE", 7)
     pd.testing.assert_frame_equal(run(make_job(PROTOCOL)), whole, rtol=1e-9)
     pd.testing.assert_frame_equal(run(replace(make_job(PROTOCOL), workers=3)), whole, rtol=1e-9)
+    pd.testing.assert_frame_equal(run(replace(make_job(PROTOCOL), fitting=Fitting(5))), whole, rtol=1e-9)
 
 
 def test_draws_belong_to_their_image_and_are_spread_over_layers_and_sources(make_job):

@@ -174,7 +174,7 @@ def test_copies_keep_the_aggregation(aggregation: str) -> None:
     ensemble = golden.ensemble().aggregated(aggregation)
     x = golden.vectors()["x"]
     for model in (ensemble, ensemble.attacked()):
-        for copied in (folded(model), copy.deepcopy(model)):
+        for copied in (folded(model, x), copy.deepcopy(model)):
             assert copied.aggregation == aggregation
             torch.testing.assert_close(copied(x), model(x), rtol=0, atol=1e-6)
 
@@ -190,7 +190,7 @@ def test_a_model_that_cannot_be_copied_is_used_itself() -> None:
             raise RuntimeError("no")
 
     model = Ensemble([Locked(MEMBERS[0])]).train()
-    fast = folded(model)
+    fast = folded(model, X)
     assert isinstance(fast, Uncopied)
     torch.testing.assert_close(fast(X), model(X))
     torch.testing.assert_close(fast.members[0](X), model.members[0](X))

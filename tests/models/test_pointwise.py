@@ -52,7 +52,7 @@ def test_the_weights_are_drawn_and_named_as_those_of_a_strided_convolution() -> 
 
 def test_copies_keep_it_folded_or_not() -> None:
     network = OurResNet(8, width=4)
-    for found in (copy.deepcopy(network), folded(network)):
+    for found in (copy.deepcopy(network), folded(network, torch.rand(2, 3, 8, 8))):
         for block in found.blocks()[1:]:
             assert isinstance(block.downsample, nn.Sequential)
             assert isinstance(block.downsample[0], StridedPointwise)

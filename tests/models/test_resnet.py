@@ -37,7 +37,7 @@ def test_any_image_size(size):
 
 def test_leaky_relu_passes_a_tenth_of_what_is_negative():
     network = ResNet(8, activation="leaky_relu")
-    assert network.activation(torch.tensor(-2.0)) == pytest.approx(-0.2)
+    assert network.relu(torch.tensor(-2.0)) == pytest.approx(-0.2)
 
 
 @pytest.mark.parametrize(

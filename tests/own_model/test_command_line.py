@@ -107,7 +107,7 @@ def test_a_surrogate_of_the_same_weights_is_refused(rbe: Rbe, runs: Path) -> Non
         ("my_models:raises", "got RuntimeError: two lines"),
         ("my_models:exits", "or to return one when called without arguments, got SystemExit: bye"),
         ("script:build", "script.py): SystemExit: 4"),
-        ("my_models:empty", "works on every batch of images, got NotImplementedError: Cannot copy out of meta tensor"),
+        ("my_models:empty", "my_models:empty: expected weights, got '1.weight' on the device 'meta', which holds"),
         ("json:dumps", "got TypeError: dumps() missing 1 required positional argument: 'obj'"),
         ("my_models:complaining", "torch.float32 images (1, 1, 8, 8) in [0, 1], got ValueError: no such thing"),
         (

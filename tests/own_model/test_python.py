@@ -20,7 +20,8 @@ import robustbench_ens
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.models.own import as_found, sub_models
+from robustbench_ens.models.own import sub_models
+from robustbench_ens.models.restore import as_found
 from robustbench_ens.outcomes import OUTCOMES, find_outcomes, read_outcomes
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.recipes import load_recipe

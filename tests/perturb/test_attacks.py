@@ -23,7 +23,7 @@ class Linear(nn.Module):
 
     def __init__(self, weight):
         super().__init__()
-        self.block = BasicBlock(1, 1, 1, lambda z: z)
+        self.block = BasicBlock(1, 1, 1, nn.Identity)
         self.head = nn.Linear(16, 2, bias=False)
         for convolution in (self.block.conv1, self.block.conv2):
             nn.init.zeros_(convolution.weight)

@@ -1,8 +1,9 @@
+from functools import partial
+
 import pytest
 import torch
 import torchvision.models.resnet as torchvision_resnet
 from torch import nn
-from torch.nn import functional as F
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble, SubModel
@@ -35,10 +36,10 @@ def input_gradient(model, images):
     return torch.autograd.grad(model(x).square().sum(), x)[0]
 
 
-ACTIVATIONS = {"relu": F.relu, "leaky_relu": lambda z: F.leaky_relu(z, 0.1)}
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.1)}
 
 
-@pytest.mark.parametrize("fold", [folded, lambda model: model])
+@pytest.mark.parametrize("fold", [folded, lambda model, images: model])
 @pytest.mark.parametrize(
     ("activation", "gamma", "expected"),
     [
@@ -52,8 +53,8 @@ ACTIVATIONS = {"relu": F.relu, "leaky_relu": lambda z: F.leaky_relu(z, 0.1)}
     ],
 )
 def test_two_blocks_by_hand(fold, activation, gamma, expected):
-    model = fold(TwoBlocks(ACTIVATIONS[activation]))
     x = torch.full((1, 1, 1, 1), 2.0, dtype=torch.float64, requires_grad=True)
+    model = fold(TwoBlocks(ACTIVATIONS[activation]), x)
     before = model(x)
     skip_gradient(model, gamma)
     after = model(x)
@@ -79,7 +80,7 @@ def written_out(gamma):
     """The definition, as a forward pass, in place of ``BasicBlock.outer``."""
 
     def outer(self, x, inner):
-        branch = self.bn2(self.conv2(self.activation(inner)))
+        branch = self.bn2(self.conv2(self.relu(inner)))
         if self.downsample is not None:
             return self.downsample(x) + branch
         return x + gamma * branch + (1 - gamma) * branch.detach()
@@ -132,7 +133,8 @@ def test_torchvisions_blocks_add_in_place_and_still_get_the_definitions_gradient
     torch.manual_seed(0)
     network = torchvision_resnet.ResNet(block, [2, 2, 1, 1]).double().eval()
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    model = folded(SubModel(NamedNodes(network, ["layer1", "fc"]), torch.zeros(3), torch.ones(3))).double()
+    ours = SubModel(NamedNodes(network, ["layer1", "fc"]), torch.zeros(3), torch.ones(3))
+    model = folded(ours, images).double()
     outputs = model(images)
     assert len(skip_gradient(model, 0.2)) == identity_skips
     assert torch.equal(model(images), outputs)
@@ -161,7 +163,7 @@ def test_a_network_without_identity_skips_is_an_error():
     ):
         skip_gradient(plain, 0.2)
     with pytest.raises(UserError, match=r"got none in the network; known blocks: robustbench_ens.models.resnet.BasicB"):
-        skip_gradient(nn.Sequential(BasicBlock(3, 4, 1, F.relu)), 0.2)
+        skip_gradient(nn.Sequential(BasicBlock(3, 4, 1, nn.ReLU)), 0.2)
     mixed = Ensemble([ResNet(8), plain])
     with pytest.raises(UserError, match="got none in sub-model 1"):
         skip_gradient(mixed, 0.2)
