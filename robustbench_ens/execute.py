@@ -20,7 +20,7 @@ from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.lanes import Bounds, Lanes
 from robustbench_ens.models.build import check_network
-from robustbench_ens.models.layout import PROBED, contiguous_remark, needs_contiguous
+from robustbench_ens.models.layout import contiguous, contiguous_remark, needs_contiguous
 from robustbench_ens.models.own import PROBE_IMAGES, blamed
 from robustbench_ens.models.pointwise import warnings_about
 from robustbench_ens.models.soundness import about_network
@@ -86,15 +86,6 @@ def check_inputs(plan: Plan) -> None:
         plan.workplace.warn(warning)
 
 
-def _remarks(recipe: Recipe, network: nn.Module, dataset: Dataset) -> list[str]:
-    """What a person should know of a recipe's ``network``, each in one line."""
-    where = f"recipe {recipe.label!r}: network {recipe.settings.network!r}"
-    remarks = warnings_about(network, where)
-    if needs_contiguous(network, to_float(dataset.x_test[:PROBED])):
-        remarks.append(contiguous_remark(where))
-    return remarks
-
-
 def _without_training(plan: Plan, step: TrainStep) -> str:
     """What a person can do who has no training images for ``step``."""
     folder = run_dir(plan.workplace.store, step.ensemble.recipe, step.ensemble.seed)
@@ -107,12 +98,16 @@ def _without_training(plan: Plan, step: TrainStep) -> str:
 
 
 def _remarks(recipe: Recipe, network: nn.Module, dataset: Dataset) -> list[str]:
-    """What a person should know of ``network``, an untrained one of ``recipe``, before it is trained."""
+    """What a person should know of ``network``, an untrained one of ``recipe``, each in one line."""
     where = f"recipe {recipe.label!r}: network {recipe.settings.network!r}"
     remarks = warnings_about(network, where)
+    images = to_float(dataset.x_test[:PROBE_IMAGES])
+    if needs_contiguous(network, images):
+        remarks.append(contiguous_remark(where))
+        images = contiguous(images)
     if ":" in recipe.settings.network:
         with blamed(where, "network"):
-            seen = about_network(network, to_float(dataset.x_test[:PROBE_IMAGES]))
+            seen = about_network(network, images)
         remarks += [f"{where}: {remark}" for remark in seen]
     return remarks
 
