@@ -28,7 +28,7 @@ def _file(kind: str, rows: list[dict[str, Any]], sources: tuple[str, ...] = ()) 
     if "predicted" not in frame:
         frame["predicted"] = frame["correct"].map({RIGHT: 0.0, WRONG: 1.0})
     provenance = {
-        "protocol": {"label": f"digits/{kind}", "hash": "p1", "kind": kind},
+        "protocol": {"label": f"digits/{kind}", "hash": "p1", "kind": kind, "resolved": {}},
         "target": {"label": "e", "recipe_hash": "r1", "seed": 0, "weights": "w1", "sub_models": 2}
         | {"dataset": "digits", "method": "baseline"},
         "sources": [{"weights": weights} for weights in sources],
