@@ -157,7 +157,9 @@ class Ensemble(nn.Module):
     def aggregated(self, aggregation: str) -> Ensemble:
         """The same sub-models, not copies of them, under another aggregation."""
         same = Ensemble(self.members, aggregation)
-        same.training = self.training  # the members are in their own modes, and exported ones refuse any
+        # The members stay in their own modes: exported ones refuse to be put into any.
+        same.training = self.training
+        same.members.training = self.members.training
         same.record = self.record
         same.origin = self.origin
         return same

@@ -213,7 +213,7 @@ def look_at(
         if needy:
             remarks.append(contiguous_remark(where))
     with blamed(where):
-        coupled = soundness.about_batches(seen, images, scores) if steady else []
+        coupled = soundness.about_batches(seen, images, scores, model) if steady else []
         found = soundness.about_modules(model) + coupled
         found += soundness.about_scores(scores) if gradient else []
         found += soundness.about_gradient(seen, images, coupled=bool(coupled)) if gradient and steady else []

@@ -144,13 +144,14 @@ def _lead(scores: Tensor, highest: Tensor) -> Tensor:
     return scores.gather(1, highest).squeeze(1) - scores.mean(dim=1)
 
 
-def about_batches(model: nn.Module, images: Tensor, scores: Tensor) -> list[str]:
+def about_batches(model: nn.Module, images: Tensor, scores: Tensor, wrapped: nn.Module | None = None) -> list[str]:
     """Return whether the scores of an image depend on the images beside it, and what may be the cause.
 
     Args:
         model: in eval mode, the same on every pass.
         images: ``(B, C, H, W)``.
         scores: ``(B, classes)``, those of ``images`` in one batch.
+        wrapped: the module whose layers are named, where ``model`` is a wrapper of it.
     """
     if len(images) < 2:
         return []
@@ -160,7 +161,7 @@ def about_batches(model: nn.Module, images: Tensor, scores: Tensor) -> list[str]
     coarse = 16 * torch.finfo(scores.dtype).eps * float(scores.double().nan_to_num(0, 0, 0).abs().max())
     if apart <= max(APART * spread(scores), coarse):
         return []
-    causes = named(unsteady_norms(model))
+    causes = named(unsteady_norms(wrapped or model))
     because = f"; without running statistics: {causes}" if causes else ""
     return [
         f"the scores of an image change by up to {apart:.2g} with the other images of its batch, so that every number "
