@@ -15,9 +15,11 @@ from torch import nn
 
 from robustbench_ens.data import Dataset, small_shape, to_float
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.evaluate import KINDS, evaluate, outcomes_file, parts_folder
+from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.evaluate import evaluate, outcomes_file, parts_folder
 from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.kinds import is_outside
 from robustbench_ens.lanes import Bounds, Lanes
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.layout import contiguous, contiguous_remark, needs_contiguous
@@ -78,8 +80,9 @@ def check_inputs(plan: Plan) -> None:
                 if isinstance(ensemble, Trained) and ":" in ensemble.recipe.settings.network:
                     network = check_network(ensemble.recipe, dataset.x_test.shape[1:], dataset.num_classes)
                     warned |= dict.fromkeys(_remarks(ensemble.recipe, network, dataset))
-            KINDS[step.protocol.settings.kind].check(step.protocol.settings)
-            KINDS[step.protocol.settings.kind].fits(step.protocol.settings, dataset.num_classes)
+            evaluation = evaluation_of(step.protocol.settings)
+            evaluation.check()
+            evaluation.fits(dataset.num_classes)
             if step.protocol.settings.trained_on:
                 _check_images(plan, step, dataset)
     for warning in warned:
@@ -221,7 +224,9 @@ def _bounds(plan: Plan, step: Step) -> Bounds:
         makes = {("crafted", *source.key) for source in step.sources}
         needs = makes | {ensemble.key for ensemble in ensembles}
     small = _is_small(plan.workplace.dataset(*_dataset(step)).image_size)
-    outside = isinstance(step, AttackStep) and isinstance(step.target, Given)
+    outside = isinstance(step, AttackStep) and (
+        isinstance(step.target, Given) or is_outside(step.protocol.settings.kind)
+    )
     for ensemble in ensembles:
         settings = ensemble.recipe.settings
         outside |= ":" in settings.method or ":" in settings.network

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from robustbench_ens.kinds import KINDS, PICTURES, RecordedFacts, shipped_kinds
+
 LARGEST = 2**53
 """Of counts: up to here a float holds every whole number."""
 
@@ -247,7 +249,7 @@ class ProtocolKeys(Facts):
 
 
 class ProtocolFacts(Facts):
-    """A protocol, as outcomes describe it."""
+    """A protocol, as outcomes describe it; ``facts`` are those of a kind from outside."""
 
     name: Text
     label: Text
@@ -255,6 +257,13 @@ class ProtocolFacts(Facts):
     kind: Text
     version: Positive
     resolved: ProtocolKeys
+    facts: RecordedFacts | None = None
+
+    @model_validator(mode="after")
+    def _of_a_known_kind(self) -> Self:
+        if self.kind not in KINDS and self.facts is None:
+            raise ValueError(f"expected one of {', '.join(KINDS)} as kind, or the facts of another, got neither")
+        return self
 
 
 class Origins(Facts):
@@ -291,11 +300,13 @@ class Provenance(Facts):
 
     @model_validator(mode="after")
     def _drawn(self) -> Self:
-        """What is drawn is drawn for one surrogate; a gallery is of one eps."""
-        if self.protocol is not None and self.protocol.kind in ("gallery", "regions"):
+        """Pictures that reports draw are of one surrogate and one eps."""
+        if self.protocol is None or self.protocol.kind not in KINDS:
+            return self
+        if shipped_kinds()[self.protocol.kind].yields == PICTURES:
             if not self.sources:
                 raise ValueError("expected a surrogate, got none")
-            if self.protocol.kind == "gallery" and len(self.protocol.resolved.eps) != 1:
+            if len(self.protocol.resolved.eps) != 1:
                 raise ValueError(f"expected one eps, got {len(self.protocol.resolved.eps)}")
         return self
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from robustbench_ens.arguments import checked_images, checked_integers
 from robustbench_ens.data import to_float
 from robustbench_ens.errors import UnhealthyAttackWarning, UserError
-from robustbench_ens.evaluation.evaluate import KINDS, evaluate_images
-from robustbench_ens.evaluation.job import Subject, evaluation_images
+from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.evaluate import evaluate_images
+from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.execute import share_cores
 from robustbench_ens.identity import Code, code_of
 from robustbench_ens.models.adapted import adapted
@@ -54,10 +55,10 @@ def _subject(
 
     ``code`` identifies its code where outcomes are kept, so that a later command can tell whether it is still the same.
     """
-    kind, transfers = KINDS[protocol.settings.kind], bool(getattr(protocol.settings, "surrogates", ()))
-    members = target and kind.sub_models
+    facts, transfers = protocol.settings.facts, bool(getattr(protocol.settings, "surrogates", ()))
+    members = target and facts.fewest_sub_models > 0
     # Where there are surrogates, the target's own gradient is followed by no kind but those that look at sub-models.
-    gradient = kind.crafts and (members or transfers != target)
+    gradient = facts.crafts and (members or transfers != target)
     look = look_at(model, images, classes, where, members=members, gradient=gradient)
     attacked = adapted(model, changes_input=look.changes_input, converts=look.converts)
     seen = probe(attacked, contiguous(images), look.scores) if code is not None and look.steady else None
@@ -103,7 +104,7 @@ def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tu
 
 def _checked_protocol(protocol: Protocol | str | Path, surrogates: Sequence[nn.Module]) -> Protocol:
     loaded = protocol if isinstance(protocol, Protocol) else load_protocol(str(protocol))
-    if KINDS[loaded.settings.kind].images is not evaluation_images:
+    if loaded.settings.facts.own_images:
         raise UserError(
             f"protocol {loaded.label!r}: expected a kind that attacks the given images, got {loaded.settings.kind!r}, "
             "which brings its own; use `rbe attack`"
@@ -199,8 +200,9 @@ def evaluate(
             raise UserError(
                 f"labels: expected integers below {target.record.classes}, the model's classes, got {int(labels.max())}"
             )
-        KINDS[loaded.settings.kind].check(loaded.settings)
-        KINDS[loaded.settings.kind].fits(loaded.settings, target.record.classes)
+        evaluation = evaluation_of(loaded.settings)
+        evaluation.check()
+        evaluation.fits(target.record.classes)
         remarks = [remark for _, own_remarks in found for remark in own_remarks]
         for remark in remarks:
             warnings.warn(remark, stacklevel=3)

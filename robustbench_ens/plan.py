@@ -9,8 +9,9 @@ from pathlib import Path
 
 from robustbench_ens.changed import since_attacked, since_trained
 from robustbench_ens.data import Dataset, load_dataset
+from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.blackbox import check_hold_out
-from robustbench_ens.evaluation.evaluate import KINDS, is_evaluated, outcomes_file, past_seconds
+from robustbench_ens.evaluation.evaluate import is_evaluated, outcomes_file, past_seconds
 from robustbench_ens.limits import MAX_PIXELS
 from robustbench_ens.models.build import network_builder
 from robustbench_ens.models.published import published
@@ -67,9 +68,8 @@ class AttackStep:
     def work(self) -> str:
         """How much there is to do at most, before anything was timed: gradients or predictions of one image."""
         settings = self.protocol.settings
-        kind = KINDS[settings.kind]
-        attempts = kind.attempts(settings, self.target.sub_models)
-        if kind.crafts:
+        attempts = evaluation_of(settings).attempts(self.target.sub_models)
+        if settings.facts.crafts:
             return f"{settings.gradients(attempts):,} gradients"
         return f"{attempts * settings.images:,} predictions"
 

@@ -173,7 +173,7 @@ def suitable_sources(protocol: Protocol, target: Trained | Given) -> tuple[Train
             f"protocol {protocol.label!r}: key {name!r}: expected {dataset!r} as in "
             f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set {name}={dataset}"
         )
-    sub_models, fewest = target.sub_models, protocol.settings.fewest_sub_models
+    sub_models, fewest = target.sub_models, protocol.settings.facts.fewest_sub_models
     if sub_models < fewest:
         raise UnsuitableTargetError(
             f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got {sub_models} in "

@@ -185,7 +185,9 @@ def test_surrogates_allow_images_as_large_as_the_protocol_does() -> None:
 
 def test_kind_is_needed(attacks: Path) -> None:
     (attacks / "x.toml").write_text("version = 1")
-    with pytest.raises(UserError, match=f"key 'kind': expected one of {', '.join(KINDS)}, got None"):
+    with pytest.raises(
+        UserError, match=f"key 'kind': expected one of {', '.join(KINDS)} or package.module:Name, got None"
+    ):
         load_protocol("x")
     (attacks / "x.toml").write_text('kind = "whitebox"\nversion = 1\ndataset = "digits"\nimages = 5\neps = [0.1]')
     with pytest.raises(UserError, match="key 'steps' is missing"):

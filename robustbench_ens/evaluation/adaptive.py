@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.blackbox import check_hold_out, crafted, expand
 from robustbench_ens.evaluation.health import Crafting
 from robustbench_ens.evaluation.job import Job, Part
@@ -18,7 +19,7 @@ from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.perturb.adaptive import craft_adaptively
 from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.perturb.starts import uniform_starts
-from robustbench_ens.protocols import Adaptive
+from robustbench_ens.protocols.kinds import Adaptive
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,6 @@ def runs(settings: Adaptive, examples: Sequence[Tensor]) -> list[Run]:
     ]
 
 
-def attempts(settings: Adaptive, members: int) -> int:
-    """Attempts on each image, and black-box examples crafted for it, for progress."""
-    examples = len(settings.surrogates) * len(expand(settings.starts))
-    none = torch.empty(0, dtype=torch.float32, device="cpu")
-    return len(settings.eps) * (examples + len(runs(settings, [none] * examples)))
-
-
 def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
     """APGD on the target, for the images at ``positions``; keeps how it went."""
     recorder, steps, images = Recorder(run.loss), job.steps, job.images[positions]
@@ -98,15 +92,22 @@ def _at_eps(job: Job, settings: Adaptive, eps: float) -> pd.DataFrame:
     return survivors.rows()
 
 
-def adaptive(job: Job) -> Iterator[Part]:
-    """The parts of an adaptive evaluation: one for each eps.
+class AdaptiveEvaluation(Evaluation[Adaptive]):
+    """How an adaptive evaluation is run."""
 
-    Raises:
-        UserError: a surrogate is not hold-out.
-    """
-    settings = job.settings
-    assert isinstance(settings, Adaptive)
-    for source in job.sources:
-        check_hold_out(job.target.record, source.record)
-    for eps in settings.eps:
-        yield f"eps-{eps}", partial(_at_eps, job, settings, eps)
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The parts of an adaptive evaluation: one for each eps.
+
+        Raises:
+            UserError: a surrogate is not hold-out.
+        """
+        for source in job.sources:
+            check_hold_out(job.target.record, source.record)
+        for eps in self.settings.eps:
+            yield f"eps-{eps}", partial(_at_eps, job, self.settings, eps)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, and black-box examples crafted for it, for progress."""
+        examples = len(self.settings.surrogates) * len(expand(self.settings.starts))
+        none = torch.empty(0, dtype=torch.float32, device="cpu")
+        return len(self.settings.eps) * (examples + len(runs(self.settings, [none] * examples)))

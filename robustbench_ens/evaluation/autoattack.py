@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.fitting import Chunked
@@ -22,7 +23,7 @@ from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb.advertorch import global_generator
 from robustbench_ens.perturb.gradient import check_budget, project
-from robustbench_ens.protocols import Autoattack
+from robustbench_ens.protocols.kinds import Autoattack
 
 BATCH_SIZE = 250
 """As in the standard version. The draws belong to a batch, so it is part of the method."""
@@ -61,7 +62,7 @@ ATTACKS: dict[str, Kind] = {
 }
 
 
-def check_installed(settings: Autoattack) -> None:
+def check_installed() -> None:
     """See that the package ``pyautoattack`` is there.
 
     Raises:
@@ -98,11 +99,6 @@ def _runs(settings: Autoattack, name: str) -> int:
         return settings.restarts * -(-settings.square_queries // settings.steps)
     per_restart = settings.targets if ATTACKS[name].aims else 10 if name == "fab" else 1
     return settings.restarts * per_restart
-
-
-def attempts(settings: Autoattack, members: int) -> int:
-    """Attempts of ``steps`` gradients or queries on each image, at most, for progress."""
-    return len(settings.eps) * sum(_runs(settings, name) for name in settings.attacks)
 
 
 def build(model: nn.Module, settings: Autoattack, name: str, *, eps: float, classes: int, device: torch.device) -> Any:
@@ -171,15 +167,28 @@ def _at_eps(job: Job, settings: Autoattack, eps: float) -> pd.DataFrame:
     return survivors.rows()
 
 
-def autoattack(job: Job) -> Iterator[Part]:
-    """The parts of an evaluation by AutoAttack: one for each eps.
+class AutoattackEvaluation(Evaluation[Autoattack]):
+    """How an evaluation by AutoAttack is run."""
 
-    Raises:
-        UserError: the package is not installed, or an attack needs more classes.
-    """
-    settings = job.settings
-    assert isinstance(settings, Autoattack)
-    check_installed(settings)
-    check_classes(settings, job.target.record.classes)
-    for eps in settings.eps:
-        yield f"eps-{eps}", partial(_at_eps, job, settings, eps)
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The parts of an evaluation by AutoAttack: one for each eps.
+
+        Raises:
+            UserError: the package is not installed, or an attack needs more classes.
+        """
+        check_installed()
+        check_classes(self.settings, job.target.record.classes)
+        for eps in self.settings.eps:
+            yield f"eps-{eps}", partial(_at_eps, job, self.settings, eps)
+
+    def check(self) -> None:
+        """Check that the package is installed."""
+        check_installed()
+
+    def fits(self, classes: int) -> None:
+        """Check that every attack works with so many classes; see :func:`check_classes`."""
+        check_classes(self.settings, classes)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts of ``steps`` gradients or queries on each image, at most, for progress."""
+        return len(self.settings.eps) * sum(_runs(self.settings, name) for name in self.settings.attacks)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.adversarial import load_crafted, read_crafting, read_digests, save_crafted
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.job import Job, Part, Subject
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.protocols import Blackbox, Sized, VariantGroup
+from robustbench_ens.protocols.kinds import Blackbox, Sized, VariantGroup
 from robustbench_ens.store import short_hash
 
 
@@ -47,11 +48,6 @@ def expand(groups: Iterable[VariantGroup]) -> list[Variant]:
 def variants(settings: Blackbox) -> list[Variant]:
     """All variants on one surrogate, in the protocol's order."""
     return expand(settings.variants)
-
-
-def attempts(settings: Blackbox, members: int) -> int:
-    """Attempts on each image, for progress."""
-    return len(settings.eps) * len(variants(settings)) * len(settings.surrogates)
 
 
 def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
@@ -137,14 +133,19 @@ def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFra
     )
 
 
-def blackbox(job: Job) -> Iterator[Part]:
-    """The parts of a black-box evaluation: one for each surrogate, variant and eps."""
-    settings = job.settings
-    assert isinstance(settings, Blackbox)
-    for source in job.sources:
-        check_hold_out(job.target.record, source.record)
-    for source in job.sources:
-        for eps in settings.eps:
-            for variant in variants(settings):
-                name = f"{short_hash(source.record.id)}-eps-{eps}-{variant.key}"
-                yield name, partial(_rows, job, source, variant, eps)
+class BlackboxEvaluation(Evaluation[Blackbox]):
+    """How a black-box evaluation is run."""
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The parts of a black-box evaluation: one for each surrogate, variant and eps."""
+        for source in job.sources:
+            check_hold_out(job.target.record, source.record)
+        for source in job.sources:
+            for eps in self.settings.eps:
+                for variant in variants(self.settings):
+                    name = f"{short_hash(source.record.id)}-eps-{eps}-{variant.key}"
+                    yield name, partial(_rows, job, source, variant, eps)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, for progress."""
+        return len(self.settings.eps) * len(variants(self.settings)) * len(self.settings.surrogates)

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.distilled import (
     Draws,
     distill_from,
@@ -21,14 +22,9 @@ from robustbench_ens.evaluation.distilled import (
 from robustbench_ens.evaluation.job import Job, Part, no_outcomes
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.predict import BATCH_SIZE
-from robustbench_ens.protocols import Distillation
+from robustbench_ens.protocols.kinds import Distillation
 
 DISTANCES = ("distance", "rms_distance", "relative_distance")
-
-
-def attempts(settings: Distillation, members: int) -> int:
-    """Distillations of each image, for progress."""
-    return len(settings.eps) * members
 
 
 @torch.no_grad()
@@ -90,8 +86,8 @@ def _at_eps(job: Job, draws: Draws, eps: float) -> pd.DataFrame:
     return no_outcomes()
 
 
-def distillation(job: Job) -> Iterator[Part]:
-    """The parts of a distillation evaluation: one for each eps. They leave measurements, and no outcomes.
+class DistillationEvaluation(Evaluation[Distillation]):
+    """How a distillation evaluation is run: it leaves measurements, and no outcomes.
 
     ``distillation/distance``, by ``source_member``, is the plain Euclidean norm as Table 2 prints it,
     ``E ||f_i^l(x'_{f_i}) - f_i^l(x)||_2``, in the features' own unit. The paper does not say how, or whether, its
@@ -102,8 +98,13 @@ def distillation(job: Job) -> Iterator[Part]:
     ``source_member`` to ``target_member``; the ensemble's is the mean over pairs of different sub-models. The
     expectation is over all the protocol's images, each with a source and a layer of its own.
     """
-    settings = job.settings
-    assert isinstance(settings, Distillation)
-    draws = draw(job, torch.arange(len(job.images), device="cpu"))
-    for eps in settings.eps:
-        yield f"eps-{eps}", partial(_at_eps, job, draws, eps)
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """One for each eps."""
+        draws = draw(job, torch.arange(len(job.images), device="cpu"))
+        for eps in self.settings.eps:
+            yield f"eps-{eps}", partial(_at_eps, job, draws, eps)
+
+    def attempts(self, sub_models: int) -> int:
+        """Distillations of each image, for progress."""
+        return len(self.settings.eps) * sub_models

@@ -9,16 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.distilled import Draws, distill_from, draw, fast_members, losses_on, measure_pairs
 from robustbench_ens.evaluation.job import Job, Part, no_outcomes
 from robustbench_ens.evaluation.transferability import images_all_get_right
-from robustbench_ens.protocols import Diversity, Regions
+from robustbench_ens.protocols.kinds import Diversity, Regions
 from robustbench_ens.seeds import derive_seed
-
-
-def attempts(settings: Diversity, members: int) -> int:
-    """Distillations of each image, for progress."""
-    return len(settings.eps) * members
 
 
 def measured_images(job: Job, settings: Diversity | Regions) -> Tensor:
@@ -46,8 +42,8 @@ def _at_eps(job: Job, draws: Draws, eps: float) -> pd.DataFrame:
     return no_outcomes()
 
 
-def diversity(job: Job) -> Iterator[Part]:
-    """The parts of a diversity evaluation: one for each eps. They leave measurements, and no outcomes.
+class DiversityEvaluation(Evaluation[Diversity]):
+    """How a diversity evaluation is run: it leaves measurements, and no outcomes.
 
     ``diversity`` is, from sub-model ``source_member`` to sub-model ``target_member``, the expected cross-entropy
     ``E[L_{f_j}(x'_{f_i}(x, x_s), y)]`` in nats, and for the ensemble the mean of Equation 2 over pairs of different
@@ -55,8 +51,13 @@ def diversity(job: Job) -> Iterator[Part]:
     each with a source ``x_s`` of its own, any of the protocol's images, and a layer of its own, the same in every
     sub-model. ``diversity/standard_error`` is over images; ``diversity/images`` is their number.
     """
-    settings = job.settings
-    assert isinstance(settings, Diversity)
-    draws = draw(job, measured_images(job, settings))
-    for eps in settings.eps:
-        yield f"eps-{eps}", partial(_at_eps, job, draws, eps)
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """One for each eps."""
+        draws = draw(job, measured_images(job, self.settings))
+        for eps in self.settings.eps:
+            yield f"eps-{eps}", partial(_at_eps, job, draws, eps)
+
+    def attempts(self, sub_models: int) -> int:
+        """Distillations of each image, for progress."""
+        return len(self.settings.eps) * sub_models

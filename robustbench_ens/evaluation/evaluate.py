@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,22 +16,11 @@ from torch import Tensor
 
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation import (
-    adaptive,
-    autoattack,
-    blackbox,
-    convergence,
-    distillation,
-    diversity,
-    gallery,
-    regions,
-    transfer_folder,
-    transferability,
-    whitebox,
-)
+from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import training_measurements
-from robustbench_ens.evaluation.job import Job, Part, Subject, evaluation_images, measurement
+from robustbench_ens.evaluation.job import Job, Subject, measurement
 from robustbench_ens.fitting import Fitting
+from robustbench_ens.kinds import is_outside
 from robustbench_ens.models.ensemble import DEFAULT_AGGREGATION, Ensemble
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.models.own import sub_models
@@ -53,71 +42,9 @@ from robustbench_ens.provenance import hardware, now, software
 from robustbench_ens.store import Store, digest_json
 
 
-def _no_files(settings: Any) -> None:
-    """Of a kind that reads nothing but the dataset: there is nothing to digest or to check."""
-
-
-def _fits_any(settings: Any, classes: int) -> None:
-    """Of a kind that works with any number of classes."""
-
-
-class Kind(NamedTuple):
-    """How a kind of protocol is run.
-
-    Attributes:
-        parts: what it computes.
-        attempts: how many attempts on each image they make, given the settings and the number of sub-models.
-        images: what it attacks: ``indices``, ``images``, ``labels`` and ``data_digest`` of :class:`Job`.
-        digest: of the files it reads beside the dataset, if any.
-        check: looks at those files before anything runs; raises ``UserError``.
-        crafts: whether it crafts images, by gradients, or only predicts.
-        fits: sees whether it works with the dataset's number of classes; raises ``UserError``.
-        sub_models: whether it looks at the target's sub-models, or only at the whole.
-    """
-
-    parts: Callable[[Job], Iterator[Part]]
-    attempts: Callable[[Any, int], int]
-    images: Callable[[Any, Dataset], dict[str, Any]] = evaluation_images
-    digest: Callable[[Any], str | None] = _no_files
-    check: Callable[[Any], None] = _no_files
-    crafts: bool = True
-    fits: Callable[[Any, int], None] = _fits_any
-    sub_models: bool = True
-
-
-KINDS: dict[str, Kind] = {
-    "whitebox": Kind(whitebox.whitebox, whitebox.attempts, sub_models=False),
-    "transferability": Kind(transferability.transferability, transferability.attempts),
-    "blackbox": Kind(blackbox.blackbox, blackbox.attempts, sub_models=False),
-    "transfer-folder": Kind(
-        transfer_folder.transfer_folder,
-        transfer_folder.attempts,
-        transfer_folder.folder_images,
-        transfer_folder.folder_digest,
-        transfer_folder.check_folder,
-        crafts=False,
-        sub_models=False,
-    ),
-    "diversity": Kind(diversity.diversity, diversity.attempts),
-    "distillation": Kind(distillation.distillation, distillation.attempts),
-    "whitebox-convergence": Kind(convergence.whitebox_convergence, convergence.attempts, sub_models=False),
-    "blackbox-convergence": Kind(convergence.blackbox_convergence, convergence.attempts, sub_models=False),
-    "autoattack": Kind(
-        autoattack.autoattack,
-        autoattack.attempts,
-        check=autoattack.check_installed,
-        fits=autoattack.check_classes,
-        sub_models=False,
-    ),
-    "adaptive": Kind(adaptive.adaptive, adaptive.attempts),
-    "regions": Kind(regions.regions, regions.attempts, crafts=False),
-    "gallery": Kind(gallery.gallery, gallery.attempts),
-}
-
-
 def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> str:
     """Digest of everything that decides the outcomes, but for an external model's probe, which no digest is made of."""
-    files = KINDS[protocol.settings.kind].digest(protocol.settings)
+    files = evaluation_of(protocol.settings).digest()
     # Of code from outside the project, weights are not all that decides.
     code = [record.code for record in (target, *sources)]
     return digest_json(
@@ -164,7 +91,7 @@ def aggregated(protocol: Protocol, target: Subject) -> Subject:
         UserError: the target has no sub-models and the protocol needs them, or it has an aggregation of its own.
     """
     model, own = target.ensemble, target.record.id
-    fewest = protocol.settings.fewest_sub_models
+    fewest = protocol.settings.facts.fewest_sub_models
     if target.record.sub_models < fewest:
         raise UserError(
             f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got "
@@ -172,7 +99,7 @@ def aggregated(protocol: Protocol, target: Subject) -> Subject:
         )
     wanted = getattr(protocol.settings, "aggregation", DEFAULT_AGGREGATION)
     if not isinstance(model, Ensemble):
-        if KINDS[protocol.settings.kind].sub_models and not sub_models(model):
+        if fewest and not sub_models(model):
             raise UserError(
                 f"protocol {protocol.label!r}: key 'kind': expected a target with sub-models, as its `members`, for "
                 f"{protocol.settings.kind!r}, got the single network {own!r}; use a white-box or black-box protocol"
@@ -208,7 +135,7 @@ def _check_files(protocol: Protocol, before: str | None) -> None:
     Raises:
         UserError: they changed since: what was read may be neither the old nor the new ones.
     """
-    if KINDS[protocol.settings.kind].digest(protocol.settings) != before:
+    if evaluation_of(protocol.settings).digest() != before:
         raise UserError(
             f"protocol {protocol.label!r}: expected files that stay the same while they are evaluated, got changed "
             "ones; run it again"
@@ -280,9 +207,9 @@ def evaluate(
                 f"{subject.record.id}: expected an ensemble trained on the dataset {dataset.name!r} as it is now, "
                 f"got one trained on {subject.record.dataset!r} with other images"
             )
-    kind = KINDS[protocol.settings.kind]
-    files = kind.digest(protocol.settings)
-    chosen = kind.images(protocol.settings, dataset)
+    evaluation = evaluation_of(protocol.settings)
+    files = evaluation.digest()
+    chosen = evaluation.images(dataset)
     _check_files(protocol, files)
     return evaluate_images(
         protocol,
@@ -325,9 +252,10 @@ def evaluate_images(
         images = contiguous(images)
     path = outcomes_file(store, protocol, target.record)
     folder = parts_folder(path)
-    kind, settings = KINDS[protocol.settings.kind], protocol.settings
+    settings = protocol.settings
+    evaluation = evaluation_of(settings)
     source_records = [source.record for source in sources]
-    files = kind.digest(settings)
+    files = evaluation.digest()
     digest = inputs_digest(protocol, target.record, source_records)
     job = Job(
         settings,
@@ -343,11 +271,11 @@ def evaluate_images(
         workers=workers,
         fitting=Fitting(batch_size, target.record.id, progress.message),
     )
-    total = kind.attempts(settings, target.record.sub_models) * len(job.images)
+    total = evaluation.attempts(target.record.sub_models) * len(job.images)
     frames, measured, seconds = [job.clean_rows()], [], 0.0
     arrays: dict[str, Any] = {}
     with progress.task(f"attack {target.record.id} under {protocol.label}", total, "image") as job.task:
-        parts = list(kind.parts(job))
+        parts = list(evaluation.parts(job))
         for name, compute in parts:
             part = folder / f"{name}.parquet"
             if part.exists():
@@ -366,6 +294,7 @@ def evaluate_images(
             "kind": settings.kind,
             "version": settings.version,
             "resolved": settings.model_dump(mode="json"),
+            **({"facts": settings.facts.model_dump(mode="json")} if is_outside(settings.kind) else {}),
         },
         "target": target.record.to_json(),
         "sources": [record.to_json() for record in source_records],

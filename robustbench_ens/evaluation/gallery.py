@@ -10,19 +10,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.blackbox import Variant, check_hold_out, expand
 from robustbench_ens.evaluation.job import Job, Part, no_outcomes
-from robustbench_ens.protocols import Gallery
+from robustbench_ens.protocols.kinds import Gallery
 
 WHITEBOX = Variant("pgd", "cross_entropy", 0)
 """On the target itself, as the white-box protocols start."""
 
 CLEAN = Variant("clean", "none", 0)
-
-
-def attempts(settings: Gallery, members: int) -> int:
-    """Attempts on each image, for progress."""
-    return 1 + len(expand(settings.variants))
 
 
 def _keep(job: Job, tier: str, variant: Variant, images: Tensor) -> None:
@@ -52,21 +48,27 @@ def _crafted(job: Job, model: nn.Module, tier: str, variant: Variant) -> pd.Data
     return no_outcomes()
 
 
-def gallery(job: Job) -> Iterator[Part]:
-    """The parts: the clean images, white-box PGD, and each variant on the surrogate. They leave arrays, no outcomes.
+class GalleryEvaluation(Evaluation[Gallery]):
+    """How a gallery is made: it leaves arrays, and no outcomes.
 
     ``<tier>/<attack>/<loss>/<restart>/...`` with ``images`` uint8 ``(N, C, H, W)`` to look at, ``perturbation`` float32
     of the same shape, which is exact, and ``predicted`` int32 ``(N, M + 1)`` of the sub-models and, last, the ensemble,
     of the exact images; ``indices`` and ``labels`` ``(N,)``; ``class_names``.
-
-    Raises:
-        UserError: the surrogate is not hold-out.
     """
-    settings = job.settings
-    assert isinstance(settings, Gallery)
-    (source,) = job.sources
-    check_hold_out(job.target.record, source.record)
-    yield "clean", partial(_clean, job)
-    yield f"whitebox-{WHITEBOX.key}", partial(_crafted, job, job.target.ensemble, "whitebox", WHITEBOX)
-    for variant in expand(settings.variants):
-        yield f"blackbox-{variant.key}", partial(_crafted, job, source.ensemble, "blackbox", variant)
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The clean images, white-box PGD, and each variant on the surrogate.
+
+        Raises:
+            UserError: the surrogate is not hold-out.
+        """
+        (source,) = job.sources
+        check_hold_out(job.target.record, source.record)
+        yield "clean", partial(_clean, job)
+        yield f"whitebox-{WHITEBOX.key}", partial(_crafted, job, job.target.ensemble, "whitebox", WHITEBOX)
+        for variant in expand(self.settings.variants):
+            yield f"blackbox-{variant.key}", partial(_crafted, job, source.ensemble, "blackbox", variant)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, for progress."""
+        return 1 + len(expand(self.settings.variants))

@@ -25,7 +25,7 @@ from robustbench_ens.perturb.attacks import Paused, craft
 from robustbench_ens.perturb.gradient import Standing
 from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.progress import Silent, Task
-from robustbench_ens.protocols import AnyProtocolFile, ByGradient, Crafted, Sized, Stepped
+from robustbench_ens.protocols import ByGradient, Crafted, ProtocolFile, Sized, Stepped
 from robustbench_ens.settings import Precision
 from robustbench_ens.store import Store
 
@@ -106,7 +106,7 @@ class Job:
         paused: where the last crafting stood with the images that health looks at more closely.
     """
 
-    settings: AnyProtocolFile
+    settings: ProtocolFile
     target: Subject
     sources: Sequence[Subject]
     indices: Tensor
@@ -301,7 +301,7 @@ class Job:
         return self.rows(positions, predicted, source=own, attack="clean", loss="none", eps=0.0, steps=0)
 
 
-def evaluation_images(settings: AnyProtocolFile, dataset: Dataset) -> dict[str, Any]:
+def evaluation_images(settings: ProtocolFile, dataset: Dataset) -> dict[str, Any]:
     """The images a protocol asks for: ``indices``, ``images`` and ``labels`` of :class:`Job`."""
     indices = select_images(len(dataset.y_test), settings.images, settings.seed)
     return {

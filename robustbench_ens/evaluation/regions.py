@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.blackbox import check_hold_out
 from robustbench_ens.evaluation.diversity import measured_images
 from robustbench_ens.evaluation.job import Job, Part, no_outcomes
@@ -18,14 +19,9 @@ from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb.gradient import check_budget
 from robustbench_ens.perturb.plane import adversarial_direction, coefficients, plane, rademacher_direction
-from robustbench_ens.protocols import Regions
+from robustbench_ens.protocols.kinds import Regions
 
 BATCH_SIZE = 1000
-
-
-def attempts(settings: Regions, members: int) -> int:
-    """Predictions for each of the images, on average, for progress."""
-    return max(1, settings.right_images * settings.grid**2 * (members + 1) // settings.images)
 
 
 def directions(job: Job, settings: Regions, position: int) -> tuple[Tensor, Tensor]:
@@ -78,18 +74,24 @@ def _around(job: Job, settings: Regions, position: int) -> pd.DataFrame:
     return no_outcomes()
 
 
-def regions(job: Job) -> Iterator[Part]:
-    """The parts: one for each image. They leave arrays, and no outcomes.
+class RegionsEvaluation(Evaluation[Regions]):
+    """How decision regions are looked at: it leaves arrays, and no outcomes.
 
     ``<image>/regions`` int32 as :func:`regions_around` gives them, ``<image>/image`` uint8 ``(C, H, W)`` and
     ``<image>/label``, where ``<image>`` is the index in the test split; and ``class_names``.
-
-    Raises:
-        UserError: the surrogate is not hold-out, or no image is right.
     """
-    settings = job.settings
-    assert isinstance(settings, Regions)
-    for source in job.sources:
-        check_hold_out(job.target.record, source.record)
-    for position in measured_images(job, settings).tolist():
-        yield f"image-{int(job.indices[position])}", partial(_around, job, settings, position)
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """One for each image.
+
+        Raises:
+            UserError: the surrogate is not hold-out, or no image is right.
+        """
+        for source in job.sources:
+            check_hold_out(job.target.record, source.record)
+        for position in measured_images(job, self.settings).tolist():
+            yield f"image-{int(job.indices[position])}", partial(_around, job, self.settings, position)
+
+    def attempts(self, sub_models: int) -> int:
+        """Predictions for each of the images, on average, for progress."""
+        return max(1, self.settings.right_images * self.settings.grid**2 * (sub_models + 1) // self.settings.images)

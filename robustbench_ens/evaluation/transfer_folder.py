@@ -32,14 +32,15 @@ from robustbench_ens.arguments import checked_integers
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.data.pixels import checked_pixels
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.files import digest_file_once
 from robustbench_ens.foreign import UNSIGNED, check_tensor, load_foreign
 from robustbench_ens.limits import LARGEST_COUNT, check_name
 from robustbench_ens.paths import expanded
 from robustbench_ens.perturb.gradient import TOLERANCE, check_budget
-from robustbench_ens.protocols import TransferFolder
 from robustbench_ens.protocols.keys import MOST_RESTARTS
+from robustbench_ens.protocols.kinds import TransferFolder
 
 ATTACKS = {
     "mpgd": "momentum_pgd",
@@ -159,11 +160,6 @@ def variants(settings: TransferFolder) -> list[Variant]:
             "got none"
         )
     return list(first.values())
-
-
-def attempts(settings: TransferFolder, members: int) -> int:
-    """Attempts on each image, for progress."""
-    return len(settings.eps) * len(variants(settings))
 
 
 def check_folder(settings: TransferFolder) -> None:
@@ -331,11 +327,28 @@ def _rows(job: Job, settings: TransferFolder, variant: Variant, eps: float, coun
     )
 
 
-def transfer_folder(job: Job) -> Iterator[Part]:
-    """The parts of the evaluation: one for each eps and variant."""
-    settings = job.settings
-    assert isinstance(settings, TransferFolder)
-    count = len(_labels(settings))
-    for eps in settings.eps:
-        for variant in variants(settings):
-            yield f"eps-{eps}-{variant.folder}", partial(_rows, job, settings, variant, eps, count)
+class TransferFolderEvaluation(Evaluation[TransferFolder]):
+    """How examples that others crafted are scored."""
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The parts of the evaluation: one for each eps and variant."""
+        count = len(_labels(self.settings))
+        for eps in self.settings.eps:
+            for variant in variants(self.settings):
+                yield f"eps-{eps}-{variant.folder}", partial(_rows, job, self.settings, variant, eps, count)
+
+    def images(self, dataset: Dataset) -> dict[str, Any]:
+        """What the folder's examples were made from; see :func:`folder_images`."""
+        return folder_images(self.settings, dataset)
+
+    def digest(self) -> str:
+        """Digest of every file that is read."""
+        return folder_digest(self.settings)
+
+    def check(self) -> None:
+        """Check that every variant is there at every eps; see :func:`check_folder`."""
+        check_folder(self.settings)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, for progress."""
+        return len(self.settings.eps) * len(variants(self.settings))

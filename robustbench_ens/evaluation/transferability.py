@@ -10,14 +10,10 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.protocols import Transferability
-
-
-def attempts(settings: Transferability, members: int) -> int:
-    """Attempts on each image, for progress."""
-    return len(settings.eps) * settings.restarts * members
+from robustbench_ens.protocols.kinds import Transferability
 
 
 def images_all_get_right(job: Job) -> Tensor:
@@ -75,11 +71,16 @@ def _from_source(
     return pd.concat(frames, ignore_index=True)
 
 
-def transferability(job: Job) -> Iterator[Part]:
-    """The parts of a transferability evaluation: one for each eps and source sub-model."""
-    settings = job.settings
-    assert isinstance(settings, Transferability)
-    positions = images_all_get_right(job)
-    for eps in settings.eps:
-        for member in range(job.target.record.sub_models):
-            yield f"eps-{eps}-from-{member}", partial(_from_source, job, settings, positions, eps, member)
+class TransferabilityEvaluation(Evaluation[Transferability]):
+    """How a transferability evaluation is run."""
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The parts of a transferability evaluation: one for each eps and source sub-model."""
+        positions = images_all_get_right(job)
+        for eps in self.settings.eps:
+            for member in range(job.target.record.sub_models):
+                yield f"eps-{eps}-from-{member}", partial(_from_source, job, self.settings, positions, eps, member)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, for progress."""
+        return len(self.settings.eps) * self.settings.restarts * sub_models

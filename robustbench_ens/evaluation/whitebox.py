@@ -8,14 +8,10 @@ from functools import partial
 import pandas as pd
 import torch
 
+from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.survivors import Survivors
-from robustbench_ens.protocols import Whitebox
-
-
-def attempts(settings: Whitebox, members: int) -> int:
-    """Attempts on each image, for progress."""
-    return len(settings.eps) * settings.restarts
+from robustbench_ens.protocols.kinds import Whitebox
 
 
 def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
@@ -31,9 +27,14 @@ def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
     return survivors.rows()
 
 
-def whitebox(job: Job) -> Iterator[Part]:
-    """The parts of a white-box evaluation: one for each eps."""
-    settings = job.settings
-    assert isinstance(settings, Whitebox)
-    for eps in settings.eps:
-        yield f"eps-{eps}", partial(_at_eps, job, settings, eps)
+class WhiteboxEvaluation(Evaluation[Whitebox]):
+    """How a white-box evaluation is run."""
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The parts of a white-box evaluation: one for each eps."""
+        for eps in self.settings.eps:
+            yield f"eps-{eps}", partial(_at_eps, job, self.settings, eps)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, for progress."""
+        return len(self.settings.eps) * self.settings.restarts

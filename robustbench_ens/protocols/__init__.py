@@ -7,7 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.facts import ProtocolKeys, check_facts
+from robustbench_ens.kinds import KINDS, KindFacts, is_outside
 from robustbench_ens.limits import shown
+from robustbench_ens.outside import import_object
 from robustbench_ens.protocols.keys import (
     ADVERTORCH_ATTACKS,
     ONE_START,
@@ -18,25 +21,7 @@ from robustbench_ens.protocols.keys import (
     Surrogate,
     VariantGroup,
 )
-from robustbench_ens.protocols.kinds import (
-    Adaptive,
-    Autoattack,
-    Blackbox,
-    BlackboxConvergence,
-    ByGradient,
-    Convergence,
-    Crafted,
-    Distillation,
-    Diversity,
-    Gallery,
-    Regions,
-    Sized,
-    Stepped,
-    Transferability,
-    TransferFolder,
-    Whitebox,
-    WhiteboxConvergence,
-)
+from robustbench_ens.protocols.kinds import ByGradient, Crafted, ProtocolFile, Sized, Stepped
 from robustbench_ens.settings import (
     label,
     load_content,
@@ -51,59 +36,19 @@ __all__ = [
     "OWN_ATTACKS",
     "STANDARD_AUTOATTACK",
     "VOTE_ATTACKS",
-    "Adaptive",
-    "AnyProtocolFile",
-    "Autoattack",
-    "Blackbox",
-    "BlackboxConvergence",
     "ByGradient",
-    "Convergence",
     "Crafted",
-    "Distillation",
-    "Diversity",
-    "Gallery",
     "HealthLimits",
+    "KindFacts",
     "Protocol",
-    "Regions",
+    "ProtocolFile",
     "Sized",
     "Stepped",
     "Surrogate",
-    "TransferFolder",
-    "Transferability",
     "VariantGroup",
-    "Whitebox",
-    "WhiteboxConvergence",
+    "kind_class",
     "load_protocol",
 ]
-
-AnyProtocolFile = (
-    Whitebox
-    | Transferability
-    | Blackbox
-    | TransferFolder
-    | Diversity
-    | Distillation
-    | WhiteboxConvergence
-    | BlackboxConvergence
-    | Autoattack
-    | Adaptive
-    | Regions
-    | Gallery
-)
-KINDS: dict[str, type[AnyProtocolFile]] = {
-    "whitebox": Whitebox,
-    "transferability": Transferability,
-    "blackbox": Blackbox,
-    "transfer-folder": TransferFolder,
-    "diversity": Diversity,
-    "distillation": Distillation,
-    "whitebox-convergence": WhiteboxConvergence,
-    "blackbox-convergence": BlackboxConvergence,
-    "autoattack": Autoattack,
-    "adaptive": Adaptive,
-    "regions": Regions,
-    "gallery": Gallery,
-}
 
 
 @dataclass(frozen=True)
@@ -112,7 +57,7 @@ class Protocol:
 
     name: str
     overrides: dict[str, Any]
-    settings: AnyProtocolFile
+    settings: ProtocolFile
 
     @property
     def label(self) -> str:
@@ -137,7 +82,40 @@ def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Pr
         UserError: unknown protocol or kind, an invalid key or value, a cycle in `extends`.
     """
     content = load_content("attacks", reference, overrides)
-    kind = content.keys.get("kind")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(f"{content.where}: key 'kind': expected one of {', '.join(KINDS)}, got {shown(kind)}")
-    return Protocol(content.name, content.overrides, validate(KINDS[kind], content.keys, content.where))
+    settings = validate(kind_class(content.keys.get("kind"), content.where), content.keys, content.where)
+    if is_outside(settings.kind):
+        _check_recorded(settings, content.where)
+    return Protocol(content.name, content.overrides, settings)
+
+
+def kind_class(kind: object, where: str) -> type[ProtocolFile]:
+    """Return the settings class of a kind: of the table, or ``package.module:Name``.
+
+    Raises:
+        UserError: the kind is unknown; what is imported is no settings class, or states no facts or nothing that runs.
+    """
+    where = f"{where}: key 'kind'"
+    spec = KINDS.get(kind, kind) if isinstance(kind, str) else None
+    if spec is None or not is_outside(spec):
+        raise UserError(f"{where}: expected one of {', '.join(KINDS)} or package.module:Name, got {shown(kind)}")
+    found = import_object(spec, where)
+    if not (isinstance(found, type) and issubclass(found, ProtocolFile)):
+        raise UserError(f"{where}: expected a subclass of robustbench_ens.protocols.ProtocolFile, got {spec!r}")
+    for name, of_type, what in (("facts", KindFacts, "KindFacts"), ("runs", str, "package.module:Name")):
+        if not isinstance(getattr(found, name, None), of_type):
+            raise UserError(f"{where}: expected {spec!r} to state {name!r}, as {what}, got none")
+    return found
+
+
+def _check_recorded(settings: ProtocolFile, where: str) -> None:
+    """Check that outcomes under a kind from outside can be read again: some keys have a type in what is recorded.
+
+    Raises:
+        UserError: a key of that name has another type.
+    """
+    try:
+        check_facts(ProtocolKeys, settings.model_dump(mode="json"))
+    except ValueError as error:
+        raise UserError(
+            f"{where}: expected keys that outcomes can record, got {settings.kind!r} with {error}; rename that key"
+        ) from None

@@ -1,4 +1,4 @@
-"""Protocol files by kind."""
+"""Protocol files by kind: the keys of each, the facts about it, and the name of what runs it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from robustbench_ens.kinds import ACCURACY, BY_STEPS, MEASUREMENTS, PICTURES, TRANSFER, KindFacts
 from robustbench_ens.limits import LARGEST_SEED, MAX_PIXELS
 from robustbench_ens.protocols.keys import (
     ITEMS,
@@ -36,6 +37,12 @@ class ProtocolFile(Settings):
 
     ``trained_on`` is the dataset of targets and surrogates where it is not ``dataset``, whose test images are attacked.
     ``max_pixels`` is the largest image, height times width, that is read of either.
+
+    Attributes:
+        facts: what the rest of the project must know of the kind.
+        runs: the subclass of :class:`~robustbench_ens.evaluation.base.Evaluation` that runs it, as
+            ``package.module:Name``; imported when it runs.
+        numerics: raised when a change of the code moves numbers.
     """
 
     kind: str
@@ -47,8 +54,9 @@ class ProtocolFile(Settings):
     eps: EpsLadder
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
+    facts: ClassVar[KindFacts]
+    runs: ClassVar[str]
     numerics: ClassVar[int] = 1
-    fewest_sub_models: ClassVar[int] = 1
 
     @model_validator(mode="after")
     def _other_images(self) -> Self:
@@ -113,6 +121,17 @@ class Whitebox(ByGradient):
     restarts: Restarts = Field(5, validate_default=True)
     aggregation: AttackedAggregation = "mean_softmax"
 
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="White-box",
+        yields=ACCURACY,
+        meaning="The attacker knows the ensemble and follows its own gradient.",
+        expected=True,
+        heading="White-box accuracy",
+        tier=True,
+        leaderboard=True,
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.whitebox:WhiteboxEvaluation"
+
 
 class Transferability(ByGradient):
     """PGD with random starts on each sub-model, scored on every other one, on images all of them get right."""
@@ -121,6 +140,18 @@ class Transferability(ByGradient):
     attack: Attack = "pgd"
     loss: Loss = "cross_entropy"
     restarts: Restarts = Field(5, validate_default=True)
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Transferability",
+        yields=TRANSFER,
+        meaning="An attack is crafted on one sub-model and scored on another: the success rate in percent, over the "
+        "images that every sub-model gets right. Success on any random start counts. Framed cells are white-box: "
+        "crafted and scored on the same sub-model. Lower is better: where attacks do not pass, the sub-models do not "
+        "share the weaknesses that these attacks found.",
+        expected=True,
+        fewest_sub_models=1,
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.transferability:TransferabilityEvaluation"
 
 
 class Blackbox(ByGradient):
@@ -134,6 +165,19 @@ class Blackbox(ByGradient):
     variants: Variants
     aggregation: Aggregation = "mean_softmax"
 
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Black-box",
+        yields=ACCURACY,
+        meaning="The attacker does not know the ensemble: the images were crafted on surrogates that share no "
+        "initialisation and no ancestor with it.",
+        expected=True,
+        heading="Black-box accuracy",
+        tier=True,
+        leaderboard=True,
+        every_variant=True,
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.blackbox:BlackboxEvaluation"
+
 
 class TransferFolder(Stepped):
     """Transfer from a folder of examples that others crafted, all or nothing over every variant in it.
@@ -144,6 +188,17 @@ class TransferFolder(Stepped):
 
     kind: Literal["transfer-folder"]
     folder: str = Field(min_length=1)
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Released-examples",
+        yields=ACCURACY,
+        meaning="The attacker does not know the ensemble: others crafted and released the images. Whether they held "
+        "their surrogates out cannot be checked; that each image lies within eps of its test image was.",
+        every_variant=True,
+        crafts=False,
+        own_images=True,
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.transfer_folder:TransferFolderEvaluation"
 
 
 class Diversity(Sized):
@@ -157,7 +212,10 @@ class Diversity(Sized):
     step_size: StepSize = "eps/10"
     right_images: Count = 1000
 
-    fewest_sub_models: ClassVar[int] = 2
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Diversity", yields=MEASUREMENTS, meaning=None, measures="diversity", fewest_sub_models=2
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.diversity:DiversityEvaluation"
 
     def gradients(self, attempts: int) -> int:
         """Gradients of one image that so many attempts on each image take at most."""
@@ -170,7 +228,10 @@ class Distillation(Sized):
     kind: Literal["distillation"]
     step_size: StepSize = "eps/10"
 
-    fewest_sub_models: ClassVar[int] = 2
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Distillation", yields=MEASUREMENTS, meaning=None, measures="distillation", fewest_sub_models=2
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.distillation:DistillationEvaluation"
 
 
 class Convergence(ByGradient):
@@ -200,6 +261,8 @@ class WhiteboxConvergence(Convergence):
     loss: Loss = "cross_entropy"
     restarts: Restarts = 1
 
+    facts: ClassVar[KindFacts] = KindFacts(title="White-box convergence", yields=BY_STEPS, meaning=None)
+    runs: ClassVar[str] = "robustbench_ens.evaluation.convergence:ConvergenceEvaluation"
     plain: ClassVar[type[Whitebox]] = Whitebox
 
 
@@ -210,6 +273,8 @@ class BlackboxConvergence(Convergence):
     surrogates: Surrogates
     variants: Variants
 
+    facts: ClassVar[KindFacts] = KindFacts(title="Black-box convergence", yields=BY_STEPS, meaning=None)
+    runs: ClassVar[str] = "robustbench_ens.evaluation.convergence:ConvergenceEvaluation"
     plain: ClassVar[type[Blackbox]] = Blackbox
 
 
@@ -228,6 +293,11 @@ class Autoattack(Stepped):
     restarts: Restarts = 1
     square_queries: Count = 5000
 
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="AutoAttack", yields=ACCURACY, meaning=None, tier=True, leaderboard=True, successive=True
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.autoattack:AutoattackEvaluation"
+
 
 class Adaptive(Crafted):
     """APGD that knows the target is an ensemble; correct only if every variant, from every start, fails.
@@ -240,6 +310,11 @@ class Adaptive(Crafted):
     surrogates: Surrogates
     starts: Variants = (VariantGroup(attack="momentum_pgd", losses=("cross_entropy", "cw")),)
     variants: Annotated[tuple[AdaptiveGroup, ...], ITEMS]
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Adaptive", yields=ACCURACY, meaning=None, tier=True, successive=True, fewest_sub_models=1
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.adaptive:AdaptiveEvaluation"
 
 
 class Regions(ProtocolFile):
@@ -258,6 +333,11 @@ class Regions(ProtocolFile):
     right_images: Count = 3
     grid: Grid = 41
 
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Decision regions", yields=PICTURES, meaning=None, crafts=False, fewest_sub_models=1
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.regions:RegionsEvaluation"
+
 
 class Gallery(Sized):
     """Adversarial examples to look at: white-box PGD and each variant on one surrogate, at one eps.
@@ -269,3 +349,6 @@ class Gallery(Sized):
     eps: OneEps
     surrogates: OneSurrogate
     variants: Variants
+
+    facts: ClassVar[KindFacts] = KindFacts(title="Gallery", yields=PICTURES, meaning=None, fewest_sub_models=1)
+    runs: ClassVar[str] = "robustbench_ens.evaluation.gallery:GalleryEvaluation"

@@ -146,12 +146,12 @@ def test_a_network_of_one_size_of_images_and_progressive_resizing(
         (
             "digits/whitebox",
             "kind=graybox",
-            f"key 'kind': expected one of {', '.join(KINDS)}, got 'graybox'",
+            f"key 'kind': expected one of {', '.join(KINDS)} or package.module:Name, got 'graybox'",
         ),
         (
             "digits/whitebox",
             'kind=["whitebox"]',
-            f"key 'kind': expected one of {', '.join(KINDS)}, got [",
+            f"key 'kind': expected one of {', '.join(KINDS)} or package.module:Name, got [",
         ),
         (
             "digits/whitebox",

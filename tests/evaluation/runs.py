@@ -5,24 +5,36 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
+from robustbench_ens.evaluation.base import evaluation_of
 
-def outcomes(parts):
+
+def parts(job):
+    """The parts of the job's protocol."""
+    return evaluation_of(job.settings).parts(job)
+
+
+def attempts(settings, sub_models):
+    """Attempts on each image under a protocol."""
+    return evaluation_of(settings).attempts(sub_models)
+
+
+def outcomes(job):
     """The rows of all parts."""
-    return pd.concat([compute() for _, compute in parts], ignore_index=True)
+    return pd.concat([compute() for _, compute in parts(job)], ignore_index=True)
 
 
-def measurements(job, parts):
+def measurements(job):
     """What all parts measured; they have no outcomes."""
     rows = []
-    for _, compute in parts:
+    for _, compute in parts(job):
         assert compute().empty
         rows += job.take_measurements()
     return pd.DataFrame(rows)
 
 
-def arrays(job, parts):
+def arrays(job):
     """What all parts left to be drawn; they have no outcomes."""
-    for _, compute in parts:
+    for _, compute in parts(job):
         assert compute().empty
     return job.take_arrays()
 

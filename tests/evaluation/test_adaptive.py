@@ -6,12 +6,11 @@ import torch
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import adaptive as module
-from robustbench_ens.evaluation.adaptive import adaptive, attempts
 from robustbench_ens.evaluation.blackbox import crafted, crafting_hash, expand
 from robustbench_ens.perturb.adaptive import OBJECTIVES
 from robustbench_ens.protocols import load_protocol
 
-from .runs import check_a_beaten_image_rests, check_train_mode_changes_nothing, outcomes, progress
+from .runs import attempts, check_a_beaten_image_rests, check_train_mode_changes_nothing, outcomes, parts, progress
 
 SMALL = "images=30,eps=[0.04,0.08],steps=3"
 STARTS = 'starts=[{attack="momentum_pgd",losses=["cw"]}]'
@@ -27,7 +26,7 @@ def variants(objective, losses='["cw"]', restarts=1):
 
 
 def run(job):
-    return outcomes(adaptive(job))
+    return outcomes(job)
 
 
 @pytest.mark.slow
@@ -178,7 +177,7 @@ def test_a_surrogate_of_the_same_lineage_is_an_error(make_job):
     job = make_job(PROTOCOL)
     job.sources = [job.target]
     with pytest.raises(UserError, match="expected a hold-out ensemble for target"):
-        list(adaptive(job))
+        list(parts(job))
 
 
 @pytest.mark.parametrize(

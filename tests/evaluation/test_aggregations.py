@@ -11,13 +11,14 @@ import torch
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.evaluate import aggregated, evaluate
 from robustbench_ens.evaluation.job import Subject
-from robustbench_ens.evaluation.whitebox import whitebox
 from robustbench_ens.models.ensemble import AGGREGATIONS
 from robustbench_ens.outcomes import find_outcomes, read_outcomes
 from robustbench_ens.perturb.losses import cw
 from robustbench_ens.perturb.starts import uniform_starts
 from robustbench_ens.protocols import load_protocol
 from robustbench_ens.store import Store
+
+from .runs import parts
 
 WHITEBOX = "digits/whitebox[images=60,eps=[0.1],steps=4,restarts=2,loss=cw,health.images=0,aggregation={}]"
 BLACKBOX = (
@@ -59,7 +60,7 @@ def test_each_follows_its_own_gradient(make_job, aggregation):
     protocol = load_protocol(WHITEBOX.format(aggregation))
     job = make_job(WHITEBOX.format(aggregation))
     job = replace(job, target=aggregated(protocol, job.target))
-    rows = pd.concat([compute() for _, compute in whitebox(job)])
+    rows = pd.concat([compute() for _, compute in parts(job)])
     found = rows[rows["correct"].notna()].groupby("image")["correct"].all().to_dict()
     ensemble, eps, survived = job.target.ensemble.eval(), 0.1, {}
     for position, index in enumerate(job.indices.tolist()):
@@ -133,7 +134,7 @@ def test_every_attack_that_a_vote_allows_beats_it(make_job):
         reference += ",health.images=0,aggregation=majority_vote]"
         job = make_job(reference)
         job = replace(job, target=aggregated(load_protocol(reference), job.target))
-        accuracy = pd.concat([compute() for _, compute in whitebox(job)]).groupby("eps")["correct"].mean()
+        accuracy = pd.concat([compute() for _, compute in parts(job)]).groupby("eps")["correct"].mean()
         assert accuracy[0.3] < accuracy[0.02]
 
 

@@ -6,13 +6,13 @@ import torch
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import autoattack as module
-from robustbench_ens.evaluation.autoattack import ATTACKS, attempts, autoattack, check_classes
-from robustbench_ens.evaluation.evaluate import KINDS
+from robustbench_ens.evaluation.autoattack import ATTACKS, check_classes
+from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.perturb.gradient import frozen
 from robustbench_ens.protocols import STANDARD_AUTOATTACK, load_protocol
 from tests.conftest import BASELINE
 
-from .runs import check_a_beaten_image_rests, outcomes, progress
+from .runs import attempts, check_a_beaten_image_rests, outcomes, progress
 
 pyautoattack = pytest.importorskip("pyautoattack")
 
@@ -23,7 +23,7 @@ PROTOCOL = f"digits/autoattack[{SMALL},attacks={EVERY}]"
 
 
 def run(job):
-    return outcomes(autoattack(job))
+    return outcomes(job)
 
 
 @pytest.fixture
@@ -157,7 +157,8 @@ def test_few_classes():
     check_classes(load_protocol('digits/autoattack[attacks=["apgd-ce","fab-t","square"]]').settings, 2)
     with pytest.raises(UserError, match="'apgd-dlr', which needs 3"):
         check_classes(load_protocol('digits/autoattack[attacks=["apgd-dlr"]]').settings, 2)
-    assert KINDS["autoattack"].fits is check_classes
+    with pytest.raises(UserError, match="for 3 classes"):
+        evaluation_of(standard).fits(3)
 
 
 def test_more_targets_than_wrong_classes_are_all_of_them():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.blackbox import blackbox, check_hold_out, variants
+from robustbench_ens.evaluation.blackbox import check_hold_out, variants
 
 from .runs import outcomes
 
@@ -13,7 +13,7 @@ PROTOCOL = "digits/blackbox-compact[images=30,eps=[0.1,0.2],steps=4]"
 
 
 def run(job):
-    return outcomes(blackbox(job))
+    return outcomes(job)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from robustbench_ens.evaluation import distillation as module
 from robustbench_ens.evaluation import distilled
-from robustbench_ens.evaluation.distillation import DISTANCES, distillation, feature_distances
+from robustbench_ens.evaluation.distillation import DISTANCES, feature_distances
 from robustbench_ens.fitting import Fitting
 
 from .runs import measurements
@@ -18,7 +18,7 @@ PROTOCOL = "digits/distillation[images=12,eps=[0.1,0.2],steps=3]"
 
 
 def run(job):
-    return measurements(job, distillation(job))
+    return measurements(job)
 
 
 def naive(job, eps):

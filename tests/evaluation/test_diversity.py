@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation.distilled import Draws, draw
-from robustbench_ens.evaluation.diversity import diversity, measured_images, pair_losses
+from robustbench_ens.evaluation.diversity import measured_images, pair_losses
 from robustbench_ens.evaluation.evaluate import evaluate
 from robustbench_ens.evaluation.job import Job, Subject
 from robustbench_ens.fitting import Fitting
@@ -27,7 +27,7 @@ PROTOCOL = "digits/diversity[images=30,eps=[0.1,0.2],steps=3]"
 
 
 def run(job):
-    return measurements(job, diversity(job))
+    return measurements(job)
 
 
 def naive_draw(job, image, num_layers):

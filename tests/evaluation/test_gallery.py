@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.gallery import attempts, gallery
-from robustbench_ens.evaluation.whitebox import whitebox
 
 from .runs import arrays as kept
+from .runs import attempts, parts
 
 PROTOCOL = 'digits/gallery[images=5,steps=3,variants=[{attack="momentum_pgd",losses=["cw"],restarts=2}]]'
 KEYS = [
@@ -20,7 +19,7 @@ KEYS = [
 
 
 def run(job):
-    return kept(job, gallery(job))
+    return kept(job)
 
 
 def test_every_variant_with_what_was_added_and_what_all_say(make_job):
@@ -50,7 +49,7 @@ def test_every_variant_with_what_was_added_and_what_all_say(make_job):
 def test_white_box_is_that_of_the_white_box_protocol(make_job):
     arrays = run(make_job(PROTOCOL))
     job = make_job("digits/whitebox[images=5,eps=[0.2],steps=3,restarts=1,health.images=0]")
-    ((_, compute),) = whitebox(job)
+    ((_, compute),) = parts(job)
     assert compute()["predicted"].tolist() == arrays[f"{KEYS[1]}/predicted"][:, -1].tolist()
 
 
@@ -72,4 +71,4 @@ def test_no_health_is_kept_of_so_few_images(make_job):
 def test_the_surrogate_must_be_hold_out(make_job):
     job = make_job(PROTOCOL)
     with pytest.raises(UserError, match="expected a hold-out ensemble"):
-        next(gallery(replace(job, sources=[job.target])))
+        next(parts(replace(job, sources=[job.target])))

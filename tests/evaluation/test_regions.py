@@ -11,7 +11,7 @@ from robustbench_ens.evaluation import regions as regions_module
 from robustbench_ens.evaluation.diversity import measured_images
 from robustbench_ens.evaluation.evaluate import evaluate, is_evaluated
 from robustbench_ens.evaluation.job import Job, Subject
-from robustbench_ens.evaluation.regions import attempts, directions, regions, regions_around
+from robustbench_ens.evaluation.regions import directions, regions_around
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.outcomes import arrays_path, read_outcomes
 from robustbench_ens.perturb.plane import rademacher_direction
@@ -19,6 +19,7 @@ from robustbench_ens.protocols import load_protocol
 from robustbench_ens.store import Store
 
 from .runs import arrays as kept
+from .runs import attempts, parts
 
 PROTOCOL = "digits/regions[images=30,right_images=2,grid=5]"
 
@@ -87,7 +88,7 @@ def test_a_surrogate_without_a_gradient_is_an_error(tmp_path):
 
 
 def run(job):
-    return kept(job, regions(job))
+    return kept(job)
 
 
 def test_the_middle_is_the_clean_prediction(make_job):
@@ -126,7 +127,7 @@ def test_the_surrogate_must_be_hold_out(make_job):
     job = make_job(PROTOCOL)
     job = replace(job, sources=[job.target])
     with pytest.raises(UserError, match="expected a hold-out ensemble"):
-        next(regions(job))
+        next(parts(job))
 
 
 def test_progress_counts_predictions():

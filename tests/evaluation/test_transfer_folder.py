@@ -23,7 +23,8 @@ from robustbench_ens.evaluation.transfer_folder import (
     variants,
 )
 from robustbench_ens.outcomes import gather, read_outcomes
-from robustbench_ens.protocols import Protocol, TransferFolder
+from robustbench_ens.protocols import Protocol
+from robustbench_ens.protocols.kinds import TransferFolder
 from robustbench_ens.reporting import derive
 from robustbench_ens.store import Store
 from tests.conftest import BASELINE

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.transferability import images_all_get_right, transferability
+from robustbench_ens.evaluation.transferability import images_all_get_right
 
 from .runs import outcomes
 
@@ -10,7 +10,7 @@ PROTOCOL = "digits/transferability[images=40,eps=[0.2],steps=4,restarts=2]"
 
 
 def run(job):
-    return outcomes(transferability(job))
+    return outcomes(job)
 
 
 def test_only_images_that_every_sub_model_gets_right_and_all_starts_on_all_of_them(make_job):

@@ -2,7 +2,6 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_ens.evaluation.whitebox import whitebox
 from robustbench_ens.perturb.attacks import ATTACKS
 from robustbench_ens.perturb.losses import LOSSES
 from robustbench_ens.perturb.starts import uniform_starts
@@ -37,7 +36,7 @@ def naive(job):
 
 
 def run(job):
-    return outcomes(whitebox(job))
+    return outcomes(job)
 
 
 @pytest.mark.slow
