@@ -19,7 +19,7 @@ from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.evaluate import evaluate, outcomes_file, parts_folder
 from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
-from robustbench_ens.kinds import is_outside
+from robustbench_ens.kinds import KINDS
 from robustbench_ens.lanes import Bounds, Lanes
 from robustbench_ens.models.build import check_network
 from robustbench_ens.models.layout import contiguous, contiguous_remark, needs_contiguous
@@ -225,7 +225,7 @@ def _bounds(plan: Plan, step: Step) -> Bounds:
         needs = makes | {ensemble.key for ensemble in ensembles}
     small = _is_small(plan.workplace.dataset(*_dataset(step)).image_size)
     outside = isinstance(step, AttackStep) and (
-        isinstance(step.target, Given) or is_outside(step.protocol.settings.kind)
+        isinstance(step.target, Given) or step.protocol.settings.kind not in KINDS
     )
     for ensemble in ensembles:
         settings = ensemble.recipe.settings

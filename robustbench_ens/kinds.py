@@ -110,11 +110,6 @@ RecordedFacts = Annotated[KindFacts, BeforeValidator(_known)]
 """The facts of a kind from outside, as the provenance of its outcomes holds them."""
 
 
-def is_outside(kind: str) -> bool:
-    """Return whether a kind is named as ``package.module:Name``, which is code from outside the project."""
-    return ":" in kind
-
-
 @cache
 def shipped_kinds() -> Kinds:
     """Return the facts of every kind of the table, in its order."""
@@ -146,5 +141,23 @@ def kinds_of(provenance: Iterable[Mapping[str, Any]]) -> Kinds:
     """
     outside = (document for document in provenance if document["protocol"]["kind"] not in KINDS)
     ordered = sorted(outside, key=lambda document: document.get("finished_at", ""))
-    found = {document["protocol"]["kind"]: facts_of(document["protocol"]) for document in ordered}
-    return {**shipped_kinds(), **{kind: found[kind] for kind in sorted(found)}}
+    recorded = {document["protocol"]["kind"]: facts_of(document["protocol"]) for document in ordered}
+    found = dict(shipped_kinds())
+    for kind in sorted(recorded):
+        found[kind] = _told_apart(kind, recorded[kind], found)
+    return found
+
+
+def _told_apart(kind: str, facts: KindFacts, others: Kinds) -> KindFacts:
+    """``facts`` under a title that no other kind has: columns and sections are named after it."""
+    taken = {name for other in others.values() for name in (other.title, other.column)}
+    if not taken & {facts.title, facts.column}:
+        return facts
+    return facts.model_copy(update={"title": f"{facts.title} ({kind})", "heading": ""})
+
+
+def in_order(kinds: Kinds) -> list[str]:
+    """Return the names of kinds as tables show them: those that every report is expected to have, then the others."""
+    expected = [name for what in (ACCURACY, TRANSFER) for name in kinds if kinds[name].yields == what]
+    expected = [name for name in expected if kinds[name].expected]
+    return [*expected, *sorted(kinds.keys() - set(expected))]

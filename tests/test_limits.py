@@ -17,7 +17,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.limits import DEEPEST, LONGEST_NAME, check_content, check_name, shown
 from robustbench_ens.outcomes import arrays_path, measurements_path
 from robustbench_ens.outside import import_object
-from robustbench_ens.protocols import KINDS
+from robustbench_ens.protocols import KINDS, kind_class
 from robustbench_ens.protocols.keys import _exactly_one
 from robustbench_ens.recipes import METHODS, RecipeFile
 from robustbench_ens.store import Store
@@ -25,7 +25,7 @@ from robustbench_ens.store import Store
 MODELS: dict[str, type[BaseModel]] = {
     "recipe": RecipeFile,
     **{f"method {name}": import_object(spec, name) for name, spec in METHODS.items()},
-    **{f"protocol {name}": kind for name, kind in KINDS.items()},
+    **{f"protocol {name}": kind_class(name, name) for name in KINDS},
 }
 
 ONE = AfterValidator(_exactly_one)

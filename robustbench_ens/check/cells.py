@@ -17,10 +17,9 @@ import pandas as pd
 
 from robustbench_ens.check.measured import Measured, measured
 from robustbench_ens.errors import UserError
+from robustbench_ens.kinds import ACCURACY, BY_STEPS, TRANSFER, KindFacts, Kinds, facts_of, kinds_of
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
 from robustbench_ens.reporting.derive import (
-    CONVERGENCE_KINDS,
-    MEASURED_KINDS,
     survivors,
     survivors_by_steps,
     withstood,
@@ -29,9 +28,6 @@ from robustbench_ens.store import digest_json, short_hash
 
 Units = npt.NDArray[np.bool_]
 """Outcomes of one cell, (images, units per image)."""
-
-SUCCESSIVE_KINDS = ("autoattack", "adaptive")
-"""Kinds whose attacks see only the images that those before have not beaten."""
 
 CLEAN_CELLS = ("clean accuracy", "images every sub-model gets right")
 """Cells over all the images that a protocol asks for, whichever of them are attacked."""
@@ -74,8 +70,9 @@ def evaluate(file: OutcomeFile) -> Evaluation:
     rows = gather([file])
     target, protocol = file.provenance["target"], file.provenance["protocol"]
     attacked = rows[rows["eps"] > 0]
+    facts = facts_of(protocol)
     try:
-        cells = _clean(rows) | _attacked(protocol["kind"], rows, attacked)
+        cells = _clean(rows, facts) | _attacked(rows, attacked, facts, kinds_of([file.provenance]))
     except _RaggedError as gap:
         raise UserError(
             f"{file.path}: expected every image once under every attempt, got gaps or repeats in {str(gap)!r}; "
@@ -93,26 +90,25 @@ def evaluate(file: OutcomeFile) -> Evaluation:
     )
 
 
-def _attacked(kind: str, rows: pd.DataFrame, attacked: pd.DataFrame) -> dict[str, Units]:
-    """The cells of attacked images, of which kinds that only measure have none."""
-    if kind in MEASURED_KINDS:
-        return {}
-    if kind == "transferability":
+def _attacked(rows: pd.DataFrame, attacked: pd.DataFrame, facts: KindFacts, kinds: Kinds) -> dict[str, Units]:
+    """The cells of attacked images, of which kinds that only measure, or make pictures, have none."""
+    if facts.yields == TRANSFER:
         return _transferability(rows)
-    if kind in CONVERGENCE_KINDS:
-        return _by_steps(rows)
-    if kind in SUCCESSIVE_KINDS:
-        return _accuracy(survivors(rows), "accuracy") | _successive(rows)
-    return _worst_case(rows) | _losses(attacked)
+    if facts.yields == BY_STEPS:
+        return _by_steps(rows, kinds)
+    if facts.yields != ACCURACY:
+        return {}
+    if facts.successive:
+        return _accuracy(survivors(rows, kinds), "accuracy") | _successive(rows)
+    return _worst_case(rows, kinds) | _losses(attacked)
 
 
 def family(cell: str) -> str:
     """Which cells resemble ``cell`` in how their seeds scatter.
 
-    ``accuracy``, ``losses`` or ``transferability``; of what is measured, ``diversity`` or ``distillation``.
+    ``accuracy``, ``losses`` or ``transferability``; of what is measured, its name, such as ``diversity``.
     """
-    measure = cell.split()[0]
-    return measure if measure in ("losses", "transferability", *MEASURED_KINDS) else "accuracy"
+    return "accuracy" if cell in CLEAN_CELLS else cell.split()[0]
 
 
 class _RaggedError(Exception):
@@ -128,13 +124,13 @@ def _units(frame: pd.DataFrame, columns: list[str], value: str, cell: str) -> Un
     return wide.to_numpy(dtype=bool)
 
 
-def _clean(rows: pd.DataFrame) -> dict[str, Units]:
-    """Clean accuracy of the ensemble and, for transferability, the share of images every sub-model gets right."""
+def _clean(rows: pd.DataFrame, facts: KindFacts) -> dict[str, Units]:
+    """Clean accuracy of the ensemble and, for transfer rates, the share of images every sub-model gets right."""
     clean = rows[(rows["eps"] == 0) & (rows["target_member"] == ENSEMBLE)]
     if clean.empty:
         return {}
     cells = {"clean accuracy": _units(clean, ["eps"], "correct", "clean accuracy")}
-    if rows["kind"].iloc[0] == "transferability":
+    if facts.yields == TRANSFER:
         used = clean["image"].isin(rows.loc[rows["eps"] > 0, "image"])
         cell = "images every sub-model gets right"
         cells[cell] = _units(clean.assign(used=used), ["eps"], "used", cell)
@@ -149,13 +145,13 @@ def _accuracy(images: pd.DataFrame, name: str) -> dict[str, Units]:
     }
 
 
-def _worst_case(rows: pd.DataFrame) -> dict[str, Units]:
-    cells = _accuracy(survivors(rows), "accuracy")
+def _worst_case(rows: pd.DataFrame, kinds: Kinds) -> dict[str, Units]:
+    cells = _accuracy(survivors(rows, kinds), "accuracy")
     clean = rows[rows["eps"] == 0]
     variants = rows[rows["eps"] > 0].groupby(["attack", "loss"])
     if len(variants) > 1:
         for (attack, loss), group in variants:
-            cells |= _accuracy(withstood(pd.concat([clean, group])), f"accuracy under {attack} with {loss}")
+            cells |= _accuracy(withstood(pd.concat([clean, group]), kinds), f"accuracy under {attack} with {loss}")
     return cells
 
 
@@ -182,10 +178,10 @@ def _successive(rows: pd.DataFrame) -> dict[str, Units]:
     return cells
 
 
-def _by_steps(rows: pd.DataFrame) -> dict[str, Units]:
+def _by_steps(rows: pd.DataFrame, kinds: Kinds) -> dict[str, Units]:
     return {
         f"accuracy at eps {eps:g} after {steps} steps": _units(group, ["eps"], "correct", "accuracy")
-        for (eps, steps), group in survivors_by_steps(rows).groupby(["eps", "steps"])
+        for (eps, steps), group in survivors_by_steps(rows, kinds).groupby(["eps", "steps"])
     }
 
 

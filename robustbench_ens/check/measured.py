@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.kinds import facts_of
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile
-from robustbench_ens.reporting.derive import MEASURED_KINDS
 
 _ERROR = "/standard_error"
 _MEMBERS = ["target_member", "source_member"]
@@ -34,15 +34,17 @@ def measured(file: OutcomeFile) -> dict[str, Measured]:
     Raises:
         UserError: a mean lacks its standard error or the number of images.
     """
-    kind = file.provenance["protocol"]["kind"]
-    if kind not in MEASURED_KINDS:
+    measures = facts_of(file.provenance["protocol"]).measures
+    if not measures:
         return {}
     rows = file.measurements.astype({"name": str, "unit": str})
-    rows = rows[(rows["name"] == kind) | rows["name"].str.startswith(f"{kind}/")]
+    rows = rows[(rows["name"] == measures) | rows["name"].str.startswith(f"{measures}/")]
     about = rows["name"].str.endswith((_ERROR, "/images"))
     cells = {}
     for (name, eps), means in rows[~about].groupby(["name", "eps"]):
-        images = _one(file, rows, f"{kind}/images", eps, means.assign(target_member=ENSEMBLE, source_member=ENSEMBLE))
+        images = _one(
+            file, rows, f"{measures}/images", eps, means.assign(target_member=ENSEMBLE, source_member=ENSEMBLE)
+        )
         errors = _one(file, rows, f"{name}{_ERROR}", eps, means)
         source, target = means["source_member"], means["target_member"]
         both = {"": (source == ENSEMBLE) & (target == ENSEMBLE), " onto itself": (source == target) & (source >= 0)}

@@ -17,7 +17,8 @@ from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.job import Job, Part, Subject
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.protocols.kinds import Blackbox, Sized, VariantGroup
+from robustbench_ens.protocols.keys import VariantGroup
+from robustbench_ens.protocols.kinds import Blackbox, Sized
 from robustbench_ens.store import short_hash
 
 

@@ -20,7 +20,7 @@ from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.job import Job, Subject, measurement
 from robustbench_ens.fitting import Fitting
-from robustbench_ens.kinds import is_outside
+from robustbench_ens.kinds import KINDS
 from robustbench_ens.models.ensemble import DEFAULT_AGGREGATION, Ensemble
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.models.own import sub_models
@@ -294,7 +294,7 @@ def evaluate_images(
             "kind": settings.kind,
             "version": settings.version,
             "resolved": settings.model_dump(mode="json"),
-            **({"facts": settings.facts.model_dump(mode="json")} if is_outside(settings.kind) else {}),
+            **({} if settings.kind in KINDS else {"facts": settings.facts.model_dump(mode="json")}),
         },
         "target": target.record.to_json(),
         "sources": [record.to_json() for record in source_records],

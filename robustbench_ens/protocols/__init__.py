@@ -8,7 +8,9 @@ from typing import Any
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.facts import ProtocolKeys, check_facts
-from robustbench_ens.kinds import KINDS, KindFacts, is_outside
+from robustbench_ens.finding import is_outside
+from robustbench_ens.identity import Code, code_of, merged
+from robustbench_ens.kinds import KINDS, KindFacts
 from robustbench_ens.limits import shown
 from robustbench_ens.outside import import_object
 from robustbench_ens.protocols.keys import (
@@ -72,7 +74,17 @@ class Protocol:
     @cached_property
     def hash(self) -> str:
         """Ten digits that name the protocol."""
-        return short_hash({"protocol": self.resolved, "numerics": self.settings.numerics})
+        code = self.code
+        content = {"protocol": self.resolved, "numerics": self.settings.numerics}
+        return short_hash(content | ({"code": code} if code else {}))
+
+    @cached_property
+    def code(self) -> Code:
+        """What identifies the code of a kind from outside; empty of the kinds of the table."""
+        if self.settings.kind in KINDS:
+            return {}
+        kind, runs = (spec.partition(":")[0] for spec in (self.settings.kind, self.settings.runs))
+        return merged(code_of(kind), code_of(runs) if is_outside(runs) else {})
 
 
 def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Protocol:
@@ -83,7 +95,7 @@ def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Pr
     """
     content = load_content("attacks", reference, overrides)
     settings = validate(kind_class(content.keys.get("kind"), content.where), content.keys, content.where)
-    if is_outside(settings.kind):
+    if settings.kind not in KINDS:
         _check_recorded(settings, content.where)
     return Protocol(content.name, content.overrides, settings)
 
@@ -96,7 +108,7 @@ def kind_class(kind: object, where: str) -> type[ProtocolFile]:
     """
     where = f"{where}: key 'kind'"
     spec = KINDS.get(kind, kind) if isinstance(kind, str) else None
-    if spec is None or not is_outside(spec):
+    if spec is None or ":" not in spec:
         raise UserError(f"{where}: expected one of {', '.join(KINDS)} or package.module:Name, got {shown(kind)}")
     found = import_object(spec, where)
     if not (isinstance(found, type) and issubclass(found, ProtocolFile)):

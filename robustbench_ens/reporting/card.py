@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.kinds import ACCURACY, BY_STEPS, TRANSFER, facts_of
 from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.cost import machine
-from robustbench_ens.reporting.derive import ACCURACY_KINDS, CONVERGENCE_KINDS
 from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.health import health_warnings
 from robustbench_ens.reporting.in_words import adversarial_training, attack, distillation, length, optimizer
@@ -25,7 +25,7 @@ LIMITS = (
     "attacks named, on so many images; a stronger attack leaves less."
 )
 
-_ATTACKS = (*ACCURACY_KINDS, *CONVERGENCE_KINDS, "transferability")
+_RATES = (ACCURACY, BY_STEPS, TRANSFER)
 
 
 def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
@@ -74,7 +74,7 @@ def _attacks(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     rows = []
     for document in (file.provenance for file in files):
         protocol, settings = document["protocol"], document["protocol"]["resolved"]
-        if protocol["kind"] not in _ATTACKS:
+        if facts_of(protocol).yields not in _RATES:
             continue
         surrogates = [source["id"] for source in document["sources"]] if "surrogates" in settings else []
         images = f"{settings['images']:,} of {document['target']['dataset']}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.kinds import MEASUREMENTS, Kinds, facts_of, kinds_of
 from robustbench_ens.outcomes import OWN_MODEL, Arrays, OutcomeFile, gather, gather_measurements
 from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.compare import WORST, Answers, answers, at_headline, comparisons
@@ -34,7 +36,7 @@ class Collection:
     :func:`~robustbench_ens.reporting.worst_case.worst_case`; ``comparisons`` is that of
     :func:`~robustbench_ens.reporting.compare.comparisons`, at :func:`headlines`; ``answers`` are those of
     :func:`~robustbench_ens.reporting.compare.answers`, at every eps; ``measurements`` are
-    those of ``derive.MEASURED_KINDS``; ``provenance`` is one dict,
+    those of kinds that yield measurements; ``provenance`` is one dict,
     ``images`` the number of different images and ``arrays`` what is only drawn, per file; ``unsealed`` counts the files
     of earlier versions, which have no digest.
     """
@@ -56,6 +58,11 @@ class Collection:
     arrays: list[Arrays]
     unsealed: int = 0
 
+    @cached_property
+    def kinds(self) -> Kinds:
+        """Facts of the kinds of protocols: of the table, and of those from outside that were run."""
+        return kinds_of(self.provenance)
+
     def sick(self, protocol: str) -> set[str]:
         """Ensembles whose numbers under ``protocol`` rest on an unhealthy attack; ``WORST`` is the worst case."""
         found = unhealthy(self.health)
@@ -76,16 +83,14 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
     files = told_apart(files)
     accuracies_by_batch: list[pd.DataFrame] = []
     answered: list[Answers] = []
+    kinds = kinds_of(file.provenance for file in files)
+    functions = (derive.transferability, derive.mean_transferability, derive.attempts, derive.convergence, ledger)
     derived: dict[Callable[[pd.DataFrame], pd.DataFrame], list[pd.DataFrame]] = {
-        derive.transferability: [],
-        derive.mean_transferability: [],
-        derive.attempts: [],
-        derive.convergence: [],
-        ledger: [],
+        partial(function, kinds=kinds): [] for function in functions
     }
     for batch in _batches(files):
         frame = gather(batch)
-        survivors = derive.survivors(frame)
+        survivors = derive.survivors(frame, kinds)
         accuracies_by_batch.append(derive.accuracies_of(survivors))
         answered += answers(survivors)
         for function, results in derived.items():
@@ -111,7 +116,7 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         worst_case(files),
         comparisons(at_headline(answered, headlines(accuracies, transferability), tiers)),
         answered,
-        gather_measurements(file for file in files if file.provenance["protocol"]["kind"] in derive.MEASURED_KINDS),
+        gather_measurements(file for file in files if facts_of(file.provenance["protocol"]).yields == MEASUREMENTS),
         provenance,
         images,
         [file.arrays for file in files],

@@ -9,21 +9,19 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.kinds import ACCURACY, BY_STEPS, TRANSFER, Kinds, Yields, shipped_kinds
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting.bootstrap import mean_interval
 
 CONFIDENCE = 0.95
-ACCURACY_KINDS = ("whitebox", "blackbox", "transfer-folder", "autoattack", "adaptive")
-"""Kinds of protocol whose outcomes are an all-or-nothing accuracy at each eps."""
-
-CONVERGENCE_KINDS = ("whitebox-convergence", "blackbox-convergence")
-"""Kinds whose outcomes are that accuracy for each number of steps."""
-
-MEASURED_KINDS = ("diversity", "distillation")
-"""Kinds that leave measurements, named after the kind, and no outcomes but those of clean images."""
-
 CELL = ["dataset", "protocol", "protocol_hash", "kind", "ensemble", "seed", "method", "sub_models"]
 _PAIR = [*CELL, "eps", "source_member", "target_member"]
+
+
+def that_yield(outcomes: pd.DataFrame, what: Yields, kinds: Kinds | None) -> pd.DataFrame:
+    """Return the rows under the kinds of protocols that yield ``what``; ``kinds`` are those of the table if none."""
+    known = shipped_kinds() if kinds is None else kinds
+    return outcomes[outcomes["kind"].isin([name for name, facts in known.items() if facts.yields == what])]
 
 
 def with_interval(frame: pd.DataFrame, count: str, rate: str) -> pd.DataFrame:
@@ -62,11 +60,11 @@ def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     return images.drop(columns="tried")
 
 
-def withstood(outcomes: pd.DataFrame) -> pd.DataFrame:
+def withstood(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     """Return which images withstood every attempt at an eps (``correct``), and which are right as they are (``clean``).
 
     One row per ensemble, eps and image; eps 0 is the clean image. Attempts that were not made (``correct`` is null: an
-    earlier restart had won) do not count. Rows of sub-models and of kinds other than ``ACCURACY_KINDS`` are left out.
+    earlier restart had won) do not count. Rows of sub-models and of kinds that do not yield accuracy are left out.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``clean`` (both bool).
@@ -74,7 +72,7 @@ def withstood(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: an attacked image has no row for its clean version, or attempts are missing.
     """
-    rows = outcomes[(outcomes["target_member"] == ENSEMBLE) & outcomes["kind"].isin(ACCURACY_KINDS)]
+    rows = that_yield(outcomes[outcomes["target_member"] == ENSEMBLE], ACCURACY, kinds)
     return _beside_clean(_worst_case(rows, [*CELL, "eps"]), rows)
 
 
@@ -102,7 +100,7 @@ def _all_or_nothing(images: pd.DataFrame) -> pd.DataFrame:
     return images.assign(correct=images["correct"] & images["clean"]).drop(columns="clean")
 
 
-def survivors(outcomes: pd.DataFrame) -> pd.DataFrame:
+def survivors(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     """All or nothing: one row per ensemble, eps and image; ``correct`` only if every attempt was classified correctly.
 
     The clean image counts as an attempt at every eps. What else counts, see :func:`withstood`.
@@ -113,10 +111,10 @@ def survivors(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: see :func:`withstood`.
     """
-    return _all_or_nothing(withstood(outcomes))
+    return _all_or_nothing(withstood(outcomes, kinds))
 
 
-def accuracies(outcomes: pd.DataFrame) -> pd.DataFrame:
+def accuracies(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     """Accuracy of each ensemble at each eps of each protocol, over all images; eps 0 is the clean accuracy.
 
     Returns:
@@ -125,7 +123,7 @@ def accuracies(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: see :func:`survivors`.
     """
-    return accuracies_of(survivors(outcomes))
+    return accuracies_of(survivors(outcomes, kinds))
 
 
 def accuracies_of(images: pd.DataFrame) -> pd.DataFrame:
@@ -134,8 +132,8 @@ def accuracies_of(images: pd.DataFrame) -> pd.DataFrame:
     return with_interval(counts.reset_index(), "correct", "accuracy")
 
 
-def survivors_by_steps(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """As :func:`survivors` for each number of attack steps, of ``CONVERGENCE_KINDS``; no rows for eps 0.
+def survivors_by_steps(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
+    """As :func:`survivors` for each number of attack steps, of kinds that yield accuracy by steps; no rows for eps 0.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``steps``, ``image``, ``correct``.
@@ -143,12 +141,12 @@ def survivors_by_steps(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: an attacked image has no row for its clean version, or attempts are missing.
     """
-    rows = outcomes[outcomes["kind"].isin(CONVERGENCE_KINDS)]
+    rows = that_yield(outcomes, BY_STEPS, kinds)
     images = _worst_case(rows[rows["eps"] > 0], [*CELL, "eps", "steps"])
     return _all_or_nothing(_beside_clean(images, rows))
 
 
-def convergence(outcomes: pd.DataFrame) -> pd.DataFrame:
+def convergence(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     """Accuracy by the number of attack steps, all or nothing over the clean image and the attempts of that number.
 
     Returns:
@@ -157,12 +155,12 @@ def convergence(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: see :func:`survivors_by_steps`.
     """
-    images = survivors_by_steps(outcomes).groupby([*CELL, "eps", "steps"], observed=True)["correct"]
+    images = survivors_by_steps(outcomes, kinds).groupby([*CELL, "eps", "steps"], observed=True)["correct"]
     counts = images.agg(n="size", correct="sum")
     return with_interval(counts.reset_index(), "correct", "accuracy")
 
 
-def transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
+def transferability(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     """Success rate on sub-model ``target_member`` of attacks crafted on ``source_member``, at each eps.
 
     Success on any start counts; the denominator is all images that every sub-model gets right. ``target_member`` -1
@@ -175,11 +173,11 @@ def transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: attempts are missing.
     """
-    counts = _transferred(outcomes).groupby(_PAIR, observed=True)["success"].agg(n="size", success="sum").reset_index()
-    return with_interval(counts, "success", "rate")
+    counts = _transferred(outcomes, kinds).groupby(_PAIR, observed=True)["success"].agg(n="size", success="sum")
+    return with_interval(counts.reset_index(), "success", "rate")
 
 
-def mean_transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
+def mean_transferability(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     """Mean success rate over ordered pairs of different sub-models, with its bootstrap 95% interval over images.
 
     Returns:
@@ -188,7 +186,7 @@ def mean_transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: attempts are missing.
     """
-    pairs = between_sub_models(_transferred(outcomes))
+    pairs = between_sub_models(_transferred(outcomes, kinds))
     rows = []
     for key, own in pairs.groupby([*CELL, "eps"], observed=True):
         by_image = own.groupby("image")["success"].mean()
@@ -196,9 +194,9 @@ def mean_transferability(outcomes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CELL, "eps", "n", "rate", "low", "high"])
 
 
-def _transferred(outcomes: pd.DataFrame) -> pd.DataFrame:
+def _transferred(outcomes: pd.DataFrame, kinds: Kinds | None) -> pd.DataFrame:
     """One row per pair of members and image, at each eps: whether any start had ``success``."""
-    rows = outcomes[(outcomes["kind"] == "transferability") & (outcomes["eps"] > 0)]
+    rows = that_yield(outcomes[outcomes["eps"] > 0], TRANSFER, kinds)
     images = _worst_case(rows, _PAIR)
     return images.assign(success=~images["correct"])
 
@@ -209,12 +207,12 @@ def between_sub_models(transfer: pd.DataFrame) -> pd.DataFrame:
     return transfer[(target != source) & (target != ENSEMBLE)]
 
 
-def attempts(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """Number of attempts on each image of each cell of ``ACCURACY_KINDS``: sources x attacks x losses x restarts.
+def attempts(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
+    """Number of attempts on each image of each cell that yields accuracy: sources x attacks x losses x restarts.
 
     Returns:
         the columns of ``CELL``, ``attempts``.
     """
-    rows = outcomes[(outcomes["eps"] > 0) & outcomes["kind"].isin(ACCURACY_KINDS)]
+    rows = that_yield(outcomes[outcomes["eps"] > 0], ACCURACY, kinds)
     one_eps = rows.drop_duplicates([*CELL, "source", "attack", "loss", "restart"])
     return one_eps.groupby(CELL, observed=True).size().rename("attempts").reset_index().pipe(plain)

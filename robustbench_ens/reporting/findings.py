@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
+from robustbench_ens.kinds import TRANSFER, Kinds, shipped_kinds
 from robustbench_ens.reporting.derive import between_sub_models
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds, together
-from robustbench_ens.reporting.text import kind_name, listing, percent, shorten, span
+from robustbench_ens.reporting.text import listing, percent, shorten, span
 
-_ORDER = {"blackbox": 0, "whitebox": 1, "transferability": 2}
 _LONGEST = 64  # characters of a name in running text
 RULE = (
     "“Clearly” means: by the paired test on the images that both were attacked on, p < 0.05 after Holm's correction "
@@ -19,17 +19,24 @@ RULE = (
 )
 
 
-def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame, comparisons: pd.DataFrame | None = None) -> list[str]:
+def findings(
+    accuracies: pd.DataFrame,
+    transfer: pd.DataFrame,
+    comparisons: pd.DataFrame | None = None,
+    kinds: Kinds | None = None,
+) -> list[str]:
     """One sentence per protocol about the ensembles' order at the headline eps, and one on how sure that is.
 
     Args:
         accuracies, transfer: as :mod:`derive` gives them.
         comparisons: as ``compare.comparisons`` gives them; pairs that it lacks are judged by their intervals.
+        kinds: facts of the kinds of protocols, those of the table unless given.
     """
     everything = together(accuracies, transfer)
     names = _short_names(everything["ensemble"].unique())
     everything = everything.assign(ensemble=everything["ensemble"].map(names))
     tested = _tested(comparisons, names)
+    known = shipped_kinds() if kinds is None else kinds
     sentences = []
     for _, dataset in everything.groupby("dataset", observed=True):
         chosen = eps_of_dataset(dataset)
@@ -38,10 +45,10 @@ def findings(accuracies: pd.DataFrame, transfer: pd.DataFrame, comparisons: pd.D
         at_eps = dataset[dataset["eps"] == chosen.eps]
         groups = at_eps.groupby(["kind", "protocol"], observed=True)
         found = {(str(kind), str(protocol)): rows for (kind, protocol), rows in groups}
-        for kind, protocol in sorted(found, key=lambda key: (_ORDER.get(key[0], len(_ORDER)), key)):
+        for kind, protocol in sorted(found, key=lambda key: (not known[key[0]].expected, known[key[0]].yields, key)):
             rows = found[kind, protocol]
-            where = f"{kind_name(kind)} at eps {chosen.eps:g}, n = {span(rows['n'])} ({protocol})"
-            said = _transfer(rows) if kind == "transferability" else _accuracy(rows, tested.get(protocol, {}))
+            where = f"{known[kind].title} at eps {chosen.eps:g}, n = {span(rows['n'])} ({protocol})"
+            said = _transfer(rows) if known[kind].yields == TRANSFER else _accuracy(rows, tested.get(protocol, {}))
             sentences += [f"{where}: {text}" for text in said]
     single = sorted(everything.groupby("ensemble")["seed"].nunique().loc[lambda seeds: seeds == 1].index)
     if single:

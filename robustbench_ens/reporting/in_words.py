@@ -80,7 +80,7 @@ def attack(protocol: Document) -> str:
         parts.append(steps if own_size else f"{steps} of {pixels(settings['step_size'])}")
     if "surrogates" in settings:
         parts.append(f"surrogates: {len(settings['surrogates'])}")
-    if kind.startswith("blackbox") and "variants" in settings:
+    if kind in ("blackbox", "blackbox-convergence") and "variants" in settings:
         each = sum(len(variant["losses"]) * variant["restarts"] for variant in settings["variants"])
         parts.append(f"variants: {each * len(settings['surrogates'])}")
     elif "attacks" in settings:

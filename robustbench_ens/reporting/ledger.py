@@ -9,12 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.kinds import Kinds, shipped_kinds
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting.derive import CELL, with_interval
 from robustbench_ens.reporting.standard import headline_eps
-
-KINDS = ("blackbox", "transfer-folder")
-"""Kinds whose outcomes hold every variant on every image, which nothing else would tell apart."""
 
 VARIANT = ["source", "attack", "loss", "restart"]
 NUMBERS = [
@@ -104,10 +102,10 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
     return with_interval(ledger, "correct", "accuracy")[[*VARIANT, *NUMBERS]]
 
 
-def ledger(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """:func:`variant_ledger` of every target under every black-box protocol, at the dataset's standard eps.
+def ledger(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
+    """:func:`variant_ledger` of every target under the protocols that try every variant on every image.
 
-    Where a protocol's ladder has no standard eps, it is the middle of the ladder.
+    It is at the dataset's standard eps. Where a protocol's ladder has no standard eps, it is the middle of the ladder.
 
     Returns:
         the columns ``COLUMNS``.
@@ -115,7 +113,9 @@ def ledger(outcomes: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: see :func:`variant_ledger`.
     """
-    rows = outcomes[outcomes["kind"].isin(KINDS) & (outcomes["target_member"] == ENSEMBLE)]
+    known = shipped_kinds() if kinds is None else kinds
+    chosen_kinds = [name for name, facts in known.items() if facts.every_variant]
+    rows = outcomes[outcomes["kind"].isin(chosen_kinds) & (outcomes["target_member"] == ENSEMBLE)]
     frames = []
     for key, cell in rows.groupby(CELL, observed=True):
         identity: dict[str, Any] = dict(zip(CELL, key, strict=True))

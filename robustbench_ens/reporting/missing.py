@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from robustbench_ens.kinds import KINDS
 from robustbench_ens.lookup import shipped_names
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
@@ -35,7 +36,8 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
     for (reference, seed), target in sorted(targets.items()):
         if (reference, seed) not in have:
             protocol = protocols.get(target["dataset"]) or _shipped(target["dataset"], kind)
-            due.setdefault((protocol, reference), []).append(seed)
+            if protocol is not None:
+                due.setdefault((protocol, reference), []).append(seed)
     commands: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for (protocol, reference), seeds in due.items():
         commands.setdefault((protocol, tuple(seeds)), []).append(reference)
@@ -49,7 +51,10 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
     return list(map(shlex.join, lines))
 
 
-def _shipped(dataset: str, kind: str) -> str:
+def _shipped(dataset: str, kind: str) -> str | None:
+    """A protocol of ``kind`` that ships for ``dataset``; none of a kind from outside."""
+    if kind not in KINDS:
+        return None
     named = f"{dataset}/{kind}"
     # Sorted, so that the one named after the kind comes before those whose names only begin with it.
     there = (name for name in shipped_names("attacks") if name == named or name.startswith(f"{named}-"))

@@ -18,18 +18,19 @@ from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, sna
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.document import FigureBlock, Figures, Section
 from robustbench_ens.reporting.filters import NAMES, filters_of
-from robustbench_ens.reporting.sections.accuracy import accuracy_section, transfer_folder_sections
+from robustbench_ens.reporting.sections.accuracy import accuracy_sections
 from robustbench_ens.reporting.sections.comparison import comparison_sections
 from robustbench_ens.reporting.sections.gallery import gallery_sections
 from robustbench_ens.reporting.sections.health import health_section
 from robustbench_ens.reporting.sections.history import history_section
 from robustbench_ens.reporting.sections.ledger import ledger_sections
 from robustbench_ens.reporting.sections.other_images import other_images_sections
+from robustbench_ens.reporting.sections.other_kinds import other_kinds_sections
 from robustbench_ens.reporting.sections.overview import overview
 from robustbench_ens.reporting.sections.paper import paper_sections
 from robustbench_ens.reporting.sections.regions import regions_sections
 from robustbench_ens.reporting.sections.runs import runs_section
-from robustbench_ens.reporting.sections.transfer import transfer_section
+from robustbench_ens.reporting.sections.transfer import transfer_sections
 from robustbench_ens.reporting.style import looks
 from robustbench_ens.store import write_json, write_text
 
@@ -94,12 +95,12 @@ def sections(collection: Collection, changed: Sequence[str] | None = None) -> li
     return [
         *overview(collection, changed),
         *comparison_sections(collection),
-        accuracy_section(collection, "blackbox", style),
-        *transfer_folder_sections(collection, style),
+        *accuracy_sections(collection, style, every_variant=True),
         *ledger_sections(collection, style),
-        accuracy_section(collection, "whitebox", style),
+        *accuracy_sections(collection, style, every_variant=False),
         *other_images_sections(collection),
-        transfer_section(collection),
+        *transfer_sections(collection),
+        *other_kinds_sections(collection),
         *regions_sections(collection),
         *gallery_sections(collection),
         *paper_sections(collection, style),

@@ -8,20 +8,8 @@ from statistics import NormalDist
 
 import pandas as pd
 
-KIND_NAMES = {
-    "whitebox": "White-box",
-    "blackbox": "Black-box",
-    "transfer-folder": "Released-examples",
-    "autoattack": "AutoAttack",
-    "adaptive": "Adaptive",
-    "transferability": "Transferability",
-    "diversity": "Diversity",
-    "distillation": "Distillation",
-    "whitebox-convergence": "White-box convergence",
-    "blackbox-convergence": "Black-box convergence",
-    "regions": "Decision regions",
-    "gallery": "Gallery",
-}
+from robustbench_ens.store import short_hash
+
 NBSP = "\N{NO-BREAK SPACE}"
 MEAN_AND_STD = f"mean{NBSP}±{NBSP}std"
 """What stands in place of a seed where a row holds the mean over seeds."""
@@ -29,9 +17,9 @@ MEAN_AND_STD = f"mean{NBSP}±{NBSP}std"
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_\[\]|~#$])")
 
 
-def kind_name(kind: str) -> str:
-    """The kind of a protocol as a heading says it."""
-    return KIND_NAMES.get(kind, kind)
+def anchor(kind: str) -> str:
+    """A name for the section and the figures of a kind of protocol, which may be ``package.module:Name``."""
+    return kind if slug(kind) == kind else f"{slug(kind)[:37]}-{short_hash(kind)}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,12 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.kinds import facts_of, kinds_of
 from robustbench_ens.outcomes import OutcomeFile, gather
 from robustbench_ens.reporting.derive import CELL, survivors, with_interval
 from robustbench_ens.reporting.standard import HeadlineEps, at_headline
-
-TIERS = ("blackbox", "whitebox", "autoattack", "adaptive")
-"""Kinds of protocols that the worst case is taken over; others ask another question or attack another ensemble."""
 
 OWN = ["dataset", "ensemble", "seed", "method", "sub_models"]
 COLUMNS = [*OWN, "eps", "n", "correct", "accuracy", "low", "high", "tiers", "set_by", "alone", "protocols"]
@@ -33,7 +31,7 @@ def usual_protocols(provenance: Iterable[Mapping[str, Any]]) -> set[str]:
 def counts(file: OutcomeFile) -> bool:
     """Whether ``file`` is of a tier, against the ensemble as it is defined."""
     protocol = file.provenance["protocol"]
-    return protocol["kind"] in TIERS and as_defined(protocol)
+    return facts_of(protocol).tier and as_defined(protocol)
 
 
 def _target(file: OutcomeFile) -> tuple[str, str, int]:
@@ -59,7 +57,7 @@ def _at_eps(images: pd.DataFrame) -> dict[str, object]:
 def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     """All or nothing over every attempt of every tier, at each eps that any of them has, on the images they share.
 
-    The kinds are ``TIERS``, on the ensemble as it is defined, the mean of softmaxes. Protocols that lack an eps do not
+    The kinds are tiers, on the ensemble as it is defined, the mean of softmaxes. Protocols that lack an eps do not
     count there.
 
     Returns:
@@ -68,9 +66,10 @@ def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
         many those are. No row where the protocols share no image.
     """
     rows = []
+    kinds = kinds_of(file.provenance for file in files)
     chosen = sorted(filter(counts, files), key=_target)
     for (dataset, ensemble, seed), group in groupby(chosen, key=_target):
-        images = survivors(gather(list(group)))
+        images = survivors(gather(list(group)), kinds)
         first = images[CELL].iloc[0] if len(images) else None
         for eps, cell in images[images["eps"] > 0].groupby("eps"):
             assert first is not None

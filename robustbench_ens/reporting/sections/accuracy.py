@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from robustbench_ens.kinds import ACCURACY, Yields
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
@@ -15,40 +16,42 @@ from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, NUMBERS, accuracy_by_eps, accuracy_table
-from robustbench_ens.reporting.text import kind_name, slug, span
-
-MEANING = {
-    "whitebox": "The attacker knows the ensemble and follows its own gradient.",
-    "blackbox": "The attacker does not know the ensemble: the images were crafted on surrogates that share no "
-    "initialisation and no ancestor with it.",
-    "transfer-folder": "The attacker does not know the ensemble: others crafted and released the images. Whether they "
-    "held their surrogates out cannot be checked; that each image lies within eps of its test image was.",
-}
+from robustbench_ens.reporting.text import anchor, slug, span
 
 
 def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look]) -> Section:
     """One figure and its numbers per protocol of ``kind``."""
-    blocks: list[Block] = [Paragraph(MEANING[kind])]
+    facts = collection.kinds[kind]
+    blocks: list[Block] = [Paragraph(facts.meaning or "")]
     rates = collection.accuracies[collection.accuracies["kind"] == kind]
     for number, (protocol, rows) in enumerate(rates.groupby("protocol", observed=True), start=1):
         tries = collection.attempts.loc[collection.attempts["protocol"] == protocol, "attempts"]
-        title = f"{kind_name(kind)} accuracy, {protocol}"
+        title = f"{facts.title} accuracy, {protocol}"
         figure = FigureBlock(
-            f"{kind}-{number}-{slug(protocol)}",
+            f"{anchor(kind)}-{number}-{slug(protocol)}",
             to_svg(accuracy_curve(rows, looks, title)),
             f"{title}: accuracy against eps, one line per ensemble; the table holds the numbers.",
             facts_of(rows),
         )
         blocks.append(Figures([figure], _figure_caption(rows)))
         blocks.extend(_tables(collection, str(protocol), rows, tries))
-    return Section(f"{kind_name(kind)} accuracy", kind, blocks + missing_blocks(collection, kind))
+    return Section(f"{facts.title} accuracy", anchor(kind), blocks + missing_blocks(collection, kind))
 
 
-def transfer_folder_sections(collection: Collection, looks: Mapping[str, Look]) -> list[Section]:
-    """The section on examples that others crafted, or none where there is no such evaluation."""
-    kind = "transfer-folder"
-    there = (collection.accuracies["kind"] == kind).any()
-    return [accuracy_section(collection, kind, looks)] if there else []
+def accuracy_sections(collection: Collection, looks: Mapping[str, Look], *, every_variant: bool) -> list[Section]:
+    """The sections of kinds that yield accuracy, with ``every_variant`` or not; of one not expected, if it was run."""
+    own = [kind for kind in shown(collection, ACCURACY) if collection.kinds[kind].every_variant == every_variant]
+    return [accuracy_section(collection, kind, looks) for kind in own]
+
+
+def shown(collection: Collection, what: Yields) -> list[str]:
+    """The kinds that yield ``what`` and have a section of their own: those that are expected or were run."""
+    run = {document["protocol"]["kind"] for document in collection.provenance}
+    return [
+        kind
+        for kind, facts in collection.kinds.items()
+        if facts.yields == what and facts.meaning is not None and (facts.expected or kind in run)
+    ]
 
 
 def missing_blocks(collection: Collection, kind: str) -> list[Block]:

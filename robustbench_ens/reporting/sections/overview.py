@@ -6,24 +6,25 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from robustbench_ens.kinds import Kinds
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.document import Block, Bullets, Paragraph, Section, Table
 from robustbench_ens.reporting.findings import RULE, findings, warnings
 from robustbench_ens.reporting.health import health_warnings, unhealthy
 from robustbench_ens.reporting.resolution import resolution_warnings, unequal_tiers
-from robustbench_ens.reporting.tables.leaderboard import ATTACKS, leaderboard
+from robustbench_ens.reporting.tables.leaderboard import leaderboard
 from robustbench_ens.reporting.tables.summary import summarise
 from robustbench_ens.reporting.text import listing
 from robustbench_ens.reporting.worst_case import usual_protocols
 
 CAPTION = "Accuracy under attacks within eps (l-infinity, pixel scale), over all n test images; best worst case first"
 LEGEND = (
-    "Worst case: an image counts only if it survives every attempt of every tier that was run (white-box, black-box, "
-    "AutoAttack, adaptive); set by the protocol that alone leaves fewest images right. White-box: on the ensemble's "
-    "own gradient. Black-box: crafted on hold-out surrogates. In brackets the Wilson 95% interval; several seeds: mean "
-    "± standard deviation. Transfer: share of attacks on one sub-model that also beat another, mean over pairs "
-    "(bootstrap interval); lower is better. Cost: training, with the ensemble it was started from; a CPU-hour is one "
-    "thread for an hour. Neighbours may differ by chance: see “Who beats whom”. ⚠: rests on an unhealthy attack."
+    "Worst case: an image counts only if it survives every attempt of every tier that was run ({tiers}); set by the "
+    "protocol that alone leaves fewest images right. White-box: on the ensemble's own gradient. Black-box: crafted on "
+    "hold-out surrogates. In brackets the Wilson 95% interval; several seeds: mean ± standard deviation. Transfer: "
+    "share of attacks on one sub-model that also beat another, mean over pairs (bootstrap interval); lower is better. "
+    "Cost: training, with the ensemble it was started from; a CPU-hour is one thread for an hour. Neighbours may "
+    "differ by chance: see “Who beats whom”. ⚠: rests on an unhealthy attack."
 )
 EVERYTHING = (
     "Every protocol: accuracy at the same eps; the worst case with the protocol that alone leaves fewest images right; "
@@ -42,17 +43,21 @@ def overview(collection: Collection, changed: Sequence[str] | None = None) -> li
         *resolution_warnings(worst, collection.comparisons),
     ]
     blocks: list[Block] = [Bullets(odd, warning=True)] if odd else []
-    blocks += [_front(leaderboard(collection)), Paragraph(LEGEND)]
+    blocks += [_front(leaderboard(collection)), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
     if _has_more(collection):
         table = summarise(
-            collection.accuracies, collection.transferability, collection.worst_case, unhealthy(collection.health)
+            collection.accuracies,
+            collection.transferability,
+            collection.worst_case,
+            unhealthy(collection.health),
+            collection.kinds,
         )
         blocks.append(Table(table, EVERYTHING, stacked=True, collapsed=True))
     if changed is not None:
         nothing = "Since the last report nothing changed that the 95% intervals show."
         since = "Since the last report:" if changed else nothing
         blocks += [Paragraph(since), *([Bullets(list(changed))] if changed else [])]
-    said = findings(collection.accuracies, collection.transferability, collection.comparisons)
+    said = findings(collection.accuracies, collection.transferability, collection.comparisons, collection.kinds)
     text: list[Block] = [Bullets(said), Paragraph(RULE)] if said else [Paragraph("There is nothing to compare yet.")]
     return [Section("Summary", "summary", blocks), Section("What the numbers say", "findings", text)]
 
@@ -70,4 +75,11 @@ def _has_more(collection: Collection) -> bool:
     """Whether there are protocols that the leaderboard has no column for, or several for one column."""
     protocols = collection.accuracies[["dataset", "kind", "protocol"]].drop_duplicates()
     several = protocols.duplicated(["dataset", "kind"]).any()
-    return bool(several or not protocols["kind"].isin(ATTACKS).all())
+    with_column = [kind for kind, facts in collection.kinds.items() if facts.leaderboard]
+    return bool(several or not protocols["kind"].isin(with_column).all())
+
+
+def _tiers(kinds: Kinds) -> str:
+    """The kinds that count in the worst case, as a sentence names them; names such as AutoAttack stay as they are."""
+    titles = (facts.title for facts in kinds.values() if facts.tier)
+    return ", ".join(title if title[1:] != title[1:].lower() else title.lower() for title in titles)

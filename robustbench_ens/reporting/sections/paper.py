@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from robustbench_ens.kinds import KINDS, shipped_kinds
 from robustbench_ens.reporting import paper
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.cost import training_costs
@@ -27,7 +28,7 @@ from robustbench_ens.reporting.tables.paper_orderings import OTHERS, paper_order
 from robustbench_ens.reporting.tables.paper_rows import with_paper_convergence, with_paper_distillation
 from robustbench_ens.reporting.tables.paper_time import paper_time
 from robustbench_ens.reporting.tables.paper_transfer import paper_transfer
-from robustbench_ens.reporting.text import kind_name, listing, slug
+from robustbench_ens.reporting.text import listing, slug
 
 MEANING = (
     "The paper's tables and figures, made from these outcomes. Rows named “DVERGE paper” hold its printed numbers (200 "
@@ -272,7 +273,7 @@ def _scratch(part: _Part) -> list[Block]:
         part.shown.add("Figure 12")
         same_size = subjects[subjects["sub_models"].isin(scratch["sub_models"])]
         for protocol, rows in rates[rates["ensemble"].isin(same_size["ensemble"])].groupby("protocol", observed=True):
-            title = f"{kind_name(kind)}, with and without pre-training"
+            title = f"{shipped_kinds()[kind].title}, with and without pre-training"
             alt = f"{title}: accuracy against eps under {protocol}, one line per ensemble."
             svg = to_svg(accuracy_curve(rows, part.looks, title))
             caption = f"Figure 12: {protocol}, of as many sub-models; the paper prints no numbers"
@@ -287,6 +288,8 @@ def _measured(part: _Part) -> list[Block]:
         if kind == "diversity":
             blocks.append(part.table(diversity_table(own), f"Diversity between sub-models, Equation 2, {protocol}"))
             continue
+        if kind != "distillation":
+            continue
         part.shown.add("Table 2")
         table = distillation_table(own)
         if part.beside:
@@ -299,6 +302,8 @@ def _convergence(part: _Part) -> list[Block]:
     rates = part.own(part.collection.convergence)
     blocks: list[Block] = []
     for (kind, protocol), own in rates.groupby(["kind", "protocol"], observed=True):
+        if kind not in KINDS:
+            continue
         part.shown.add("Table 8")
         table = convergence_table(own)
         numbers = [str(column) for column in table if column not in SUBJECT]

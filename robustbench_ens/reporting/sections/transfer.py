@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.kinds import TRANSFER
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.health import marked
-from robustbench_ens.reporting.sections.accuracy import missing_blocks
+from robustbench_ens.reporting.sections.accuracy import missing_blocks, shown
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.transfer import RATE, transfer_table
-from robustbench_ens.reporting.text import slug, span
-
-MEANING = (
-    "An attack is crafted on one sub-model and scored on another: the success rate in percent, over the images that "
-    "every sub-model gets right. Success on any random start counts. Framed cells are white-box: crafted and scored on "
-    "the same sub-model. Lower is better: where attacks do not pass, the sub-models do not share the weaknesses that "
-    "these attacks found."
-)
+from robustbench_ens.reporting.text import anchor, slug, span
 
 
-def transfer_section(collection: Collection) -> Section:
+def transfer_sections(collection: Collection) -> list[Section]:
+    """The sections of kinds that yield transfer rates; of one not expected, if it was run."""
+    return [transfer_section(collection, kind) for kind in shown(collection, TRANSFER)]
+
+
+def transfer_section(collection: Collection, kind: str) -> Section:
     """One heatmap per ensemble and eps of every protocol, and one table per protocol."""
-    blocks: list[Block] = [Paragraph(MEANING)]
+    facts = collection.kinds[kind]
+    blocks: list[Block] = [Paragraph(facts.meaning or "")]
     number = 0
-    for protocol, rows in collection.transferability.groupby("protocol", observed=True):
+    rates = collection.transferability[collection.transferability["kind"] == kind]
+    for protocol, rows in rates.groupby("protocol", observed=True):
         for ensemble, own in rows.groupby("ensemble", observed=True):
             figures = []
             for eps in sorted(own["eps"].unique()):
                 number += 1
-                figures.append(_figure(f"transferability-{number}", str(ensemble), eps, own[own["eps"] == eps]))
+                figures.append(_figure(f"{anchor(kind)}-{number}", str(ensemble), eps, own[own["eps"] == eps]))
             blocks.append(Figures(figures, f"{ensemble} under {protocol}. {_seeds(own)}"))
         caption = f"{protocol}: the numbers of the heatmaps, each with its n and Wilson 95% interval."
         table = marked(transfer_table(rows), collection.sick(str(protocol)), [RATE])
         blocks.append(Table(table, caption, group="Ensemble", collapsed=True, facts=facts_of(rows)))
-    return Section("Transferability", "transferability", blocks + missing_blocks(collection, "transferability"))
+    return Section(facts.title, anchor(kind), blocks + missing_blocks(collection, kind))
 
 
 def _figure(name: str, ensemble: str, eps: float, cell: pd.DataFrame) -> FigureBlock:

@@ -6,6 +6,7 @@ from collections.abc import Collection as Container
 
 import pandas as pd
 
+from robustbench_ens.kinds import ACCURACY, TRANSFER, Kinds
 from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.cost import training_costs
@@ -20,23 +21,24 @@ from robustbench_ens.reporting.tables.summary import (
     strongest,
     together,
 )
-from robustbench_ens.reporting.text import kind_name, mean_and_std, span, with_brackets
+from robustbench_ens.reporting.text import mean_and_std, span, with_brackets
 from robustbench_ens.reporting.worst_case import usual_protocols, worst_at
 
-ATTACKS = ("whitebox", "blackbox", "autoattack")
-"""Kinds with a column; where several protocols of a kind were run, it holds the one that leaves least."""
 
-COLUMNS = [
-    *("Ensemble", "Worst case", "Set by", *map(kind_name, ATTACKS), "Clean", "Transfer"),
-    *("Cost", "Parameters", "Health", "eps", "n", "Seeds"),
-]
+def columns(kinds: Kinds) -> list[str]:
+    """Return the columns: one for each kind with a column, which holds the protocol of it that leaves least."""
+    attacks = (facts.title for facts in kinds.values() if facts.leaderboard)
+    return [
+        *("Ensemble", "Worst case", "Set by", *attacks, "Clean", "Transfer"),
+        *("Cost", "Parameters", "Health", "eps", "n", "Seeds"),
+    ]
 
 
 def leaderboard(collection: Collection) -> pd.DataFrame:
     """One row per ensemble, dataset by dataset, the best worst case first, and last what has none.
 
     Returns:
-        the columns ``COLUMNS``, as text.
+        the columns of :func:`columns`, as text.
     """
     everything = together(collection.accuracies, collection.transferability)
     targets = [document["target"] for document in collection.provenance]
@@ -52,14 +54,14 @@ def leaderboard(collection: Collection) -> pd.DataFrame:
             row = _row(collection, str(ensemble), own, worst, chosen) | about
             rows.append((str(dataset), place, str(ensemble), row))
     ordered = [row for *_, row in sorted(rows, key=lambda item: item[:3])]
-    return pd.DataFrame(ordered, columns=COLUMNS, dtype=str)
+    return pd.DataFrame(ordered, columns=columns(collection.kinds), dtype=str)
 
 
 def _row(
     collection: Collection, ensemble: str, own: pd.DataFrame, worst: pd.DataFrame, chosen: HeadlineEps | None
 ) -> dict[str, str]:
     sick = {protocol for protocol, name in unhealthy(collection.health) if name == ensemble}
-    rates = own[own["kind"].isin(derive.ACCURACY_KINDS)]
+    rates = derive.that_yield(own, ACCURACY, collection.kinds)
     clean = rates[rates["eps"] == 0].sort_values("n", ascending=False, kind="stable").drop_duplicates("seed")
     mark = MARK if any(sick.intersection(names) for names in worst["protocols"]) else ""
     transfer = collection.mean_transferability
@@ -69,17 +71,17 @@ def _row(
         "Worst case": over_seeds(worst, own) + mark if len(worst) else NOT_RUN,
         "Set by": ", ".join(sorted({_short(protocol, own) for protocol in worst["set_by"]})) or NOT_RUN,
         "Clean": over_seeds(clean, own) if len(clean) else NOT_RUN,
-        "Transfer": _mean_transfer(transfer, own),
+        "Transfer": _mean_transfer(transfer, own, collection.kinds),
         "Health": _verdict(collection.health, ensemble, sick),
         "eps": str(chosen) if chosen else "",
         "n": span(rates["n"]),
         "Seeds": str(own["seed"].nunique()),
     }
     usual = usual_protocols(collection.provenance)
-    for kind in ATTACKS:
+    for kind in (name for name, facts in collection.kinds.items() if facts.leaderboard):
         asked = (own["kind"] == kind) & own["protocol"].isin(usual)
         cell = at_headline(own[asked], chosen)
-        row[kind_name(kind)] = _strongest(cell, own, sick) if len(cell) else lacking(own[asked])
+        row[collection.kinds[kind].title] = _strongest(cell, own, sick) if len(cell) else lacking(own[asked])
     return row
 
 
@@ -93,10 +95,10 @@ def _strongest(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> s
     return over_seeds(decides, own) + (MARK if decides["protocol"].iloc[0] in sick else "")
 
 
-def _mean_transfer(cell: pd.DataFrame, own: pd.DataFrame) -> str:
+def _mean_transfer(cell: pd.DataFrame, own: pd.DataFrame, kinds: Kinds) -> str:
     """Of the protocol on most images."""
     if not len(cell):
-        asked = own[own["kind"] == "transferability"]
+        asked = derive.that_yield(own, TRANSFER, kinds)
         return NO_PAIRS if len(asked) and not len(derive.between_sub_models(asked)) else lacking(asked)
     cell = cell[cell["protocol"] == cell.groupby("protocol")["n"].sum().idxmax()]
     if len(cell) > 1:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.kinds import facts_of
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
-from robustbench_ens.reporting.text import counted, duration, kind_name
+from robustbench_ens.reporting.text import counted, duration
 
 DIGITS = 12
 """Leading digits of a SHA-256 that a table shows."""
@@ -62,7 +63,7 @@ def protocols_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
     rows = [
         {
             "Protocol": label,
-            "Kind": kind_name(protocol["kind"]),
+            "Kind": facts_of(protocol).title,
             "Version": str(protocol["version"]),
             "Hash": protocol["hash"],
         }

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
+from robustbench_ens.kinds import ACCURACY, TRANSFER
 from robustbench_ens.outcomes import OutcomeFile
-from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.health import marked, unhealthy
 from robustbench_ens.reporting.tables.convergence import SUBJECT, convergence_table
 from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_table
+from robustbench_ens.reporting.tables.measured import measured_table
 from robustbench_ens.reporting.tables.summary import summarise
-from robustbench_ens.reporting.text import kind_name
 
-MEASURED: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "diversity": diversity_table,
     "distillation": distillation_table,
 }
-"""Tables of the kinds that leave measurements."""
+"""Of kinds that yield measurements, those with a table of their own; others share one."""
 
 
 def summaries(files: Sequence[OutcomeFile]) -> dict[str, pd.DataFrame]:
@@ -38,15 +39,17 @@ def summary_tables(collection: Collection) -> dict[str, pd.DataFrame]:
     Numbers that rest on an unhealthy attack are marked.
     """
     tables: dict[str, pd.DataFrame] = {}
-    asked = {document["protocol"]["kind"] for document in collection.provenance}
-    if asked & {*derive.ACCURACY_KINDS, "transferability"}:
+    kinds = collection.kinds
+    asked = {kinds[document["protocol"]["kind"]].yields for document in collection.provenance}
+    if asked & {ACCURACY, TRANSFER}:
         sick = unhealthy(collection.health)
-        tables[""] = summarise(collection.accuracies, collection.transferability, unhealthy=sick)
+        tables[""] = summarise(collection.accuracies, collection.transferability, unhealthy=sick, kinds=kinds)
     for (kind, protocol), rates in collection.convergence.groupby(["kind", "protocol"], observed=True):
         table = convergence_table(rates)
         numbers = [str(column) for column in table if column not in SUBJECT]
-        tables[f"{kind_name(str(kind))}, {protocol}"] = marked(table, collection.sick(str(protocol)), numbers)
+        tables[f"{kinds[str(kind)].title}, {protocol}"] = marked(table, collection.sick(str(protocol)), numbers)
     for (kind, protocol), rows in collection.measurements.groupby(["kind", "protocol"], observed=True):
-        if kind in MEASURED:
-            tables[f"{kind_name(str(kind))}, {protocol}"] = MEASURED[str(kind)](rows)
+        facts = kinds[str(kind)]
+        make = TABLES.get(str(kind), partial(measured_table, measures=facts.measures))
+        tables[f"{facts.title}, {protocol}"] = make(rows)
     return tables

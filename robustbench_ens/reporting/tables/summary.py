@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import pandas as pd
 
+from robustbench_ens.kinds import TRANSFER, Kinds, in_order, shipped_kinds
 from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.health import MARK
 from robustbench_ens.reporting.standard import HeadlineEps, at_headline, headline_eps
-from robustbench_ens.reporting.text import kind_name, mean_and_std, percent, span, with_brackets
+from robustbench_ens.reporting.text import mean_and_std, percent, span, with_brackets
 from robustbench_ens.reporting.worst_case import worst_at
 
 NOT_RUN = "not run"
 NO_PAIRS = "no pairs"
 """In place of a transferability: there is but one sub-model."""
 
-ATTACKS = {"whitebox": "White-box accuracy", "blackbox": "Black-box accuracy"}
-TRANSFER = "Transferability"
 SUBJECT = ["Ensemble", "Seeds", "n", "eps", "Clean accuracy"]
 """The columns before those of attacks."""
 
@@ -34,6 +33,7 @@ def summarise(
     transfer: pd.DataFrame,
     worst: pd.DataFrame | None = None,
     unhealthy: Collection[tuple[str, str]] = (),
+    kinds: Kinds | None = None,
 ) -> pd.DataFrame:
     """One row per ensemble, as text ready to print.
 
@@ -41,18 +41,21 @@ def summarise(
     is the mean over pairs of different sub-models, with the lowest and the highest pair. A dataset that was attacked
     under several protocols of one kind has a column for each. ``worst`` are rows of
     :func:`~robustbench_ens.reporting.worst_case.worst_case`, which make the column ``Worst case``. ``unhealthy`` are
-    the (protocol, ensemble) whose numbers rest on an unhealthy attack; they are marked.
+    the (protocol, ensemble) whose numbers rest on an unhealthy attack; they are marked. ``kinds`` are the facts of the
+    kinds of protocols, those of the table unless given.
 
     Returns:
         the columns ``Ensemble``, ``Seeds``, ``n``, ``eps``, ``Clean accuracy``, ``White-box accuracy``,
         ``Black-box accuracy``, ``Transferability``.
     """
     everything = together(accuracies, transfer)
-    columns = _columns(everything)
+    known = shipped_kinds() if kinds is None else kinds
+    of_pairs = {name for name, facts in known.items() if facts.yields == TRANSFER}
+    columns = _columns(everything, known)
     rows = []
     for (dataset, ensemble), own in everything.groupby(["dataset", "ensemble"], observed=True):
         chosen = eps_of_dataset(everything[everything["dataset"] == dataset])
-        rates = own[own["kind"] != "transferability"]
+        rates = own[~own["kind"].isin(of_pairs)]
         clean = rates[rates["eps"] == 0].sort_values("n", ascending=False).drop_duplicates("seed")
         row = {
             "Ensemble": ensemble,
@@ -65,12 +68,12 @@ def summarise(
             row[WORST] = _worst(worst_at(worst, str(dataset), str(ensemble), chosen), own, unhealthy)
         for (kind, protocol), column in columns.items():
             cell = at_headline(own[own["protocol"] == protocol], chosen)
-            text = _pairs(cell, own) if kind == "transferability" else over_seeds(cell, own)
+            text = _pairs(cell, own) if kind in of_pairs else over_seeds(cell, own)
             mark = MARK if (protocol, ensemble) in unhealthy else ""
             row[column] = text + mark if len(cell) else row.get(column, lacking(own[own["protocol"] == protocol]))
         rows.append(row)
     table = pd.DataFrame(rows, columns=None if rows else SUBJECT).fillna(NOT_RUN)
-    for column in (*ATTACKS.values(), TRANSFER):
+    for column in (known[kind].column for kind in in_order(known) if known[kind].expected):
         if column not in columns.values() and not any(name.startswith(column) for name in columns.values()):
             table[column] = NOT_RUN
     return table
@@ -148,15 +151,12 @@ def _pairs(cell: pd.DataFrame, known: pd.DataFrame) -> str:
     return f"{percent(by_seed.iloc[0])} ({100 * low:.1f} to {100 * high:.1f}; n = {pairs['n'].iloc[0]})"
 
 
-def _columns(everything: pd.DataFrame) -> dict[tuple[str, str], str]:
+def _columns(everything: pd.DataFrame, kinds: Kinds) -> dict[tuple[str, str], str]:
     """Heading of each (kind, protocol); the protocol is named only where a dataset has several of one kind."""
     protocols = everything[["dataset", "kind", "protocol"]].drop_duplicates()
     several = protocols.groupby(["dataset", "kind"])["protocol"].transform("size") > 1
-    headings = {**ATTACKS, "transferability": TRANSFER}
-    order: Sequence[str] = [*headings, *sorted(set(protocols["kind"]) - set(headings))]
-    named = protocols.assign(several=several, place=protocols["kind"].map(order.index))
+    named = protocols.assign(several=several, place=protocols["kind"].map(in_order(kinds).index))
     return {
-        (row["kind"], row["protocol"]): headings.get(row["kind"], kind_name(row["kind"]))
-        + (f": {row['protocol']}" if row["several"] else "")
+        (row["kind"], row["protocol"]): kinds[row["kind"]].column + (f": {row['protocol']}" if row["several"] else "")
         for row in named.sort_values(["place", "protocol"]).to_dict("records")
     }
