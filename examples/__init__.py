@@ -1,1 +1,1 @@
-"""A training method and a network of one's own, and a recipe that uses both."""
+"""A training method, a network and a kind of protocol of one's own, and the recipes and the protocol that use them."""

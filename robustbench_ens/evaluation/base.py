@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar
+
+import pandas as pd
+import pyarrow as pa
 
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job, Part, evaluation_images
+from robustbench_ens.kinds import KINDS
+from robustbench_ens.limits import shown
+from robustbench_ens.models.own import blamed
+from robustbench_ens.outcomes import OUTCOMES
 from robustbench_ens.outside import import_object
 from robustbench_ens.protocols import ProtocolFile
 
@@ -56,6 +65,62 @@ class Evaluation(ABC, Generic[AnyProtocol]):
         """
 
 
+class _FromOutside(Evaluation[ProtocolFile]):
+    """An evaluation by code from outside: what it raises, or returns in another form, becomes one line that names it.
+
+    ``own`` is the evaluation itself.
+    """
+
+    def __init__(self, own: Evaluation[Any]) -> None:
+        super().__init__(own.settings)
+        self._own = own
+        self._where = f"protocol kind {own.settings.kind!r}"
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        seen: set[str] = set()
+        with blamed(self._where, "kind"):
+            for name, compute in self._own.parts(job):
+                if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name) or name in seen:
+                    raise UserError(
+                        f"{self._where}: expected parts with names of letters, digits and . _ -, each once, got "
+                        f"{shown(name)}"
+                    )
+                seen.add(name)
+                yield name, partial(self._compute, name, compute)
+
+    def attempts(self, sub_models: int) -> int:
+        with blamed(self._where, "kind"):
+            return int(self._own.attempts(sub_models))
+
+    def images(self, dataset: Dataset) -> dict[str, Any]:
+        with blamed(self._where, "kind"):
+            return self._own.images(dataset)
+
+    def digest(self) -> str | None:
+        with blamed(self._where, "kind"):
+            return self._own.digest()
+
+    def check(self) -> None:
+        with blamed(self._where, "kind"):
+            self._own.check()
+
+    def fits(self, classes: int) -> None:
+        with blamed(self._where, "kind"):
+            self._own.fits(classes)
+
+    def _compute(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        with blamed(self._where, "kind"):
+            rows = compute()
+            if not isinstance(rows, pd.DataFrame) or list(rows.columns) != OUTCOMES.names:
+                got = f"columns {list(rows.columns)}" if isinstance(rows, pd.DataFrame) else f"a {type(rows).__name__}"
+                raise UserError(
+                    f"{self._where}: part {name!r}: expected rows as `job.rows`, `Survivors.rows` or `no_outcomes` "
+                    f"make them, got {shown(got)}"
+                )
+            pa.Table.from_pandas(rows, schema=OUTCOMES, preserve_index=False)
+        return rows
+
+
 def evaluation_of(settings: ProtocolFile) -> Evaluation[Any]:
     """Return what runs a protocol, which is imported now.
 
@@ -69,4 +134,6 @@ def evaluation_of(settings: ProtocolFile) -> Evaluation[Any]:
     missing = sorted(found.__abstractmethods__)
     if missing:
         raise UserError(f"{where}: expected {settings.runs!r} to define {missing[0]!r}, got none")
-    return found(settings)
+    if settings.kind in KINDS:
+        return found(settings)
+    return _FromOutside(found(settings))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.evaluation.job import Job
+from robustbench_ens.perturb.gradient import check_budget
 
 
 class Survivors:
@@ -38,13 +39,18 @@ class Survivors:
 
         Returns:
             predicted classes ``(N,)``; 0 where nothing was attempted.
+
+        Raises:
+            UserError: what comes back is not within eps of the images.
         """
         job, attempted = self._job, self._alive.clone()
         everything = torch.arange(len(attempted), device="cpu")
         positions = everything[attempted]
         predicted = torch.zeros(len(attempted), dtype=torch.int64, device="cpu")
         if len(positions):
-            predicted[attempted] = job.predict(job.target.ensemble, craft(positions))
+            found = craft(positions)
+            check_budget(found, job.images[positions], self._eps)
+            predicted[attempted] = job.predict(job.target.ensemble, found)
         self._frames.append(
             job.rows(
                 everything,
