@@ -110,7 +110,10 @@ class _FromOutside(Evaluation[ProtocolFile]):
 
     def _compute(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         with blamed(self._where, "kind"):
-            rows = compute()
+            try:
+                rows = compute()
+            except UserError as error:
+                raise UserError(f"{self._where}: part {name!r}: {error}") from error
             if not isinstance(rows, pd.DataFrame) or list(rows.columns) != OUTCOMES.names:
                 got = f"columns {list(rows.columns)}" if isinstance(rows, pd.DataFrame) else f"a {type(rows).__name__}"
                 raise UserError(

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.perturb.gradient import check_budget
 
@@ -41,7 +42,7 @@ class Survivors:
             predicted classes ``(N,)``; 0 where nothing was attempted.
 
         Raises:
-            UserError: what comes back is not within eps of the images.
+            UserError: what comes back has another shape, or is not within eps of the images.
         """
         job, attempted = self._job, self._alive.clone()
         everything = torch.arange(len(attempted), device="cpu")
@@ -49,7 +50,10 @@ class Survivors:
         predicted = torch.zeros(len(attempted), dtype=torch.int64, device="cpu")
         if len(positions):
             found = craft(positions)
-            check_budget(found, job.images[positions], self._eps)
+            images = job.images[positions]
+            if found.shape != images.shape:
+                raise UserError(f"expected crafted images of shape {tuple(images.shape)}, got {tuple(found.shape)}")
+            check_budget(found, images, self._eps)
             predicted[attempted] = job.predict(job.target.ensemble, found)
         self._frames.append(
             job.rows(
