@@ -18,10 +18,11 @@ from robustbench_ens.models.trained import trained_here
 from robustbench_ens.notices import silenced
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.plan import Plan, Workplace
-from robustbench_ens.protocols import load_protocol
+from robustbench_ens.protocols import Protocol, load_protocol
 from robustbench_ens.recipes import Recipe, load_recipe
 from robustbench_ens.store import Store
 from robustbench_ens.targets import Trained
+from robustbench_ens.trust import OutsideCodeError, no_outside_code
 
 
 def publish_weights(place: Workplace, references: Sequence[str], seed: int) -> None:
@@ -54,7 +55,7 @@ def _publish_all(place: Workplace, recipes: Sequence[Recipe], seed: int, zoo: Pa
 
 
 def show_list(place: Workplace) -> None:
-    """`rbe list`. Of a recipe that names code from outside, which is not imported, its name alone is known."""
+    """`rbe list`. Of what names code from outside, which is not imported, its name alone is known."""
     plan = Plan(place)
     root = place.store.root / "ensembles"
     rows: list[tuple[object, ...]] = []
@@ -71,8 +72,11 @@ def show_list(place: Workplace) -> None:
     if others := _other_recipes(place.store, {str(row[4]) for row in rows}):
         show(table("Other recipes trained here: your own, overrides, earlier versions", heads, others))
     evaluated = _evaluated(place.store)
-    protocols = []
-    for name, protocol in _each("attacks", load_protocol):
+    protocols: list[tuple[object, ...]] = []
+    for name, protocol in _each("attacks", _protocol_of):
+        if protocol is None:
+            protocols.append((name, "?", "code from outside", "?", "not read", "-"))
+            continue
         keys = protocol.settings
         _, targets = evaluated.pop(protocol.hash, ((), ()))
         protocols.append((name, keys.dataset, keys.kind, keys.version, protocol.hash, ", ".join(targets) or "-"))
@@ -81,6 +85,15 @@ def show_list(place: Workplace) -> None:
     if evaluated:
         rest = [(*facts, ", ".join(targets)) for facts, targets in evaluated.values()]
         show(table("Other protocols evaluated here: your own, overrides, earlier versions", columns, rest))
+
+
+def _protocol_of(name: str) -> Protocol | None:
+    """The protocol ``name``; none if its kind is code from outside, which a list does not import."""
+    try:
+        with no_outside_code():
+            return load_protocol(name)
+    except OutsideCodeError:
+        return None
 
 
 Loaded = TypeVar("Loaded")

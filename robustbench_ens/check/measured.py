@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -59,7 +60,7 @@ def measured(file: OutcomeFile) -> dict[str, Measured]:
     return cells
 
 
-def _one(file: OutcomeFile, rows: pd.DataFrame, name: str, eps: float, means: pd.DataFrame) -> pd.Series:
+def _one(file: OutcomeFile, rows: pd.DataFrame, name: str, eps: Any, means: pd.DataFrame) -> pd.Series:
     """For each row of ``means`` the value of ``name`` at ``eps`` about the same members."""
     found = rows[(rows["name"] == name) & (rows["eps"] == eps)].set_index(_MEMBERS)["value"]
     values = found.reindex(pd.MultiIndex.from_frame(means[_MEMBERS])) if found.index.is_unique else found[:0]

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_ens.check.cells import SUCCESSIVE_KINDS, evaluate, family
+from robustbench_ens.check.cells import evaluate, family
 from robustbench_ens.check.pin import read_pin
 from robustbench_ens.errors import UserError
+from robustbench_ens.kinds import BY_STEPS, shipped_kinds
 from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES, OutcomeFile
-from robustbench_ens.reporting.derive import CONVERGENCE_KINDS
 
 WRONG, RIGHT, SPARED = False, True, None
 PINS = Path(__file__).parents[2] / "reports" / "regression"
@@ -164,14 +164,14 @@ def test_what_is_wrong_when_clean_is_lost_in_every_accuracy_but_those_of_one_att
     rows = _clean([WRONG, RIGHT]) + _starts([RIGHT, RIGHT], loss="cw") + _starts([RIGHT, RIGHT], loss="dlr")
     cells = {name: units[:, 0].tolist() for name, units in evaluate(_file(kind, rows)).cells.items()}
     alone = {name for name in cells if name.startswith("accuracy under")}
-    assert len(alone) == (0 if kind in SUCCESSIVE_KINDS else 2)
+    assert len(alone) == (0 if shipped_kinds()[kind].successive else 2)
     lost = {name for name in cells if name.startswith("accuracy")} - alone
-    assert len(lost) == (2 if kind in SUCCESSIVE_KINDS else 1)
+    assert len(lost) == (2 if shipped_kinds()[kind].successive else 1)
     assert all(cells[name] == [True, True] for name in alone)
     assert all(cells[name] == [False, True] for name in lost)
 
 
-@pytest.mark.parametrize("kind", CONVERGENCE_KINDS)
+@pytest.mark.parametrize("kind", [name for name, facts in shipped_kinds().items() if facts.yields == BY_STEPS])
 def test_what_is_wrong_when_clean_is_lost_after_every_number_of_steps(kind: str) -> None:
     rows = _clean([WRONG, RIGHT]) + _starts([RIGHT, RIGHT], steps=50) + _starts([RIGHT, RIGHT], steps=200)
     cells = evaluate(_file(kind, rows)).cells

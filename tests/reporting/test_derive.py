@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_ens.errors import UserError
+from robustbench_ens.kinds import ACCURACY, BY_STEPS, shipped_kinds
 from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting.derive import (
-    ACCURACY_KINDS,
-    CONVERGENCE_KINDS,
     accuracies,
     attempts,
     between_sub_models,
@@ -72,7 +71,7 @@ def wrong_on_clean_images_only(kind):
     return outcome_rows([clean(0, False), clean(1), clean(2), *attempts]).assign(kind=kind)
 
 
-@pytest.mark.parametrize("kind", ACCURACY_KINDS)
+@pytest.mark.parametrize("kind", [name for name, facts in shipped_kinds().items() if facts.yields == ACCURACY])
 def test_the_clean_image_is_an_attempt_at_every_eps(kind):
     frame = wrong_on_clean_images_only(kind)
     assert accuracies(frame).set_index("eps")[["n", "correct"]].to_numpy().tolist() == [[3, 2], [3, 1]]
@@ -81,7 +80,7 @@ def test_the_clean_image_is_an_attempt_at_every_eps(kind):
     assert alone.loc[0.1, "clean"].tolist() == [False, True, True]
 
 
-@pytest.mark.parametrize("kind", CONVERGENCE_KINDS)
+@pytest.mark.parametrize("kind", [name for name, facts in shipped_kinds().items() if facts.yields == BY_STEPS])
 def test_the_clean_image_is_an_attempt_at_every_number_of_steps(kind):
     frame = wrong_on_clean_images_only(kind)
     longer = frame[frame["eps"] > 0].assign(steps=200)
