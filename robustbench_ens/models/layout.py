@@ -51,7 +51,7 @@ def contiguous(images: Tensor) -> Tensor:
     The strides of such images may be those of both layouts, ``contiguous()`` leaves them as they are, and a convolution
     takes them for channels-last.
     """
-    usual = torch.empty(images.shape, device="meta").stride()
+    usual = torch.empty(images.shape, dtype=images.dtype, device="meta").stride()
     return images if images.stride() == usual else images.clone(memory_format=torch.contiguous_format)
 
 
