@@ -1,4 +1,4 @@
-"""Say why what was made before does not serve any more, where the reason is code from outside the project."""
+"""Explain why earlier weights or outcomes are not used again because code from outside the project changed."""
 
 from __future__ import annotations
 

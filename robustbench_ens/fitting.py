@@ -1,4 +1,4 @@
-"""How many images are computed together: as many as asked for, and half as many each time memory runs out."""
+"""Compute as many images together as asked for, and half as many each time memory runs out."""
 
 from __future__ import annotations
 

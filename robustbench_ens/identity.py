@@ -1,4 +1,4 @@
-"""What identifies code from outside the project: its source, all that it imports, and the packages it comes from.
+"""Identify code from outside the project by its source, all that it imports, and the packages it comes from.
 
 Weights do not identify a model, and a name does not identify a training method: the code behind both may have been
 edited since. Modules are found through the imports in their text, not through what happens to be loaded, so that every

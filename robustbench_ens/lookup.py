@@ -1,4 +1,4 @@
-"""Where recipes and protocols lie, and what each is called.
+"""Find and name recipes and protocols.
 
 Some ship with the project, others lie in ``zoo/`` and ``attacks/`` of the working directory, or anywhere. A name that a
 shipped file has means that file, whatever lies in the working directory. Any other file is named by its path, or, in

@@ -1,4 +1,4 @@
-"""What a user should know although nothing failed: a warning in Python, one line on the command line."""
+"""Notices, although nothing failed: a warning in Python, one line on the command line."""
 
 from __future__ import annotations
 

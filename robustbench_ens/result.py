@@ -1,4 +1,4 @@
-"""What a table of outcomes says about itself: its protocol, the health of its attacks, what to be careful about."""
+"""Describe a table of outcomes: its protocol, the health of its attacks, its warnings."""
 
 from __future__ import annotations
 

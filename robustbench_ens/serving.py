@@ -1,4 +1,4 @@
-"""Which weights serve an ensemble: those of the run directory if they match, else the published ones if they suit."""
+"""Choose the weights of an ensemble: those of the run directory if they match, else the published ones if they fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many bits per channel an image file has: Pillow cuts more than 8 without a warning."""
+"""Find how many bits per channel an image file has. Pillow cuts more than 8 without a warning."""
 
 from __future__ import annotations
 

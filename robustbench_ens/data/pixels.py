@@ -1,4 +1,4 @@
-"""What counts as the pixels of images: floats in [0, 1], or uint8 that use their 256 levels."""
+"""Check the pixels of images: floats in [0, 1], or uint8 that use their 256 levels."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _at_eps(job: Job, settings: Adaptive, eps: float) -> pd.DataFrame:
 
 
 class AdaptiveEvaluation(Evaluation[Adaptive]):
-    """How an adaptive evaluation is run."""
+    """An adaptive evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
         """The parts of an adaptive evaluation: one for each eps.

@@ -168,7 +168,7 @@ def _at_eps(job: Job, settings: Autoattack, eps: float) -> pd.DataFrame:
 
 
 class AutoattackEvaluation(Evaluation[Autoattack]):
-    """How an evaluation by AutoAttack is run."""
+    """An evaluation by AutoAttack."""
 
     def parts(self, job: Job) -> Iterator[Part]:
         """The parts of an evaluation by AutoAttack: one for each eps.

@@ -1,4 +1,4 @@
-"""What every kind of protocol has that runs: its parts, and what is known of them before."""
+"""The base class of evaluations: one subclass for each kind of protocol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AnyProtocol = TypeVar("AnyProtocol", bound=ProtocolFile)
 
 
 class Evaluation(ABC, Generic[AnyProtocol]):
-    """How protocols of one kind are run; ``settings`` are the protocol."""
+    """An evaluation by protocols of one kind; ``settings`` are the protocol."""
 
     def __init__(self, settings: AnyProtocol) -> None:
         self.settings = settings

@@ -135,7 +135,7 @@ def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFra
 
 
 class BlackboxEvaluation(Evaluation[Blackbox]):
-    """How a black-box evaluation is run."""
+    """A black-box evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
         """The parts of a black-box evaluation: one for each surrogate, variant and eps."""

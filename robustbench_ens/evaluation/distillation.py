@@ -87,7 +87,7 @@ def _at_eps(job: Job, draws: Draws, eps: float) -> pd.DataFrame:
 
 
 class DistillationEvaluation(Evaluation[Distillation]):
-    """How a distillation evaluation is run: it leaves measurements, and no outcomes.
+    """A distillation evaluation: it leaves measurements, and no outcomes.
 
     ``distillation/distance``, by ``source_member``, is the plain Euclidean norm as Table 2 prints it,
     ``E ||f_i^l(x'_{f_i}) - f_i^l(x)||_2``, in the features' own unit. The paper does not say how, or whether, its

@@ -43,7 +43,7 @@ def _at_eps(job: Job, draws: Draws, eps: float) -> pd.DataFrame:
 
 
 class DiversityEvaluation(Evaluation[Diversity]):
-    """How a diversity evaluation is run: it leaves measurements, and no outcomes.
+    """A diversity evaluation: it leaves measurements, and no outcomes.
 
     ``diversity`` is, from sub-model ``source_member`` to sub-model ``target_member``, the expected cross-entropy
     ``E[L_{f_j}(x'_{f_i}(x, x_s), y)]`` in nats, and for the ensemble the mean of Equation 2 over pairs of different

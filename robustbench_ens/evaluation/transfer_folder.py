@@ -328,7 +328,7 @@ def _rows(job: Job, settings: TransferFolder, variant: Variant, eps: float, coun
 
 
 class TransferFolderEvaluation(Evaluation[TransferFolder]):
-    """How examples that others crafted are scored."""
+    """An evaluation on examples that others crafted."""
 
     def parts(self, job: Job) -> Iterator[Part]:
         """The parts of the evaluation: one for each eps and variant."""

@@ -72,7 +72,7 @@ def _from_source(
 
 
 class TransferabilityEvaluation(Evaluation[Transferability]):
-    """How a transferability evaluation is run."""
+    """A transferability evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
         """The parts of a transferability evaluation: one for each eps and source sub-model."""

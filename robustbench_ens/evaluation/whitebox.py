@@ -28,7 +28,7 @@ def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
 
 
 class WhiteboxEvaluation(Evaluation[Whitebox]):
-    """How a white-box evaluation is run."""
+    """A white-box evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
         """The parts of a white-box evaluation: one for each eps."""

@@ -1,4 +1,4 @@
-"""Where weights come from, in words that outcomes keep."""
+"""The origin of weights, in words that outcomes keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a model to recognise it: scores and input gradients of a few images, compared with a tolerance.
+"""Recognise a model by its scores and input gradients of a few images, compared with a tolerance.
 
 Source and weights leave out what else decides a model's answers: a file it reads, the environment, a package's own
 data. Rounding differs between processors and thread counts, so nothing here is hashed.

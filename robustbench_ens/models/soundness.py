@@ -1,4 +1,4 @@
-"""What makes attacks on a model fail, or its numbers mean less than they seem to; seen from a few images."""
+"""Find, from a few images, what makes attacks on a model fail or its numbers mean less than they seem to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kind of protocol measured that has no table of its own: the mean of each quantity, for each ensemble."""
+"""The table of a kind that yields measurements and has none of its own: the mean of each quantity, by ensemble."""
 
 from __future__ import annotations
 
