@@ -19,19 +19,19 @@ from torch.nn import functional as F
 
 from benchmarks.timing import in_turn, machine, median, times_as_fast
 from robustbench_ens import evaluate
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.config.settings import Precision
+from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
-from robustbench_ens.execute import share_cores
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.predict import predict
-from robustbench_ens.models.released import from_released
 from robustbench_ens.models.resnet import ResNet
 from robustbench_ens.perturb import advertorch
 from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.perturb.starts import uniform_starts
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.seeds import generator
-from robustbench_ens.settings import Precision
+from robustbench_ens.weights.released import from_released
+from robustbench_ens.workflow.execute import share_cores
 
 CPU = torch.device("cpu")
 EPS, STEP_SIZE, RESTARTS = 0.03, 0.006, 5

@@ -15,11 +15,11 @@ from torch import Tensor
 from benchmarks.timing import CPU, in_turn, machine, median
 from benchmarks.training import TINY, first_step, noise_images
 from robustbench_ens import load_ensemble
+from robustbench_ens.config.settings import Precision
 from robustbench_ens.data import Dataset, load_dataset, to_float
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
 from robustbench_ens.perturb.attacks import craft
-from robustbench_ens.settings import Precision
 from robustbench_ens.training.batches import Batches
 from robustbench_ens.training.method import Batch
 from robustbench_ens.training.trainer import Training

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from robustbench_ens.provenance import hardware, software
+from robustbench_ens.core.provenance import hardware, software
 
 Clock = Callable[[], float]
 

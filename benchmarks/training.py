@@ -15,11 +15,11 @@ from torch.optim import Optimizer
 
 from benchmarks import textbook
 from benchmarks.timing import CPU, Clock, in_turn, machine, median, times_as_fast
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.seeds import generator
 from robustbench_ens.data import Dataset
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import SubModel
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.seeds import generator
 from robustbench_ens.training.trainer import Training
 
 TextbookStep = Callable[[Training, Sequence[SubModel], Sequence[Optimizer], int], None]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from robustbench_ens.config.protocols import Protocol
     from robustbench_ens.models.ensemble import Ensemble
-    from robustbench_ens.protocols import Protocol
 
 __all__ = ["UnhealthyAttackWarning", "evaluate", "load_ensemble"]
 __version__ = "0.1.0"
@@ -44,12 +44,12 @@ def load_ensemble(
     Raises:
         robustbench_ens.errors.UserError: unknown recipe; not trained with this seed; damaged or foreign weights.
     """
-    from robustbench_ens.plan import Plan, Workplace
-    from robustbench_ens.process import usual_defaults
-    from robustbench_ens.progress import Silent
-    from robustbench_ens.recipes import load_recipe
-    from robustbench_ens.store import Store, runs_folder
-    from robustbench_ens.targets import Trained
+    from robustbench_ens.config.recipes import load_recipe
+    from robustbench_ens.core.process import usual_defaults
+    from robustbench_ens.core.progress import Silent
+    from robustbench_ens.core.store import Store, runs_folder
+    from robustbench_ens.workflow.plan import Plan, Workplace
+    from robustbench_ens.workflow.targets import Trained
 
     place = Workplace(Store(runs_folder(runs)), None if data_root is None else Path(data_root), "cpu", Silent())
     ensemble = Trained(load_recipe(str(reference)), seed)
@@ -104,13 +104,13 @@ def evaluate(
         for each attack, loss and sign, with its worst ``value``, the protocol's ``limit`` and whether it is ``healthy``
         (empty under kinds that craft nothing, and AutoAttack, which has no signs); and ``weights``, which says of the
         model and each surrogate whether it is a published ensemble, one trained here, or ``given``; see
-        :func:`robustbench_ens.models.origin.facts_of`.
+        :func:`robustbench_ens.weights.origin.facts_of`.
 
     Raises:
         robustbench_ens.errors.UserError: the model does not score the images, or a value is not what is expected.
     """
-    from robustbench_ens import own
-    from robustbench_ens.process import full_precision
+    from robustbench_ens import api as own
+    from robustbench_ens.core.process import full_precision
 
     with full_precision():
         return own.evaluate(

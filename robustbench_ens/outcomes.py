@@ -31,12 +31,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_ens import strict_json
+from robustbench_ens.config.schema import Provenance, check_facts
+from robustbench_ens.core import strict_json
+from robustbench_ens.core.files import digest_file, read_bytes, visible_files
+from robustbench_ens.core.seal import KEY, PLACEHOLDER, DamagedError, add_to_zip, has_no_comment, verify
+from robustbench_ens.core.store import atomic_path
 from robustbench_ens.errors import UserError
-from robustbench_ens.facts import Provenance, check_facts
-from robustbench_ens.files import digest_file, read_bytes, visible_files
-from robustbench_ens.seal import KEY, PLACEHOLDER, DamagedError, add_to_zip, has_no_comment, verify
-from robustbench_ens.store import atomic_path
 
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)

@@ -11,14 +11,14 @@ from typing import NamedTuple
 import hypothesis
 import pytest
 
-from robustbench_ens import cli
-from robustbench_ens.execute import run
-from robustbench_ens.plan import Plan, Workplace
-from robustbench_ens.progress import Silent
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
-from robustbench_ens.targets import Trained
+from robustbench_ens.cli import app as cli
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.progress import Silent
+from robustbench_ens.core.store import Store
+from robustbench_ens.workflow.execute import run
+from robustbench_ens.workflow.plan import Plan, Workplace
+from robustbench_ens.workflow.targets import Trained
 from tests.shared import made_once
 
 hypothesis.settings.register_profile("any machine", deadline=None)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robustbench_ens.core.store import Store, digest_json, short_hash
 from robustbench_ens.outcomes import ENSEMBLE, MEASUREMENTS, OUTCOMES, write_outcomes
-from robustbench_ens.store import Store, digest_json, short_hash
 
 Accuracy = Callable[[str, str, float, int], float]
 """``(ensemble label, kind, eps, seed) -> accuracy``; eps 0 asks for the clean images.

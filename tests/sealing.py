@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustbench_ens.core.seal import KEY, PLACEHOLDER
+from robustbench_ens.core.store import atomic_path, write_json, write_text
 from robustbench_ens.outcomes import METADATA_KEY
-from robustbench_ens.seal import KEY, PLACEHOLDER
-from robustbench_ens.store import atomic_path, write_json, write_text
 
 
 def write_table(path: Path, table: pa.Table) -> None:

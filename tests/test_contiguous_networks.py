@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import robustbench_ens
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
 from robustbench_ens.training.trainer import train
 from tests.conftest import Rbe
 

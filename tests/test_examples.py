@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from robustbench_ens import load_ensemble
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.nodes import NamedNodes
 from robustbench_ens.perturb.batch_norm import batch_norm_mode
-from robustbench_ens.recipes import load_recipe
 from tests.conftest import Rbe
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

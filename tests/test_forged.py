@@ -15,10 +15,12 @@ import pytest
 import torch
 
 from robustbench_ens.check import make_pin, read_pin, write_pin
-from robustbench_ens.check.compare import check
+from robustbench_ens.check.verdicts import check
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store, write_csv
+from robustbench_ens.core.strict_json import loads
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.history import read_numbers
-from robustbench_ens.models.trained import RECORD, read_record, run_dir
 from robustbench_ens.outcomes import (
     find_outcomes,
     measurements_path,
@@ -27,16 +29,14 @@ from robustbench_ens.outcomes import (
     read_provenance,
     write_outcomes,
 )
-from robustbench_ens.recipes import load_recipe
 from robustbench_ens.reporting.card import model_card
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.filters import filters_of
 from robustbench_ens.reporting.sections.runs import runs_section
-from robustbench_ens.store import Store, write_csv
-from robustbench_ens.strict_json import loads
 from robustbench_ens.training.checkpoint import Progressed, load_checkpoint, save_checkpoint
 from robustbench_ens.training.trainer import check_optimizer
+from robustbench_ens.weights.trained import RECORD, read_record, run_dir
 from tests.conftest import BASELINE
 from tests.sealing import with_provenance, write_any_json, write_table
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens import catalogue, listing
-from robustbench_ens.catalogue import BEGIN, END, read_costs, read_readme
-from robustbench_ens.models.published import OLDER, published
-from robustbench_ens.models.trained import load_trained, read_record, run_dir
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
+from robustbench_ens.cli import listing
+from robustbench_ens.cli import zoo_table as catalogue
+from robustbench_ens.cli.zoo_table import BEGIN, END, read_costs, read_readme
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
+from robustbench_ens.weights.published import OLDER, published
+from robustbench_ens.weights.trained import load_trained, read_record, run_dir
 from tests.conftest import BASELINE, Rbe
 from tests.killed import Killed, killed_before
 

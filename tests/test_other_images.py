@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.models.predict import predict
-from robustbench_ens.models.trained import load_trained, run_dir
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, find_outcomes, read_outcomes
-from robustbench_ens.recipes import load_recipe
 from robustbench_ens.reporting.collect import collect
-from robustbench_ens.store import Store
+from robustbench_ens.weights.trained import load_trained, run_dir
 from tests.conftest import BASELINE, BLACKBOX, WHITEBOX, Rbe
 
 N_IMAGES = 60

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustbench_ens import outcomes
+from robustbench_ens.core.store import read_document
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import (
     MEASUREMENTS,
@@ -25,7 +26,6 @@ from robustbench_ens.outcomes import (
     read_provenance,
     write_outcomes,
 )
-from robustbench_ens.store import read_document
 from tests.sealing import write_table
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens.lookup import names
+from robustbench_ens.config.lookup import names
 
 ROOT = Path(__file__).parent.parent
 DATA = {"zoo": "zoo", "attacks": "attacks", "reference": "reports/reference"}

@@ -37,22 +37,23 @@ import pytest
 import torch
 
 from robustbench_ens.check import check, make_pin
+from robustbench_ens.config.protocols import KINDS as ALL_KINDS
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation import autoattack, distilled
+from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation import job as job_module
-from robustbench_ens.evaluation import whitebox as whitebox_module
-from robustbench_ens.evaluation.evaluate import evaluate
 from robustbench_ens.evaluation.job import Subject
-from robustbench_ens.models.trained import load_trained, run_dir
+from robustbench_ens.evaluation.kinds import autoattack
+from robustbench_ens.evaluation.kinds import whitebox as whitebox_module
+from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import apgd, attacks, distill, harness
-from robustbench_ens.protocols import KINDS as ALL_KINDS
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
 from robustbench_ens.training import dverge
 from robustbench_ens.training.trainer import train
+from robustbench_ens.weights.trained import load_trained, run_dir
 from tests.training import test_dverge
 
 pytestmark = pytest.mark.slow

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_ens.core.store import write_json
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
-from robustbench_ens.store import write_json
-from tests.test_paths import HOSTILE
+from tests.core.test_paths import HOSTILE
 
 
 @pytest.fixture

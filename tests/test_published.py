@@ -14,10 +14,10 @@ import torch
 
 import robustbench_ens
 from robustbench_ens.cli import main
+from robustbench_ens.core.store import write_json
 from robustbench_ens.data import load_dataset, to_float
-from robustbench_ens.models.trained import WEIGHTS, read_record
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
-from robustbench_ens.store import write_json
+from robustbench_ens.weights.trained import WEIGHTS, read_record
 from tests.conftest import Rbe
 from tests.sealing import edit_json
 from tests.shared import made_once
@@ -208,7 +208,7 @@ def test_publishing_again_replaces_all_or_nothing(checkout: Path, rbe: Rbe, monk
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert rbe("train", "own/tiny").code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("robustbench_ens.models.published.read_bytes", fail)
+        patch.setattr("robustbench_ens.weights.published.read_bytes", fail)
         assert rbe("publish", "own/tiny").code == 2
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     next(Path("runs").rglob("history.csv")).unlink()

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_ens.config.lookup import names
+from robustbench_ens.config.protocols import Surrogate, load_protocol
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.progress import Silent
+from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.lookup import names
-from robustbench_ens.plan import Plan, Workplace
-from robustbench_ens.progress import Silent
-from robustbench_ens.protocols import Surrogate, load_protocol
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
-from robustbench_ens.targets import Trained, surrogates
+from robustbench_ens.workflow.plan import Plan, Workplace
+from robustbench_ens.workflow.targets import Trained, surrogates
 
 DIGITS, CIFAR10 = "digits/blackbox-same-defense", "cifar10/blackbox-same-defense"
 

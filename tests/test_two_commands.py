@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens import commands, execute
-from robustbench_ens.evaluation import blackbox
-from robustbench_ens.evaluation.evaluate import outcomes_file, parts_folder
-from robustbench_ens.models.trained import read_record, run_dir
+from robustbench_ens.cli import commands
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.progress import Silent
+from robustbench_ens.core.store import Store
+from robustbench_ens.evaluation.kinds import blackbox
+from robustbench_ens.evaluation.runner import outcomes_file, parts_folder
 from robustbench_ens.outcomes import find_outcomes
-from robustbench_ens.plan import Plan, Workplace
-from robustbench_ens.progress import Silent
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
-from robustbench_ens.targets import Trained
 from robustbench_ens.training.checkpoint import RESUME
+from robustbench_ens.weights.trained import read_record, run_dir
+from robustbench_ens.workflow import execute
+from robustbench_ens.workflow.plan import Plan, Workplace
+from robustbench_ens.workflow.targets import Trained
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 
 
@@ -141,7 +142,7 @@ def test_reading_a_run_directory_that_is_not_there_makes_none(
 def test_two_processes_train_one_recipe(tmp_path: Path) -> None:
     """The second is refused, or finds it done; it never sets the first's run aside."""
     recipe = "digits/baseline-3[epochs=1,network_args.width=2]"
-    command = [sys.executable, "-m", "robustbench_ens.cli", "train", recipe, "--threads", "1"]
+    command = [sys.executable, "-m", "robustbench_ens.cli.app", "train", recipe, "--threads", "1"]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(0.2)
     second = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -8,11 +8,11 @@ A paired baseline holds the outcomes of certain weights, and is compared with th
 import json
 from collections.abc import Callable
 
-from robustbench_ens.check.compare import CheckResult, check
-from robustbench_ens.check.junit import render_junit
+from robustbench_ens.check.formats.junit import render_junit
+from robustbench_ens.check.formats.markdown import render_markdown
+from robustbench_ens.check.formats.text import render_json, render_text
 from robustbench_ens.check.pin import Pin, make_pin, read_pin, write_pin
-from robustbench_ens.check.render import render_json, render_text
-from robustbench_ens.check.summary import render_markdown
+from robustbench_ens.check.verdicts import CheckResult, check
 
 FORMATS: dict[str, Callable[[CheckResult], str]] = {
     "text": render_text,

@@ -15,16 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from robustbench_ens.check.measured import Measured, measured
-from robustbench_ens.errors import UserError
-from robustbench_ens.kinds import ACCURACY, BY_STEPS, TRANSFER, KindFacts, Kinds, facts_of, kinds_of
-from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
-from robustbench_ens.reporting.derive import (
+from robustbench_ens.analysis.derive import (
     survivors,
     survivors_by_steps,
     withstood,
 )
-from robustbench_ens.store import digest_json, short_hash
+from robustbench_ens.check.measured import Measured, measured
+from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, KindFacts, Kinds, facts_of, kinds_of
+from robustbench_ens.core.store import digest_json, short_hash
+from robustbench_ens.errors import UserError
+from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
 
 Units = npt.NDArray[np.bool_]
 """Outcomes of one cell, (images, units per image)."""
@@ -138,7 +138,7 @@ def _clean(rows: pd.DataFrame, facts: KindFacts) -> dict[str, Units]:
 
 
 def _accuracy(images: pd.DataFrame, name: str) -> dict[str, Units]:
-    """One cell for each eps above 0 of ``images``, rows of :func:`~robustbench_ens.reporting.derive.survivors`."""
+    """One cell for each eps above 0 of ``images``, rows of :func:`~robustbench_ens.analysis.derive.survivors`."""
     return {
         f"{name} at eps {eps:g}": _units(group, ["eps"], "correct", name)
         for eps, group in images[images["eps"] > 0].groupby("eps")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.config.kinds import facts_of
 from robustbench_ens.errors import UserError
-from robustbench_ens.kinds import facts_of
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile
 
 _ERROR = "/standard_error"

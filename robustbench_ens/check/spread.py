@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats
 
-from robustbench_ens.reporting.rounding import COUNT_VARIANCE, FLIP_RATE
+from robustbench_ens.analysis.rounding import COUNT_VARIANCE, FLIP_RATE
 
 Floats = npt.NDArray[np.float64]
 

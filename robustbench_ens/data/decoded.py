@@ -16,15 +16,15 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from robustbench_ens import strict_json
+from robustbench_ens.core import strict_json
+from robustbench_ens.core.files import digest_file
+from robustbench_ens.core.locks import remove_leftovers
+from robustbench_ens.core.notices import notice
+from robustbench_ens.core.seal import verify_file
+from robustbench_ens.core.store import atomic_path, digest_json, short_hash
+from robustbench_ens.core.tensors import read_metadata, with_place
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import digest_file
-from robustbench_ens.locks import remove_leftovers
-from robustbench_ens.notices import notice
-from robustbench_ens.seal import verify_file
-from robustbench_ens.store import atomic_path, digest_json, short_hash
-from robustbench_ens.tensors import read_metadata, with_place
 
 FORMAT = "3"
 TENSORS = ("x_train", "y_train", "x_test", "y_test")

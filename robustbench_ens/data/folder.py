@@ -26,14 +26,14 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from robustbench_ens.core.files import open_regular
+from robustbench_ens.core.limits import DEEPEST, MAX_PIXELS, MOST_PIXELS, check_text
+from robustbench_ens.core.memory import check_fits
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.data.decoded import fingerprint, fingerprint_files
 from robustbench_ens.data.depth import check_depth
 from robustbench_ens.data.pixels import check_used
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import open_regular
-from robustbench_ens.limits import DEEPEST, MAX_PIXELS, MOST_PIXELS, check_text
-from robustbench_ens.memory import check_fits
 
 SPLITS = ("train", "test")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")

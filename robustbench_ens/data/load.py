@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustbench_ens.core.limits import MAX_PIXELS
+from robustbench_ens.core.paths import expanded
 from robustbench_ens.data import builtin, decoded, folder, npz
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.errors import MissingDatasetError, UserError
-from robustbench_ens.limits import MAX_PIXELS
-from robustbench_ens.paths import expanded
 
 BUILTIN_NAMES: tuple[str, ...] = ("digits", *builtin.CIFAR)
 

@@ -24,14 +24,14 @@ from typing import IO, NamedTuple
 import numpy as np
 import torch
 
+from robustbench_ens.core.files import digest_file, file_state, open_regular
+from robustbench_ens.core.foreign import open_archive
+from robustbench_ens.core.limits import check_text
+from robustbench_ens.core.memory import check_fits
 from robustbench_ens.data.dataset import Dataset
 from robustbench_ens.data.decoded import fingerprint
 from robustbench_ens.data.pixels import checked_pixels
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import digest_file, file_state, open_regular
-from robustbench_ens.foreign import open_archive
-from robustbench_ens.limits import check_text
-from robustbench_ens.memory import check_fits
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 KNOWN = (*ARRAYS, "classes")

@@ -11,15 +11,15 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 import pyarrow as pa
 
+from robustbench_ens.config.kinds import KINDS
+from robustbench_ens.config.outside import import_object
+from robustbench_ens.config.protocols import ProtocolFile
+from robustbench_ens.core.limits import shown
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job, Part, evaluation_images
-from robustbench_ens.kinds import KINDS
-from robustbench_ens.limits import shown
-from robustbench_ens.models.own import blamed
+from robustbench_ens.models.external import blamed
 from robustbench_ens.outcomes import OUTCOMES
-from robustbench_ens.outside import import_object
-from robustbench_ens.protocols import ProtocolFile
 
 AnyProtocol = TypeVar("AnyProtocol", bound=ProtocolFile)
 

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.protocols import Sized
+from robustbench_ens.core.parallel import pool
+from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.models.predict import BATCH_SIZE
-from robustbench_ens.parallel import pool
 from robustbench_ens.perturb.diversity import distill_at_layers, transferred_losses
 from robustbench_ens.perturb.gradient import check_budget
-from robustbench_ens.protocols import Sized
-from robustbench_ens.seeds import generator
 
 
 class Draws(NamedTuple):

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from robustbench_ens.config.schema import LARGEST
+from robustbench_ens.core.files import read_bytes
+from robustbench_ens.core.store import parse_csv
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import measurement
-from robustbench_ens.facts import LARGEST
-from robustbench_ens.files import read_bytes
-from robustbench_ens.models.trained import EnsembleRecord
-from robustbench_ens.store import parse_csv
+from robustbench_ens.weights.trained import EnsembleRecord
 
 UNITS = {"lr": "1", "layer": "1", "epoch_s": "s", "transferability": "1", "images": "1"}
 """Of numbers that are no losses."""

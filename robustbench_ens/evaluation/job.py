@@ -12,22 +12,22 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.config.protocols import ByGradient, Crafted, ProtocolFile, Sized, Stepped
+from robustbench_ens.config.settings import Precision
+from robustbench_ens.core.fitting import Fitting
+from robustbench_ens.core.progress import Silent, Task
+from robustbench_ens.core.store import Store
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.health import Crafting, Restarts, health_rows
-from robustbench_ens.fitting import Fitting
+from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, health_rows
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.models.origin import GIVEN
 from robustbench_ens.models.predict import predict
-from robustbench_ens.models.trained import EnsembleRecord
 from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES
 from robustbench_ens.perturb.attacks import Paused, craft
 from robustbench_ens.perturb.gradient import Standing
 from robustbench_ens.perturb.health import Recorder
-from robustbench_ens.progress import Silent, Task
-from robustbench_ens.protocols import ByGradient, Crafted, ProtocolFile, Sized, Stepped
-from robustbench_ens.settings import Precision
-from robustbench_ens.store import Store
+from robustbench_ens.weights.origin import GIVEN
+from robustbench_ens.weights.trained import EnsembleRecord
 
 Part = tuple[str, Callable[[], pd.DataFrame]]
 """A piece of an evaluation that is kept by itself: its name, and what computes its outcomes."""
@@ -40,7 +40,7 @@ OWN_AGGREGATION = "own"
 class Subject:
     """A trained ensemble and what it is; or a model of one's own, which may have no sub-models.
 
-    ``origin`` is where an ensemble's weights come from; see :mod:`robustbench_ens.models.origin`.
+    ``origin`` is where an ensemble's weights come from; see :mod:`robustbench_ens.weights.origin`.
     """
 
     ensemble: Ensemble

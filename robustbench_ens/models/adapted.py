@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustbench_ens.fitting import Fitting
+from robustbench_ens.core.fitting import Fitting
+from robustbench_ens.core.seeds import GLOBAL_GENERATORS
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.modes import eval_mode
-from robustbench_ens.seeds import GLOBAL_GENERATORS
 
 
 def own_dtype(model: nn.Module) -> torch.dtype | None:

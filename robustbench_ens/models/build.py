@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.config.outside import import_object
+from robustbench_ens.config.recipes import Recipe
+from robustbench_ens.core.limits import shown
+from robustbench_ens.core.memory import check_fits
+from robustbench_ens.core.process import usual_defaults
+from robustbench_ens.core.seeds import GLOBAL_GENERATORS, derive_seed
 from robustbench_ens.errors import UserError
-from robustbench_ens.limits import shown
-from robustbench_ens.memory import check_fits
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.resnet import RESNET_DEPTHS, ResNet
-from robustbench_ens.outside import import_object
-from robustbench_ens.process import usual_defaults
-from robustbench_ens.recipes import Recipe
-from robustbench_ens.seeds import GLOBAL_GENERATORS, derive_seed
 
 Build = Callable[..., nn.Module]
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from robustbench_ens.errors import UserError
 
 if TYPE_CHECKING:
-    from robustbench_ens.models.origin import Origin
-    from robustbench_ens.models.trained import EnsembleRecord
+    from robustbench_ens.weights.origin import Origin
+    from robustbench_ens.weights.trained import EnsembleRecord
 
 
 class Normalizer(nn.Module):

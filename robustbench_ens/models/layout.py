@@ -7,12 +7,12 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.core.seeds import GLOBAL_GENERATORS
 from robustbench_ens.models.adapted import Adapted, Watched
 from robustbench_ens.models.ensemble import Ensemble, Normalizer, SubModel
 from robustbench_ens.models.modes import copied
 from robustbench_ens.models.pointwise import StridedPointwise
 from robustbench_ens.models.resnet import BasicBlock, ResNet
-from robustbench_ens.seeds import GLOBAL_GENERATORS
 
 PROBED = 2
 """Images that a network is shown in each layout: in a batch of one, ``view`` accepts any layout."""

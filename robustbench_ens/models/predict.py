@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.errors import UserError
-from robustbench_ens.fitting import Fitting
 from robustbench_ens.models.modes import eval_mode
 
 BATCH_SIZE = 250

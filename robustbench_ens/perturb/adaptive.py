@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustbench_ens.fitting import Fitting
+from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.models.ensemble import AGGREGATIONS, Ensemble, log_mean_softmax
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED

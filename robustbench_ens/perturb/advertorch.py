@@ -13,10 +13,10 @@ import torch
 import torch.autograd.gradcheck
 from torch import Tensor, nn
 
+from robustbench_ens.config.protocols import ADVERTORCH_ATTACKS
+from robustbench_ens.core.seeds import GLOBAL_GENERATORS
 from robustbench_ens.errors import UserError
 from robustbench_ens.perturb.losses import AttackLoss
-from robustbench_ens.protocols import ADVERTORCH_ATTACKS
-from robustbench_ens.seeds import GLOBAL_GENERATORS
 
 PREFIX = "advertorch:"
 """What an attack's name begins with, before the class."""

@@ -10,8 +10,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.config.settings import Precision
+from robustbench_ens.core.fitting import Chunked, Fitting
+from robustbench_ens.core.seeds import derive_seed
 from robustbench_ens.errors import UserError
-from robustbench_ens.fitting import Chunked, Fitting
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb import advertorch
@@ -29,8 +31,6 @@ from robustbench_ens.perturb.losses import LOSSES, AttackLoss
 from robustbench_ens.perturb.precision import at_precision
 from robustbench_ens.perturb.skip_gradient import skip_gradient
 from robustbench_ens.perturb.starts import uniform_starts
-from robustbench_ens.seeds import derive_seed
-from robustbench_ens.settings import Precision
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustbench_ens.fitting import Fitting
-from robustbench_ens.parallel import pool
+from robustbench_ens.core.fitting import Fitting
+from robustbench_ens.core.parallel import pool
 from robustbench_ens.perturb.gradient import check_budget, project
 
 LARGEST_BATCH, SMALLEST_BATCH = 250, 16

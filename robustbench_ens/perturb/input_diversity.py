@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_ens.seeds import derive_seed
+from robustbench_ens.core.seeds import derive_seed
 
 
 def largest_size(size: int) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.core.seeds import generator
 from robustbench_ens.perturb.losses import cross_entropy
-from robustbench_ens.seeds import generator
 
 
 def adversarial_direction(model: nn.Module, image: Tensor, label: int) -> Tensor:

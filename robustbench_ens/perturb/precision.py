@@ -7,8 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.config.settings import Precision
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.settings import Precision
 
 Model = TypeVar("Model", bound=nn.Module)
 

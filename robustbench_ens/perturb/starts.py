@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robustbench_ens.seeds import derive_seed
+from robustbench_ens.core.seeds import derive_seed
 
 
 def uniform_starts(shape: Sequence[int], images: Sequence[int], *key: object) -> Tensor:

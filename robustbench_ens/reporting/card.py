@@ -8,17 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_ens.kinds import ACCURACY, BY_STEPS, TRANSFER, facts_of
-from robustbench_ens.models.trained import EnsembleRecord
+from robustbench_ens.analysis.health import health_warnings
+from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, facts_of
+from robustbench_ens.core.text import duration, listing, percent
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.document import Table
-from robustbench_ens.reporting.health import health_warnings
 from robustbench_ens.reporting.in_words import adversarial_training, attack, distillation, length, optimizer
 from robustbench_ens.reporting.page import environment
 from robustbench_ens.reporting.tables.summaries import summary_tables
-from robustbench_ens.reporting.text import duration, listing, percent
+from robustbench_ens.weights.trained import EnsembleRecord
 
 LIMITS = (
     "A means to measure attacks and defences, not to classify anything that matters. The accuracies are those of the "

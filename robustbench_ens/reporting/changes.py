@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from robustbench_ens.analysis.compare import WORST
+from robustbench_ens.analysis.health import unhealthy
+from robustbench_ens.analysis.rounding import FLIP_RATE
+from robustbench_ens.config.schema import Count, Facts, Positive, Share, check_facts
+from robustbench_ens.core.store import read_document
+from robustbench_ens.core.text import listing, percent, shorten, with_brackets
 from robustbench_ens.errors import UserError
-from robustbench_ens.facts import Count, Facts, Positive, Share, check_facts
 from robustbench_ens.reporting.collect import Collection, headlines
-from robustbench_ens.reporting.compare import WORST
-from robustbench_ens.reporting.health import unhealthy
-from robustbench_ens.reporting.rounding import FLIP_RATE
-from robustbench_ens.reporting.text import listing, percent, shorten, with_brackets
-from robustbench_ens.store import read_document
 
 SUMMARY = "summary.json"
 SCHEMA = 1

@@ -9,15 +9,15 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.analysis import derive
+from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons
+from robustbench_ens.analysis.health import collect_health, unhealthy
+from robustbench_ens.analysis.ledger import ledger
+from robustbench_ens.analysis.worst_case import counts, worst_case
+from robustbench_ens.config.kinds import MEASUREMENTS, Kinds, facts_of, kinds_of
 from robustbench_ens.errors import UserError
-from robustbench_ens.kinds import MEASUREMENTS, Kinds, facts_of, kinds_of
 from robustbench_ens.outcomes import OWN_MODEL, Arrays, OutcomeFile, gather, gather_measurements
-from robustbench_ens.reporting import derive
-from robustbench_ens.reporting.compare import WORST, Answers, answers, at_headline, comparisons
-from robustbench_ens.reporting.health import collect_health, unhealthy
-from robustbench_ens.reporting.ledger import ledger
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, together
-from robustbench_ens.reporting.worst_case import counts, worst_case
 
 HISTORY = ["ensemble", "method", "seed", "name", "target_member", "step", "value", "unit"]
 
@@ -30,12 +30,12 @@ class Collection:
     """The input of every section.
 
     ``accuracies``, ``transferability``, ``mean_transferability``, ``attempts`` and ``convergence`` are the frames of
-    the same names in :mod:`derive`, ``ledger`` that of :func:`~robustbench_ens.reporting.ledger.ledger`; ``history``
+    the same names in :mod:`derive`, ``ledger`` that of :func:`~robustbench_ens.analysis.ledger.ledger`; ``history``
     has the columns ``HISTORY``, one row per ensemble, seed, name, member and epoch; ``health`` is that of
-    :func:`~robustbench_ens.reporting.health.collect_health`, ``worst_case`` that of
-    :func:`~robustbench_ens.reporting.worst_case.worst_case`; ``comparisons`` is that of
-    :func:`~robustbench_ens.reporting.compare.comparisons`, at :func:`headlines`; ``answers`` are those of
-    :func:`~robustbench_ens.reporting.compare.answers`, at every eps; ``measurements`` are
+    :func:`~robustbench_ens.analysis.health.collect_health`, ``worst_case`` that of
+    :func:`~robustbench_ens.analysis.worst_case.worst_case`; ``comparisons`` is that of
+    :func:`~robustbench_ens.analysis.compare.comparisons`, at :func:`headlines`; ``answers`` are those of
+    :func:`~robustbench_ens.analysis.compare.answers`, at every eps; ``measurements`` are
     those of kinds that yield measurements; ``provenance`` is one dict,
     ``images`` the number of different images and ``arrays`` what is only drawn, per file; ``unsealed`` counts the files
     of earlier versions, which have no digest.

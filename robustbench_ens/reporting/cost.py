@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustbench_ens.recipes import SHARED_WITH_PARENT
-from robustbench_ens.reporting.text import counted
-from robustbench_ens.settings import split_reference
+from robustbench_ens.config.recipes import SHARED_WITH_PARENT
+from robustbench_ens.config.settings import split_reference
+from robustbench_ens.core.text import counted
 
 HOUR_S = 3600
 

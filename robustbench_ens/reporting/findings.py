@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
-from robustbench_ens.kinds import TRANSFER, Kinds, shipped_kinds
-from robustbench_ens.reporting.derive import between_sub_models
+from robustbench_ens.analysis.derive import between_sub_models
+from robustbench_ens.config.kinds import TRANSFER, Kinds, shipped_kinds
+from robustbench_ens.core.text import listing, percent, shorten, span
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds, together
-from robustbench_ens.reporting.text import listing, percent, shorten, span
 
 _LONGEST = 64  # characters of a name in running text
 RULE = (

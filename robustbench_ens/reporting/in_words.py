@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustbench_ens.recipes import Optimizer, ProgressiveResizing, RecipeFile, Schedule
-from robustbench_ens.reporting.paper import DEFAULT_EPS
-from robustbench_ens.reporting.text import listing
+from robustbench_ens.config.recipes import Optimizer, ProgressiveResizing, RecipeFile, Schedule
+from robustbench_ens.core.text import listing
+from robustbench_ens.reporting.dverge2020.paper import DEFAULT_EPS
 
 Document = Mapping[str, Any]
 

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from robustbench_ens.kinds import KINDS
-from robustbench_ens.lookup import shipped_names
+from robustbench_ens.config.kinds import KINDS
+from robustbench_ens.config.lookup import shipped_names
+from robustbench_ens.config.settings import split_reference
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
-from robustbench_ens.settings import split_reference
 
 
 def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:

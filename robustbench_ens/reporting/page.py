@@ -11,12 +11,15 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from robustbench_ens.files import entries
+from robustbench_ens.core import text
+from robustbench_ens.core.files import entries
+from robustbench_ens.core.store import write_json, write_text
 from robustbench_ens.outcomes import OutcomeFile
-from robustbench_ens.reporting import svg, text
+from robustbench_ens.reporting import svg
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.document import FigureBlock, Figures, Section
+from robustbench_ens.reporting.dverge2020.section import paper_sections
 from robustbench_ens.reporting.filters import NAMES, filters_of
 from robustbench_ens.reporting.sections.accuracy import accuracy_sections
 from robustbench_ens.reporting.sections.comparison import comparison_sections
@@ -27,12 +30,10 @@ from robustbench_ens.reporting.sections.ledger import ledger_sections
 from robustbench_ens.reporting.sections.other_images import other_images_sections
 from robustbench_ens.reporting.sections.other_kinds import other_kinds_sections
 from robustbench_ens.reporting.sections.overview import overview
-from robustbench_ens.reporting.sections.paper import paper_sections
 from robustbench_ens.reporting.sections.regions import regions_sections
 from robustbench_ens.reporting.sections.runs import runs_section
 from robustbench_ens.reporting.sections.transfer import transfer_sections
 from robustbench_ens.reporting.style import looks
-from robustbench_ens.store import write_json, write_text
 
 
 def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str, command: str) -> Path:

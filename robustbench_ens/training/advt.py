@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from robustbench_ens.config.settings import Count, Eps, Settings
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.perturb.losses import cross_entropy
 from robustbench_ens.perturb.side_by_side import member_logits
 from robustbench_ens.perturb.starts import uniform_noise
-from robustbench_ens.settings import Count, Eps, Settings
 from robustbench_ens.training.baseline import summed_cross_entropy
 from robustbench_ens.training.method import Batch, Context, Method
 

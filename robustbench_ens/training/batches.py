@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.recipes import RecipeFile
+from robustbench_ens.core.limits import LARGEST_COUNT
+from robustbench_ens.core.seeds import generator
 from robustbench_ens.data import Dataset, augment, shrink, small_shape, to_float
 from robustbench_ens.errors import UserError
-from robustbench_ens.limits import LARGEST_COUNT
-from robustbench_ens.recipes import RecipeFile
-from robustbench_ens.seeds import generator
 from robustbench_ens.training.method import Batch
 
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from robustbench_ens.core.files import read_bytes
+from robustbench_ens.core.seal import add_to_zip, has_no_comment, verify
+from robustbench_ens.core.store import atomic_path
 from robustbench_ens.errors import UserError
-from robustbench_ens.files import read_bytes
-from robustbench_ens.seal import add_to_zip, has_no_comment, verify
-from robustbench_ens.store import atomic_path
 
 RESUME = "resume.pt"
 

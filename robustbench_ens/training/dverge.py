@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_ens.config.settings import Count, Eps
+from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.perturb.batch_norm import BatchNormMode
 from robustbench_ens.perturb.distill import distill
-from robustbench_ens.seeds import generator
-from robustbench_ens.settings import Count, Eps
 from robustbench_ens.training.method import Batch, Context, Method
 
 

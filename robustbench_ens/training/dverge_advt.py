@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_ens.config.settings import Weight
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.settings import Weight
 from robustbench_ens.training.advt import PgdSettings, adversarial_batch
 from robustbench_ens.training.dverge import Dverge, diversification_losses
 from robustbench_ens.training.method import Batch, Context

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_ens.config.settings import Number, Weight
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.settings import Number, Weight
 from robustbench_ens.training.method import Batch, Context, Method
 from robustbench_ens.training.second_order import input_gradients
 

@@ -12,11 +12,11 @@ import torch
 from pydantic import create_model
 from torch import Tensor
 
+from robustbench_ens.config.settings import Settings
+from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.side_by_side import Map
-from robustbench_ens.seeds import generator
-from robustbench_ens.settings import Settings
 
 
 class Batch(NamedTuple):

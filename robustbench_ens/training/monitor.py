@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.recipes import Monitor
+from robustbench_ens.core.seeds import derive_seed, generator
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble, SubModel
@@ -15,8 +17,6 @@ from robustbench_ens.models.layout import PROBED
 from robustbench_ens.models.predict import predict
 from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.perturb.diversity import distill_at_layers, diversity, transferred_losses
-from robustbench_ens.recipes import Monitor
-from robustbench_ens.seeds import derive_seed, generator
 
 
 def transferability(beaten: Tensor) -> float:

@@ -15,13 +15,25 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.recipes import Optimizer, Recipe
+from robustbench_ens.core.parallel import pool
+from robustbench_ens.core.process import usual_defaults
+from robustbench_ens.core.progress import Progress, Silent
+from robustbench_ens.core.provenance import hardware, now, software
+from robustbench_ens.core.store import Store, write_csv
 from robustbench_ens.data import Dataset, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
+from robustbench_ens.models.external import blamed
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
-from robustbench_ens.models.own import blamed
-from robustbench_ens.models.trained import (
+from robustbench_ens.outcomes import ENSEMBLE
+from robustbench_ens.training.batches import Batches
+from robustbench_ens.training.checkpoint import RESUME, Progressed, damaged, load_checkpoint, save_checkpoint
+from robustbench_ens.training.method import Context
+from robustbench_ens.training.monitor import TrainingMonitor
+from robustbench_ens.training.schedules import learning_rate
+from robustbench_ens.weights.trained import (
     HISTORY,
     MONITORED,
     EnsembleRecord,
@@ -30,18 +42,6 @@ from robustbench_ens.models.trained import (
     run_dir,
     save_trained,
 )
-from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.parallel import pool
-from robustbench_ens.process import usual_defaults
-from robustbench_ens.progress import Progress, Silent
-from robustbench_ens.provenance import hardware, now, software
-from robustbench_ens.recipes import Optimizer, Recipe
-from robustbench_ens.store import Store, write_csv
-from robustbench_ens.training.batches import Batches
-from robustbench_ens.training.checkpoint import RESUME, Progressed, damaged, load_checkpoint, save_checkpoint
-from robustbench_ens.training.method import Context
-from robustbench_ens.training.monitor import TrainingMonitor
-from robustbench_ens.training.schedules import learning_rate
 
 CHECKPOINT_INTERVAL_S = 10.0
 SCORING_BATCH = 500

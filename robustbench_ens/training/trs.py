@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_ens.config.settings import Count, Eps, Weight
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.perturb.starts import uniform_noise
-from robustbench_ens.settings import Count, Eps, Weight
 from robustbench_ens.training.method import Batch, Context, Method
 from robustbench_ens.training.second_order import input_gradients
 

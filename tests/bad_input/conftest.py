@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bad_input.tools import Refused, contents
 from tests.conftest import BASELINE, Rbe
-
-from .tools import Refused, contents
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_ens.models.released import read_released
-from robustbench_ens.recipes import load_recipe
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.weights.released import read_released
+from tests.bad_input.tools import NEW, Refused
 from tests.conftest import BASELINE
-
-from .tools import NEW, Refused
 
 
 class Evil:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.bad_input.tools import Refused, write
 from tests.conftest import BASELINE, WHITEBOX, Rbe
-
-from .tools import Refused, write
 
 
 def images(root: str, train: list[str], test: list[str]) -> None:

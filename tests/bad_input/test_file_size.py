@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens import execute
+from robustbench_ens.workflow import execute
+from tests.bad_input.tools import NEW, Refused
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
-
-from .tools import NEW, Refused
 
 
 @contextmanager

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens.limits import DEEPEST, LARGEST_TOML, LONGEST_NAME
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.recipes import load_recipe
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.limits import DEEPEST, LARGEST_TOML, LONGEST_NAME
+from tests.bad_input.tools import Refused, write
 from tests.conftest import Rbe
-
-from .tools import Refused, write
 
 DEEP = [
     "x=" + "[" * 500 + "]" * 500,

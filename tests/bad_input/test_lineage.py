@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bad_input.tools import Refused
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, Rbe
-
-from .tools import Refused
 
 
 def test_surrogate_of_the_targets_seed(refused: Refused, tiny_runs: Path) -> None:

@@ -12,9 +12,8 @@ from typing import NoReturn
 import pytest
 import torch
 
+from tests.bad_input.tools import NEW, Refused
 from tests.conftest import BASELINE, WHITEBOX, Rbe
-
-from .tools import NEW, Refused
 
 
 @pytest.mark.slow
@@ -49,7 +48,7 @@ def test_disk_that_fills_up_under_a_library(refused: Refused, monkeypatch: pytes
         f_bavail, f_frsize = 0, 4096
 
     monkeypatch.setattr(os, "statvfs", lambda path: NoRoom)
-    monkeypatch.setattr("robustbench_ens.models.trained.save_file", fails)
+    monkeypatch.setattr("robustbench_ens.weights.trained.save_file", fails)
     assert "weights.safetensors: the disk is full" in refused("train", NEW, leaves_work=True)
 
 
@@ -57,7 +56,7 @@ def test_device_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) 
     def full(*_: object) -> NoReturn:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr("robustbench_ens.commands.run", full)
+    monkeypatch.setattr("robustbench_ens.cli.commands.run", full)
     line = refused("train", NEW)
     assert line.startswith("--device: out of memory; what was finished before is kept")
     assert line.endswith("or --device cpu: CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -66,7 +65,7 @@ def test_device_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) 
 HOLD = """
 import sys
 from pathlib import Path
-from robustbench_ens.store import Store
+from robustbench_ens.core.store import Store
 with Store(Path("runs")).lock():
     print("held", flush=True)
     sys.stdin.read()

@@ -9,13 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from robustbench_ens.models.trained import run_dir
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
 from robustbench_ens.outcomes import read_outcomes, write_outcomes
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
+from robustbench_ens.weights.trained import run_dir
+from tests.bad_input.tools import NEW, Refused, only, truncate, write
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
-
-from .tools import NEW, Refused, only, truncate, write
 
 
 def folder_of(runs: Path, reference: str, seed: int = 0) -> Path:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens.protocols import KINDS
-from robustbench_ens.recipes import METHODS
+from robustbench_ens.config.protocols import KINDS
+from robustbench_ens.config.recipes import METHODS
+from tests.bad_input.tools import Refused, write
 from tests.conftest import BASELINE, Rbe
-
-from .tools import Refused, write
 
 
 @pytest.mark.parametrize(
@@ -66,7 +65,7 @@ def test_a_name_does_not_reach_outside_the_zoo(refused: Refused) -> None:
             "key 'method': expected a function or a subclass of robustbench_ens.training.Method, got 'pathl",
         ),
         (
-            "method=robustbench_ens.settings:Settings",
+            "method=robustbench_ens.config.settings:Settings",
             "expected a function or a subclass of robustbench_ens.training.Method",
         ),
         ("network=resnet9", "key 'network': expected one of resnet8, resnet14, "),

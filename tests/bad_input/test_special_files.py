@@ -13,9 +13,8 @@ from PIL import Image
 
 from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
+from tests.bad_input.tools import NEW, Refused, write
 from tests.conftest import Rbe
-
-from .tools import NEW, Refused, write
 
 
 def pipe(path: Path) -> None:

@@ -22,21 +22,20 @@ import pytest
 from PIL import Image
 
 from robustbench_ens.check import make_pin, write_pin
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.seal import KEY
+from robustbench_ens.core.store import Store, write_text
 from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.models.trained import HISTORY, RECORD, WEIGHTS, run_dir
 from robustbench_ens.outcomes import find_outcomes, measurements_path, read_outcomes
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.seal import KEY
-from robustbench_ens.store import Store, write_text
 from robustbench_ens.training import trainer
 from robustbench_ens.training.checkpoint import RESUME
+from robustbench_ens.weights.trained import HISTORY, RECORD, WEIGHTS, run_dir
+from tests.campaign import mutations
+from tests.campaign.mutations import BYTES, TOML_VALUES, put_special_file, spoil_json, spoil_toml
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, Rbe, Result
 from tests.sealing import write_any_json
 from tests.shared import made_once
-
-from . import mutations
-from .mutations import BYTES, TOML_VALUES, put_special_file, spoil_json, spoil_toml
 
 PATIENCE_S = 60
 """After this long a command hangs. It is far above what any of them takes, on a machine with other work too."""

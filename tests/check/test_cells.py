@@ -12,8 +12,8 @@ import pytest
 
 from robustbench_ens.check.cells import evaluate, family
 from robustbench_ens.check.pin import read_pin
+from robustbench_ens.config.kinds import BY_STEPS, shipped_kinds
 from robustbench_ens.errors import UserError
-from robustbench_ens.kinds import BY_STEPS, shipped_kinds
 from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES, OutcomeFile
 
 WRONG, RIGHT, SPARED = False, True, None

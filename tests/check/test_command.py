@@ -9,11 +9,10 @@ from xml.etree import ElementTree
 import pytest
 
 from robustbench_ens.check import SUFFIXES, Pin, write_pin
+from tests.check.conftest import IMAGES, scattered
+from tests.check.test_verdicts import _planted
 from tests.conftest import Rbe
 from tests.fake_outcomes import write_fake_outcomes
-
-from .conftest import IMAGES, scattered
-from .test_compare import _planted
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ from robustbench_ens.check.measured import Measured, measured
 from robustbench_ens.check.spread import ROUNDING, fit_measured, p_exact, p_measured_sampling
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, MEASUREMENTS, OutcomeFile
+from tests.check.test_cells import _clean, _file
 from tests.sealing import edit_json
-
-from .test_cells import _clean, _file
 
 SEEDS = dict(enumerate((1.48, 1.49, 1.50, 1.51, 1.52)))
 ERROR, IMAGES = 0.02, 40

@@ -12,11 +12,10 @@ import pytest
 
 from robustbench_ens.check import Pin, make_pin, read_pin, write_pin
 from robustbench_ens.check.cells import evaluate
+from robustbench_ens.core.store import write_json
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile
-from robustbench_ens.store import write_json
-
-from .conftest import Evaluate
+from tests.check.conftest import Evaluate
 
 
 def test_round_trip(pin: Pin, tmp_path: Path) -> None:

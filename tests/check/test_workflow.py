@@ -10,7 +10,7 @@ import click
 import pytest
 
 from robustbench_ens.check import SUFFIXES
-from robustbench_ens.cli import rbe
+from robustbench_ens.cli.app import rbe
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"

@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from robustbench_ens import memory
+from robustbench_ens.core import memory
+from robustbench_ens.core.limits import MOST_PIXELS
 from robustbench_ens.data import Dataset, folder, load_dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.limits import MOST_PIXELS
 
 WriteImage = Callable[..., Path]
 

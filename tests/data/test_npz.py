@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robustbench_ens import memory
+from robustbench_ens.core import memory
 from robustbench_ens.data import Dataset, load_dataset, npz
 from robustbench_ens.errors import UserError
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset
 from robustbench_ens.evaluation import distilled
-from robustbench_ens.evaluation import evaluate as module
+from robustbench_ens.evaluation import runner as module
 from robustbench_ens.evaluation.job import Job, Subject, evaluation_images
-from robustbench_ens.models.trained import load_trained, run_dir
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
 from robustbench_ens.training.trainer import train
+from robustbench_ens.weights.trained import load_trained, run_dir
 from tests.shared import made_once
 
 pytest.register_assert_rewrite("tests.evaluation.runs")

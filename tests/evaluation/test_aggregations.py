@@ -8,17 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.evaluate import aggregated, evaluate
 from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.evaluation.runner import aggregated, evaluate
 from robustbench_ens.models.ensemble import AGGREGATIONS
 from robustbench_ens.outcomes import find_outcomes, read_outcomes
 from robustbench_ens.perturb.losses import cw
 from robustbench_ens.perturb.starts import uniform_starts
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.store import Store
-
-from .runs import parts
+from tests.evaluation.runs import parts
 
 WHITEBOX = "digits/whitebox[images=60,eps=[0.1],steps=4,restarts=2,loss=cw,health.images=0,aggregation={}]"
 BLACKBOX = (
@@ -87,7 +86,7 @@ def test_each_follows_its_own_gradient(make_job, aggregation):
 def test_blackbox_crafts_once_and_scores_each(trained, digits, tmp_path, monkeypatch):
     store = Store(tmp_path)
     frames = {"mean_softmax": outcomes(BLACKBOX.format("mean_softmax"), trained, digits, store)}
-    monkeypatch.setattr("robustbench_ens.evaluation.blackbox.save_crafted", None)
+    monkeypatch.setattr("robustbench_ens.evaluation.kinds.blackbox.save_crafted", None)
     for name in ("mean_logits", "majority_vote"):
         frames[name] = outcomes(BLACKBOX.format(name), trained, digits, store)
     for name, frame in frames.items():
@@ -127,7 +126,7 @@ def test_what_cannot_be_attacked_is_refused(changes, says):
 
 @pytest.mark.slow
 def test_every_attack_that_a_vote_allows_beats_it(make_job):
-    from robustbench_ens.protocols import VOTE_ATTACKS
+    from robustbench_ens.config.protocols import VOTE_ATTACKS
 
     for attack in VOTE_ATTACKS:
         reference = f"digits/whitebox[images=30,eps=[0.02,0.3],steps=4,restarts=1,loss=cw,attack={attack}"

@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_ens.evaluation import blackbox
-from robustbench_ens.evaluation.evaluate import evaluate
+from robustbench_ens.analysis import derive
+from robustbench_ens.analysis.ledger import ledger
+from robustbench_ens.config.lookup import names
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.job import Subject
-from robustbench_ens.lookup import names
-from robustbench_ens.models.trained import digest_state
+from robustbench_ens.evaluation.kinds import blackbox
+from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import gather, read_outcomes
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.reporting import derive
-from robustbench_ens.reporting.ledger import ledger
-from robustbench_ens.store import Store
+from robustbench_ens.weights.trained import digest_state
 
 SMALL = "[images=8,steps=1,eps=[0.2],health.images=0]"
 VARIANT = ["source", "attack", "loss", "restart"]

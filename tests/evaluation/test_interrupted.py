@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from robustbench_ens.evaluation import blackbox
-from robustbench_ens.evaluation import evaluate as module
+from robustbench_ens.config.protocols import KINDS, load_protocol
+from robustbench_ens.core.store import Store
+from robustbench_ens.evaluation import runner as module
+from robustbench_ens.evaluation.kinds import blackbox
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb.starts import uniform_starts
-from robustbench_ens.protocols import KINDS, load_protocol
-from robustbench_ens.store import Store
 
 SMALL = "images=12,eps=[0.1],steps=2"
 HEALTH = "health.images=5"
@@ -53,7 +53,7 @@ def restarts_repeat(monkeypatch):
         return drawn
 
     monkeypatch.setattr("robustbench_ens.perturb.attacks.uniform_starts", starts)
-    monkeypatch.setattr("robustbench_ens.evaluation.adaptive.uniform_starts", starts)
+    monkeypatch.setattr("robustbench_ens.evaluation.kinds.adaptive.uniform_starts", starts)
 
 
 def in_pieces(arguments, monkeypatch, target, name):

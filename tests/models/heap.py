@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.config.lookup import names
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.data import small_shape
-from robustbench_ens.lookup import names
 from robustbench_ens.models.build import network_builder, seeded
-from robustbench_ens.recipes import load_recipe
 
 CLEAN, UNNOTICED = "every convolution kept inside its buffers", "a deliberate overrun went unnoticed"
 SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32), "cifar10-jpeg": (3, 32, 32)}

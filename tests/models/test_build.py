@@ -3,10 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from robustbench_ens import memory
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core import memory
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble, check_network, count_parameters, seeded
-from robustbench_ens.recipes import load_recipe
 
 
 def build(seed=0, reference="digits/baseline-3"):

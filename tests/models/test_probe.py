@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_ens.facts import ProbeFacts, check_facts
+from robustbench_ens.config.schema import ProbeFacts, check_facts
 from robustbench_ens.models.probe import DIRECTIONS, Probe, modules_behind, probe, probe_differences, same_probe
 from robustbench_ens.models.resnet import ResNet
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_ens.models import soundness
 from robustbench_ens.models.build import seeded
-from robustbench_ens.models.own import look_at
+from robustbench_ens.models.external import look_at
 from robustbench_ens.models.resnet import ResNet
 
 IMAGES = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 import robustbench_ens
+from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.protocols import load_protocol
 from tests.conftest import WHITEBOX, Rbe
 from tests.models.test_layout import Convolution
-
-from .conftest import MODELS
-from .test_modules import MOSTLY_SLOW
+from tests.own_model.conftest import MODELS
+from tests.own_model.test_modules import MOSTLY_SLOW
 
 IMAGES = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LABELS = Convolution().double()(IMAGES).argmax(dim=1)
@@ -145,7 +144,7 @@ def test_the_advice_for_a_full_device_names_what_there_is(rbe: Rbe, monkeypatch:
     def full(*_: object) -> NoReturn:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("robustbench_ens.commands.run", full)
+    monkeypatch.setattr("robustbench_ens.cli.commands.run", full)
     line = rbe("attack", WHITEBOX, "--model", "my_models:plain").err
     assert "a smaller batch_size in the recipe if it is trained, a smaller --batch-size if it is attacked" in line
     assert "--batch-size" in rbe("attack", "--help").out

@@ -8,12 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.outcomes import OUTCOMES, find_outcomes, read_outcomes
-from robustbench_ens.protocols import load_protocol
 from tests.conftest import BASELINE, BLACKBOX, WHITEBOX, Rbe
-
-from .conftest import MODELS
-from .tools import TRANSFER
+from tests.own_model.conftest import MODELS
+from tests.own_model.tools import TRANSFER
 
 
 def own_outcomes() -> pd.DataFrame:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import robustbench_ens
+from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.protocols import load_protocol
 from tests.conftest import WHITEBOX
 from tests.models.test_layout import AsStrided, Convolution, Kernel, View, Volume
 

@@ -17,17 +17,16 @@ import torch
 from torch import Tensor, nn
 
 import robustbench_ens
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.models.own import sub_models
+from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.restore import as_found
 from robustbench_ens.outcomes import OUTCOMES, find_outcomes, read_outcomes
-from robustbench_ens.protocols import load_protocol
-from robustbench_ens.recipes import load_recipe
 from tests.conftest import BASELINE, BLACKBOX, WHITEBOX
-
-from .tools import TRANSFER, small, test_images
+from tests.own_model.tools import TRANSFER, small, test_images
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_ens.config.protocols import ADVERTORCH_ATTACKS, ONE_START
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.resnet import ResNet
 from robustbench_ens.perturb import advertorch
@@ -11,7 +12,6 @@ from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.perturb.gradient import frozen, momentum, perturb, plain
 from robustbench_ens.perturb.losses import LOSSES
 from robustbench_ens.perturb.starts import uniform_starts
-from robustbench_ens.protocols import ADVERTORCH_ATTACKS, ONE_START
 from tests import golden
 
 BUDGET = {"eps": 0.03, "step_size": 0.006, "steps": 6}

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from robustbench_ens.config.protocols import ONE_START, OWN_ATTACKS
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.resnet import BasicBlock
 from robustbench_ens.perturb.attacks import ATTACKS, Paused, craft
 from robustbench_ens.perturb.losses import LOSSES
-from robustbench_ens.protocols import ONE_START, OWN_ATTACKS
 from tests import golden
 
 IMAGES = torch.rand(10, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from robustbench_ens.parallel import pool
+from robustbench_ens.core.parallel import pool
 from robustbench_ens.perturb.gradient import frozen
 from robustbench_ens.perturb.side_by_side import member_logits
 from tests.training.test_dverge import images, tiny

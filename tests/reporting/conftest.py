@@ -77,7 +77,7 @@ def outcome_rows(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 def rates(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Accuracies by hand, as ``derive.accuracies`` gives them: each dict states ``correct`` and what differs."""
-    from robustbench_ens.reporting.derive import with_interval
+    from robustbench_ens.analysis.derive import with_interval
 
     frame = pd.DataFrame([{**CELL, "eps": 0.2, "n": 100, **row} for row in rows])
     return with_interval(frame, "correct", "accuracy")

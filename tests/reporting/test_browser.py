@@ -9,9 +9,8 @@ import pytest
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.reporting import render_report
 from tests.fake_outcomes import write_fake_outcomes
-
-from .conftest import HOSTILE
-from .devtools import NAMES, Browser, find_chromium
+from tests.reporting.conftest import HOSTILE
+from tests.reporting.devtools import NAMES, Browser, find_chromium
 
 VISIBLE = "checkVisibility({opacityProperty: true, visibilityProperty: true})"
 SEED_BY_SEED = "document.querySelector('#whitebox details')"

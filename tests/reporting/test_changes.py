@@ -5,11 +5,11 @@ import json
 
 import pytest
 
+from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.errors import UserError
 from robustbench_ens.reporting import render_report
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import collect
-from robustbench_ens.reporting.compare import WORST
 
 WHITE = ("digits/whitebox", "digits/baseline-3", 0.2)
 

@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 from matplotlib import font_manager
 
+from robustbench_ens.analysis import derive
 from robustbench_ens.outcomes import gather
-from robustbench_ens.reporting import derive, svg
+from robustbench_ens.reporting import svg
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
 from robustbench_ens.reporting.figures.training_history import training_history
 from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
 from robustbench_ens.reporting.style import INK, looks
-
-from .conftest import HOSTILE, rates
+from tests.reporting.conftest import HOSTILE, rates
 
 LOOK = {"digits/a-3": looks({"a": "baseline"})["a"], "digits/b-3": looks({"b": "dverge"})["b"]}
 

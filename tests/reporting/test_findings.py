@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.analysis import derive
 from robustbench_ens.outcomes import gather
-from robustbench_ens.reporting import derive
 from robustbench_ens.reporting.findings import findings, warnings
-
-from .conftest import rates
+from tests.reporting.conftest import rates
 
 NONE = pd.DataFrame()
 

@@ -5,15 +5,14 @@ import dataclasses
 import pandas as pd
 import pytest
 
-from robustbench_ens.kinds import shipped_kinds
+from robustbench_ens.config.kinds import shipped_kinds
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.tables.leaderboard import columns, leaderboard
 from robustbench_ens.reporting.tables.summary import summarise
+from tests.analysis.test_worst_case import as_kind, only
 from tests.fake_outcomes import write_fake_outcomes
-
-from .test_tables import plain
-from .test_worst_case import as_kind, only
+from tests.reporting.test_tables import plain
 
 
 @pytest.fixture(scope="module")

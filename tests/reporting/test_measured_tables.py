@@ -7,16 +7,16 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from robustbench_ens.analysis import derive
 from robustbench_ens.check.cells import evaluate
+from robustbench_ens.core.text import MEAN_AND_STD, NBSP
 from robustbench_ens.outcomes import MEASUREMENTS
-from robustbench_ens.reporting import derive, render_report, summaries
+from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.tables.convergence import convergence_table, largest_change
 from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_matrix, diversity_table
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP
-
-from .conftest import CELL, outcome_rows
-from .test_tables import plain
+from tests.reporting.conftest import CELL, outcome_rows
+from tests.reporting.test_tables import plain
 
 LOSSES = {(0, 0): 0.1, (0, 1): 2.0, (0, 2): 3.0, (1, 0): 4.0, (1, 1): 0.2, (1, 2): 5.0, (2, 0): 6.0, (2, 1): 7.0}
 

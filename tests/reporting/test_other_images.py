@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_ens.core.text import NBSP
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.document import Figures
@@ -16,7 +17,6 @@ from robustbench_ens.reporting.sections.history import history_section
 from robustbench_ens.reporting.sections.other_images import other_images_sections
 from robustbench_ens.reporting.style import looks
 from robustbench_ens.reporting.tables.runs import ensembles_table
-from robustbench_ens.reporting.text import NBSP
 from tests.fake_outcomes import write_fake_outcomes
 
 OTHER = 0.2

@@ -14,8 +14,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.reporting import render_report
 from tests.fake_outcomes import write_fake_outcomes
-
-from .conftest import HOSTILE
+from tests.reporting.conftest import HOSTILE
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "rect", "path", "use"}
 

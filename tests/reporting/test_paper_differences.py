@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from robustbench_ens.reporting.tables.paper_differences import COLUMNS, PAPER, paper_differences
+from robustbench_ens.reporting.dverge2020.differences import COLUMNS, PAPER, paper_differences
 from tests.fake_outcomes import ensemble_record
 
 VARIANTS = [

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from robustbench_ens.reporting.compare import Answers
-from robustbench_ens.reporting.health import MARK
-from robustbench_ens.reporting.tables.paper_orderings import (
+from robustbench_ens.analysis.compare import Answers
+from robustbench_ens.analysis.health import MARK
+from robustbench_ens.reporting.dverge2020.orderings import (
     CLEAN,
     CLEARLY,
     FAILS,

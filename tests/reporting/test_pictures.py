@@ -19,9 +19,8 @@ from robustbench_ens.reporting.figures.pictures import class_name
 from robustbench_ens.reporting.tables.gallery import gallery_table
 from robustbench_ens.reporting.tables.regions import nearest_boundary, regions_rows
 from tests.fake_outcomes import write_fake_outcomes
-
-from .conftest import HOSTILE
-from .test_page import Page
+from tests.reporting.conftest import HOSTILE
+from tests.reporting.test_page import Page
 
 NAMES = ["cat", "dog", HOSTILE]
 GREY = np.arange(4, dtype=np.uint8).reshape(1, 2, 2) * 80

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustbench_ens.analysis import compare
+from robustbench_ens.analysis.compare import Answers, comparisons
 from robustbench_ens.outcomes import read_outcomes
-from robustbench_ens.reporting import compare, render_report
-from robustbench_ens.reporting.compare import Answers, comparisons
+from robustbench_ens.reporting import render_report
 from tests.fake_outcomes import write_fake_outcomes
 
 

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import re
 
+from robustbench_ens.analysis import derive
+from robustbench_ens.core.text import MEAN_AND_STD, NBSP
 from robustbench_ens.outcomes import gather
-from robustbench_ens.reporting import derive, summary
+from robustbench_ens.reporting import summary
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.tables.accuracy import accuracy_by_eps, accuracy_table
 from robustbench_ens.reporting.tables.runs import ensembles_table, evaluations_table, protocols_table
 from robustbench_ens.reporting.tables.transfer import transfer_table
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP
-
-from .conftest import rates
+from tests.reporting.conftest import rates
 
 
 def plain(frame):

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.recipes import load_recipe
 from robustbench_ens.training.batches import Batches
 
 

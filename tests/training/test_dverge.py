@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.perturb.distill import distill
-from robustbench_ens.recipes import load_recipe
 from robustbench_ens.training.dverge import Dverge, diversification_losses
 from robustbench_ens.training.method import Batch, Context
 from tests import golden

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from robustbench_ens.config.recipes import METHODS, load_recipe
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.recipes import METHODS, load_recipe
 from robustbench_ens.training.method import Context
 from tests.training.test_dverge import images, tiny
 

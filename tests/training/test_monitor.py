@@ -3,13 +3,13 @@ import pytest
 import torch
 
 from robustbench_ens import load_ensemble
+from robustbench_ens.config.recipes import Monitor, load_recipe
+from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset, to_float
-from robustbench_ens.models.trained import MONITORED, run_dir
 from robustbench_ens.perturb.attacks import craft
-from robustbench_ens.recipes import Monitor, load_recipe
-from robustbench_ens.store import Store
 from robustbench_ens.training.monitor import TrainingMonitor, transferability
 from robustbench_ens.training.trainer import train
+from robustbench_ens.weights.trained import MONITORED, run_dir
 from tests.conftest import BASELINE
 
 PLAIN = "digits/baseline-3[network_args.width=4,steps=30]"

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 import torch
 
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.models.trained import HISTORY, load_trained, run_dir
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
 from robustbench_ens.training import trainer
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.trainer import train
+from robustbench_ens.weights.trained import HISTORY, load_trained, run_dir
 
 BASELINE = "digits/baseline-3[network_args.width=4,steps=30]"
 PARENT = "digits/baseline-3[network_args.width=4,steps=20]"
@@ -50,9 +50,9 @@ CHILD = f"""
 import signal, sys
 from pathlib import Path
 from robustbench_ens.data import load_dataset
-from robustbench_ens.progress import Silent
-from robustbench_ens.recipes import load_recipe
-from robustbench_ens.store import Store
+from robustbench_ens.core.progress import Silent
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
 from robustbench_ens.training.trainer import train, Training
 
 plain = Training.step

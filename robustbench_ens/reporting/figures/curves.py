@@ -6,8 +6,8 @@ import matplotlib as mpl
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from robustbench_ens.core.text import shorten
 from robustbench_ens.reporting.style import Look
-from robustbench_ens.reporting.text import shorten
 
 
 def new_figure(lines: int) -> tuple[Figure, mpl.axes.Axes]:

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy import ndimage
 
+from robustbench_ens.core.text import shorten
 from robustbench_ens.reporting.figures.pictures import class_name, show
 from robustbench_ens.reporting.style import INK, RC
-from robustbench_ens.reporting.text import shorten
 
 Classes = npt.NDArray[np.integer[Any]]
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from robustbench_ens.core.text import NBSP, shorten
 from robustbench_ens.reporting.figures.pictures import class_name, show
 from robustbench_ens.reporting.style import RC
-from robustbench_ens.reporting.text import NBSP, shorten
 
 WRONG = "✗"
 PER_FIGURE = 3

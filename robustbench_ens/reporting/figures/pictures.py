@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
-from robustbench_ens.reporting.text import printable, shorten
+from robustbench_ens.core.text import printable, shorten
 
 
 def show(axes: mpl.axes.Axes, image: npt.NDArray[Any], extent: tuple[float, float, float, float] | None = None) -> None:

@@ -6,9 +6,9 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from robustbench_ens.core.text import shorten
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting.style import INK, RC, Look
-from robustbench_ens.reporting.text import shorten
 
 _TERM_LINES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 

@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from robustbench_ens.core.text import shorten
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting.style import RC
-from robustbench_ens.reporting.text import shorten
 
 _FRAME = "#e08a1e"  # stands out from every shade of the map, on light and dark pages
 _DARK_FROM = 55.0  # percent from which the colour map is dark enough for white figures

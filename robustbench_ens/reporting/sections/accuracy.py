@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from robustbench_ens.kinds import ACCURACY, Yields
+from robustbench_ens.analysis.health import marked
+from robustbench_ens.config.kinds import ACCURACY, Yields
+from robustbench_ens.core.text import anchor, slug, span
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
 from robustbench_ens.reporting.filters import facts_of
-from robustbench_ens.reporting.health import marked
 from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, NUMBERS, accuracy_by_eps, accuracy_table
-from robustbench_ens.reporting.text import anchor, slug, span
 
 
 def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look]) -> Section:

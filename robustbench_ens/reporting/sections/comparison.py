@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.reporting.collect import Collection
-from robustbench_ens.reporting.compare import WORST
 from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.tables.comparison import comparison_table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from robustbench_ens.core.text import slug
 from robustbench_ens.outcomes import Arrays
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
@@ -11,7 +12,6 @@ from robustbench_ens.reporting.figures.gallery import PER_FIGURE, WRONG, Row, ga
 from robustbench_ens.reporting.filters import facts_of_record
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.gallery import gallery_table
-from robustbench_ens.reporting.text import slug
 
 KIND = "gallery"
 MEANING = (

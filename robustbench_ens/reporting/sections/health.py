@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from robustbench_ens.analysis.health import health_table
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
-from robustbench_ens.reporting.health import health_table
 
 TEXT = (
     "Signs that an attack was weaker than it looks: the share of images whose gradient is zero or not finite (at the "

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import compress
 
+from robustbench_ens.core.text import listing, slug
 from robustbench_ens.reporting.collect import Collection, each_trained_once
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section
 from robustbench_ens.reporting.figures.training_history import training_history
 from robustbench_ens.reporting.filters import facts_of_record
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
-from robustbench_ens.reporting.text import listing, slug
 
 
 def history_section(collection: Collection, looks: Mapping[str, Look]) -> Section:

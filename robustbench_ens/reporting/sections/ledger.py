@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from robustbench_ens.core.text import percent, shorten, slug
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, Bullets, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.greedy_curve import greedy_curve
@@ -13,7 +14,6 @@ from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.ledger import NEVER, ledger_table
-from robustbench_ens.reporting.text import percent, shorten, slug
 
 MEANING = (
     "An image counts only if it survives every variant. Taken in the greedy order, each time the variant that breaks "

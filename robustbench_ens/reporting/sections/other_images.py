@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.analysis.health import marked
+from robustbench_ens.core.store import digest_json
 from robustbench_ens.reporting.collect import Collection, on_other_images
 from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
-from robustbench_ens.reporting.health import marked
 from robustbench_ens.reporting.tables.other_images import other_images_table
-from robustbench_ens.store import digest_json
 
 MEANING = (
     "The same weights under the same settings, on images of the dataset that they were trained on and on others. The "

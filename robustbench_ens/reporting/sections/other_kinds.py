@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from robustbench_ens.kinds import BY_STEPS, MEASUREMENTS
+from robustbench_ens.analysis.health import marked
+from robustbench_ens.config.kinds import BY_STEPS, MEASUREMENTS
+from robustbench_ens.core.text import anchor
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
 from robustbench_ens.reporting.filters import facts_of
-from robustbench_ens.reporting.health import marked
 from robustbench_ens.reporting.sections.accuracy import missing_blocks, shown
 from robustbench_ens.reporting.tables.convergence import SUBJECT, convergence_table
 from robustbench_ens.reporting.tables.measured import COLUMNS, measured_table
-from robustbench_ens.reporting.text import anchor
 
 
 def other_kinds_sections(collection: Collection) -> list[Section]:

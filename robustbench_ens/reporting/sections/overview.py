@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from robustbench_ens.kinds import Kinds
+from robustbench_ens.analysis.health import health_warnings, unhealthy
+from robustbench_ens.analysis.resolution import resolution_warnings, unequal_tiers
+from robustbench_ens.analysis.worst_case import usual_protocols
+from robustbench_ens.config.kinds import Kinds
+from robustbench_ens.core.text import listing
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.document import Block, Bullets, Paragraph, Section, Table
 from robustbench_ens.reporting.findings import RULE, findings, warnings
-from robustbench_ens.reporting.health import health_warnings, unhealthy
-from robustbench_ens.reporting.resolution import resolution_warnings, unequal_tiers
 from robustbench_ens.reporting.tables.leaderboard import leaderboard
 from robustbench_ens.reporting.tables.summary import summarise
-from robustbench_ens.reporting.text import listing
-from robustbench_ens.reporting.worst_case import usual_protocols
 
 CAPTION = "Accuracy under attacks within eps (l-infinity, pixel scale), over all n test images; best worst case first"
 LEGEND = (

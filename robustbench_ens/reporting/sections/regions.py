@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from robustbench_ens.core.text import slug
 from robustbench_ens.outcomes import Arrays
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
@@ -13,7 +14,6 @@ from robustbench_ens.reporting.figures.decision_regions import decision_regions
 from robustbench_ens.reporting.filters import facts_of_record
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.regions import regions_rows
-from robustbench_ens.reporting.text import slug
 
 KIND = "regions"
 MEANING = (

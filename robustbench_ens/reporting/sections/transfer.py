@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_ens.kinds import TRANSFER
+from robustbench_ens.analysis.health import marked
+from robustbench_ens.config.kinds import TRANSFER
+from robustbench_ens.core.text import anchor, slug, span
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
 from robustbench_ens.reporting.filters import facts_of
-from robustbench_ens.reporting.health import marked
 from robustbench_ens.reporting.sections.accuracy import missing_blocks, shown
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.transfer import RATE, transfer_table
-from robustbench_ens.reporting.text import anchor, slug, span
 
 
 def transfer_sections(collection: Collection) -> list[Section]:

@@ -6,8 +6,8 @@ from collections.abc import Hashable
 
 import pandas as pd
 
+from robustbench_ens.core.text import MEAN_AND_STD, NBSP, mean_and_std, span, with_brackets
 from robustbench_ens.reporting.tables.summary import over_seeds
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, span, with_brackets
 
 NUMBERS = ["Accuracy"]
 COLUMNS = ["Ensemble", "eps", "Seed", "n", *NUMBERS]

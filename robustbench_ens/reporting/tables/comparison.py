@@ -6,8 +6,8 @@ from collections.abc import Set
 
 import pandas as pd
 
-from robustbench_ens.reporting.health import MARK
-from robustbench_ens.reporting.text import NBSP, p_value, points, shorten
+from robustbench_ens.analysis.health import MARK
+from robustbench_ens.core.text import NBSP, p_value, points, shorten
 
 COLUMNS = [
     *("Higher", "Lower", "Difference, points", "Only higher", "Only lower", "n", "Seeds"),

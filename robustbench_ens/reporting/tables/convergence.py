@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, points, with_brackets
+from robustbench_ens.core.text import MEAN_AND_STD, NBSP, mean_and_std, points, with_brackets
 
 CHANGE = "Largest change"
 SUBJECT = ["Ensemble", "eps", "Seed", "n"]

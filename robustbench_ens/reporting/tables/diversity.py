@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.core.text import MEAN_AND_STD, NBSP, number_mean_and_std, number_with_interval
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, number_mean_and_std, number_with_interval
 
 NAME = "diversity"
 COLUMNS = ["Ensemble", "eps", "Seed", "n", "Diversity, nats", "Lowest to highest pair"]

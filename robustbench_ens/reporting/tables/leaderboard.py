@@ -6,12 +6,14 @@ from collections.abc import Collection as Container
 
 import pandas as pd
 
-from robustbench_ens.kinds import ACCURACY, TRANSFER, Kinds
-from robustbench_ens.reporting import derive
+from robustbench_ens.analysis import derive
+from robustbench_ens.analysis.health import MARK, unhealthy
+from robustbench_ens.analysis.standard import HeadlineEps, at_headline
+from robustbench_ens.analysis.worst_case import usual_protocols, worst_at
+from robustbench_ens.config.kinds import ACCURACY, TRANSFER, Kinds
+from robustbench_ens.core.text import mean_and_std, span, with_brackets
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.cost import training_costs
-from robustbench_ens.reporting.health import MARK, unhealthy
-from robustbench_ens.reporting.standard import HeadlineEps, at_headline
 from robustbench_ens.reporting.tables.summary import (
     NO_PAIRS,
     NOT_RUN,
@@ -21,8 +23,6 @@ from robustbench_ens.reporting.tables.summary import (
     strongest,
     together,
 )
-from robustbench_ens.reporting.text import mean_and_std, span, with_brackets
-from robustbench_ens.reporting.worst_case import usual_protocols, worst_at
 
 
 def columns(kinds: Kinds) -> list[str]:

@@ -6,7 +6,7 @@ from string import ascii_uppercase
 
 import pandas as pd
 
-from robustbench_ens.reporting.text import percent, shorten, with_brackets
+from robustbench_ens.core.text import percent, shorten, with_brackets
 
 COLUMNS = ["Order", "Crafted on", "Attack", "Loss", "Start", "Accuracy alone", "Breaks", "Only it", "So far", "Same as"]
 NEVER = "never"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.core.text import MEAN_AND_STD, NBSP, number_mean_and_std, number_with_interval
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, number_mean_and_std, number_with_interval
 
 COLUMNS = ["Quantity", "Ensemble", "eps", "Seed", "n", "Mean"]
 
@@ -15,7 +15,7 @@ def measured_table(measurements: pd.DataFrame, *, measures: str) -> pd.DataFrame
 
     Args:
         measurements: rows of one protocol, as ``outcomes.gather_measurements`` gives them.
-        measures: name of the measurements, as :class:`~robustbench_ens.kinds.KindFacts` describes it.
+        measures: name of the measurements, as :class:`~robustbench_ens.config.kinds.KindFacts` describes it.
 
     Returns:
         the columns ``COLUMNS``, as text: the ensemble's means with their 95% intervals over ``n`` images. Measurements

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.core.text import span
 from robustbench_ens.reporting.tables.summary import over_seeds
-from robustbench_ens.reporting.text import span
 
 
 def other_images_table(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from robustbench_ens.core.text import percent
 from robustbench_ens.reporting.figures.pictures import class_name
-from robustbench_ens.reporting.text import percent
 
 
 def nearest_boundary(classes: npt.NDArray[np.integer[Any]], label: int, eps: float) -> tuple[float, int] | None:

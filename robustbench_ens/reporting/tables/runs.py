@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_ens.kinds import facts_of
+from robustbench_ens.config.kinds import facts_of
+from robustbench_ens.core.text import counted, duration
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
-from robustbench_ens.reporting.text import counted, duration
 
 DIGITS = 12
 """Leading digits of a SHA-256 that a table shows."""

@@ -7,10 +7,10 @@ from functools import partial
 
 import pandas as pd
 
-from robustbench_ens.kinds import ACCURACY, TRANSFER
+from robustbench_ens.analysis.health import marked, unhealthy
+from robustbench_ens.config.kinds import ACCURACY, TRANSFER
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import Collection, collect
-from robustbench_ens.reporting.health import marked, unhealthy
 from robustbench_ens.reporting.tables.convergence import SUBJECT, convergence_table
 from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_table

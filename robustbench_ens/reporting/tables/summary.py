@@ -6,12 +6,12 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from robustbench_ens.kinds import TRANSFER, Kinds, in_order, shipped_kinds
-from robustbench_ens.reporting import derive
-from robustbench_ens.reporting.health import MARK
-from robustbench_ens.reporting.standard import HeadlineEps, at_headline, headline_eps
-from robustbench_ens.reporting.text import mean_and_std, percent, span, with_brackets
-from robustbench_ens.reporting.worst_case import worst_at
+from robustbench_ens.analysis import derive
+from robustbench_ens.analysis.health import MARK
+from robustbench_ens.analysis.standard import HeadlineEps, at_headline, headline_eps
+from robustbench_ens.analysis.worst_case import worst_at
+from robustbench_ens.config.kinds import TRANSFER, Kinds, in_order, shipped_kinds
+from robustbench_ens.core.text import mean_and_std, percent, span, with_brackets
 
 NOT_RUN = "not run"
 NO_PAIRS = "no pairs"
@@ -40,7 +40,7 @@ def summarise(
     Rates stand with their Wilson 95% interval, or over several seeds as mean and standard deviation; transferability
     is the mean over pairs of different sub-models, with the lowest and the highest pair. A dataset that was attacked
     under several protocols of one kind has a column for each. ``worst`` are rows of
-    :func:`~robustbench_ens.reporting.worst_case.worst_case`, which make the column ``Worst case``. ``unhealthy`` are
+    :func:`~robustbench_ens.analysis.worst_case.worst_case`, which make the column ``Worst case``. ``unhealthy`` are
     the (protocol, ensemble) whose numbers rest on an unhealthy attack; they are marked. ``kinds`` are the facts of the
     kinds of protocols, those of the table unless given.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.core.text import MEAN_AND_STD, NBSP, mean_and_std, with_brackets
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.reporting.text import MEAN_AND_STD, NBSP, mean_and_std, with_brackets
 
 RATE = "Success rate"
 COLUMNS = ["Ensemble", "eps", "Seed", "From", "To", "n", RATE]

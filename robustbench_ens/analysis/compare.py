@@ -1,0 +1,203 @@
+"""Does one ensemble beat another? Paired tests on the images that both were attacked on.
+
+Two things may make a difference by luck, and both must speak against it; the p-value of a pair is the larger of the two
+(an intersection-union test: it claims too little rather than too much, however seeds and images depend on each other).
+
+*Images.* McNemar's exact test on the images that only one of the two gets right. Over several seeds, seed s of one is
+paired with seed s of the other, and the largest p-value counts; it is 1 where the seeds disagree about who is better.
+
+*Training.* Over several seeds, which are then the unit of replication, Welch's t-test between the accuracies of the
+seeds. A count of images is whole, so that the variance over seeds is never taken for less than 1/12 images^2. With one
+seed there is no such test, and a claim is about these weights alone.
+
+Holm's correction runs over all pairs of ensembles under one protocol: one table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, groupby, pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import ttest_ind_from_stats
+from statsmodels.stats.contingency_tables import mcnemar
+
+from robustbench_ens.analysis.bootstrap import mean_interval
+from robustbench_ens.analysis.derive import CONFIDENCE
+from robustbench_ens.analysis.holm import holm
+from robustbench_ens.analysis.rounding import COUNT_VARIANCE
+
+WORST = "worst case"
+"""Stands in place of a protocol for the worst case over those that both ensembles were attacked under."""
+
+COLUMNS = [
+    *("dataset", "protocol", "eps", "better", "worse", "seeds", "n", "only_better", "only_worse"),
+    *("difference", "low", "high", "spread", "p_by_seed", "p_images", "p_seeds", "p", "p_adjusted"),
+    *("supported", "left_out"),
+]
+ALL_PAIRS_UP_TO = 24
+"""Of more ensembles, only neighbours in the order of their accuracies are compared, and the first with each.
+
+A report of many ensembles so takes time in proportion to them.
+"""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one ensemble keeps under one protocol at one eps: ``correct`` is boolean, by image.
+
+    ``protocols`` are those behind it, several for the worst case; only answers to the same are compared.
+    """
+
+    dataset: str
+    protocol: str
+    ensemble: str
+    seed: int
+    eps: float
+    protocols: frozenset[str]
+    correct: pd.Series
+
+
+def _target(own: Answers) -> tuple[str, str, int]:
+    return own.dataset, own.ensemble, own.seed
+
+
+def _question(own: Answers) -> tuple[str, str]:
+    return own.dataset, own.protocol
+
+
+def answers(images: pd.DataFrame) -> list[Answers]:
+    """The answers at every eps above 0, from rows of ``derive.survivors``."""
+    keys = ["dataset", "protocol", "ensemble", "seed", "eps"]
+    found = []
+    for _, own in images[images["eps"] > 0].groupby(keys, observed=True):
+        dataset, protocol, ensemble, seed, eps = own[keys].iloc[0]
+        correct = own.set_index("image")["correct"]
+        found.append(Answers(dataset, protocol, ensemble, int(seed), float(eps), frozenset([protocol]), correct))
+    return found
+
+
+def at_headline(found: Iterable[Answers], eps: Mapping[str, float], tiers: Collection[str]) -> list[Answers]:
+    """Those at their dataset's ``eps``, then the worst case of every ensemble over the protocols in ``tiers``."""
+    chosen = [own for own in found if own.eps == eps.get(own.dataset)]
+    return chosen + _worst([own for own in chosen if own.protocol in tiers])
+
+
+def _worst(tiers: Sequence[Answers]) -> list[Answers]:
+    found = []
+    for _, group in groupby(sorted(tiers, key=_target), key=_target):
+        several = list(group)
+        shared = pd.concat([own.correct for own in several], axis=1, join="inner").all(axis=1)
+        names = frozenset(own.protocol for own in several)
+        if len(shared):
+            found.append(replace(several[0], protocol=WORST, protocols=names, correct=shared))
+    return found
+
+
+def comparisons(found: Sequence[Answers]) -> pd.DataFrame:
+    """Every two ensembles under every protocol (see ``ALL_PAIRS_UP_TO``), on the seeds and images that they share.
+
+    Returns:
+        the columns ``COLUMNS``, one row per pair: ``better`` has the higher mean accuracy over seeds, by ``difference``
+        in [0, 1] (bootstrap 95% interval over images ``low`` to ``high``; ``spread`` is the standard deviation over
+        images); ``only_better`` and ``only_worse`` are images that only one gets right, summed over seeds;
+        ``p_by_seed`` are McNemar's p-values, ``p_images`` and ``p_seeds`` (null for one seed) the two tests, ``p`` the
+        larger, ``p_adjusted`` after Holm's correction; ``supported``: the claim that ``better`` beats ``worse`` stands;
+        ``left_out``: how many pairs under the same protocol were not compared, for the number of ensembles.
+    """
+    tables = []
+    for _, group in groupby(sorted(found, key=_question), key=_question):
+        by_ensemble: dict[str, dict[int, Answers]] = {}
+        for own in group:
+            by_ensemble.setdefault(own.ensemble, {})[own.seed] = own
+        pairs = [compared(by_ensemble[one], by_ensemble[other]) for one, other in _chosen(by_ensemble)]
+        tables.append(_holm([pair for pair in pairs if pair is not None], math.comb(len(by_ensemble), 2) - len(pairs)))
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=COLUMNS)
+
+
+def _chosen(by_ensemble: Mapping[str, Mapping[int, Answers]]) -> Sequence[tuple[str, str]]:
+    names = sorted(by_ensemble)
+    if len(names) <= ALL_PAIRS_UP_TO:
+        return list(combinations(names, 2))
+    means = {name: np.mean([own.correct.mean() for own in by_ensemble[name].values()]) for name in names}
+    first, *others = sorted(names, key=lambda name: -means[name])
+    return list(dict.fromkeys([*((first, other) for other in others), *pairwise(others)]))
+
+
+def _holm(pairs: list[dict[str, Any]], left_out: int) -> pd.DataFrame:
+    """Pairs left out count as tests that found nothing: they were left out after a look at the data."""
+    if not pairs:
+        return pd.DataFrame(columns=COLUMNS)
+    adjusted = holm([pair["p"] for pair in pairs] + [1.0] * left_out, 1 - CONFIDENCE).adjusted[: len(pairs)]
+    supported = adjusted < 1 - CONFIDENCE
+    return pd.DataFrame(pairs).assign(p_adjusted=adjusted, supported=supported, left_out=left_out)[COLUMNS]
+
+
+def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[str, Any] | None:
+    """One pair, each ensemble's answers by seed: a row of :func:`comparisons` up to ``p``.
+
+    None where they share neither seed nor image.
+    """
+    seeds = [seed for seed in sorted(one) if seed in other and one[seed].protocols == other[seed].protocols]
+    if not seeds:
+        return None
+    both = pd.concat([of[seed].correct for of in (one, other) for seed in seeds], axis=1, join="inner")
+    if not len(both):
+        return None
+    first, second = np.split(both.to_numpy(dtype=bool).T, 2)
+    names = (one[seeds[0]].ensemble, other[seeds[0]].ensemble)
+    if first.mean() < second.mean():
+        first, second, names = second, first, names[::-1]
+    only_first, only_second = (first & ~second).sum(axis=1), (second & ~first).sum(axis=1)
+    difference = first.mean(axis=0) - second.mean(axis=0)
+    low, high = mean_interval(difference, CONFIDENCE)
+    by_seed = [mcnemar_p(first[row], second[row]) for row in range(len(seeds))]
+    agree = bool((only_first > only_second).all())
+    p_images = max(by_seed) if agree else 1.0
+    p_seeds = welch_p(first, second)
+    own = one[seeds[0]]
+    return {
+        "dataset": own.dataset,
+        "protocol": own.protocol,
+        "eps": own.eps,
+        "better": names[0],
+        "worse": names[1],
+        "seeds": len(seeds),
+        "n": len(difference),
+        "only_better": int(only_first.sum()),
+        "only_worse": int(only_second.sum()),
+        "difference": round(float(difference.mean()), 12),  # equal counts are equal
+        "low": low,
+        "high": high,
+        "spread": float(difference.std()),
+        "p_by_seed": tuple(by_seed),
+        "p_images": p_images,
+        "p_seeds": p_seeds,
+        "p": p_images if p_seeds is None else max(p_images, p_seeds),
+    }
+
+
+def mcnemar_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
+    """Two-sided exact p-value of McNemar's test on two classifiers' right answers, both ``(images,)``."""
+    table = [[(first & second).sum(), (first & ~second).sum()], [(second & ~first).sum(), (~first & ~second).sum()]]
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def welch_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float | None:
+    """Two-sided p-value of Welch's t-test between seeds' accuracies, both ``(seeds, images)``; none for one seed."""
+    return welch_p_of_rates(first.mean(axis=1), second.mean(axis=1), first.shape[1])
+
+
+def welch_p_of_rates(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], images: int) -> float | None:
+    """The same of the seeds' rates over ``images`` images each, ``(seeds,)``; they may have different seeds."""
+    if min(len(first), len(second)) < 2:
+        return None
+    least = np.sqrt(COUNT_VARIANCE) / images
+    numbers = [n for rates in (first, second) for n in (rates.mean(), max(rates.std(ddof=1), least), len(rates))]
+    return float(ttest_ind_from_stats(*numbers, equal_var=False).pvalue)

@@ -1,0 +1,141 @@
+"""Attack health: what the crafting runs said about themselves, judged by their protocol's limits."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence, Set
+from typing import Any
+
+import pandas as pd
+
+from robustbench_ens.config.protocols.keys import HealthLimits
+from robustbench_ens.core.text import NBSP, percent
+from robustbench_ens.outcomes import OutcomeFile
+
+PREFIX = "health/"
+
+LIMITS: dict[str, Any] = HealthLimits().model_dump()
+"""Those of a protocol that says nothing of them."""
+
+CELL = ["protocol", "kind", "ensemble", "seed", "attack", "loss"]
+COLUMNS = [*CELL, "sign", "eps", "step", "value", "limit", "healthy"]
+
+HIGHEST = {
+    "zero_gradient": "zero gradient",
+    "non_finite_gradient": "gradient not finite",
+    "saturated": "loss saturated",
+    "identical_restarts": "restarts that repeat",
+    "doubling_gain": "accuracy lost to twice the steps",
+}
+"""Signs that must not be above their limit, and what people call them."""
+
+LOWEST = {"loss_rising": "loss rose", "budget_used": "budget used", "budget_kept": "budget kept"}
+"""Signs that must not be below their limit."""
+
+SIGNS = HIGHEST | LOWEST
+MARK = f"{NBSP}⚠"
+"""Behind a number that rests on an unhealthy attack."""
+
+ROUNDING = 1e-9
+"""Shares are quotients of whole numbers: three of a hundred images are no more than 3%."""
+
+
+def file_health(file: OutcomeFile) -> pd.DataFrame:
+    """Signs of one outcomes file: per attack, loss and sign the worst value over sources, eps and steps.
+
+    ``limit`` is the protocol's; ``healthy`` says whether the value keeps it. Files from before there was health, and
+    kinds that craft nothing, give no rows.
+
+    Returns:
+        the columns ``COLUMNS``.
+    """
+    rows = file.measurements[["name", "eps", "step", "value"]].astype({"name": str})
+    rows = rows[rows["name"].str.startswith(PREFIX)]
+    limits: dict[str, Any] = file.provenance["protocol"]["resolved"].get("health") or {}
+    if rows.empty or not limits:
+        return pd.DataFrame(columns=COLUMNS)
+    limits = LIMITS | limits  # of a sign that its version did not know, if another left one
+    parts = rows["name"].str.removeprefix(PREFIX).str.rsplit("/", n=2, expand=True)
+    rows = rows.assign(attack=parts[0], loss=parts[1], sign=parts[2])
+    rows = rows[rows["sign"].isin(SIGNS)]
+    severity = rows["value"].where(rows["sign"].isin(HIGHEST), -rows["value"])
+    worst = rows.loc[severity.groupby([rows["attack"], rows["loss"], rows["sign"]]).idxmax()]
+    limit = worst["sign"].map(limits | {"budget_kept": 1.0}).astype(float)
+    above = worst["sign"].isin(HIGHEST)
+    healthy = (worst["value"] <= limit + ROUNDING).where(above, worst["value"] >= limit - ROUNDING)
+    target, protocol = file.provenance["target"], file.provenance["protocol"]
+    return worst.assign(
+        protocol=protocol["label"],
+        kind=protocol["kind"],
+        ensemble=target["label"],
+        seed=target["seed"],
+        limit=limit,
+        healthy=healthy,
+    )[COLUMNS].reset_index(drop=True)
+
+
+def collect_health(files: Sequence[OutcomeFile]) -> pd.DataFrame:
+    """:func:`file_health` of all files."""
+    frames = [frame for frame in map(file_health, files) if len(frame)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+
+
+def unhealthy(health: pd.DataFrame) -> set[tuple[str, str]]:
+    """(protocol, ensemble) whose numbers rest on an unhealthy attack, at any seed."""
+    sick = health[~health["healthy"].astype(bool)]
+    return set(zip(sick["protocol"], sick["ensemble"], strict=True))
+
+
+def marked(table: pd.DataFrame, sick: Set[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """``table`` with ``MARK`` behind the ``numbers`` of the rows whose ``Ensemble`` is one of ``sick``."""
+    rows = table["Ensemble"].isin(sick)
+    return table.assign(**{column: table[column].mask(rows, table[column] + MARK) for column in numbers})
+
+
+def _value(row: Mapping[Hashable, Any]) -> str:
+    at_step = f", step{NBSP}{row['step']}" if row["sign"] in ("zero_gradient", "non_finite_gradient") else ""
+    return f"{SIGNS[row['sign']]} {percent(row['value'])} (limit {percent(row['limit'])}; eps {row['eps']:g}{at_step})"
+
+
+def health_warnings(health: pd.DataFrame) -> list[str]:
+    """One sentence per protocol and ensemble with an unhealthy attack."""
+    sick = health[~health["healthy"].astype(bool)]
+    texts = []
+    for (protocol, ensemble, seed), rows in sick.groupby(["protocol", "ensemble", "seed"], observed=True):
+        signs = "; ".join(f"{row['attack']}, {row['loss']}: {_value(row)}" for row in rows.to_dict("records"))
+        texts.append(
+            f"{protocol} against {ensemble} (seed {seed}) is unhealthy, its accuracy may be too high: {signs}."
+        )
+    return texts
+
+
+def attack_warnings(health: pd.DataFrame) -> list[str]:
+    """One sentence per unhealthy attack, for a program's log: no character that only a page needs."""
+    sick = health[~health["healthy"].astype(bool)]
+    texts = []
+    for (protocol, ensemble, attack, loss), rows in sick.groupby(
+        ["protocol", "ensemble", "attack", "loss"], observed=True
+    ):
+        signs = "; ".join(map(_value, rows.to_dict("records"))).replace(NBSP, " ")
+        texts.append(
+            f"{ensemble}: attack {attack} with {loss} under {protocol} is unhealthy, its accuracy may be too high: "
+            f"{signs}"
+        )
+    return texts
+
+
+def health_table(health: pd.DataFrame) -> pd.DataFrame:
+    """One row per protocol, ensemble, attack and loss: the worst of each sign over seeds, and the verdict; as text.
+
+    Signs that no attack has, as one that its files are older than, have no column.
+    """
+    rows = []
+    for (protocol, _, ensemble, attack, loss), own in health.groupby([c for c in CELL if c != "seed"], observed=True):
+        row = {"Protocol": protocol, "Ensemble": ensemble, "Attack": f"{attack}, {loss}"}
+        for sign, title in SIGNS.items():
+            values = own.loc[own["sign"] == sign, "value"]
+            worst = values.max() if sign in HIGHEST else values.min()
+            row[title.capitalize()] = percent(worst) if len(values) else "–"
+        rows.append(row | {"Verdict": "healthy" if own["healthy"].astype(bool).all() else "unhealthy"})
+    there = set(health["sign"])
+    titles = [title.capitalize() for sign, title in SIGNS.items() if sign in there]
+    return pd.DataFrame(rows, columns=["Protocol", "Ensemble", "Attack", *titles, "Verdict"], dtype=str)

@@ -1,0 +1,116 @@
+"""Whether there were enough images, seeds and attacks for the order that the leaderboard shows."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pandas as pd
+from statsmodels.stats.power import normal_sample_size_one_tail
+
+from robustbench_ens.analysis.compare import WORST
+from robustbench_ens.analysis.derive import CONFIDENCE
+from robustbench_ens.core.text import shorten, span
+
+POWER = 0.8
+"""Chance with which a difference should be found."""
+
+_SHOWN = 5  # pairs that a sentence names
+_LONGEST = 64  # characters of a name in it
+
+
+def images_needed(difference: float, spread: float) -> float:
+    """Images on which a paired two-sided test at level 0.05 finds ``difference`` with a chance of ``POWER``.
+
+    Args:
+        difference: of accuracies, in (0, 1].
+        spread: standard deviation over images of the difference between the two, each 0 or 1.
+    """
+    null = math.hypot(difference, spread)
+    needed = normal_sample_size_one_tail(difference, POWER, (1 - CONFIDENCE) / 2, std_null=null, std_alternative=spread)
+    return float(needed)
+
+
+def smallest_difference(n: int, difference: float, spread: float) -> float:
+    """The difference that ``n`` images would show with a chance of ``POWER``, if as many images told the two apart.
+
+    The number of images goes with the inverse square of the difference.
+    """
+    return difference * math.sqrt(images_needed(difference, spread) / n)
+
+
+def resolution_warnings(worst: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
+    """One sentence per dataset about neighbours in the leaderboard that the images, or the seeds, do not tell apart.
+
+    Args:
+        worst: rows of :func:`~robustbench_ens.analysis.worst_case.worst_case` at one eps per dataset.
+        comparisons: as ``compare.comparisons`` gives them.
+    """
+    texts = []
+    tested = comparisons[comparisons["protocol"] == WORST]
+    for dataset, rows in worst.groupby("dataset", observed=True):
+        own = tested[tested["dataset"] == dataset]
+        pairs = {(row["better"], row["worse"]): row for row in own.to_dict("records")}
+        order = list(rows.groupby("ensemble")["accuracy"].mean().sort_values(ascending=False, kind="stable").index)
+        neighbours = [pairs.get(pair) or pairs.get(pair[::-1]) for pair in pairwise(order)]
+        level = [row for row in neighbours if row and row["difference"] > 0 and not row["supported"]]
+        by_seeds = [row for row in level if row["seeds"] > 1 and row["p_seeds"] > row["p_images"]]
+        by_images = [row for row in level if row not in by_seeds]
+        if by_images:
+            texts.append(
+                f"{dataset}: too few images for the order shown in the worst case (numbers for one test alone, found "
+                f"with a chance of {POWER:.0%}). Not told apart: {_some([_images(row) for row in by_images])}."
+            )
+        if by_seeds:
+            texts.append(
+                f"{dataset}: too few training seeds for the order shown in the worst case. Not told apart: "
+                f"{_some([_names(row) for row in by_seeds])}."
+            )
+    return texts
+
+
+def unequal_tiers(worst: pd.DataFrame) -> list[str]:
+    """One sentence per dataset whose worst cases are over different protocols, so that they do not compare.
+
+    Of an ensemble count the protocols that all of its seeds were attacked under.
+    """
+    texts = []
+    for dataset, rows in worst.groupby("dataset", observed=True):
+        sets = {
+            str(name): set.intersection(*(set().union(*seed["protocols"]) for _, seed in own.groupby("seed")))
+            for name, own in rows.groupby("ensemble")
+        }
+        whole = set().union(*rows["protocols"])
+        lacking = [shorten(name, _LONGEST) for name, protocols in sets.items() if protocols != whole]
+        if lacking:
+            sizes = span(map(len, sets.values()))
+            texts.append(
+                f"{dataset}: the worst cases are over different protocols ({sizes} of {len(whole)}); "
+                f"those of {_some(lacking)} may be too high."
+            )
+    return texts
+
+
+def _names(row: dict[Any, Any]) -> str:
+    return f"{shorten(row['better'], _LONGEST)} and {shorten(row['worse'], _LONGEST)}"
+
+
+def _images(row: dict[Any, Any]) -> str:
+    needed = images_needed(row["difference"], row["spread"])
+    least = smallest_difference(row["n"], row["difference"], row["spread"])
+    return (
+        f"{_names(row)}, {100 * row['difference']:.1f} points apart (n = {row['n']} would show about "
+        f"{100 * least:.1f}; this difference needs about {_round(needed):,} images)"
+    )
+
+
+def _round(images: float) -> int:
+    """Up to two digits that count."""
+    digits = max(0, math.floor(math.log10(images)) - 1)
+    return math.ceil(images / 10**digits) * 10**digits
+
+
+def _some(items: list[str]) -> str:
+    more = len(items) - _SHOWN
+    return "; ".join(items[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")

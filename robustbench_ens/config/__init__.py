@@ -1,0 +1,1 @@
+"""What people write: recipes and protocols in TOML, read, validated and hashed. No torch."""

@@ -1,0 +1,275 @@
+"""Find and name recipes and protocols.
+
+Some ship with the project, others lie in ``zoo/`` and ``attacks/`` of the working directory, or anywhere. A name that a
+shipped file has means that file, whatever lies in the working directory. Any other file is named by its path, or, in
+``zoo/`` and ``attacks/``, by a name that no shipped file has. In a checkout of the project the two are one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robustbench_ens.core.files import open_regular
+from robustbench_ens.core.limits import LARGEST_TOML, check_content, check_name, shown
+from robustbench_ens.core.notices import notice
+from robustbench_ens.core.paths import expanded
+from robustbench_ens.errors import UserError
+
+PACKAGE_DIR = Path(__file__).parent.parent
+
+WITH_OVERRIDES = re.compile(r"([^\[\]]+)\[(.*)\]", re.DOTALL)
+"""A reference that changes keys: the name or path, and what stands in the brackets."""
+
+
+class _Kind(NamedTuple):
+    """What a file of a folder is called, and the key that none is without unless it extends another."""
+
+    noun: str
+    needed: str
+
+
+_KINDS = {"zoo": _Kind("recipe", "dataset"), "attacks": _Kind("protocol", "kind")}
+
+Skipped = Callable[[str], None]
+"""Called with why a file is skipped, in one line."""
+
+
+def shipped_folder(kind: str) -> Path:
+    """Return the folder of ``kind`` (``zoo`` or ``attacks``) that ships with the project."""
+    installed = PACKAGE_DIR / kind if (PACKAGE_DIR / kind).is_dir() else PACKAGE_DIR.parent / kind
+    return installed.resolve()
+
+
+def folders(kind: str) -> list[Path]:
+    """Return the folders that hold the TOML files of ``kind``: the shipped one, then that of the working directory."""
+    found = {path.resolve(): None for path in (shipped_folder(kind), Path(kind)) if path.is_dir()}
+    return list(found)
+
+
+def shipped_names(kind: str) -> list[str]:
+    """Return the names of the files of ``kind`` that ship: ``digits/baseline-3`` for ``zoo/digits/baseline-3.toml``."""
+    folder = shipped_folder(kind)
+    return sorted(_name_in(folder, path) for path in _files(folder, _ignored))
+
+
+def names(kind: str, skipped: Skipped | None = None) -> list[str]:
+    """Return what loads each file of ``kind`` that ships or lies in the working directory.
+
+    That is its name, or its path where a shipped file of other content has the name.
+
+    Args:
+        kind: ``zoo`` or ``attacks``.
+        skipped: called for each file of the working directory that is no recipe or protocol, or cannot be read.
+    """
+    say = skipped or _ignored
+    found = dict.fromkeys(shipped_names(kind))
+    for folder in folders(kind):
+        if folder == shipped_folder(kind):
+            continue
+        for path in _files(folder, say):
+            there = Path(kind) / path.relative_to(folder)
+            try:
+                found[_reference(kind, folder, path, there)] = None
+            except (UserError, OSError) as error:
+                say(str(error))
+    return sorted(found)
+
+
+def _ignored(line: str) -> None:
+    """Ignore a line."""
+
+
+def _files(folder: Path, skipped: Skipped) -> Iterator[Path]:
+    """Yield the TOML files in ``folder`` that a person wrote to be run."""
+
+    def unreadable(error: OSError) -> None:
+        skipped(f"{error.filename}: {error.strerror}")
+
+    for place, inner, files in os.walk(folder, onerror=unreadable):
+        inner[:] = [name for name in inner if not _is_passed_over(name)]
+        yield from (Path(place, name) for name in files if name.endswith(".toml") and not _is_passed_over(name))
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _reference(kind: str, folder: Path, path: Path, there: Path) -> str:
+    """Return what loads the file at ``path`` in ``folder``, of the working directory.
+
+    Raises:
+        UserError: it is none of ``kind``, cannot be read, or has a name that no result can have.
+    """
+    content = read_one(there)
+    noun, needed = _KINDS[kind]
+    if needed not in content and "extends" not in content:
+        raise UserError(f"{there}: expected a {noun}, got a file with neither key {needed!r} nor 'extends'")
+    if not path.resolve().is_relative_to(folder):
+        raise UserError(f"{there}: expected no link that leads out of {kind}/; name the file by its path")
+    return check_file(kind, there)
+
+
+def _is_passed_over(part: str) -> bool:
+    """Return whether a file or folder of this name holds nothing that a person wrote to be run."""
+    return part == "weights" or part.startswith(".")
+
+
+def check_file(kind: str, path: Path) -> str:
+    """Return the name of a file, which results can be named after.
+
+    Raises:
+        UserError: they cannot, or they would be passed over.
+    """
+    name = name_of(kind, path)
+    check_name(name, str(path))
+    for part in name.split("/"):
+        if _is_passed_over(part):
+            raise UserError(
+                f"{path}: expected no file or folder in {kind} with the name 'weights' or a dot in front, which lists "
+                f"and reports pass over, got {part!r}; rename it"
+            )
+    if WITH_OVERRIDES.fullmatch(name):
+        raise UserError(f"{path}: expected a name without overrides in brackets, got {name!r}; rename it")
+    return name
+
+
+def locate(kind: str, name_or_path: str, where: str = "", quiet: bool = False) -> Path:
+    """Find a TOML file by path, or by name among those that ship and then in the working directory.
+
+    It is a notice where a shipped file and one here have the same name and other content: which of them is used.
+
+    Args:
+        kind: ``zoo`` or ``attacks``.
+        name_or_path: what is asked for.
+        where: who asks, for errors.
+        quiet: whether there are no notices.
+
+    Raises:
+        UserError: there is no such file; near names are suggested.
+    """
+    noun = _KINDS[kind].noun
+    say = _ignored if quiet else notice
+    name = name_or_path
+    by_path = Path(name_or_path).suffix == ".toml"
+    if by_path:
+        path = expanded(name_or_path, where.removesuffix(": ") or noun)
+        if exists(path):
+            if shadowed := _shadowed(kind, path):
+                say(f"{path}: this file is used, not the shipped {noun} {shadowed!r}, which has other content")
+            return path
+        name = path.with_suffix("").as_posix().removeprefix(f"{kind}/")
+    shipped = _find(shipped_folder(kind), name)
+    local = _find(Path(kind).resolve(), name)
+    if shipped is None:
+        if local is None:
+            raise _unknown(kind, name_or_path, name, where)
+        return local
+    if by_path:
+        say(f"{name_or_path}: no such file here; the shipped {noun} {name!r} is used")
+    elif local is not None and not _same(shipped, local):
+        there = f"{kind}/{name}.toml"
+        say(
+            f"{name!r} is the shipped {noun}, not the file {there} here, which has other content; "
+            f"to use the file, give its path, {there}"
+        )
+    return shipped
+
+
+def _unknown(kind: str, asked: str, name: str, where: str) -> UserError:
+    valid = names(kind)
+    close = difflib.get_close_matches(name, valid, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return UserError(
+        f"{where}unknown {_KINDS[kind].noun} {shown(asked)}: expected a path to a .toml file or a name; {hint}"
+        f"valid: {', '.join(valid)}"
+    )
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """Return the file ``name`` in ``folder``, none where that leads out of it."""
+    candidate = folder / f"{name}.toml"
+    return candidate if exists(candidate) and candidate.resolve().is_relative_to(folder) else None
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is anything at ``path``; no name longer than a file's can be."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
+
+
+def is_shipped(kind: str, path: Path) -> bool:
+    """Return whether ``path`` is a file of ``kind`` that ships with the project."""
+    return path.resolve().is_relative_to(shipped_folder(kind))
+
+
+def _shadowed(kind: str, path: Path) -> str | None:
+    """Return the name of the shipped file that the file at ``path`` shares its name with, but not its content."""
+    name = _plain_name(kind, path.resolve())
+    shipped = _find(shipped_folder(kind), name)
+    return None if shipped is None or _same(shipped, path) else name
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Return whether two files say the same: they are one file, or TOML with the same keys and values."""
+    if one.resolve() == other.resolve():
+        return True
+    try:
+        # As text, for 1, 1.0 and true are equal to Python.
+        first, second = (json.dumps(read_one(path), sort_keys=True, default=str) for path in (one, other))
+    except (UserError, OSError):
+        return False
+    return first == second
+
+
+def name_of(kind: str, path: Path) -> str:
+    """Return the name of a file, by which results are called.
+
+    It is the path in its ``zoo`` or ``attacks``, else the bare file name.
+
+    A file that has the name of a shipped one and other content is called by its path from the folder that holds its
+    ``zoo`` or ``attacks``: ``zoo/digits/baseline-3.toml``.
+    """
+    shadowed = _shadowed(kind, path)
+    return _plain_name(kind, path.resolve()) if shadowed is None else f"{kind}/{shadowed}.toml"
+
+
+def _plain_name(kind: str, resolved: Path) -> str:
+    stem = resolved.with_suffix("")
+    for folder in folders(kind):
+        if stem.is_relative_to(folder):
+            return stem.relative_to(folder).as_posix()
+    if kind in stem.parent.parts:
+        last = len(stem.parts) - 1 - stem.parts[::-1].index(kind, 1)
+        return "/".join(stem.parts[last + 1 :])
+    return stem.name
+
+
+def read_one(path: Path) -> dict[str, Any]:
+    """Read a TOML file as it is.
+
+    Raises:
+        UserError: it is something else than a file, too large, no TOML, or see
+            :func:`~robustbench_ens.core.limits.check_content`.
+    """
+    with open_regular(path) as file:
+        text = file.read(LARGEST_TOML + 1)
+    if len(text) > LARGEST_TOML:
+        raise UserError(f"{path}: expected a TOML file of at most {LARGEST_TOML} bytes, got a larger file")
+    try:
+        content = tomllib.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8, or a number of too many digits
+        raise UserError(f"{path}: expected a TOML file, got a syntax error: {error}") from None
+    check_content(content, str(path))
+    return content

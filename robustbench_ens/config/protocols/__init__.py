@@ -1,0 +1,133 @@
+"""Protocols: one TOML file per evaluation under ``attacks/``. Parsed, validated, hashed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from robustbench_ens.config.finding import is_outside
+from robustbench_ens.config.identity import Code, code_of, merged
+from robustbench_ens.config.kinds import KINDS, KindFacts
+from robustbench_ens.config.outside import import_object
+from robustbench_ens.config.protocols.keys import (
+    ADVERTORCH_ATTACKS,
+    ONE_START,
+    OWN_ATTACKS,
+    STANDARD_AUTOATTACK,
+    VOTE_ATTACKS,
+    HealthLimits,
+    Surrogate,
+    VariantGroup,
+)
+from robustbench_ens.config.protocols.kinds import ByGradient, Crafted, ProtocolFile, Sized, Stepped
+from robustbench_ens.config.schema import ProtocolKeys, check_facts
+from robustbench_ens.config.settings import (
+    label,
+    load_content,
+    validate,
+)
+from robustbench_ens.core.limits import shown
+from robustbench_ens.core.store import short_hash
+from robustbench_ens.errors import UserError
+
+__all__ = [
+    "ADVERTORCH_ATTACKS",
+    "KINDS",
+    "ONE_START",
+    "OWN_ATTACKS",
+    "STANDARD_AUTOATTACK",
+    "VOTE_ATTACKS",
+    "ByGradient",
+    "Crafted",
+    "HealthLimits",
+    "KindFacts",
+    "Protocol",
+    "ProtocolFile",
+    "Sized",
+    "Stepped",
+    "Surrogate",
+    "VariantGroup",
+    "kind_class",
+    "load_protocol",
+]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol with its name and overrides; ``settings`` are the validated keys."""
+
+    name: str
+    overrides: dict[str, Any]
+    settings: ProtocolFile
+
+    @property
+    def label(self) -> str:
+        """Name and overrides: a reference that loads this protocol again."""
+        return label(self.name, self.overrides)
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides a number, without keys left at their defaults."""
+        return self.settings.model_dump(mode="json", exclude_defaults=True)
+
+    @cached_property
+    def hash(self) -> str:
+        """Ten digits that name the protocol."""
+        code = self.code
+        content = {"protocol": self.resolved, "numerics": self.settings.numerics}
+        return short_hash(content | ({"code": code} if code else {}))
+
+    @cached_property
+    def code(self) -> Code:
+        """What identifies the code of a kind from outside; empty of the kinds of the table."""
+        if self.settings.kind in KINDS:
+            return {}
+        kind, runs = (spec.partition(":")[0] for spec in (self.settings.kind, self.settings.runs))
+        return merged(code_of(kind), code_of(runs) if is_outside(runs) else {})
+
+
+def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Protocol:
+    """Load a protocol by path or name, with overrides: ``digits/whitebox[images=100]``.
+
+    Raises:
+        UserError: unknown protocol or kind, an invalid key or value, a cycle in `extends`.
+    """
+    content = load_content("attacks", reference, overrides)
+    settings = validate(kind_class(content.keys.get("kind"), content.where), content.keys, content.where)
+    if settings.kind not in KINDS:
+        _check_recorded(settings, content.where)
+    return Protocol(content.name, content.overrides, settings)
+
+
+def kind_class(kind: object, where: str) -> type[ProtocolFile]:
+    """Return the settings class of a kind: of the table, or ``package.module:Name``.
+
+    Raises:
+        UserError: the kind is unknown; what is imported is no settings class, or states no facts or nothing that runs.
+    """
+    where = f"{where}: key 'kind'"
+    spec = KINDS.get(kind, kind) if isinstance(kind, str) else None
+    if spec is None or ":" not in spec:
+        raise UserError(f"{where}: expected one of {', '.join(KINDS)} or package.module:Name, got {shown(kind)}")
+    found = import_object(spec, where)
+    if not (isinstance(found, type) and issubclass(found, ProtocolFile)):
+        raise UserError(f"{where}: expected a subclass of robustbench_ens.config.protocols.ProtocolFile, got {spec!r}")
+    for name, of_type, what in (("facts", KindFacts, "KindFacts"), ("runs", str, "package.module:Name")):
+        if not isinstance(getattr(found, name, None), of_type):
+            raise UserError(f"{where}: expected {spec!r} to state {name!r}, as {what}, got none")
+    return found
+
+
+def _check_recorded(settings: ProtocolFile, where: str) -> None:
+    """Check that outcomes under a kind from outside can be read again: some keys have a type in what is recorded.
+
+    Raises:
+        UserError: a key of that name has another type.
+    """
+    try:
+        check_facts(ProtocolKeys, settings.model_dump(mode="json"))
+    except ValueError as error:
+        raise UserError(
+            f"{where}: expected keys that outcomes can record, got {settings.kind!r} with {error}; rename that key"
+        ) from None

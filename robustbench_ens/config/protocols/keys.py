@@ -1,0 +1,223 @@
+"""What keys of protocols may say."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
+
+from robustbench_ens.config.settings import Count, Eps, Number, Settings, split_reference
+from robustbench_ens.core.limits import LARGEST_COUNT, LARGEST_SEED, MOST_ITEMS
+
+MOST_RESTARTS = 2**15 - 1
+"""What the columns of outcomes can hold."""
+
+ITEMS = Field(min_length=1, max_length=MOST_ITEMS, strict=False)
+"""Of a list that may not be empty."""
+
+OWN_ATTACKS = ("pgd", "momentum_pgd", "m_di2_fgsm", "sgm")
+ADVERTORCH_ATTACKS = (
+    "FGSM",
+    "GradientSignAttack",
+    "LinfBasicIterativeAttack",
+    "LinfFABAttack",
+    "LinfMomentumIterativeAttack",
+    "LinfPGDAttack",
+    "LinfSPSAAttack",
+    "MomentumIterativeAttack",
+    "PGDAttack",
+)
+"""advertorch's attacks within an l-infinity radius, by class."""
+
+ONE_START = frozenset(
+    {
+        "sgm",
+        "advertorch:FGSM",
+        "advertorch:GradientSignAttack",
+        "advertorch:LinfBasicIterativeAttack",
+        "advertorch:LinfFABAttack",
+        "advertorch:LinfMomentumIterativeAttack",
+        "advertorch:MomentumIterativeAttack",
+    }
+)
+"""Attacks that draw nothing: each restart would craft the same images again."""
+
+
+def _attack(name: str) -> str:
+    if name not in (*OWN_ATTACKS, *(f"advertorch:{class_name}" for class_name in ADVERTORCH_ATTACKS)):
+        raise ValueError(
+            f"expected one of {', '.join(OWN_ATTACKS)}, or advertorch: and one of {', '.join(ADVERTORCH_ATTACKS)}"
+        )
+    return name
+
+
+def _restarts(restarts: int, info: ValidationInfo) -> int:
+    attack = info.data.get("attack")
+    if attack in ONE_START and restarts > 1:
+        raise ValueError(f"expected 1 restart, {attack} has no random start")
+    return restarts
+
+
+PLACEHOLDER = "{method}"
+"""Stands in a surrogate's recipe for the method of the target."""
+
+
+def _template(recipe: str) -> str:
+    name = split_reference(recipe)[0]
+    if re.search("[{}]", name.replace(PLACEHOLDER, "")):
+        raise ValueError(f"expected the name of a recipe, with no placeholder but {PLACEHOLDER}")
+    return recipe
+
+
+Aggregation = Literal["mean_softmax", "mean_logits", "majority_vote"]
+VOTE_ATTACKS = ("pgd", "momentum_pgd", "m_di2_fgsm", "sgm")
+"""Attacks that need nothing of a model but the gradient of its loss, as a majority vote's has no meaning beyond it."""
+
+
+def _attackable(aggregation: str, info: ValidationInfo) -> str:
+    """See that a majority vote is attacked through its sub-models' mean CW margin."""
+    if aggregation == "majority_vote":
+        if info.data.get("loss", "cw") != "cw":
+            raise ValueError(
+                "expected another aggregation, or key 'loss' to be \"cw\": a majority vote is attacked through its "
+                "sub-models' mean CW margin"
+            )
+        if info.data.get("attack", "pgd") not in VOTE_ATTACKS:
+            raise ValueError(f"expected another aggregation, or as attack one of {', '.join(VOTE_ATTACKS)}")
+    return aggregation
+
+
+Loss = Literal["cross_entropy", "cw", "cw_legacy"]
+Attack = Annotated[str, AfterValidator(_attack)]
+
+
+def _ascending(ladder: tuple[float, ...]) -> tuple[float, ...]:
+    if list(ladder) != sorted(set(ladder)):
+        raise ValueError("expected eps in ascending order without repeats")
+    return ladder
+
+
+def _longer_and_longer(ladder: tuple[int, ...]) -> tuple[int, ...]:
+    if len(ladder) < 2 or list(ladder) != sorted(set(ladder)):
+        raise ValueError("expected at least 2 numbers of steps in ascending order without repeats")
+    return ladder
+
+
+def _step_size(value: Any) -> str | float:
+    """A number in (0, 1], or ``eps/<number>`` spelled in one way."""
+    part = re.fullmatch(r"eps\s*/\s*([0-9]{1,9}(\.[0-9]{1,20})?)", value) if isinstance(value, str) else None
+    if part:
+        if float(part.group(1)) < 1:
+            raise ValueError("expected a step size of at most eps")
+        return f"eps/{float(part.group(1)):.15g}"
+    try:
+        size = _SIZE.validate_python(value)
+    except ValueError:
+        raise ValueError('expected a number above 0 and at most 1, or a part of eps such as "eps/5"') from None
+    return size
+
+
+_SIZE: TypeAdapter[float] = TypeAdapter(Eps, config=Settings.model_config)
+StepSize = Annotated[str | Eps, BeforeValidator(_step_size)]
+StepsLadder = Annotated[
+    tuple[Count, ...], Field(max_length=MOST_ITEMS, strict=False), AfterValidator(_longer_and_longer)
+]
+Restarts = Annotated[int, Field(ge=1, le=MOST_RESTARTS), AfterValidator(_restarts)]
+"""Defined after the key ``attack``, on which it depends; a default above 1 needs ``validate_default``."""
+
+
+class HealthLimits(Settings):
+    """Where an attack counts as unhealthy; shares of images in [0, 1].
+
+    Attributes:
+        images: the first of the protocol's images, attacked again with twice the steps; 0 for none.
+        zero_gradient: largest share whose gradient is zero, at any step.
+        non_finite_gradient: largest share whose gradient is not finite, at any step.
+        loss_rising: smallest share whose loss rose.
+        saturated: largest share whose loss is still that of a certain model, or not finite, at the last step.
+        budget_used: smallest mean of the largest pixel change, in units of eps.
+        identical_restarts: largest share that a restart merely repeats. On small images, starts that converge to one
+            corner of the budget are no fault.
+        doubling_gain: largest fall of accuracy by twice the steps.
+    """
+
+    images: int = Field(default=100, ge=0, le=LARGEST_COUNT)
+    zero_gradient: Number = Field(default=0.05, ge=0, le=1)
+    non_finite_gradient: Number = Field(default=0.0, ge=0, le=1)
+    loss_rising: Number = Field(default=0.9, ge=0, le=1)
+    saturated: Number = Field(default=0.1, ge=0, le=1)
+    budget_used: Number = Field(default=0.9, ge=0, le=1)
+    identical_restarts: Number = Field(default=0.5, ge=0, le=1)
+    doubling_gain: Number = Field(default=0.05, ge=0, le=1)
+
+
+class Surrogate(Settings):
+    """A hold-out ensemble that black-box examples are crafted on; ``{method}`` in its name is the target's method."""
+
+    recipe: Annotated[str, AfterValidator(_template)]
+    seed: int = Field(ge=0, le=LARGEST_SEED)
+
+    def recipe_for(self, method: str) -> str:
+        """The recipe against a target of ``method``: its name filled in, overrides as they are."""
+        name = split_reference(self.recipe)[0]
+        return name.replace(PLACEHOLDER, method) + self.recipe.removeprefix(name)
+
+
+def _no_repeats(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(items)) < len(items):
+        raise ValueError("expected no repeats")
+    return items
+
+
+class VariantGroup(Settings):
+    """One attack with each of its losses, from each of its random starts."""
+
+    attack: Attack
+    losses: Annotated[tuple[Loss, ...], ITEMS, AfterValidator(_no_repeats)] = (
+        "cross_entropy",
+        "cw",
+    )
+    restarts: Restarts = 1
+
+
+def _each_once(groups: tuple[VariantGroup, ...]) -> tuple[VariantGroup, ...]:
+    _no_repeats(tuple(f"{group.attack} {loss}" for group in groups for loss in group.losses))
+    return groups
+
+
+Variants = Annotated[tuple[VariantGroup, ...], ITEMS, AfterValidator(_each_once)]
+Surrogates = Annotated[tuple[Surrogate, ...], ITEMS, AfterValidator(_no_repeats)]
+"""What is asked for twice would be crafted twice, and told as more than it is."""
+
+
+AutoAttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
+STANDARD_AUTOATTACK: tuple[AutoAttackName, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
+
+
+class AdaptiveGroup(Settings):
+    """APGD on one objective with each of its losses, from each of its random starts and each black-box example."""
+
+    objective: Literal["mean_softmax", "mean_logits", "reweighed"]
+    losses: Annotated[tuple[Literal["cross_entropy", "cw"], ...], ITEMS] = ("cross_entropy", "cw")
+    restarts: Restarts = 1
+
+
+def _exactly_one(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(items) != 1:
+        raise ValueError("expected a list of 1 item")
+    return items
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("expected an odd number, so that the clean image is a point of the grid")
+    return number
+
+
+EpsLadder = Annotated[tuple[Eps, ...], ITEMS, AfterValidator(_ascending)]
+AttackedAggregation = Annotated[Aggregation, AfterValidator(_attackable)]
+AutoAttackNames = Annotated[tuple[AutoAttackName, ...], ITEMS, AfterValidator(_no_repeats)]
+Grid = Annotated[int, Field(ge=3, le=501), AfterValidator(_odd)]
+OneEps = Annotated[tuple[Eps, ...], Field(strict=False), AfterValidator(_exactly_one)]
+OneSurrogate = Annotated[tuple[Surrogate, ...], Field(strict=False), AfterValidator(_exactly_one)]

@@ -1,0 +1,354 @@
+"""Protocol files by kind: the keys of each, the facts about it, and the name of what runs it."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, MEASUREMENTS, PICTURES, TRANSFER, KindFacts
+from robustbench_ens.config.protocols.keys import (
+    ITEMS,
+    STANDARD_AUTOATTACK,
+    AdaptiveGroup,
+    Aggregation,
+    Attack,
+    AttackedAggregation,
+    AutoAttackNames,
+    EpsLadder,
+    Grid,
+    HealthLimits,
+    Loss,
+    OneEps,
+    OneSurrogate,
+    Restarts,
+    StepSize,
+    StepsLadder,
+    Surrogates,
+    VariantGroup,
+    Variants,
+)
+from robustbench_ens.config.settings import Count, MaxPixels, Precision, Settings
+from robustbench_ens.core.limits import LARGEST_SEED, MAX_PIXELS
+
+
+class ProtocolFile(Settings):
+    """Keys that every protocol has.
+
+    ``trained_on`` is the dataset of targets and surrogates where it is not ``dataset``, whose test images are attacked.
+    ``max_pixels`` is the largest image, height times width, that is read of either.
+
+    Attributes:
+        facts: what the rest of the project must know of the kind.
+        runs: the subclass of :class:`~robustbench_ens.evaluation.base.Evaluation` that runs it, as
+            ``package.module:Name``; imported when it runs.
+        numerics: raised when a change of the code moves numbers.
+    """
+
+    kind: str
+    version: Count
+    dataset: str = Field(min_length=1)
+    trained_on: str | None = Field(None, min_length=1)
+    max_pixels: MaxPixels = MAX_PIXELS
+    images: Count
+    eps: EpsLadder
+    seed: int = Field(0, ge=0, le=LARGEST_SEED)
+
+    facts: ClassVar[KindFacts]
+    runs: ClassVar[str]
+    numerics: ClassVar[int] = 1
+
+    @model_validator(mode="after")
+    def _other_images(self) -> Self:
+        if self.trained_on == self.dataset:
+            raise ValueError(
+                f"expected 'trained_on' to differ from 'dataset', got {self.dataset!r} twice; leave it out"
+            )
+        return self
+
+    @property
+    def recipes_dataset(self) -> str:
+        """The dataset of the recipes that targets and surrogates are trained by."""
+        return self.trained_on or self.dataset
+
+    def gradients(self, attempts: int) -> int:
+        """Gradients of one image that so many attempts on each image take at most."""
+        return attempts * self.images
+
+
+class Stepped(ProtocolFile):
+    """Keys of protocols that take a number of steps."""
+
+    steps: Count
+
+    def gradients(self, attempts: int) -> int:
+        return attempts * self.images * self.steps
+
+
+class Sized(Stepped):
+    """Keys of protocols whose steps have a size."""
+
+    step_size: StepSize = "eps/5"
+
+    def step_size_at(self, eps: float) -> float:
+        """Step size in pixel scale at radius ``eps``."""
+        if isinstance(self.step_size, str):
+            return eps / float(self.step_size.split("/")[1])
+        return self.step_size
+
+
+class Crafted(Sized):
+    """Keys of protocols whose rates rest on crafted images."""
+
+    health: HealthLimits = HealthLimits()
+
+
+class ByGradient(Crafted):
+    """Keys of protocols whose images are crafted by the gradient loop alone.
+
+    ``precision`` is that of the networks while images are crafted; scoring is always in fp32.
+    """
+
+    precision: Precision = "fp32"
+
+
+class Whitebox(ByGradient):
+    """PGD with random starts on the ensemble's own gradient; correct only if all starts fail to beat the image."""
+
+    kind: Literal["whitebox"]
+    attack: Attack = "pgd"
+    loss: Loss = "cross_entropy"
+    restarts: Restarts = Field(5, validate_default=True)
+    aggregation: AttackedAggregation = "mean_softmax"
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="White-box",
+        yields=ACCURACY,
+        meaning="The attacker knows the ensemble and follows its own gradient.",
+        expected=True,
+        heading="White-box accuracy",
+        tier=True,
+        leaderboard=True,
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.whitebox:WhiteboxEvaluation"
+
+
+class Transferability(ByGradient):
+    """PGD with random starts on each sub-model, scored on every other one, on images all of them get right."""
+
+    kind: Literal["transferability"]
+    attack: Attack = "pgd"
+    loss: Loss = "cross_entropy"
+    restarts: Restarts = Field(5, validate_default=True)
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Transferability",
+        yields=TRANSFER,
+        meaning="An attack is crafted on one sub-model and scored on another: the success rate in percent, over the "
+        "images that every sub-model gets right. Success on any random start counts. Framed cells are white-box: "
+        "crafted and scored on the same sub-model. Lower is better: where attacks do not pass, the sub-models do not "
+        "share the weaknesses that these attacks found.",
+        expected=True,
+        fewest_sub_models=1,
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.transferability:TransferabilityEvaluation"
+
+
+class Blackbox(ByGradient):
+    """Transfer from hold-out surrogates, all or nothing over every variant (DVERGE, Section 4.3).
+
+    ``aggregation`` is how the target answers; surrogates always average their probabilities.
+    """
+
+    kind: Literal["blackbox"]
+    surrogates: Surrogates
+    variants: Variants
+    aggregation: Aggregation = "mean_softmax"
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Black-box",
+        yields=ACCURACY,
+        meaning="The attacker does not know the ensemble: the images were crafted on surrogates that share no "
+        "initialisation and no ancestor with it.",
+        expected=True,
+        heading="Black-box accuracy",
+        tier=True,
+        leaderboard=True,
+        every_variant=True,
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.blackbox:BlackboxEvaluation"
+
+
+class TransferFolder(Stepped):
+    """Transfer from a folder of examples that others crafted, all or nothing over every variant in it.
+
+    ``images`` of those in the folder, drawn by the seed; of the variants, those of ``steps``. Nothing is crafted, so
+    the keys that say how do not exist.
+    """
+
+    kind: Literal["transfer-folder"]
+    folder: str = Field(min_length=1)
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Released-examples",
+        yields=ACCURACY,
+        meaning="The attacker does not know the ensemble: others crafted and released the images. Whether they held "
+        "their surrogates out cannot be checked; that each image lies within eps of its test image was.",
+        every_variant=True,
+        crafts=False,
+        own_images=True,
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.transfer_folder:TransferFolderEvaluation"
+
+
+class Diversity(Sized):
+    """Equation 2 of DVERGE over pairs of sub-models, on images all of them get right; ``eps`` is the distillation's.
+
+    Attributes:
+        right_images: how many of the ``images`` that every sub-model gets right are measured on, at most.
+    """
+
+    kind: Literal["diversity"]
+    step_size: StepSize = "eps/10"
+    right_images: Count = 1000
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Diversity", yields=MEASUREMENTS, meaning=None, measures="diversity", fewest_sub_models=2
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.diversity:DiversityEvaluation"
+
+    def gradients(self, attempts: int) -> int:
+        """Gradients of one image that so many attempts on each image take at most."""
+        return attempts * min(self.images, self.right_images) * self.steps
+
+
+class Distillation(Sized):
+    """How well sub-models are distilled at each training eps, and how it misleads the others (DVERGE, Table 2)."""
+
+    kind: Literal["distillation"]
+    step_size: StepSize = "eps/10"
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Distillation", yields=MEASUREMENTS, meaning=None, measures="distillation", fewest_sub_models=2
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.distillation:DistillationEvaluation"
+
+
+class Convergence(ByGradient):
+    """Keys of protocols that ask whether more steps still help (DVERGE, Appendix D and Table 8).
+
+    Each number of steps is an evaluation of its own, with the same starts and the same step size.
+    """
+
+    steps: StepsLadder  # type: ignore[assignment]
+
+    plain: ClassVar[type[Whitebox] | type[Blackbox]]
+
+    def at(self, steps: int) -> Whitebox | Blackbox:
+        """The protocol of one number of steps: what is to be run, and what names its crafted images."""
+        return self.plain.model_validate(self.model_dump() | {"kind": self.kind.split("-")[0], "steps": steps})
+
+    def gradients(self, attempts: int) -> int:
+        """Gradients of one image that so many attempts on each image, over all numbers of steps, take at most."""
+        return attempts * self.images * sum(self.steps) // len(self.steps)
+
+
+class WhiteboxConvergence(Convergence):
+    """White-box accuracy by the number of steps; from one random start, as in the paper, unless it says otherwise."""
+
+    kind: Literal["whitebox-convergence"]
+    attack: Attack = "pgd"
+    loss: Loss = "cross_entropy"
+    restarts: Restarts = 1
+
+    facts: ClassVar[KindFacts] = KindFacts(title="White-box convergence", yields=BY_STEPS, meaning=None)
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.convergence:ConvergenceEvaluation"
+    plain: ClassVar[type[Whitebox]] = Whitebox
+
+
+class BlackboxConvergence(Convergence):
+    """Black-box accuracy, all or nothing over every variant, by the number of steps."""
+
+    kind: Literal["blackbox-convergence"]
+    surrogates: Surrogates
+    variants: Variants
+
+    facts: ClassVar[KindFacts] = KindFacts(title="Black-box convergence", yields=BY_STEPS, meaning=None)
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.convergence:ConvergenceEvaluation"
+    plain: ClassVar[type[Blackbox]] = Blackbox
+
+
+class Autoattack(Stepped):
+    """AutoAttack (arXiv:2003.01690) through the package ``pyautoattack``; by default its standard version.
+
+    ``steps`` are the iterations of APGD and FAB, 100 in the standard version. ``targets`` are the likeliest wrong
+    classes that APGD-T and FAB-T aim at, at most all of them; ``restarts`` those of every attack. APGD adapts its step
+    size and the others have none, so there is no key for one; nor are there signs of health, which the package does
+    not tell.
+    """
+
+    kind: Literal["autoattack"]
+    attacks: AutoAttackNames = STANDARD_AUTOATTACK
+    targets: Count = 9
+    restarts: Restarts = 1
+    square_queries: Count = 5000
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="AutoAttack", yields=ACCURACY, meaning=None, tier=True, leaderboard=True, successive=True
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.autoattack:AutoattackEvaluation"
+
+
+class Adaptive(Crafted):
+    """APGD that knows the target is an ensemble; correct only if every variant, from every start, fails.
+
+    ``starts`` are crafted on every surrogate by ``steps`` of ``step_size``, as for black-box; APGD takes ``steps``
+    gradients from each and adapts its own step size.
+    """
+
+    kind: Literal["adaptive"]
+    surrogates: Surrogates
+    starts: Variants = (VariantGroup(attack="momentum_pgd", losses=("cross_entropy", "cw")),)
+    variants: Annotated[tuple[AdaptiveGroup, ...], ITEMS]
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Adaptive", yields=ACCURACY, meaning=None, tier=True, successive=True, fewest_sub_models=1
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.adaptive:AdaptiveEvaluation"
+
+
+class Regions(ProtocolFile):
+    """Decision regions around images, along a surrogate's adversarial direction and a random one (DVERGE, Figure 1).
+
+    ``eps`` is half the side of the square that the grid covers. One gradient is taken, so there are no steps.
+
+    Attributes:
+        right_images: how many of the ``images``, of those that every sub-model gets right, are looked at, at most.
+        grid: points on a side.
+    """
+
+    kind: Literal["regions"]
+    eps: OneEps
+    surrogates: OneSurrogate
+    right_images: Count = 3
+    grid: Grid = 41
+
+    facts: ClassVar[KindFacts] = KindFacts(
+        title="Decision regions", yields=PICTURES, meaning=None, crafts=False, fewest_sub_models=1
+    )
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.regions:RegionsEvaluation"
+
+
+class Gallery(Sized):
+    """Adversarial examples to look at: white-box PGD and each variant on one surrogate, at one eps.
+
+    No rate rests on so few images, so that no signs of health are kept.
+    """
+
+    kind: Literal["gallery"]
+    eps: OneEps
+    surrogates: OneSurrogate
+    variants: Variants
+
+    facts: ClassVar[KindFacts] = KindFacts(title="Gallery", yields=PICTURES, meaning=None, fewest_sub_models=1)
+    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.gallery:GalleryEvaluation"

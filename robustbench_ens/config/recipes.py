@@ -1,0 +1,270 @@
+"""Recipes: one TOML file per ensemble under ``zoo/``. Parsed, validated, hashed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import isfunction
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from robustbench_ens.config.finding import is_outside
+from robustbench_ens.config.identity import Code, code_of, merged
+from robustbench_ens.config.lookup import locate
+from robustbench_ens.config.outside import import_object
+from robustbench_ens.config.settings import (
+    Count,
+    Eps,
+    MaxPixels,
+    Number,
+    Precision,
+    Settings,
+    finite,
+    label,
+    load_content,
+    split_reference,
+    validate,
+)
+from robustbench_ens.config.trust import may_import_outside_code
+from robustbench_ens.core.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
+from robustbench_ens.core.store import short_hash
+from robustbench_ens.errors import UserError
+
+METHODS = {
+    "baseline": "robustbench_ens.training.baseline:Baseline",
+    "adp": "robustbench_ens.training.adp:Adp",
+    "gal": "robustbench_ens.training.gal:Gal",
+    "advt": "robustbench_ens.training.advt:AdvT",
+    "dverge": "robustbench_ens.training.dverge:Dverge",
+    "trs": "robustbench_ens.training.trs:Trs",
+    "dverge-advt": "robustbench_ens.training.dverge_advt:DvergeAdvT",
+}
+"""Training methods by name. A recipe may also say ``package.module:Name``."""
+
+SHARED_WITH_PARENT = ("dataset", "max_pixels", "network", "network_args", "sub_models")
+"""Keys in which an ensemble and the one it starts from must agree; overriding one overrides it in the parent too."""
+
+
+class Optimizer(Settings):
+    """Optimiser settings; the defaults are the DVERGE paper's (Appendix A)."""
+
+    name: Literal["sgd", "adam"] = "sgd"
+    lr: Number = Field(default=0.1, gt=0, le=1e3)
+    momentum: Number = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: Number = Field(default=1e-4, ge=0, le=1e3)
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Optimizer:
+        if self.name == "sgd" and self.nesterov and self.momentum == 0:
+            raise ValueError("expected momentum above 0 where nesterov = true")
+        return self
+
+
+class Schedule(Settings):
+    """Learning rate over training. Positions are fractions of all steps."""
+
+    name: Literal["constant", "multi-step", "one-cycle"] = "multi-step"
+    milestones: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = Field(
+        default=(0.5, 0.75), max_length=MOST_ITEMS, strict=False
+    )
+    gamma: Number = Field(default=0.1, gt=0, le=1)
+    warmup: Number = Field(default=0.3, ge=0, lt=1)
+    anneal: Literal["cosine", "linear"] = "cosine"
+
+    @model_validator(mode="after")
+    def _milestones_ascend(self) -> Schedule:
+        if list(self.milestones) != sorted(self.milestones):
+            raise ValueError("expected milestones in ascending order between 0 and 1")
+        return self
+
+
+class ProgressiveResizing(Settings):
+    """Smaller images at the beginning: ``size`` times as high and wide for the fraction ``until`` of all steps.
+
+    Early steps cost less on small images and teach about as much (progressive resizing: Howard et al., fast.ai at
+    DAWNBench, 2018). ``size`` was measured on the short CIFAR-10 schedule (``zoo/cifar10-short/README.md``), ``until``
+    was not searched for.
+    """
+
+    size: Number = Field(0.5, gt=0, lt=1)
+    until: Number = Field(0.4, gt=0, le=1)
+
+
+class Monitor(Settings):
+    """What the trainer measures as training goes; the defaults are those of the DVERGE paper's Figure 2.
+
+    ``images`` are a fixed sample of the test split, ``every_steps`` the training steps between measurements. ``eps``,
+    ``steps`` (of eps/5) and ``restarts`` belong to transferability, ``diversity_eps`` and ``diversity_steps`` to
+    Equation 2.
+    """
+
+    images: Count = 1000
+    every_steps: Count = 390
+    eps: Eps = 0.03
+    steps: Count = 50
+    restarts: Count = 5
+    diversity_eps: Eps = 0.07
+    diversity_steps: Count = 10
+
+
+FiniteValue = Annotated[Any, AfterValidator(finite)]
+
+
+class RecipeFile(Settings):
+    """The keys of a recipe.
+
+    ``max_pixels`` is the largest image, height times width, that is read of the dataset.
+    """
+
+    dataset: str = Field(min_length=1)
+    max_pixels: MaxPixels = MAX_PIXELS
+    network: str = "resnet20"
+    network_args: dict[str, FiniteValue] = Field({})
+    sub_models: int = Field(3, ge=1, le=64)
+    method: str = "baseline"
+    hyperparameters: dict[str, FiniteValue] = Field({})
+    init_from: str | None = None
+    epochs: Count = 200
+    steps: Count | None = None
+    batch_size: int = Field(128, ge=2, le=LARGEST_COUNT)
+    augmentation: Literal["none", "pad-crop-flip"] = "pad-crop-flip"
+    crop_padding: Number = Field(0.125, ge=0, le=0.5)
+    progressive_resizing: ProgressiveResizing | None = None
+    precision: Precision = "fp32"
+    channels_last: bool = True
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    monitor: Monitor | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe with its name, its overrides and the recipe it starts from.
+
+    ``settings`` are the validated keys, ``method`` the training method with its hyper-parameters, ``parent`` the
+    recipe of ``init_from``.
+    """
+
+    name: str
+    overrides: dict[str, Any]
+    settings: RecipeFile
+    method: Any
+    parent: Recipe | None
+
+    @property
+    def label(self) -> str:
+        """Name and overrides: a reference that loads this recipe again."""
+        return label(self.name, self.overrides)
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """What decides the weights, without keys left at their defaults (a default added later changes no hash)."""
+        content = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"hyperparameters"})
+        hyperparameters = self.method.model_dump(mode="json", exclude_defaults=True)
+        return content | ({"hyperparameters": hyperparameters} if hyperparameters else {})
+
+    @cached_property
+    def hash(self) -> str:
+        """Ten digits that name the recipe: its name (which seeds it), keys, method numerics, parent's hash and code."""
+        return short_hash(
+            {
+                "name": self.name,
+                "recipe": self.resolved,
+                "numerics": self.method.numerics,
+                "parent": self.parent.hash if self.parent else None,
+                **({"code": self.code} if self.code else {}),
+            }
+        )
+
+    @property
+    def names_outside_code(self) -> bool:
+        """Whether it, or what it starts from, names code from outside the project; its hash then needs that code."""
+        specs = (self.settings.method, self.settings.network)
+        own = any(":" in spec and is_outside(spec) for spec in specs)
+        return own or (self.parent is not None and self.parent.names_outside_code)
+
+    @cached_property
+    def code(self) -> Code:
+        """What identifies the code from outside that method and network name; empty where they name none."""
+        found: Code = {}
+        for key in ("method", "network"):
+            spec = getattr(self.settings, key)
+            if ":" not in spec or not is_outside(spec):
+                continue
+            if may_import_outside_code():
+                # First, so that imports from folders that the code adds to the path are found. Whoever needs the
+                # object reports what is wrong with it.
+                with suppress(UserError):
+                    import_object(spec, f"recipe {self.label!r}: key {key!r}")
+            found = merged(found, code_of(spec.partition(":")[0]))
+        return found
+
+    def initialisations(self, seed: int) -> list[str]:
+        """One for each sub-model, as ``recipe#seed/member``."""
+        return [f"{self.name}#{seed}/{member}" for member in range(self.settings.sub_models)]
+
+    def lineage(self, seed: int) -> list[str]:
+        """Initialisations this ensemble descends from, its own and its ancestors'."""
+        return self.initialisations(seed) + (self.parent.lineage(seed) if self.parent else [])
+
+
+def _parent(path: str, settings: RecipeFile, overrides: dict[str, Any], chain: tuple[str, ...]) -> Recipe | None:
+    if settings.init_from is None:
+        return None
+    if settings.init_from in chain:
+        raise UserError(f"{path}: key 'init_from': expected no cycle, got {' -> '.join((*chain, settings.init_from))}")
+    if len(chain) > DEEPEST:
+        raise UserError(f"{path}: key 'init_from': expected a chain of at most {DEEPEST} recipes, got more")
+    locate("zoo", split_reference(settings.init_from)[0], f"{path}: key 'init_from': ")
+    shared = {key: value for key, value in overrides.items() if key.split(".")[0] in SHARED_WITH_PARENT}
+    parent = load_recipe(settings.init_from, shared, (*chain, settings.init_from))
+    for key in SHARED_WITH_PARENT:
+        mine, theirs = getattr(settings, key), getattr(parent.settings, key)
+        if mine != theirs:
+            raise UserError(
+                f"{path}: key {key!r}: expected {theirs!r} as in {parent.label!r}, from which it starts, got {mine!r}"
+            )
+    return parent
+
+
+def load_recipe(reference: str, overrides: dict[str, Any] | None = None, _chain: tuple[str, ...] = ()) -> Recipe:
+    """Load a recipe by path or name, with overrides: ``digits/dverge-3[epochs=5]``.
+
+    Args:
+        reference: path of a TOML file, or a name such as ``digits/baseline-3``, with overrides in brackets.
+        overrides: further values by dotted key; they win.
+
+    Raises:
+        UserError: unknown recipe or method, an invalid key or value, a cycle in `extends` or `init_from`.
+    """
+    content = load_content("zoo", reference, overrides)
+    settings = validate(RecipeFile, content.keys, content.where)
+    method = load_method(settings, content.where)
+    parent = _parent(content.where, settings, content.overrides, _chain or (split_reference(reference)[0],))
+    return Recipe(content.name, content.overrides, settings, method, parent)
+
+
+def load_method(settings: RecipeFile, where: str) -> Any:
+    """The training method of a recipe with its hyper-parameters checked.
+
+    Raises:
+        UserError: unknown method, unknown or invalid hyper-parameter.
+    """
+    spec = METHODS.get(settings.method, settings.method)
+    if ":" not in spec:
+        raise UserError(
+            f"{where}: key 'method': expected one of {', '.join(METHODS)} or package.module:Name, got {spec!r}"
+        )
+    method_class = import_object(spec, f"{where}: key 'method'")
+    if isfunction(method_class):
+        from_function = import_object("robustbench_ens.training.method:from_function", where)
+        method_class = from_function(method_class, f"{where}: key 'method'")
+    is_group = isinstance(method_class, type) and issubclass(method_class, Settings)
+    if not is_group or not hasattr(method_class, "numerics"):
+        raise UserError(
+            f"{where}: key 'method': expected a function or a subclass of robustbench_ens.training.Method, got {spec!r}"
+        )
+    return validate(method_class, settings.hyperparameters, where, ("hyperparameters",))

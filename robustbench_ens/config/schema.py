@@ -1,0 +1,329 @@
+"""What provenance and records must hold: the schema by which they are read. No torch.
+
+Each fact that reports, checks and plans use has its type here. Other keys are let through: they are of other versions,
+or of a method from outside. A forged file can carry a right digest: it is held to this schema all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from robustbench_ens.config.kinds import KINDS, PICTURES, RecordedFacts, shipped_kinds
+
+LARGEST = 2**53
+"""Of counts: up to here a float holds every whole number."""
+
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+SubModels = Annotated[int, Field(ge=1, le=2**15 - 1)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, Field(min_length=1)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Member = Annotated[str, Field(pattern=r"^(-1|[0-9]{1,5})$")]
+
+
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("expected a time with its zone")
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
+
+
+class Facts(BaseModel):
+    """A group of facts, some of which have a type here."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """Names are those of settings: pydantic has a meaning of its own for some others."""
+        if isinstance(value, dict):
+            for key in value:
+                if not re.fullmatch(r"[a-z][a-z0-9_]*", str(key)) or key in ("cls", "self"):
+                    raise ValueError(f"expected names in lower case, got {str(key)[:40]!r}")
+        return value
+
+
+class Software(Facts):
+    """What computed a result."""
+
+    robustbench_ens: str
+    commit: str | None
+    torch: str
+    python: str
+
+
+class Hardware(Facts):
+    """What a result was computed on."""
+
+    device: str
+    name: str
+    threads: Positive
+
+
+class Training(Facts):
+    """How an ensemble was trained."""
+
+    wall_time_s: Seconds
+    steps: Count
+    device: str
+    hardware: str
+    software: dict[str, str | None]
+    threads: Positive = 1
+    steps_per_s: Seconds = 0.0
+    clean_accuracy: dict[Member, Share] = Field(default_factory=dict)
+    last_epoch: dict[str, float] = Field(default_factory=dict)
+    finished_at: Moment = ""
+
+
+class OptimizerKeys(Facts):
+    """Keys of a recipe's optimiser."""
+
+    name: str = ""
+    lr: float = 0.0
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+
+class ScheduleKeys(Facts):
+    """Keys of a recipe's schedule."""
+
+    name: str = ""
+    milestones: list[float] = Field(default_factory=list)
+    gamma: float = 0.0
+    warmup: float = 0.0
+    anneal: str = ""
+
+
+class ResizingKeys(Facts):
+    """Keys of a recipe's progressive resizing."""
+
+    size: float = 0.0
+    until: float = 0.0
+
+
+class AdversarialKeys(Facts):
+    """Hyper-parameters of adversarial training."""
+
+    eps: Share = 0.0
+    steps: Positive = 1
+    step_size: float | str = 0.0
+
+
+class DvergeKeys(Facts):
+    """Hyper-parameters of DVERGE."""
+
+    eps: Share = 0.0
+    steps: Positive = 1
+    step_size: float | str | None = None
+    layer: int | str = ""
+    layer_steps: Positive = 1
+    diversification_weight: float = 0.0
+    adversarial: AdversarialKeys = AdversarialKeys()
+
+
+HYPERPARAMETERS: dict[str, type[Facts]] = {
+    "advt": AdversarialKeys,
+    "dverge": DvergeKeys,
+    "dverge-advt": DvergeKeys,
+}
+"""By method; those of others are looked at by nobody."""
+
+
+class RecipeKeys(Facts):
+    """Keys of a recipe as an outcome records them, without its defaults."""
+
+    dataset: Text = ""
+    network: str = ""
+    network_args: dict[str, Any] = Field(default_factory=dict)
+    sub_models: SubModels = 1
+    init_from: str | None = None
+    epochs: Positive = 1
+    steps: Positive | None = None
+    batch_size: Positive = 1
+    precision: str = ""
+    progressive_resizing: ResizingKeys | None = None
+    optimizer: OptimizerKeys = OptimizerKeys()
+    schedule: ScheduleKeys = ScheduleKeys()
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class CodeFacts(Facts):
+    """What identifies code from outside the project: digests of files by module, versions by distribution."""
+
+    modules: dict[str, Digest] = Field(default_factory=dict)
+    packages: dict[str, str] = Field(default_factory=dict)
+
+
+class ProbeFacts(Facts):
+    """Scores and input gradients of a few images, projected: a row per image."""
+
+    scores: list[list[float]]
+    gradients: list[list[float]] = Field(default_factory=list)
+
+
+class EnsembleFacts(Facts):
+    """A trained ensemble, as its record and outcomes describe it."""
+
+    id: Text
+    recipe: Text
+    label: Text
+    recipe_hash: Text
+    seed: Annotated[int, Field(ge=0)]
+    weights: Text
+    dataset: Text
+    data_digest: Text
+    method: Text
+    network: str
+    sub_models: SubModels
+    parameters: Count
+    lineage: list[str]
+    resolved: RecipeKeys
+    training: Training | None
+    channels: Positive = 1
+    classes: Positive = 1
+    code: CodeFacts | None = None
+    probe: ProbeFacts | None = None
+
+    @model_validator(mode="after")
+    def _ours(self) -> Self:
+        if self.method in HYPERPARAMETERS:
+            check_facts(HYPERPARAMETERS[self.method], self.resolved.hyperparameters)
+        return self
+
+
+class RecordFacts(EnsembleFacts):
+    """The record beside an ensemble's weights."""
+
+    fingerprint: Text
+    channels: Positive
+    classes: Positive
+    imported_from: Digest | None = None
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        members = {str(member) for member in range(-1, self.sub_models)}
+        if self.training is not None and set(self.training.clean_accuracy) != members:
+            raise ValueError("expected the clean accuracy of the ensemble and of each sub-model")
+        if self.training is not None and not self.training.finished_at:
+            raise ValueError("expected when the training finished")
+        return self
+
+
+class VariantKeys(Facts):
+    """Keys of a group of variants."""
+
+    losses: list[str]
+    restarts: Positive
+
+
+class ProtocolKeys(Facts):
+    """Keys of a protocol as an outcome records them."""
+
+    eps: Annotated[list[Share], Field(min_length=1)]
+    images: Positive
+    dataset: Text = ""
+    trained_on: str | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    steps: Positive | list[Positive] = 1
+    step_size: float | str = ""
+    restarts: Positive = 1
+    aggregation: str = ""
+    loss: str = ""
+    attack: str = ""
+    precision: str = ""
+    folder: str = ""
+    attacks: list[str] = Field(default_factory=list)
+    surrogates: list[dict[str, Any]] = Field(default_factory=list)
+    variants: list[VariantKeys] = Field(default_factory=list)
+    health: dict[str, float] | None = None
+
+
+class ProtocolFacts(Facts):
+    """A protocol, as outcomes describe it; ``facts`` are those of a kind from outside."""
+
+    name: Text
+    label: Text
+    hash: Text
+    kind: Text
+    version: Positive
+    resolved: ProtocolKeys
+    facts: RecordedFacts | None = None
+
+    @model_validator(mode="after")
+    def _of_a_known_kind(self) -> Self:
+        if self.kind not in KINDS and self.facts is None:
+            raise ValueError(f"expected one of {', '.join(KINDS)} as kind, or the facts of another, got neither")
+        return self
+
+
+class Origins(Facts):
+    """Where the weights of the target and of each surrogate came from."""
+
+    target: Text
+    sources: list[Text]
+
+
+class Provenance(Facts):
+    """The provenance of outcomes. Of a part of an evaluation there is less: what is there is of its type."""
+
+    schema_: int = Field(alias="schema")
+    inputs: str = ""
+    arrays: Digest = ""
+    wall_time_s: Seconds = 0.0
+    finished_at: Moment = ""
+    protocol: ProtocolFacts | None = None
+    target: EnsembleFacts | None = None
+    sources: list[EnsembleFacts] = Field(default_factory=list)
+    origins: Origins | None = None
+    software: Software | None = None
+    hardware: Hardware | None = None
+    probe: ProbeFacts | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_nulls(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if item is None:
+                    raise ValueError(f"expected no null, got one in {str(key)[:40]!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Self:
+        """Pictures that reports draw are of one surrogate and one eps."""
+        if self.protocol is None or self.protocol.kind not in KINDS:
+            return self
+        if shipped_kinds()[self.protocol.kind].yields == PICTURES:
+            if not self.sources:
+                raise ValueError("expected a surrogate, got none")
+            if len(self.protocol.resolved.eps) != 1:
+                raise ValueError(f"expected one eps, got {len(self.protocol.resolved.eps)}")
+        return self
+
+
+def check_facts(model: type[Facts], content: Any) -> None:
+    """Check that ``content`` is of the schema ``model``.
+
+    Raises:
+        ValueError: it is not; the text is short and names the key.
+    """
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(first_error(error)) from None
+
+
+def first_error(error: ValidationError) -> str:
+    """The first of pydantic's errors in a few words: ``target.seed: Input should be a valid integer``."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg'].removeprefix('Value error, ')}"

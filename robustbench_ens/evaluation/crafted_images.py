@@ -1,0 +1,90 @@
+"""Crafted images on disk, reusable against any target.
+
+An image is kept as the part of its budget that each pixel uses, in 127 levels on either side (8 bits a pixel), so that
+what is read back lies within the budget by construction. Scoring always uses the images as they are read back: fresh
+and reused images give the same outcome. Against the exact images a pixel moves by at most ``eps / 254``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from robustbench_ens.core import strict_json
+from robustbench_ens.core.store import atomic_path
+from robustbench_ens.core.tensors import read_metadata, read_tensors, with_place
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.crafting_log import Crafting, image_digests
+from robustbench_ens.perturb.gradient import check_budget, project
+
+LEVELS = 127
+
+
+def encode(crafted: Tensor, images: Tensor, eps: float) -> Tensor:
+    """The part of the budget each pixel uses, as int8 from -127 to 127.
+
+    Raises:
+        UserError: a pixel leaves the budget or [0, 1].
+    """
+    check_budget(crafted, images, eps)
+    if eps == 0:
+        return torch.zeros_like(images, dtype=torch.int8)
+    return ((crafted - images) / eps * LEVELS).round().clamp(-LEVELS, LEVELS).to(torch.int8)
+
+
+def decode(levels: Tensor, images: Tensor, eps: float) -> Tensor:
+    """Images ``(N, C, H, W)`` within ``eps`` of ``images`` and in [0, 1]; undoes :func:`encode`."""
+    return project(images + levels.to(images.dtype) * (eps / LEVELS), images, eps)
+
+
+def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float, crafting: Sequence[Crafting] = ()) -> None:
+    """Write crafted images, their digests, and how their crafting went; the file appears whole or not at all."""
+    metadata = {"eps": repr(eps), "crafting": json.dumps([run.to_json() for run in crafting])}
+    tensors = {"levels": encode(crafted, images, eps).contiguous(), "digests": image_digests(crafted)}
+    with atomic_path(path, sealed=True) as temporary:
+        save_file(tensors, temporary, metadata=with_place(metadata))
+
+
+def read_crafting(path: Path) -> list[Crafting]:
+    """How the crafting of the images at ``path`` went; empty where that was not kept, or the file is damaged."""
+    try:
+        runs = strict_json.loads(read_metadata(path).get("crafting", "[]"))
+        return [Crafting.from_json(run) for run in runs]
+    except (OSError, ValueError, TypeError, UserError):
+        return []  # who reads the images says what is wrong with the file
+
+
+def read_digests(path: Path, images: int) -> Tensor | None:
+    """The digests of the images at ``path`` as they were crafted, before they were rounded to levels.
+
+    None where they were not kept, or the file is missing, damaged, or of another number of images.
+    """
+    try:
+        digests = read_tensors(path).tensors["digests"]
+    except (OSError, KeyError, ValueError):
+        return None
+    return digests if digests.shape == (images, 2) and digests.dtype == torch.int64 else None
+
+
+def load_crafted(path: Path, images: Tensor, eps: float) -> Tensor:
+    """Read crafted images for the clean ``images`` ``(N, C, H, W)``.
+
+    Raises:
+        UserError: the file is damaged, or made for other images or another eps.
+    """
+    try:
+        tensors, metadata, _ = read_tensors(path)
+        levels = tensors["levels"]
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: expected crafted images, got a damaged file ({error}); delete it") from None
+    if levels.shape != images.shape or levels.dtype != torch.int8 or metadata.get("eps") != repr(eps):
+        raise UserError(
+            f"{path}: expected {tuple(images.shape)} crafted images at eps {eps}, "
+            f"got {tuple(levels.shape)} at eps {metadata.get('eps')}; delete it"
+        )
+    return decode(levels, images, eps)

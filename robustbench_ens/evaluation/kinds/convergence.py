@@ -1,0 +1,35 @@
+"""Convergence: the accuracy by the number of attack steps (DVERGE, Appendix D and Table 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+
+from robustbench_ens.config.protocols.kinds import Convergence
+from robustbench_ens.evaluation.base import Evaluation, evaluation_of
+from robustbench_ens.evaluation.job import Job, Part
+
+
+class ConvergenceEvaluation(Evaluation[Convergence]):
+    """How a convergence check is run: as the plain kind with each number of steps, whose crafted images it shares."""
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The parts of the plain evaluation, for each number of steps."""
+        for steps in self.settings.steps:
+            for name, _ in self._plain_parts(job, steps):
+                yield f"steps-{steps}-{name}", partial(self._at_steps, job, steps, name)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, for progress."""
+        return sum(evaluation_of(self.settings.at(steps)).attempts(sub_models) for steps in self.settings.steps)
+
+    def _plain_parts(self, job: Job, steps: int) -> Iterator[Part]:
+        plain = self.settings.at(steps)
+        return evaluation_of(plain).parts(replace(job, settings=plain))
+
+    def _at_steps(self, job: Job, steps: int, name: str) -> pd.DataFrame:
+        """One part of the evaluation with so many steps; what it measures, it leaves in ``job``."""
+        return dict(self._plain_parts(job, steps))[name]()

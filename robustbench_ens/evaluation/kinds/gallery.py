@@ -1,0 +1,74 @@
+"""A gallery of adversarial examples: white-box PGD and black-box variants of a few images, and who is misled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from robustbench_ens.config.protocols.kinds import Gallery
+from robustbench_ens.evaluation.base import Evaluation
+from robustbench_ens.evaluation.job import Job, Part, no_outcomes
+from robustbench_ens.evaluation.kinds.blackbox import Variant, check_hold_out, expand
+
+WHITEBOX = Variant("pgd", "cross_entropy", 0)
+"""On the target itself, as the white-box protocols start."""
+
+CLEAN = Variant("clean", "none", 0)
+
+
+def _keep(job: Job, tier: str, variant: Variant, images: Tensor) -> None:
+    """Keep images, what was added to the clean ones, and what every sub-model and the ensemble say of them."""
+    name = f"{tier}/{variant.attack}/{variant.loss}/{variant.restart}"
+    job.arrays |= {
+        "indices": job.indices.numpy().astype(np.int32),
+        "labels": job.labels.numpy().astype(np.int32),
+        f"{name}/images": (images * 255).round().to(torch.uint8).numpy(),
+        f"{name}/perturbation": (images - job.images).float().numpy(),
+        f"{name}/predicted": job.predict_each(images).T.numpy().astype(np.int32),
+    }
+
+
+def _clean(job: Job) -> pd.DataFrame:
+    _keep(job, "clean", CLEAN, job.images)
+    return no_outcomes()
+
+
+def _crafted(job: Job, model: nn.Module, tier: str, variant: Variant) -> pd.DataFrame:
+    (eps,) = job.settings.eps
+    key = ("surrogate", variant.restart) if tier == "blackbox" else (variant.restart,)
+    everything = torch.arange(len(job.images), device="cpu")
+    images = job.craft(model, everything, attack=variant.attack, loss=variant.loss, eps=eps, key=key)
+    job.crafting.clear()  # shares of so few images say nothing of an attack's health
+    _keep(job, tier, variant, images)
+    return no_outcomes()
+
+
+class GalleryEvaluation(Evaluation[Gallery]):
+    """How a gallery is made: it leaves arrays, and no outcomes.
+
+    ``<tier>/<attack>/<loss>/<restart>/...`` with ``images`` uint8 ``(N, C, H, W)`` to look at, ``perturbation`` float32
+    of the same shape, which is exact, and ``predicted`` int32 ``(N, M + 1)`` of the sub-models and, last, the ensemble,
+    of the exact images; ``indices`` and ``labels`` ``(N,)``; ``class_names``.
+    """
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The clean images, white-box PGD, and each variant on the surrogate.
+
+        Raises:
+            UserError: the surrogate is not hold-out.
+        """
+        (source,) = job.sources
+        check_hold_out(job.target.record, source.record)
+        yield "clean", partial(_clean, job)
+        yield f"whitebox-{WHITEBOX.key}", partial(_crafted, job, job.target.ensemble, "whitebox", WHITEBOX)
+        for variant in expand(self.settings.variants):
+            yield f"blackbox-{variant.key}", partial(_crafted, job, source.ensemble, "blackbox", variant)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, for progress."""
+        return 1 + len(expand(self.settings.variants))

@@ -1,0 +1,86 @@
+"""Transferability: attacks on one sub-model, scored on every sub-model and on the ensemble (DVERGE, Section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robustbench_ens.config.protocols.kinds import Transferability
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.base import Evaluation
+from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.outcomes import ENSEMBLE
+
+
+def images_all_get_right(job: Job) -> Tensor:
+    """Positions of the images that every sub-model classifies correctly.
+
+    Raises:
+        UserError: there is none.
+    """
+    right = torch.ones(len(job.images), dtype=torch.bool, device="cpu")
+    for member in job.target.ensemble.members:
+        right &= job.predict(member, job.images) == job.labels
+    if not right.any():
+        raise UserError(
+            f"{job.settings.kind} of {job.target.record.id}: expected images that every sub-model classifies "
+            f"correctly, got none among {len(job.images)}; is it trained?"
+        )
+    return right.nonzero().squeeze(1)
+
+
+def _from_source(
+    job: Job, settings: Transferability, positions: Tensor, eps: float, source_member: int
+) -> pd.DataFrame:
+    """Attacks on one sub-model at one eps. No image is dropped between starts: what beats j need not beat i."""
+    members = dict(enumerate(job.target.ensemble.members)) | {ENSEMBLE: job.target.ensemble}
+    own = job.target.record.id
+    frames = []
+    for restart in range(settings.restarts):
+        crafted = job.craft(
+            members[source_member],
+            positions,
+            attack=settings.attack,
+            loss=settings.loss,
+            eps=eps,
+            key=("member", source_member, restart),
+            source_member=source_member,
+        )
+        for target_member, model in members.items():
+            predicted = job.predict(model, crafted)
+            if target_member == source_member and restart == 0:
+                job.double_the_steps(model, positions, predicted, key=("member", source_member, restart))
+            frames.append(
+                job.rows(
+                    positions,
+                    predicted,
+                    source=own,
+                    attack=settings.attack,
+                    loss=settings.loss,
+                    eps=eps,
+                    restart=restart,
+                    source_member=source_member,
+                    target_member=target_member,
+                )
+            )
+    job.task.advance(settings.restarts * (len(job.images) - len(positions)))
+    return pd.concat(frames, ignore_index=True)
+
+
+class TransferabilityEvaluation(Evaluation[Transferability]):
+    """A transferability evaluation."""
+
+    def parts(self, job: Job) -> Iterator[Part]:
+        """The parts of a transferability evaluation: one for each eps and source sub-model."""
+        positions = images_all_get_right(job)
+        for eps in self.settings.eps:
+            for member in range(job.target.record.sub_models):
+                yield f"eps-{eps}-from-{member}", partial(_from_source, job, self.settings, positions, eps, member)
+
+    def attempts(self, sub_models: int) -> int:
+        """Attempts on each image, for progress."""
+        return len(self.settings.eps) * self.settings.restarts * sub_models

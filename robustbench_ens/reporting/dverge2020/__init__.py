@@ -1,0 +1,1 @@
+"""The DVERGE paper's tables and figures, beside those of here."""

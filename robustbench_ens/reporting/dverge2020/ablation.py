@@ -1,0 +1,83 @@
+"""DVERGE by one of its settings, ours beside the paper's: Table 3 (training eps) and Table 7 (distillation layer)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from robustbench_ens.core.text import percent
+from robustbench_ens.reporting.dverge2020.paper import PAPER_BLACKBOX, sample
+from robustbench_ens.reporting.tables.summary import NOT_RUN, over_seeds, strongest
+
+QUANTITIES = {"clean": "Clean", "blackbox": "Black-box", "whitebox": "White-box"}
+
+Printed = dict[tuple[object, ...], dict[str, str]]
+
+
+def training_eps(
+    accuracies: pd.DataFrame, subjects: pd.DataFrame, reference: pd.DataFrame, eps: Mapping[str, float]
+) -> pd.DataFrame:
+    """Clean, black-box and white-box accuracy by number of sub-models and training eps (Table 3).
+
+    Args:
+        accuracies: rows as ``derive.accuracies`` gives them, of the protocols of the paper's Tables 4 and 5.
+        subjects: DVERGE ensembles, as ``paper.subjects`` gives them.
+        reference: the paper's Table 3; empty where its numbers do not belong.
+        eps: testing eps of each kind.
+    """
+    printed: Printed = {(row["sub_models"], row["train_eps"]): _printed(row) for row in reference.to_dict("records")}
+    ordered = subjects.sort_values(["sub_models", "train_eps"])
+    return _ablation(accuracies, ordered, {"sub_models": "Sub-models", "train_eps": "Training eps"}, printed, eps)
+
+
+def layers(
+    accuracies: pd.DataFrame, subjects: pd.DataFrame, reference: pd.DataFrame, eps: Mapping[str, float]
+) -> pd.DataFrame:
+    """The same by distillation layer (Table 7), in the order of ``subjects``; arguments as of :func:`training_eps`."""
+    printed: Printed = {(row["layer"],): _printed(row) for row in reference.to_dict("records")}
+    return _ablation(accuracies, subjects, {"layer": "Layer"}, printed, eps)
+
+
+def headings(eps: Mapping[str, float]) -> dict[str, str]:
+    """The columns of the three accuracies."""
+    return {kind: title + (f", eps {eps[kind]:g}" if kind in eps else "") for kind, title in QUANTITIES.items()}
+
+
+def _printed(row: Mapping[Any, Any]) -> dict[str, str]:
+    found = {kind: [row[name] for name in row if str(name).startswith(f"{kind}_percent")] for kind in QUANTITIES}
+    return {kind: percent(numbers[0] / 100) for kind, numbers in found.items() if numbers}
+
+
+def _ablation(
+    accuracies: pd.DataFrame,
+    subjects: pd.DataFrame,
+    by: Mapping[str, str],
+    printed: Printed,
+    eps: Mapping[str, float],
+) -> pd.DataFrame:
+    titles = headings(eps)
+    rows: list[dict[str, str]] = []
+    for key, same in subjects.groupby(list(by), observed=True, sort=False):
+        setting = {title: _text(value) for title, value in zip(by.values(), key, strict=True)}
+        for subject in same.sort_values("source").to_dict("records"):
+            own = accuracies[accuracies["ensemble"] == subject["ensemble"]]
+            cells = {titles[kind]: accuracy_of(own, kind, eps.get(kind, 0.0)) for kind in QUANTITIES}
+            rows.append(setting | {"Source": subject["source"] + sample(own), **cells})
+        if key in printed:
+            rows.append(setting | {"Source": PAPER_BLACKBOX} | {titles[k]: text for k, text in printed[key].items()})
+    columns = [*by.values(), "Source", *titles.values()]
+    return pd.DataFrame(rows, columns=columns, dtype=object).fillna("").astype(str)
+
+
+def accuracy_of(own: pd.DataFrame, kind: str, eps: float) -> str:
+    """One rate of one ensemble; of several protocols of a kind the one that leaves least."""
+    cell = own[own["eps"] == eps] if kind == "clean" else own[(own["kind"] == kind) & (own["eps"] == eps)]
+    if not len(cell):
+        return NOT_RUN
+    return over_seeds(strongest(cell), own)
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

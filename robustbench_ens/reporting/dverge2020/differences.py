@@ -1,0 +1,70 @@
+"""What was done otherwise than in the DVERGE paper: data, schedules, images, attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import pandas as pd
+
+from robustbench_ens.core.text import span
+from robustbench_ens.reporting.dverge2020.paper import METHODS, questions
+from robustbench_ens.reporting.in_words import Document, adversarial_training, attack, distillation, length, optimizer
+
+COLUMNS = ["What", "DVERGE paper", "Here"]
+
+PAPER = {
+    "Training images": "CIFAR-10",
+    "Attacked images": "1,000 test images of CIFAR-10",
+    "Training": "200 epochs, 78,000 steps of 128; fp32",
+    "Optimizer": "SGD, momentum 0.9, lr 0.1, times 0.1 at 50% and 75%, weight decay 0.0001; ADP, GAL: Adam, 0.001",
+    "Distillation": "eps 0.07 with 3 sub-models, 0.05 with 5 and 8; 10 steps of eps/10, another layer every epoch",
+    "Adversarial training": "eps 8/255, 10 steps of 2/255",
+    "Training seeds": "3 (Tables 4 and 5)",
+    "White-box": "eps 0.01 to 0.07, 50 steps of eps/5, random starts: 5; fp32",
+    "Transferability": "eps 0.03, 50 steps of eps/5, random starts: 5; fp32",
+    "Black-box": "eps 0.01 to 0.07, 100 steps of eps/5, surrogates: 3, variants: 30; fp32",
+}
+"""Sections 4.1 and 4.3 and Appendix A of arXiv:2009.14720; 390 steps are an epoch of 50,000 images."""
+
+
+def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFrame:
+    """What the paper did, and what the evaluations of the paper's methods on ``dataset`` did.
+
+    Args:
+        documents: provenance of evaluations.
+        dataset: the attacked images.
+
+    Returns:
+        the columns ``COLUMNS``, as text; no row for what was not evaluated.
+    """
+    own = [one for one in documents if one["target"]["dataset"] == dataset and one["target"]["method"] in METHODS]
+    asked = questions(own)
+
+    def asking(table: str) -> list[Document]:
+        return [one for one in own if asked.get((one["protocol"]["label"], one["target"]["label"])) == table]
+
+    transfer = [one for one in own if one["protocol"]["kind"] == "transferability"]
+    kinds = {"White-box": asking("5"), "Transferability": transfer, "Black-box": asking("4")}
+    attacks = [one for group in kinds.values() for one in group]
+    targets = [one["target"] for one in attacks]
+    images = pd.Series([one["protocol"]["resolved"]["images"] for one in attacks], dtype=int)
+    here = {
+        "Training images": _distinct(targets, lambda target: target["resolved"].get("dataset", dataset)),
+        "Attacked images": f"{span(images)} test images of {dataset}" if attacks else "",
+        "Training": _by_target(targets, length),
+        "Optimizer": _by_target(targets, optimizer),
+        "Distillation": _by_target(targets, distillation),
+        "Adversarial training": _by_target(targets, adversarial_training),
+        "Training seeds": str(len({target["seed"] for target in targets})),
+    } | {name: _distinct([one["protocol"] for one in group], attack) for name, group in kinds.items()}
+    rows = [(what, printed, here[what]) for what, printed in PAPER.items() if attacks and here[what]]
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+
+
+def _distinct(items: Iterable[Document], describe: Callable[[Document], str]) -> str:
+    return "; ".join(text for text in dict.fromkeys(describe(item) for item in items) if text)
+
+
+def _by_target(targets: Iterable[Document], describe: Callable[[Document], str]) -> str:
+    """Behind each label what ``describe`` says of it, if anything."""
+    return _distinct(targets, lambda target: f"{target['label']}: {text}" if (text := describe(target)) else "")

@@ -1,0 +1,37 @@
+"""What training costs, ours beside the paper's: Table 1 of DVERGE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from robustbench_ens.reporting.dverge2020.paper import PAPER
+
+COLUMNS = ["Method", "Sub-models", "Source", "Cost", "Hardware"]
+HARDWARE = "one NVIDIA TITAN Xp"
+"""The paper's."""
+
+
+def paper_time(
+    subjects: pd.DataFrame, costs: Mapping[str, str], hardware: Mapping[str, str], reference: pd.DataFrame
+) -> pd.DataFrame:
+    """Per method and size of ours: a row per ensemble, then the paper's; each with what it was started from.
+
+    Args:
+        subjects: as ``paper.subjects`` gives them.
+        costs: by ensemble, as text.
+        hardware: by ensemble.
+        reference: the paper's ``method``, ``sub_models``, ``hours``.
+
+    Returns:
+        the columns ``COLUMNS``, as text.
+    """
+    rows = []
+    for (_, method, size), same in subjects.groupby(["place", "method", "sub_models"], observed=True):
+        for subject in same.sort_values("source").to_dict("records"):
+            name = subject["ensemble"]
+            rows.append((method, str(size), subject["source"], costs[name], hardware[name]))
+        printed = reference[(reference["method"] == method) & (reference["sub_models"] == size)]
+        rows += [(method, str(size), PAPER, f"{hours:g} GPU-h", HARDWARE) for hours in printed["hours"]]
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)

@@ -1,0 +1,1 @@
+"""Trained ensembles on disk: written, read, published, exchanged."""

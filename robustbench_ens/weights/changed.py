@@ -1,0 +1,95 @@
+"""Explain why earlier weights or outcomes are not used again because code from outside the project changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from robustbench_ens.config.identity import differences
+from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.config.recipes import Recipe
+from robustbench_ens.core.files import entries
+from robustbench_ens.core.store import Store
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.runner import outcomes_file
+from robustbench_ens.models.probe import probe_differences
+from robustbench_ens.outcomes import OWN_MODEL, read_provenance
+from robustbench_ens.weights.trained import EnsembleRecord, read_record, run_dir
+
+
+def since_attacked(store: Store, protocol: Protocol, record: EnsembleRecord) -> str | None:
+    """Say in one line what of an external model changed since its last outcomes under ``protocol``.
+
+    Returns:
+        none if it has no outcomes, or nothing that is known of it changed.
+    """
+    older = max(_older_outcomes(store, protocol, record), key=lambda document: document["finished_at"], default=None)
+    if older is None:
+        return None
+    date, target = older["finished_at"][:10], older["target"]
+    if "code" not in target and "probe" not in target:
+        return f"{record.id}: the outcomes of {date}, of an earlier version, do not record the model's code"
+    what = [] if target["weights"] == record.weights else ["its weights"]
+    what += [found] if (found := differences(target.get("code", {}), record.code or {})) else []
+    if not what and target["data_digest"] == record.data_digest:
+        what += [found] if (found := probe_differences(target.get("probe"), record.probe)) else []
+    return f"{record.id}: {' and '.join(what)} changed since the outcomes of {date} were made" if what else None
+
+
+def _older_outcomes(store: Store, protocol: Protocol, record: EnsembleRecord) -> Iterator[Mapping[str, Any]]:
+    for path in entries(outcomes_file(store, protocol, record).parent):
+        if path.suffix != ".parquet" or path.name.startswith(".") or path.name.endswith(".measurements.parquet"):
+            continue
+        try:
+            provenance = read_provenance(path)
+        except UserError:
+            continue  # whoever reads it reports the damage
+        target = provenance.get("target", {})
+        if (target.get("method"), target.get("id")) == (OWN_MODEL, record.id) and provenance.get("finished_at"):
+            yield provenance
+
+
+def since_trained(store: Store, recipe: Recipe, seed: int) -> str | None:
+    """Say in one line what of a recipe's code from outside changed since it was last trained, or its weights imported.
+
+    Returns:
+        none if it names no such code, was not trained with this seed, or has other keys since.
+    """
+    older = max(_older_records(store, recipe, seed), key=_finished, default=None)
+    if older is None:
+        return None
+    when = f"it was trained on {_finished(older)[:10]}" if older.training else "its weights were imported"
+    folder = run_of(store, older)
+    if recipe.code and not older.code:
+        return f"{recipe.label}#{seed}: {when}, by an earlier version, which did not record its code ({folder})"
+    what = differences(older.code or {}, recipe.code) or "what it starts from"
+    return f"{recipe.label}#{seed}: {what} changed since {when} ({folder})"
+
+
+def run_of(store: Store, record: EnsembleRecord) -> str:
+    """Return the folder of a record's run."""
+    return str(store.ensemble_dir(record.recipe, record.recipe_hash, record.seed))
+
+
+def _finished(record: EnsembleRecord) -> str:
+    return str((record.training or {}).get("finished_at", ""))
+
+
+def _older_records(store: Store, recipe: Recipe, seed: int) -> Iterator[EnsembleRecord]:
+    """Records of ``recipe`` with the same keys and other code."""
+    line, codes = recipe, [recipe.code]
+    while line.parent is not None:
+        line = line.parent
+        codes.append(line.code)
+    if not any(codes):
+        return
+    own = run_dir(store, recipe, seed)
+    for folder in entries(own.parent.parent):
+        if folder == own.parent or not folder.name.startswith(f"{own.parent.name.rpartition('-')[0]}-"):
+            continue
+        try:
+            record = read_record(folder / own.name)
+        except UserError:
+            continue  # whoever reads it reports the damage
+        if record is not None and (record.recipe, record.resolved) == (recipe.name, recipe.resolved):
+            yield record

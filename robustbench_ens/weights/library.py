@@ -1,0 +1,161 @@
+"""Choose the weights of an ensemble: those of the run directory if they match, else the published ones if they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from robustbench_ens.core.files import entries
+from robustbench_ens.core.notices import notice
+from robustbench_ens.core.store import Store
+from robustbench_ens.data import BUILTIN_NAMES, Dataset
+from robustbench_ens.errors import MissingDatasetError, UserError
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.weights.changed import since_trained
+from robustbench_ens.weights.origin import IMPORTED, PUBLISHED, TRAINED, Origin
+from robustbench_ens.weights.published import published
+from robustbench_ens.weights.trained import (
+    EnsembleRecord,
+    check_weights,
+    fingerprint,
+    load_trained,
+    read_record,
+    run_dir,
+)
+from robustbench_ens.workflow.targets import Trained
+
+
+class Serving:
+    """The one rule of which weights serve, for every command and :func:`robustbench_ens.load_ensemble`.
+
+    Weights of the run directory match if they were trained by the recipe as it is, on the images that its dataset has,
+    from the weights that they are to start from; imported ones always do. Published weights suit if they were trained
+    on the images that the dataset has here. Where these images are not here, nothing is compared.
+
+    Args:
+        store: the run directory.
+        dataset: loads a dataset by its name, with images of at most so many pixels.
+        published: whether published weights serve at all.
+    """
+
+    def __init__(self, store: Store, dataset: Callable[[str, int], Dataset], published: bool = True) -> None:
+        self._store = store
+        self._dataset = dataset
+        self._published = published
+        self.here: set[tuple[str, int]] = set()
+        """Keys of ensembles that no published weights serve: they are to be trained here."""
+
+    def own(self, ensemble: Trained) -> Path:
+        """Return the folder of the run directory for an ensemble, whether anything is there or not."""
+        return run_dir(self._store, ensemble.recipe, ensemble.seed)
+
+    def home(self, ensemble: Trained) -> Path:
+        """Return where an ensemble lies, or will.
+
+        Raises:
+            UserError: what was trained here is damaged; it is never replaced by something else.
+        """
+        own = self.own(ensemble)
+        if not self._published or ensemble.key in self.here:
+            return own
+        try:
+            matches = self._own_record(ensemble) is not None
+        except MissingDatasetError:
+            matches = True
+        return own if matches else self.published_home(ensemble) or own
+
+    def published_home(self, ensemble: Trained) -> Path | None:
+        """Return where an ensemble is published, if its weights suit."""
+        folder = published(ensemble.recipe).get(ensemble.seed)
+        record = read_record(folder) if folder else None
+        if record is None or record.dataset in BUILTIN_NAMES:
+            return folder
+        try:
+            dataset = self._dataset(record.dataset, ensemble.max_pixels)
+        except MissingDatasetError:
+            return folder  # whoever needs the images hears of it
+        return folder if dataset.digest == record.data_digest else None
+
+    def is_published(self, ensemble: Trained) -> bool:
+        """Return whether published weights serve."""
+        return self.home(ensemble) != self.own(ensemble)
+
+    def is_published_on_other_images(self, ensemble: Trained) -> bool:
+        """Return whether there are published weights that do not suit, for the dataset has other images here."""
+        return ensemble.seed in published(ensemble.recipe) and self.published_home(ensemble) is None
+
+    def record(self, ensemble: Trained) -> EnsembleRecord | None:
+        """Return the record of the weights that serve, if there are any.
+
+        Raises:
+            UserError: record or weights are damaged; the dataset is not here.
+        """
+        folder = self.home(ensemble)
+        if folder == self.own(ensemble):
+            return self._own_record(ensemble)
+        record = read_record(folder)
+        if record is not None:
+            check_weights(folder, record, ensemble.recipe)
+        return record
+
+    def _own_record(self, ensemble: Trained) -> EnsembleRecord | None:
+        """Return the record of the run directory, if the weights there match."""
+        folder = self.own(ensemble)
+        record = read_record(folder)
+        if record is None:
+            return None
+        check_weights(folder, record, ensemble.recipe)
+        if record.training is None:
+            return record
+        digest = record.data_digest
+        if record.dataset not in BUILTIN_NAMES:
+            digest = self._dataset(record.dataset, ensemble.max_pixels).digest
+        expected = (fingerprint(ensemble.recipe, ensemble.seed, digest, start) for start in self._starts(ensemble))
+        return record if record.fingerprint in expected else None
+
+    def _starts(self, ensemble: Trained) -> list[EnsembleRecord | None]:
+        """Return what ``ensemble`` may have been started from: its parent as it is here, and as it is published."""
+        parent = ensemble.parent
+        if parent is None:
+            return [None]
+        folder = self.published_home(parent)
+        found = (self.record(parent), read_record(folder) if folder else None)
+        return [record for record in found if record is not None]
+
+    def origin(self, ensemble: Trained) -> Origin:
+        """Return where the weights that serve come from."""
+        folder = self.home(ensemble)
+        if folder != self.own(ensemble):
+            return Origin(PUBLISHED, folder)
+        record = read_record(folder)
+        return Origin(IMPORTED if record is not None and record.training is None else TRAINED, folder)
+
+    def instead_of(self, ensemble: Trained) -> str:
+        """Return what published weights serve instead of, in words.
+
+        The text is empty if nothing was begun here, or if no published weights serve.
+        """
+        own = self.own(ensemble)
+        if not self.is_published(ensemble) or not entries(own):
+            return ""
+        if read_record(own) is None:
+            return f"the training in {own} is not finished"
+        return f"what was trained in {own} is of other images, or started from other weights"
+
+    def load(self, ensemble: Trained) -> Ensemble:
+        """Load the weights that serve, with their record and origin as attributes.
+
+        Raises:
+            UserError: there are none, or they are damaged.
+        """
+        origin = self.origin(ensemble)
+        if read_record(origin.folder) is None:
+            why = since_trained(self._store, ensemble.recipe, ensemble.seed)
+            if why is not None:
+                label = ensemble.recipe.label
+                raise UserError(f"{origin.folder}: no trained ensemble here: {why}; run `rbe train {label}`")
+        if instead := self.instead_of(ensemble):
+            notice(f"{ensemble.id}: published weights, from {origin.folder}, for {instead}")
+        loaded, _ = load_trained(origin.folder, ensemble.recipe)
+        loaded.origin = origin
+        return loaded

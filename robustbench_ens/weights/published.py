@@ -1,0 +1,130 @@
+"""Trained ensembles that the project publishes: their weights serve where none were trained here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from robustbench_ens.config.lookup import folders, names
+from robustbench_ens.config.recipes import Recipe, load_recipe
+from robustbench_ens.core.files import entries, read_bytes
+from robustbench_ens.core.locks import hold
+from robustbench_ens.core.paths import inside
+from robustbench_ens.core.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
+from robustbench_ens.errors import UserError
+from robustbench_ens.weights.trained import (
+    HISTORY,
+    MONITORED,
+    RECORD,
+    WEIGHTS,
+    EnsembleRecord,
+    load_trained,
+    read_record,
+    run_dir,
+)
+
+FOLDER, CARD = "weights", "README.md"
+NEW, OLDER = ".new", ".older"
+"""Ends of the names of folders that exist only while a version is published in place of another."""
+
+
+def published(recipe: Recipe) -> dict[int, Path]:
+    """Folders of the published weights of ``recipe`` as it is now, by seed.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    found: dict[int, Path] = {}
+    for zoo in folders("zoo"):
+        place = _folder(zoo, recipe)
+        # Where a publication was killed between its two moves, the older version is the published one.
+        there = entries(place)
+        older = [path for path in there if path.name.startswith(".seed-") and path.name.endswith(OLDER)]
+        for folder in (*(path for path in there if path.name.startswith("seed-")), *older):
+            record = read_record(folder)
+            if record is not None and record.recipe_hash == recipe.hash:
+                found.setdefault(record.seed, folder)
+    return found
+
+
+def check_publishable(recipe: Recipe, zoo: Path) -> None:
+    """See that ``recipe`` is one of the folder ``zoo``, unchanged.
+
+    Raises:
+        UserError: it is not.
+    """
+    file = zoo / f"{recipe.name}.toml"
+    if recipe.label not in names("zoo") or not file.is_file() or load_recipe(str(file)).hash != recipe.hash:
+        raise UserError(
+            f"recipe {recipe.label!r}: expected one of the folder {zoo}/, unchanged, to publish weights of; "
+            "run in a checkout"
+        )
+
+
+@contextmanager
+def hold_zoo(zoo: Path) -> Iterator[None]:
+    """Hold the folder ``zoo`` for writing, with every publication in order that was broken off before.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with hold(zoo):
+        for end in (NEW, OLDER):
+            for path in list((zoo / FOLDER).rglob(f".seed-*{end}")):
+                _recover(path.with_name(path.name.removeprefix(".").removesuffix(end)))
+        yield
+
+
+def _table(path: Path) -> str:
+    try:
+        return parse_csv(read_bytes(path)).decode()
+    except ValueError as error:
+        raise UserError(f"{path}: expected a training history, got a damaged file ({error}); delete it") from None
+
+
+def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, card: str) -> Path:
+    """Put the trained ensemble of ``record`` into the folder ``zoo``, with its model card, in place of an older one.
+
+    Whoever calls this holds ``zoo``. Killed at any moment, :func:`published` finds the older one or the new one.
+
+    Raises:
+        UserError: the weights are damaged.
+    """
+    source, folder = run_dir(store, recipe, record.seed), _folder(zoo, recipe) / f"seed-{record.seed}"
+    load_trained(source, recipe)
+    new, older = _beside(folder)
+    try:
+        write_text(new / CARD, card)
+        write_json(new / RECORD, record.to_json())
+        for name in (HISTORY, MONITORED):
+            if (source / name).exists():
+                write_csv(new / name, _table(source / name))
+        with atomic_path(new / WEIGHTS) as copy:
+            copy.write_bytes(read_bytes(source / WEIGHTS))
+        if folder.exists():
+            folder.rename(older)
+        new.rename(folder)
+    finally:
+        _recover(folder)
+    return folder
+
+
+def _folder(zoo: Path, recipe: Recipe) -> Path:
+    return inside(zoo / FOLDER, recipe.name, "the name of a recipe")
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Where the new version of a published folder is put together, and where the older one is until it is there."""
+    return folder.with_name(f".{folder.name}{NEW}"), folder.with_name(f".{folder.name}{OLDER}")
+
+
+def _recover(folder: Path) -> None:
+    """Bring a published folder into order after a publication that was broken off."""
+    new, older = _beside(folder)
+    if older.exists() and not folder.exists():
+        older.rename(folder)
+    for left_over in (new, older):
+        if left_over.exists():
+            shutil.rmtree(left_over)

@@ -1,0 +1,78 @@
+"""Attack again what a paired baseline pins: the same weights under the same protocols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustbench_ens.check import Pin
+from robustbench_ens.config.protocols import load_protocol
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.config.settings import split_reference
+from robustbench_ens.config.trust import OutsideCodeError, no_outside_code
+from robustbench_ens.core.store import digest_json
+from robustbench_ens.errors import UserError
+from robustbench_ens.workflow.plan import Plan, Workplace
+from robustbench_ens.workflow.targets import Trained, suitable_sources
+
+
+def repeat_plan(place: Workplace, pin: Pin, baseline: Path, trust: bool = False) -> Plan:
+    """The attacks behind ``pin``, on weights that were trained in the run directory or else are published.
+
+    Args:
+        place: where they are to be made.
+        pin: the content of the file ``baseline``.
+        baseline: what errors name.
+        trust: whether the pin may also name files, and code from outside the project: else it is data, and names
+            recipes and protocols of ``zoo`` and ``attacks`` alone.
+
+    Raises:
+        UserError: the baseline is not paired, names what cannot be loaded again or is not trusted, or its weights are
+            not there.
+    """
+    where = f"{baseline}: --attack: "
+    if not pin.paired:
+        raise UserError(
+            f"{where}expected a paired baseline, of certain weights, got one of training seeds; run `rbe attack` "
+            "first, and check its outcomes"
+        )
+    if trust:
+        return _planned(place, pin, where)
+    try:
+        for item in pin.evaluations:
+            _check_name("attacks", item.protocol)
+            _check_name("zoo", item.ensemble)
+        with no_outside_code():
+            return _planned(place, pin, where)
+    except OutsideCodeError as error:
+        raise UserError(f"{where}{error}; give --trust if you trust whoever wrote the baseline") from None
+
+
+def _check_name(kind: str, reference: str) -> None:
+    """Check that ``reference`` names a file of the folder ``kind``, and is no path."""
+    name, _ = split_reference(reference)
+    if name.endswith(".toml"):
+        raise OutsideCodeError(f"expected a name in {kind}/, got the path {name!r}")
+
+
+def _planned(place: Workplace, pin: Pin, where: str) -> Plan:
+    plan = Plan(place, published=True)
+    for item in pin.evaluations:
+        try:
+            protocol, recipe = load_protocol(item.protocol), load_recipe(item.ensemble)
+        except OutsideCodeError:
+            raise
+        except UserError as error:
+            raise UserError(f"{where}{error}; run `rbe attack` by hand, and check its outcomes") from None
+        for seed, pinned in item.seeds.items():
+            target = Trained(recipe, int(seed))
+            ensembles = [target, *suitable_sources(protocol, target)]
+            weights = [record.weights if (record := plan.record(one)) else None for one in ensembles]
+            ids = ", ".join(one.id for one in ensembles)
+            if None in weights or digest_json(weights) != pinned.weights:
+                raise UserError(
+                    f"{where}expected the pinned weights of {ids}, got {'none' if None in weights else 'others'} in "
+                    f"{place.store.root} and among the published ones; give the --runs that has them, or an empty one "
+                    "if they are published"
+                )
+            plan.add_attack(protocol, target)
+    return plan

@@ -1,0 +1,130 @@
+"""Which protocols, recipes and targets the arguments of a command name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from robustbench_ens.cli.zoo_table import recipe_of
+from robustbench_ens.config.lookup import locate, names
+from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.config.recipes import Recipe, load_recipe
+from robustbench_ens.config.settings import load_content, read_toml, split_reference
+from robustbench_ens.core.notices import Listener, once, silenced
+from robustbench_ens.errors import UserError
+from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.targets import Given, Trained, UnsuitableTargetError
+
+
+class Named(NamedTuple):
+    """References to protocols and to recipes, each in the order given."""
+
+    protocols: list[str]
+    recipes: list[str]
+
+
+def told_apart(references: Sequence[str]) -> Named:
+    """Protocols and recipes among ``references``."""
+    found = Named([], [])
+    for reference in references:
+        found[0 if _is_protocol(split_reference(reference)[0]) else 1].append(reference)
+    return found
+
+
+def _found(kind: str, name: str) -> Path | None:
+    try:
+        return locate(kind, name).resolve()
+    except UserError:
+        return None
+
+
+def _is_protocol(name: str) -> bool:
+    """Whether ``name`` is a protocol's, not a recipe's; where it is neither's, whether it is nearer to a protocol's."""
+    recipe, protocol = _found("zoo", name), _found("attacks", name)
+    if recipe is None and protocol is None:
+        if name.startswith(("attacks/", "zoo/")):
+            return name.startswith("attacks/")
+        near = difflib.get_close_matches(name, [*names("zoo"), *names("attacks")], n=1)
+        return bool(near) and near[0] not in names("zoo")
+    if recipe is None or protocol is None or recipe != protocol:
+        return recipe is None
+    try:
+        return "kind" in read_toml("attacks", protocol)
+    except UserError:
+        return False  # read as a recipe, it says what is wrong with it
+
+
+Pair = tuple[Protocol, Trained | Given]
+
+
+def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str], seeds: Sequence[int]) -> list[Pair]:
+    """Each protocol with each of its :func:`_targets`."""
+    say = once(plan.workplace.progress.message)
+    return [
+        (protocol, target)
+        for protocol in protocols
+        for target in _targets(plan, protocol.settings.recipes_dataset, recipes, seeds, say)
+    ]
+
+
+def _targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int], say: Listener) -> list[Trained]:
+    """The ensembles to attack: those named, or else the dataset's recipes that were trained here with these seeds.
+
+    Raises:
+        UserError: a recipe is unknown; none is given and none is trained.
+    """
+    if recipes:
+        return [Trained(load_recipe(reference), seed) for reference in recipes for seed in seeds]
+    recipes_here = _recipes_of(plan, dataset, say)
+    candidates = [Trained(recipe, seed) for recipe in recipes_here if isinstance(recipe, Recipe) for seed in seeds]
+    own = Plan(plan.workplace)
+    trained = [candidate for candidate in candidates if own.record(candidate) is not None]
+    if not trained:
+        there = ", ".join(recipe if isinstance(recipe, str) else recipe.name for recipe in recipes_here)
+        raise UserError(
+            f"no recipe given, and none for dataset {dataset!r} is trained with seeds {', '.join(map(str, seeds))} in "
+            f"{plan.workplace.store.root}; name a recipe, one of {there or 'your own'}"
+        )
+    return trained
+
+
+def _recipes_of(plan: Plan, dataset: str, say: Listener) -> list[Recipe | str]:
+    """Return the recipes for ``dataset`` that ship or lie in ``zoo/``; other files there are skipped with a line.
+
+    A recipe with code from outside is here by its name alone if nothing was trained by it: its code is not imported.
+    """
+    found: list[Recipe | str] = []
+    for name in names("zoo", lambda why: say(f"Skipped: {why}")):
+        try:
+            with silenced():  # nobody asked for this very file
+                if load_content("zoo", name, None).keys.get("dataset") == dataset:
+                    found.append(_recipe_or_name(plan, name))
+        except UserError as error:
+            say(f"Skipped: {error}")
+    return found
+
+
+def _recipe_or_name(plan: Plan, name: str) -> Recipe | str:
+    recipe = recipe_of(name)
+    if recipe is None:
+        return load_recipe(name) if plan.workplace.store.has_ensemble(name) else name
+    return recipe
+
+
+def add_attacks(plan: Plan, pairs: Sequence[Pair]) -> list[str]:
+    """Plan attacks; says of pairs that do not suit each other why they are left out.
+
+    Raises:
+        UserError: a target cannot be attacked, or no pair suits.
+    """
+    unsuitable = []
+    for protocol, target in pairs:
+        try:
+            plan.add_attack(protocol, target)
+        except UnsuitableTargetError as error:
+            unsuitable.append(error)
+    if pairs and len(unsuitable) == len(pairs):
+        raise unsuitable[0]
+    return list(map(str, unsuitable))

@@ -1,0 +1,192 @@
+"""What is attacked, trained or given, and the surrogates that go with it under a protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robustbench_ens.config.lookup import locate
+from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.config.recipes import Recipe, load_recipe
+from robustbench_ens.config.settings import split_reference
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.evaluation.runner import aggregated
+from robustbench_ens.outcomes import OWN_MODEL
+
+
+class UnsuitableTargetError(UserError):
+    """A target that a protocol is not made for: of another dataset, of too few sub-models, without surrogates."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An ensemble that is, or will be, trained: a recipe with a seed."""
+
+    recipe: Recipe
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """As in outcomes: ``digits/dverge-3#0``."""
+        return f"{self.recipe.label}#{self.seed}"
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The recipe's hash and the seed."""
+        return self.recipe.hash, self.seed
+
+    @property
+    def parent(self) -> Trained | None:
+        """What it starts from, if not from nothing."""
+        return None if self.recipe.parent is None else Trained(self.recipe.parent, self.seed)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset it is trained on."""
+        return self.recipe.settings.dataset
+
+    @property
+    def max_pixels(self) -> int:
+        """Of the largest image of its dataset."""
+        return self.recipe.settings.max_pixels
+
+    @property
+    def sub_models(self) -> int:
+        """How many it has."""
+        return self.recipe.settings.sub_models
+
+    @property
+    def method(self) -> str:
+        """How it is trained."""
+        return self.recipe.settings.method
+
+    @property
+    def hash(self) -> str:
+        """The recipe's hash."""
+        return self.recipe.hash
+
+    @property
+    def lineage(self) -> list[str]:
+        """The initialisations that it descends from."""
+        return self.recipe.lineage(self.seed)
+
+    @property
+    def where(self) -> str:
+        """What errors call it."""
+        return f"recipe {self.recipe.label!r}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A model of one's own: it is there already, so that nothing is trained. Says of itself what Trained says."""
+
+    subject: Subject
+
+    @property
+    def id(self) -> str:
+        """As in outcomes: ``my_package:build_model``."""
+        return self.subject.record.id
+
+    @property
+    def dataset(self) -> str:
+        """The dataset it is to be attacked on."""
+        return self.subject.record.dataset
+
+    @property
+    def sub_models(self) -> int:
+        """How many it has; 1 for a single network."""
+        return self.subject.record.sub_models
+
+    @property
+    def method(self) -> str:
+        """That of all models of one's own."""
+        return self.subject.record.method
+
+    @property
+    def hash(self) -> str:
+        """Of its name, weights and code."""
+        return self.subject.record.recipe_hash
+
+    @property
+    def lineage(self) -> list[str]:
+        """It descends from nothing but itself."""
+        return self.subject.record.lineage
+
+    @property
+    def where(self) -> str:
+        """What errors call it."""
+        return f"model {self.id!r}"
+
+
+def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tuple[Trained, ...]:
+    """The protocol's surrogates against ``target``, on the dataset of its recipes; none where its kind has none.
+
+    Args:
+        protocol: of any kind.
+        target: fills the place of ``{method}`` in the names of surrogates; none will do where no name has it.
+
+    Raises:
+        UserError: a surrogate's recipe is unknown, or there is none of the target's method.
+    """
+    found = []
+    for surrogate in getattr(protocol.settings, "surrogates", ()):
+        where, reference = f"protocol {protocol.label!r}: key 'surrogates': ", surrogate.recipe
+        if target is not None:
+            method = target.method
+            reference = surrogate.recipe_for(method)
+            if reference != surrogate.recipe and method == OWN_MODEL:
+                raise UnsuitableTargetError(
+                    f"{where}expected as target a recipe, whose method completes the name "
+                    f"{surrogate.recipe!r}, got {target.where}; use a protocol that names its surrogates in full"
+                )
+            if reference != surrogate.recipe:
+                where += f"{surrogate.recipe!r} for target {target.id!r} of method {method!r}: "
+        try:
+            locate("zoo", split_reference(reference)[0], where)
+        except UserError as error:
+            raise (
+                UserError(str(error)) if reference == surrogate.recipe else UnsuitableTargetError(str(error))
+            ) from None
+        recipe = load_recipe(reference)
+        changes: dict[str, str | int] = {}
+        if recipe.settings.dataset != protocol.settings.recipes_dataset:
+            changes["dataset"] = protocol.settings.recipes_dataset
+        if recipe.settings.max_pixels < protocol.settings.max_pixels:
+            changes["max_pixels"] = protocol.settings.max_pixels
+        if changes:
+            recipe = load_recipe(reference, changes)
+        found.append(Trained(recipe, surrogate.seed))
+    return tuple(found)
+
+
+def suitable_sources(protocol: Protocol, target: Trained | Given) -> tuple[Trained, ...]:
+    """The surrogates of ``protocol`` against ``target``, after a look at whether the two go together.
+
+    Raises:
+        UserError: the target is of another dataset than the protocol, has too few sub-models or not the aggregation
+            that is attacked, or a surrogate is unknown or not hold-out.
+    """
+    dataset, wanted = target.dataset, protocol.settings.recipes_dataset
+    if isinstance(target, Trained) and dataset != wanted:
+        name = "trained_on" if protocol.settings.trained_on else "dataset"
+        raise UnsuitableTargetError(
+            f"protocol {protocol.label!r}: key {name!r}: expected {dataset!r} as in "
+            f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set {name}={dataset}"
+        )
+    sub_models, fewest = target.sub_models, protocol.settings.facts.fewest_sub_models
+    if sub_models < fewest:
+        raise UnsuitableTargetError(
+            f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got {sub_models} in "
+            f"{target.where}"
+        )
+    if isinstance(target, Given):
+        aggregated(protocol, target.subject)
+    sources = surrogates(protocol, target)
+    for source in sources:
+        shared = set(target.lineage) & set(source.lineage)
+        if shared:
+            raise UserError(
+                f"protocol {protocol.label!r}: surrogate {source.id!r}: expected a hold-out ensemble for target "
+                f"{target.id!r}, but both descend from {min(shared)}; give the surrogate another seed"
+            )
+    return sources
