@@ -33,7 +33,7 @@ def imported(name, *modules):
             pass
     raise SystemExit(f"found no {name} in {modules}")
 
-names = imported("names", "lookup", "settings", "config", "config.files", "config.settings")
+names = imported("names", "lookup", "settings", "config.lookup")
 load = {
     "zoo": imported("load_recipe", "recipes", "config.recipes"),
     "attacks": imported("load_protocol", "protocols", "config.protocols"),
