@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from robustbench_ens.config.finding import is_outside
+from robustbench_ens.config.finding import OWN, is_outside
 from robustbench_ens.errors import UserError
 
 _allowed: ContextVar[bool] = ContextVar("whether code from outside may be imported", default=True)
@@ -38,6 +38,4 @@ def check_may_import(spec: str, where: str) -> None:
         OutsideCodeError: it is from outside the project, inside :func:`no_outside_code`.
     """
     if not _allowed.get() and is_outside(spec):
-        raise OutsideCodeError(
-            f"{where}: expected code of {__package__} itself, got {spec!r}, which is not imported here"
-        )
+        raise OutsideCodeError(f"{where}: expected code of {OWN} itself, got {spec!r}, which is not imported here")
