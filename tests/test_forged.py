@@ -36,7 +36,7 @@ from robustbench_ens.reporting.filters import filters_of
 from robustbench_ens.reporting.sections.runs import runs_section
 from robustbench_ens.training.checkpoint import Progressed, load_checkpoint, save_checkpoint
 from robustbench_ens.training.trainer import check_optimizer
-from robustbench_ens.weights.trained import RECORD, read_record, run_dir
+from robustbench_ens.weights.record import RECORD, read_record, run_dir
 from tests.conftest import BASELINE
 from tests.sealing import with_provenance, write_any_json, write_table
 

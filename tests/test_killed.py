@@ -14,7 +14,8 @@ from robustbench_ens.cli.zoo_table import BEGIN, END, read_costs, read_readme
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
 from robustbench_ens.weights.published import OLDER, published
-from robustbench_ens.weights.trained import load_trained, read_record, run_dir
+from robustbench_ens.weights.record import read_record, run_dir
+from robustbench_ens.weights.trained import load_trained
 from tests.conftest import BASELINE, Rbe
 from tests.killed import Killed, killed_before
 

@@ -14,7 +14,8 @@ from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.models.predict import predict
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, find_outcomes, read_outcomes
 from robustbench_ens.reporting.collect import collect
-from robustbench_ens.weights.trained import load_trained, run_dir
+from robustbench_ens.weights.record import run_dir
+from robustbench_ens.weights.trained import load_trained
 from tests.conftest import BASELINE, BLACKBOX, WHITEBOX, Rbe
 
 N_IMAGES = 60

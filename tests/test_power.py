@@ -53,7 +53,8 @@ from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import apgd, attacks, distill, harness
 from robustbench_ens.training import dverge
 from robustbench_ens.training.trainer import train
-from robustbench_ens.weights.trained import load_trained, run_dir
+from robustbench_ens.weights.record import run_dir
+from robustbench_ens.weights.trained import load_trained
 from tests.training import test_dverge
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,7 @@ from robustbench_ens.evaluation.kinds import blackbox
 from robustbench_ens.evaluation.runner import outcomes_file, parts_folder
 from robustbench_ens.outcomes import find_outcomes
 from robustbench_ens.training.checkpoint import RESUME
-from robustbench_ens.weights.trained import read_record, run_dir
+from robustbench_ens.weights.record import read_record, run_dir
 from robustbench_ens.workflow import execute
 from robustbench_ens.workflow.plan import Plan, Workplace
 from robustbench_ens.workflow.targets import Trained

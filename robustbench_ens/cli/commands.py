@@ -41,8 +41,9 @@ from robustbench_ens.reporting.sections.runs import without_digest
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.tables.summary import NOT_RUN
 from robustbench_ens.training.tensorboard import epoch_writer
+from robustbench_ens.weights.record import read_record, run_dir
 from robustbench_ens.weights.released import export_released, from_released, read_released
-from robustbench_ens.weights.trained import digest_state, load_trained, read_record, run_dir, save_trained
+from robustbench_ens.weights.trained import digest_state, load_trained, save_trained
 from robustbench_ens.workflow.execute import check_inputs, leftovers, run
 from robustbench_ens.workflow.plan import Plan, Step, TrainStep, Workplace
 from robustbench_ens.workflow.repeat import repeat_plan

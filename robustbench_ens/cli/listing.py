@@ -20,7 +20,7 @@ from robustbench_ens.core.store import Store
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.weights.published import check_publishable, hold_zoo, publish, published
-from robustbench_ens.weights.trained import trained_here
+from robustbench_ens.weights.record import trained_here
 from robustbench_ens.workflow.plan import Plan, Workplace
 from robustbench_ens.workflow.targets import Trained
 

@@ -15,7 +15,7 @@ from robustbench_ens.core.store import write_text
 from robustbench_ens.core.text import counted, duration
 from robustbench_ens.errors import UserError
 from robustbench_ens.reporting.cost import machine
-from robustbench_ens.weights.trained import EnsembleRecord
+from robustbench_ens.weights.record import EnsembleRecord
 
 README = "README.md"
 COSTS = "costs.csv"

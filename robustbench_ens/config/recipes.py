@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.lookup import locate
+from robustbench_ens.config.methods import METHODS, MethodSettings
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.settings import (
     Count,
@@ -31,17 +32,6 @@ from robustbench_ens.config.trust import may_import_outside_code
 from robustbench_ens.core.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
-
-METHODS = {
-    "baseline": "robustbench_ens.training.baseline:Baseline",
-    "adp": "robustbench_ens.training.adp:Adp",
-    "gal": "robustbench_ens.training.gal:Gal",
-    "advt": "robustbench_ens.training.advt:AdvT",
-    "dverge": "robustbench_ens.training.dverge:Dverge",
-    "trs": "robustbench_ens.training.trs:Trs",
-    "dverge-advt": "robustbench_ens.training.dverge_advt:DvergeAdvT",
-}
-"""Training methods by name. A recipe may also say ``package.module:Name``."""
 
 SHARED_WITH_PARENT = ("dataset", "max_pixels", "network", "network_args", "sub_models")
 """Keys in which an ensemble and the one it starts from must agree; overriding one overrides it in the parent too."""
@@ -262,8 +252,7 @@ def load_method(settings: RecipeFile, where: str) -> Any:
     if isfunction(method_class):
         from_function = import_object("robustbench_ens.training.method:from_function", where)
         method_class = from_function(method_class, f"{where}: key 'method'")
-    is_group = isinstance(method_class, type) and issubclass(method_class, Settings)
-    if not is_group or not hasattr(method_class, "numerics"):
+    if not (isinstance(method_class, type) and issubclass(method_class, MethodSettings)):
         raise UserError(
             f"{where}: key 'method': expected a function or a subclass of robustbench_ens.training.Method, got {spec!r}"
         )

@@ -164,6 +164,10 @@ class CodeFacts(Facts):
     packages: dict[str, str] = Field(default_factory=dict)
 
 
+Probe = dict[str, list[list[float]]]
+"""``scores`` and ``gradients`` of a model: a row per image. JSON, as records hold it."""
+
+
 class ProbeFacts(Facts):
     """Scores and input gradients of a few images, projected: a row per image."""
 

@@ -27,7 +27,7 @@ from robustbench_ens.perturb.attacks import Paused, craft
 from robustbench_ens.perturb.gradient import Standing
 from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.weights.origin import GIVEN
-from robustbench_ens.weights.trained import EnsembleRecord
+from robustbench_ens.weights.record import EnsembleRecord
 
 Part = tuple[str, Callable[[], pd.DataFrame]]
 """A piece of an evaluation that is kept by itself: its name, and what computes its outcomes."""

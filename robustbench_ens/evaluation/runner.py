@@ -39,7 +39,7 @@ from robustbench_ens.outcomes import (
     read_provenance,
     write_outcomes,
 )
-from robustbench_ens.weights.trained import EnsembleRecord
+from robustbench_ens.weights.record import EnsembleRecord
 
 
 def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> str:

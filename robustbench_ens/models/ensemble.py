@@ -13,7 +13,7 @@ from robustbench_ens.errors import UserError
 
 if TYPE_CHECKING:
     from robustbench_ens.weights.origin import Origin
-    from robustbench_ens.weights.trained import EnsembleRecord
+    from robustbench_ens.weights.record import EnsembleRecord
 
 
 class Normalizer(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_ens.config.identity import Code
 from robustbench_ens.config.outside import import_object
+from robustbench_ens.config.schema import Probe
 from robustbench_ens.core.limits import check_name, shown
 from robustbench_ens.core.memory import is_out_of_memory
 from robustbench_ens.core.store import digest_json, short_hash
@@ -23,9 +24,9 @@ from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.layout import contiguous, contiguous_remark, needs_contiguous
 from robustbench_ens.models.modes import eval_mode, in_train_mode
 from robustbench_ens.models.pointwise import warnings_about
-from robustbench_ens.models.probe import Probe
 from robustbench_ens.outcomes import OWN_MODEL
-from robustbench_ens.weights.trained import EnsembleRecord, digest_state
+from robustbench_ens.weights.record import EnsembleRecord
+from robustbench_ens.weights.trained import digest_state
 
 PROBE_IMAGES = 32
 """Images that a model is shown before anything is computed."""

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-Probe = dict[str, list[list[float]]]
-"""``scores`` and ``gradients``: a row per image. JSON, as records hold it."""
+from robustbench_ens.config.schema import Probe
 
 DIRECTIONS = 4
 """Fixed random directions that scores and gradients are projected on: any change shows in them, at a fixed size."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.methods import BatchNormMode
 from robustbench_ens.models.ensemble import SubModel
-from robustbench_ens.perturb.batch_norm import BatchNormMode, RecordedStatistics, batch_norm_mode
+from robustbench_ens.perturb.batch_norm import RecordedStatistics, batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, momentum, perturb
 
 

@@ -18,7 +18,7 @@ from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.in_words import adversarial_training, attack, distillation, length, optimizer
 from robustbench_ens.reporting.page import environment
 from robustbench_ens.reporting.tables.summaries import summary_tables
-from robustbench_ens.weights.trained import EnsembleRecord
+from robustbench_ens.weights.record import EnsembleRecord
 
 LIMITS = (
     "A means to measure attacks and defences, not to classify anything that matters. The accuracies are those of the "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_ens.config.settings import Weight
+from robustbench_ens.config.methods import AdpSettings
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.training.method import Batch, Context, Method
 
@@ -50,23 +50,11 @@ def adp_terms(logits: Tensor, labels: Tensor) -> AdpTerms:
     return AdpTerms(cross_entropy, entropy, torch.logdet(gram).mean())
 
 
-class Adp(Method):
+class Adp(AdpSettings, Method):
     """``sum CE - alpha * entropy - beta * log det``.
-
-    Attributes:
-        alpha: weight of the ensemble's entropy.
-        beta: weight of the log-determinant.
 
     The paper's "non-maximal" predictions are those of all classes but the true one, as in its code.
     """
-
-    title: ClassVar[str] = "ADP"
-    paper: ClassVar[str | None] = "arXiv:1901.08846"
-
-    alpha: Weight = 2.0
-    beta: Weight = 0.5
-
-    fewest_sub_models: ClassVar[int] = 2
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         terms = adp_terms(ensemble.member_logits(batch.images).to(batch.images.dtype), batch.labels)

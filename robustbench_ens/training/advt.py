@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
-from robustbench_ens.config.settings import Count, Eps, Settings
+from robustbench_ens.config.methods import AdvTSettings, PgdSettings
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
+from robustbench_ens.perturb.batch_norm import batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.perturb.losses import cross_entropy
 from robustbench_ens.perturb.side_by_side import member_logits
 from robustbench_ens.perturb.starts import uniform_noise
 from robustbench_ens.training.baseline import summed_cross_entropy
 from robustbench_ens.training.method import Batch, Context, Method
-
-
-class PgdSettings(Settings):
-    """PGD inside training.
-
-    Attributes:
-        eps, step_size: pixel scale.
-        steps: gradient steps.
-        random_start: whether to begin at uniform noise within the budget.
-        craft_batch_norm: how BatchNorm behaves while crafting; the released code crafts in train mode, and so lets
-            crafted images move the running statistics.
-    """
-
-    eps: Eps = 8 / 255
-    step_size: Eps = 2 / 255
-    steps: Count = 10
-    random_start: bool = True
-    craft_batch_norm: BatchNormMode = "batch_and_update"
 
 
 def _scores(model: nn.Module, images: Tensor, context: Context) -> Tensor:
@@ -62,11 +42,8 @@ def adversarial_batch(
         )
 
 
-class AdvT(PgdSettings, Method):
+class AdvT(AdvTSettings, Method):
     """``sum_i CE(f_i(x + delta), y)``, ``delta`` crafted on the whole ensemble at each step."""
-
-    title: ClassVar[str] = "adversarial training"
-    paper: ClassVar[str | None] = "arXiv:1706.06083"
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         adversarial = adversarial_batch(ensemble, batch, self, context)

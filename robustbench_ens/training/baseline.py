@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_ens.config.methods import BaselineSettings
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.training.method import Batch, Context, Method
 
@@ -17,10 +16,8 @@ def summed_cross_entropy(ensemble: Ensemble, images: Tensor, labels: Tensor) -> 
     return torch.stack([F.cross_entropy(member(images), labels) for member in ensemble.members]).sum()
 
 
-class Baseline(Method):
-    """Independent cross-entropy on clean images (the paper's baseline ensemble). No hyper-parameters."""
-
-    title: ClassVar[str] = "baseline"
+class Baseline(BaselineSettings, Method):
+    """Independent cross-entropy on clean images (the paper's baseline ensemble)."""
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         return {"cross_entropy": summed_cross_entropy(ensemble, batch.images, batch.labels)}

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_ens.config.settings import Count, Eps
+from robustbench_ens.config.methods import DvergeSettings
 from robustbench_ens.core.seeds import generator
-from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble, SubModel
-from robustbench_ens.perturb.batch_norm import BatchNormMode
 from robustbench_ens.perturb.distill import distill
 from robustbench_ens.training.method import Batch, Context, Method
 
@@ -36,39 +33,12 @@ def diversification_losses(ensemble: Ensemble, distilled: Sequence[Tensor], labe
     return torch.stack(losses)
 
 
-class Dverge(Method):
+class Dverge(DvergeSettings, Method):
     """Algorithm 1 of the DVERGE paper.
 
     Each step draws a source batch, distils for each sub-model ``j`` the source images that it sees as the batch
     (Equation 1), and trains every other sub-model to give them the source's labels (Equation 5).
-
-    Attributes:
-        eps: radius of the distillation, pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
-        steps: distillation steps; each is ``eps / steps`` long unless ``step_size`` says otherwise.
-        layer: ``epoch`` draws the layer anew each epoch, ``step`` every ``layer_steps`` steps; a number fixes it
-            (Table 7).
-        layer_steps: see ``layer``; short schedules have too few epochs to see every layer.
-        distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
     """
-
-    title: ClassVar[str] = "DVERGE"
-    paper: ClassVar[str | None] = "arXiv:2009.14720"
-
-    eps: Eps = 0.07
-    steps: Count = 10
-    step_size: Eps | None = None
-    layer: Count | Literal["epoch", "step"] = "epoch"
-    layer_steps: Count = 1
-    distill_batch_norm: BatchNormMode = "batch_and_update"
-
-    fewest_sub_models: ClassVar[int] = 2
-
-    def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
-        super().check(where, sub_models, num_layers)
-        if num_layers is None:
-            raise UserError(f"{where}: key 'network': expected one with addressable layers (num_layers and features)")
-        if isinstance(self.layer, int) and not 1 <= self.layer <= num_layers:
-            raise UserError(f"{where}: key 'hyperparameters.layer': expected 1 to {num_layers}, got {self.layer}")
 
     def draw_layer(self, num_layers: int, context: Context) -> int:
         """The layer to distil at, uniform over 1 to ``num_layers``."""

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_ens.config.settings import Weight
+from robustbench_ens.config.methods import DvergeAdvTSettings
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.training.advt import PgdSettings, adversarial_batch
+from robustbench_ens.training.advt import adversarial_batch
 from robustbench_ens.training.dverge import Dverge, diversification_losses
 from robustbench_ens.training.method import Batch, Context
 
 
-class DvergeAdvT(Dverge):
+class DvergeAdvT(DvergeAdvTSettings, Dverge):
     """``diversification_weight * sum_{j != i} CE(f_i(x'_j), y_s) + CE(f_i(x_s + delta_i), y_s)`` for each sub-model i.
 
     Equation 6 as printed charges f_j in its first term, which then has no gradient for f_i; as in Equation 5, and in
     the released code, it is the loss of f_i on the image distilled from f_j with the source's label. Unlike AdvT,
     ``delta_i`` is crafted on sub-model i alone.
-
-    Attributes:
-        diversification_weight: lambda; 1.0, and 0.5 in an ablation with 8 sub-models.
-        adversarial: PGD inside training.
     """
-
-    title: ClassVar[str] = "DVERGE + adversarial training"
-    paper: ClassVar[str | None] = "arXiv:2009.14720"
-
-    diversification_weight: Weight = 1.0
-    adversarial: PgdSettings = PgdSettings()
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         source, distilled = self.distilled(ensemble, batch, context)

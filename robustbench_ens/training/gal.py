@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_ens.config.settings import Number, Weight
+from robustbench_ens.config.methods import GalSettings
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.training.method import Batch, Context, Method
 from robustbench_ens.training.second_order import input_gradients
@@ -34,23 +32,11 @@ def with_noise(images: Tensor, std: float, generator: torch.Generator) -> Tensor
     return images + (noise * noisy.view(-1, 1, 1, 1)).to(device=images.device, dtype=images.dtype)
 
 
-class Gal(Method):
+class Gal(GalSettings, Method):
     """``mean CE + coherence_weight * coherence`` of the sub-models' input gradients; any number of sub-models.
-
-    Attributes:
-        coherence_weight: lambda of the paper.
-        noise_std: Gaussian noise on half of the images, pixel scale; not clipped.
 
     The networks want LeakyReLU(0.1): with ReLU the second derivative vanishes in large regions.
     """
-
-    title: ClassVar[str] = "GAL"
-    paper: ClassVar[str | None] = "arXiv:1901.09981"
-
-    coherence_weight: Weight = 0.5
-    noise_std: Number = Field(0.045, ge=0, le=1)
-
-    fewest_sub_models: ClassVar[int] = 2
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         images = batch.images

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
-from typing import Any, ClassVar, NamedTuple, get_type_hints
+from typing import Any, ClassVar, NamedTuple, cast, get_type_hints
 
 import torch
 from pydantic import create_model
 from torch import Tensor
 
-from robustbench_ens.config.settings import Settings
+from robustbench_ens.config.methods import MethodSettings
+from robustbench_ens.config.outside import import_object
 from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
@@ -67,34 +68,12 @@ class Context:
         return generator(self.seed, purpose, "step", self.step)
 
 
-class Method(Settings):
-    """A training method; its fields are its hyper-parameters, set in a recipe under ``[hyperparameters]``.
+class Method(MethodSettings):
+    """A training method: hyper-parameters, and the loss that they decide.
 
     Because sub-models share no parameters and crafted inputs are detached, the sum of the sub-models' losses and one
     backward pass give exactly the round-robin update; so a method only returns terms, and the trainer does the rest.
-    ``numerics`` goes up whenever the same hyper-parameters would give other weights, beyond rounding. ``title`` and
-    ``paper`` are what tables call it and cite, such as ``arXiv:2009.14720``.
     """
-
-    title: ClassVar[str] = ""
-    paper: ClassVar[str | None] = None
-    numerics: ClassVar[int] = 1
-    fewest_sub_models: ClassVar[int] = 1
-
-    def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
-        """Refuse an ensemble that this method cannot train, before anything is trained.
-
-        Args:
-            where: names the recipe in errors.
-            sub_models: their number.
-            num_layers: addressable layers of each; none where layers cannot be addressed.
-
-        Raises:
-            UserError: says what the method needs.
-        """
-        fewest = self.fewest_sub_models
-        if sub_models < fewest:
-            raise UserError(f"{where}: key 'sub_models': expected at least {fewest} for this method, got {sub_models}")
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         """Loss terms by name, scalars in nats; the trainer minimises their sum. ``ensemble`` is in train mode."""
@@ -130,3 +109,11 @@ def from_function(function: Callable[..., dict[str, Tensor]], where: str) -> typ
             return function(ensemble, batch, context, **{name: getattr(self, name) for name in fields})
 
     return create_model(function.__name__, __base__=FromFunction, **fields)
+
+
+def method_of(settings: MethodSettings) -> Method:
+    """Return the method that trains with ``settings``, or these settings themselves if they are a method already."""
+    if isinstance(settings, Method):
+        return settings
+    behaviour = import_object(settings.runs, f"method {settings.title!r}")
+    return cast(Method, behaviour(**{name: getattr(settings, name) for name in type(settings).model_fields}))

@@ -30,18 +30,11 @@ from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.training.batches import Batches
 from robustbench_ens.training.checkpoint import RESUME, Progressed, damaged, load_checkpoint, save_checkpoint
-from robustbench_ens.training.method import Context
+from robustbench_ens.training.method import Context, method_of
 from robustbench_ens.training.monitor import TrainingMonitor
 from robustbench_ens.training.schedules import learning_rate
-from robustbench_ens.weights.trained import (
-    HISTORY,
-    MONITORED,
-    EnsembleRecord,
-    fingerprint,
-    load_trained,
-    run_dir,
-    save_trained,
-)
+from robustbench_ens.weights.record import HISTORY, MONITORED, EnsembleRecord, fingerprint, run_dir
+from robustbench_ens.weights.trained import load_trained, save_trained
 
 CHECKPOINT_INTERVAL_S = 10.0
 SCORING_BATCH = 500
@@ -120,6 +113,7 @@ class Training:
         settings = recipe.settings
         self.recipe, self.seed, self.device = recipe, seed, device
         self.folder, self.fingerprint = folder, run_fingerprint
+        self.method = method_of(recipe.method)
         self.seed_text = f"{recipe.name}/{seed}"
         some = to_float(dataset.x_train[:PROBED].to(device))
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -207,7 +201,7 @@ class Training:
         batch = self.batches.batch(index)
         own = ":" in self.recipe.settings.method
         with blamed(where, "method") if own else nullcontext():
-            terms: Any = self.recipe.method(self.ensemble, batch, context)
+            terms: Any = self.method(self.ensemble, batch, context)
         named = isinstance(terms, Mapping) and len(terms) > 0
         if not named or not all(isinstance(term, Tensor) and term.shape == () for term in terms.values()):
             raise UserError(f"{where}: expected a method that returns scalar loss terms by name, got {_brief(terms)}")

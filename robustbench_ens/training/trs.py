@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_ens.config.settings import Count, Eps, Weight
+from robustbench_ens.config.methods import TrsSettings
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.perturb.batch_norm import BatchNormMode, batch_norm_mode
+from robustbench_ens.perturb.batch_norm import batch_norm_mode
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.perturb.starts import uniform_noise
 from robustbench_ens.training.method import Batch, Context, Method
@@ -34,32 +33,14 @@ def magnitude(gradients: Tensor) -> Tensor:
     return 2 * gradients.flatten(2).square().sum(dim=-1).mean(dim=0)
 
 
-class Trs(Method):
+class Trs(TrsSettings, Method):
     """``sum CE + similarity_weight * similarity + smoothness_weight * magnitude``; any number of sub-models.
 
     The magnitude is taken on half of the batch as it is, and on the other half moved to where the input gradients are
     largest, by PGD with a random start whose radius grows linearly over training.
 
-    Attributes:
-        similarity_weight, smoothness_weight: lambda_a and lambda_b of the paper; 10 is the 5 times 2 of its code.
-        init_eps, eps: radius at the start and at the end of training, pixel scale.
-        steps: PGD steps, each a third of the radius long.
-        craft_batch_norm: how BatchNorm behaves while crafting; the authors' code crafts in train mode.
-
     The authors average the pairs and magnitudes of three sub-models; for other numbers this is their mean as well.
     """
-
-    title: ClassVar[str] = "TRS"
-    paper: ClassVar[str | None] = "arXiv:2104.00671"
-
-    fewest_sub_models: ClassVar[int] = 2
-
-    similarity_weight: Weight = 10.0
-    smoothness_weight: Weight = 10.0
-    init_eps: Eps = 0.1
-    eps: Eps = 0.2
-    steps: Count = 6
-    craft_batch_norm: BatchNormMode = "batch_and_update"
 
     def roughest(self, ensemble: Ensemble, batch: Batch, context: Context) -> Tensor:
         """Images near ``batch`` where the sub-models' input gradients are large."""

@@ -14,7 +14,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.runner import outcomes_file
 from robustbench_ens.models.probe import probe_differences
 from robustbench_ens.outcomes import OWN_MODEL, read_provenance
-from robustbench_ens.weights.trained import EnsembleRecord, read_record, run_dir
+from robustbench_ens.weights.record import EnsembleRecord, read_record, run_dir
 
 
 def since_attacked(store: Store, protocol: Protocol, record: EnsembleRecord) -> str | None:

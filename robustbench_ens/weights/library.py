@@ -14,14 +14,8 @@ from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.weights.changed import since_trained
 from robustbench_ens.weights.origin import IMPORTED, PUBLISHED, TRAINED, Origin
 from robustbench_ens.weights.published import published
-from robustbench_ens.weights.trained import (
-    EnsembleRecord,
-    check_weights,
-    fingerprint,
-    load_trained,
-    read_record,
-    run_dir,
-)
+from robustbench_ens.weights.record import EnsembleRecord, fingerprint, read_record, run_dir
+from robustbench_ens.weights.trained import check_weights, load_trained
 from robustbench_ens.workflow.targets import Trained
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from robustbench_ens.weights.trained import EnsembleRecord, digest_state
+from robustbench_ens.weights.record import EnsembleRecord
+from robustbench_ens.weights.trained import digest_state
 
 PUBLISHED = "published"
 TRAINED = "trained here"

@@ -14,16 +14,8 @@ from robustbench_ens.core.locks import hold
 from robustbench_ens.core.paths import inside
 from robustbench_ens.core.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
 from robustbench_ens.errors import UserError
-from robustbench_ens.weights.trained import (
-    HISTORY,
-    MONITORED,
-    RECORD,
-    WEIGHTS,
-    EnsembleRecord,
-    load_trained,
-    read_record,
-    run_dir,
-)
+from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, EnsembleRecord, read_record, run_dir
+from robustbench_ens.weights.trained import WEIGHTS, load_trained
 
 FOLDER, CARD = "weights", "README.md"
 NEW, OLDER = ".new", ".older"

@@ -31,7 +31,8 @@ from robustbench_ens.models.soundness import about_network
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.monitor import check_monitor
 from robustbench_ens.training.trainer import train
-from robustbench_ens.weights.trained import HISTORY, MONITORED, RECORD, load_trained, read_record, run_dir
+from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, read_record, run_dir
+from robustbench_ens.weights.trained import load_trained
 from robustbench_ens.workflow.lanes import Bounds, Lanes
 from robustbench_ens.workflow.plan import AttackStep, Plan, Step, TrainStep
 from robustbench_ens.workflow.targets import Given, Trained

@@ -23,7 +23,7 @@ from robustbench_ens.training.trainer import EpochHook
 from robustbench_ens.weights.changed import since_attacked, since_trained
 from robustbench_ens.weights.library import Serving
 from robustbench_ens.weights.published import published
-from robustbench_ens.weights.trained import EnsembleRecord, read_record, trained_here
+from robustbench_ens.weights.record import EnsembleRecord, read_record, trained_here
 from robustbench_ens.workflow.targets import Given, Trained, suitable_sources
 
 

@@ -13,7 +13,7 @@ import pytest
 from robustbench_ens.cli import main
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
-from robustbench_ens.weights.trained import run_dir
+from robustbench_ens.weights.record import run_dir
 from tests.bad_input.tools import Refused, contents, only
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_ens.config.methods import METHODS
 from robustbench_ens.config.protocols import KINDS
-from robustbench_ens.config.recipes import METHODS
 from tests.bad_input.tools import Refused, write
 from tests.conftest import BASELINE, Rbe
 

@@ -24,7 +24,8 @@ from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcome
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.trainer import Training
 from robustbench_ens.weights.published import published
-from robustbench_ens.weights.trained import load_trained, read_record, run_dir
+from robustbench_ens.weights.record import read_record, run_dir
+from robustbench_ens.weights.trained import load_trained
 from robustbench_ens.workflow import execute
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 

@@ -9,7 +9,7 @@ from robustbench_ens.config.lookup import PACKAGE_DIR, names
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.weights.trained import read_record, run_dir
+from robustbench_ens.weights.record import read_record, run_dir
 from tests.conftest import BASELINE
 
 ZOO = PACKAGE_DIR.parent / "zoo"

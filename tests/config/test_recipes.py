@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_ens.config.lookup import locate, names
-from robustbench_ens.config.recipes import METHODS, RecipeFile, load_recipe
+from robustbench_ens.config.methods import METHODS
+from robustbench_ens.config.recipes import RecipeFile, load_recipe
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble, count_parameters
 
@@ -41,7 +42,7 @@ def test_every_shipped_recipe(name: str) -> None:
         assert file == ("single" if method == "baseline" else f"single-{method}")
     else:
         assert file.startswith(f"{method}-{recipe.settings.sub_models}")
-    assert type(recipe.method).__name__.lower() == recipe.settings.method.replace("-", "")
+    assert type(recipe.method).__name__.lower() == recipe.settings.method.replace("-", "") + "settings"
 
 
 def test_no_two_shipped_recipes_are_the_same() -> None:

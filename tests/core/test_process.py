@@ -24,7 +24,7 @@ from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.training.trainer import train
-from robustbench_ens.weights.trained import read_record, run_dir
+from robustbench_ens.weights.record import read_record, run_dir
 from tests.conftest import BASELINE, WHITEBOX
 from tests.own_model.tools import small, test_images
 

@@ -14,7 +14,8 @@ from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation import runner as module
 from robustbench_ens.evaluation.job import Job, Subject, evaluation_images
 from robustbench_ens.training.trainer import train
-from robustbench_ens.weights.trained import load_trained, run_dir
+from robustbench_ens.weights.record import run_dir
+from robustbench_ens.weights.trained import load_trained
 from tests.shared import made_once
 
 pytest.register_assert_rewrite("tests.evaluation.runs")

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_ens.config.schema import ProbeFacts, check_facts
-from robustbench_ens.models.probe import DIRECTIONS, Probe, modules_behind, probe, probe_differences, same_probe
+from robustbench_ens.config.schema import Probe, ProbeFacts, check_facts
+from robustbench_ens.models.probe import DIRECTIONS, modules_behind, probe, probe_differences, same_probe
 from robustbench_ens.models.resnet import ResNet
 
 Change = Callable[[Tensor], Tensor]

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robustbench_ens.training.advt import PgdSettings, adversarial_batch
+from robustbench_ens.config.methods import PgdSettings
+from robustbench_ens.training.advt import adversarial_batch
 from robustbench_ens.training.dverge import diversification_losses
 from robustbench_ens.training.dverge_advt import DvergeAdvT
 from tests.training.test_dverge import context, images, tiny

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from robustbench_ens.config.recipes import METHODS, load_recipe
+from robustbench_ens.config.methods import METHODS
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.training.method import Context
+from robustbench_ens.training.dverge import Dverge
+from robustbench_ens.training.method import Context, Method, method_of
 from tests.training.test_dverge import images, tiny
 
 ADDITIVE = ["baseline", "advt", "dverge", "dverge-advt"]
@@ -13,7 +15,7 @@ ADDITIVE = ["baseline", "advt", "dverge", "dverge-advt"]
 
 
 def gradients(name, ensemble, **hyperparameters):
-    method = load_recipe(f"digits/{name}-3", hyperparameters).method
+    method = method_of(load_recipe(f"digits/{name}-3", hyperparameters).method)
     context = Context("a/0", 0, 0, lambda: images(2))
     terms = method(ensemble, images(1), context)
     torch.stack(list(terms.values())).sum().backward()
@@ -56,3 +58,22 @@ def test_one_backward_pass_is_the_round_robin(name):
         torch.stack(list(terms.values())).sum().backward()
         alone = torch.cat([p.grad.flatten() for p in ensemble.members[index].parameters()])
         torch.testing.assert_close(alone, together[index], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_runs_with_the_settings_of_its_recipe(name):
+    settings = load_recipe(f"digits/{name}-3").method
+    method = method_of(settings)
+    assert not isinstance(settings, Method) and isinstance(method, (Method, type(settings)))
+    assert f"{type(method).__module__}:{type(method).__name__}" == settings.runs
+    assert method.model_dump() == settings.model_dump()
+    assert (method.numerics, method.title, method.paper) == (settings.numerics, settings.title, settings.paper)
+    assert method_of(method) is method
+
+
+def test_a_subclass_of_a_shipped_method_trains_as_itself():
+    class Own(Dverge):
+        pass
+
+    own = Own(eps=0.05)
+    assert method_of(own) is own

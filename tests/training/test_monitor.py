@@ -9,7 +9,7 @@ from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.training.monitor import TrainingMonitor, transferability
 from robustbench_ens.training.trainer import train
-from robustbench_ens.weights.trained import MONITORED, run_dir
+from robustbench_ens.weights.record import MONITORED, run_dir
 from tests.conftest import BASELINE
 
 PLAIN = "digits/baseline-3[network_args.width=4,steps=30]"

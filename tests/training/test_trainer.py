@@ -15,7 +15,8 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.training import trainer
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.trainer import train
-from robustbench_ens.weights.trained import HISTORY, load_trained, run_dir
+from robustbench_ens.weights.record import HISTORY, run_dir
+from robustbench_ens.weights.trained import load_trained
 
 BASELINE = "digits/baseline-3[network_args.width=4,steps=30]"
 PARENT = "digits/baseline-3[network_args.width=4,steps=20]"

@@ -24,7 +24,7 @@ from robustbench_ens.evaluation.runner import Finished
 from robustbench_ens.outcomes import find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.reporting.collect import told_apart
 from robustbench_ens.training.checkpoint import RESUME
-from robustbench_ens.weights.trained import RECORD, read_record
+from robustbench_ens.weights.record import RECORD, read_record
 from robustbench_ens.workflow.plan import Plan, Workplace
 from robustbench_ens.workflow.targets import Trained
 from tests.conftest import WHITEBOX, Rbe

@@ -20,7 +20,8 @@ from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.outcomes import find_outcomes, read_provenance
-from robustbench_ens.weights.trained import digest_state, run_dir
+from robustbench_ens.weights.record import run_dir
+from robustbench_ens.weights.trained import digest_state
 from tests.conftest import BASELINE, WHITEBOX, Rbe
 
 RECIPE = "digits/single"

@@ -4,7 +4,8 @@ import torch
 
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
-from robustbench_ens.weights.trained import digest_state, fingerprint, load_trained, read_record, run_dir
+from robustbench_ens.weights.record import fingerprint, read_record, run_dir
+from robustbench_ens.weights.trained import digest_state, load_trained
 from tests.conftest import BASELINE, DVERGE
 
 

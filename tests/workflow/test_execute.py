@@ -12,7 +12,7 @@ from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.outcomes import find_outcomes
-from robustbench_ens.weights.trained import read_record
+from robustbench_ens.weights.record import read_record
 from robustbench_ens.workflow import execute
 from robustbench_ens.workflow.execute import run
 from robustbench_ens.workflow.plan import Plan, Workplace

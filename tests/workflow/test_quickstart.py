@@ -6,7 +6,7 @@ import pytest
 from robustbench_ens.cli import commands
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
-from robustbench_ens.weights.trained import run_dir
+from robustbench_ens.weights.record import run_dir
 from robustbench_ens.workflow import execute, quickstart
 from robustbench_ens.workflow.plan import Plan, TrainStep, Workplace
 from robustbench_ens.workflow.quickstart import quickstart_plan

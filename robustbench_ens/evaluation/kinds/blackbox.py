@@ -19,7 +19,7 @@ from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafted_images import load_crafted, read_crafting, read_digests, save_crafted
 from robustbench_ens.evaluation.job import Job, Part, Subject
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.weights.trained import EnsembleRecord
+from robustbench_ens.weights.record import EnsembleRecord
 
 
 @dataclass(frozen=True)

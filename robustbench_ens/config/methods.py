@@ -1,0 +1,196 @@
+"""Training methods: their hyper-parameters, and the facts that lists, plans and reports use. No torch.
+
+What a method does is a class in a file of its own under ``robustbench_ens/training/``, which inherits from its settings
+here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from robustbench_ens.config.settings import Count, Eps, Number, Settings, Weight
+from robustbench_ens.errors import UserError
+
+METHODS = {
+    "baseline": "robustbench_ens.config.methods:BaselineSettings",
+    "adp": "robustbench_ens.config.methods:AdpSettings",
+    "gal": "robustbench_ens.config.methods:GalSettings",
+    "advt": "robustbench_ens.config.methods:AdvTSettings",
+    "dverge": "robustbench_ens.config.methods:DvergeSettings",
+    "trs": "robustbench_ens.config.methods:TrsSettings",
+    "dverge-advt": "robustbench_ens.config.methods:DvergeAdvTSettings",
+}
+"""Training methods by name. A recipe may also name code from outside as ``package.module:Name``."""
+
+BatchNormMode = Literal["batch_and_update", "batch", "running"]
+"""How BatchNorm behaves while images are crafted; see :mod:`robustbench_ens.perturb.batch_norm`."""
+
+
+class MethodSettings(Settings):
+    """The hyper-parameters of a training method, set in a recipe under ``[hyperparameters]``, and its facts.
+
+    ``title`` and ``paper`` are what tables call it and cite, such as ``arXiv:2009.14720``. ``numerics`` goes up
+    whenever the same hyper-parameters would give other weights, beyond rounding. ``runs`` names the class that trains
+    with these settings, as ``package.module:Name``; a class that does so itself leaves it empty.
+    """
+
+    title: ClassVar[str] = ""
+    paper: ClassVar[str | None] = None
+    numerics: ClassVar[int] = 1
+    fewest_sub_models: ClassVar[int] = 1
+    runs: ClassVar[str] = ""
+
+    def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
+        """Refuse an ensemble that this method cannot train, before anything is trained.
+
+        Args:
+            where: names the recipe in errors.
+            sub_models: their number.
+            num_layers: addressable layers of each; none where layers cannot be addressed.
+
+        Raises:
+            UserError: states what the method needs.
+        """
+        fewest = self.fewest_sub_models
+        if sub_models < fewest:
+            raise UserError(f"{where}: key 'sub_models': expected at least {fewest} for this method, got {sub_models}")
+
+
+class BaselineSettings(MethodSettings):
+    """Independent cross-entropy on clean images. No hyper-parameters."""
+
+    title: ClassVar[str] = "baseline"
+    runs: ClassVar[str] = "robustbench_ens.training.baseline:Baseline"
+
+
+class AdpSettings(MethodSettings):
+    """ADP.
+
+    Attributes:
+        alpha: weight of the ensemble's entropy.
+        beta: weight of the log-determinant.
+    """
+
+    title: ClassVar[str] = "ADP"
+    paper: ClassVar[str | None] = "arXiv:1901.08846"
+    fewest_sub_models: ClassVar[int] = 2
+    runs: ClassVar[str] = "robustbench_ens.training.adp:Adp"
+
+    alpha: Weight = 2.0
+    beta: Weight = 0.5
+
+
+class GalSettings(MethodSettings):
+    """GAL.
+
+    Attributes:
+        coherence_weight: lambda of the paper.
+        noise_std: Gaussian noise on half of the images, pixel scale; not clipped.
+    """
+
+    title: ClassVar[str] = "GAL"
+    paper: ClassVar[str | None] = "arXiv:1901.09981"
+    fewest_sub_models: ClassVar[int] = 2
+    runs: ClassVar[str] = "robustbench_ens.training.gal:Gal"
+
+    coherence_weight: Weight = 0.5
+    noise_std: Number = Field(0.045, ge=0, le=1)
+
+
+class PgdSettings(Settings):
+    """PGD inside training.
+
+    Attributes:
+        eps, step_size: pixel scale.
+        steps: gradient steps.
+        random_start: whether to begin at uniform noise within the budget.
+        craft_batch_norm: how BatchNorm behaves while crafting. The released code crafts in train mode, so crafted
+            images move the running statistics.
+    """
+
+    eps: Eps = 8 / 255
+    step_size: Eps = 2 / 255
+    steps: Count = 10
+    random_start: bool = True
+    craft_batch_norm: BatchNormMode = "batch_and_update"
+
+
+class AdvTSettings(PgdSettings, MethodSettings):
+    """Adversarial training of the whole ensemble."""
+
+    title: ClassVar[str] = "adversarial training"
+    paper: ClassVar[str | None] = "arXiv:1706.06083"
+    runs: ClassVar[str] = "robustbench_ens.training.advt:AdvT"
+
+
+class DvergeSettings(MethodSettings):
+    """DVERGE.
+
+    Attributes:
+        eps: radius of the distillation, pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
+        steps: distillation steps; each is ``eps / steps`` long unless ``step_size`` is given.
+        layer: ``epoch`` draws the layer anew each epoch, ``step`` every ``layer_steps`` steps; a number fixes it
+            (Table 7).
+        layer_steps: see ``layer``; short schedules have too few epochs to see every layer.
+        distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
+    """
+
+    title: ClassVar[str] = "DVERGE"
+    paper: ClassVar[str | None] = "arXiv:2009.14720"
+    fewest_sub_models: ClassVar[int] = 2
+    runs: ClassVar[str] = "robustbench_ens.training.dverge:Dverge"
+
+    eps: Eps = 0.07
+    steps: Count = 10
+    step_size: Eps | None = None
+    layer: Count | Literal["epoch", "step"] = "epoch"
+    layer_steps: Count = 1
+    distill_batch_norm: BatchNormMode = "batch_and_update"
+
+    def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
+        """Refuse, beside too few sub-models, a network without addressable layers, or without the layer asked for."""
+        super().check(where, sub_models, num_layers)
+        if num_layers is None:
+            raise UserError(f"{where}: key 'network': expected one with addressable layers (num_layers and features)")
+        if isinstance(self.layer, int) and not 1 <= self.layer <= num_layers:
+            raise UserError(f"{where}: key 'hyperparameters.layer': expected 1 to {num_layers}, got {self.layer}")
+
+
+class DvergeAdvTSettings(DvergeSettings):
+    """DVERGE with adversarial training.
+
+    Attributes:
+        diversification_weight: lambda; 1.0, and 0.5 in an ablation with 8 sub-models.
+        adversarial: PGD inside training.
+    """
+
+    title: ClassVar[str] = "DVERGE + adversarial training"
+    runs: ClassVar[str] = "robustbench_ens.training.dverge_advt:DvergeAdvT"
+
+    diversification_weight: Weight = 1.0
+    adversarial: PgdSettings = PgdSettings()
+
+
+class TrsSettings(MethodSettings):
+    """TRS.
+
+    Attributes:
+        similarity_weight, smoothness_weight: lambda_a and lambda_b of the paper; 10 is the 5 times 2 of its code.
+        init_eps, eps: radius at the start and at the end of training, pixel scale.
+        steps: PGD steps, each a third of the radius long.
+        craft_batch_norm: how BatchNorm behaves while crafting; the authors' code crafts in train mode.
+    """
+
+    title: ClassVar[str] = "TRS"
+    paper: ClassVar[str | None] = "arXiv:2104.00671"
+    fewest_sub_models: ClassVar[int] = 2
+    runs: ClassVar[str] = "robustbench_ens.training.trs:Trs"
+
+    similarity_weight: Weight = 10.0
+    smoothness_weight: Weight = 10.0
+    init_eps: Eps = 0.1
+    eps: Eps = 0.2
+    steps: Count = 6
+    craft_batch_norm: BatchNormMode = "batch_and_update"

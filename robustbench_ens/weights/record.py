@@ -1,0 +1,129 @@
+"""The record of a trained ensemble: what it is, beside its weights and in every outcome. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from robustbench_ens.config.identity import Code
+from robustbench_ens.config.recipes import Recipe
+from robustbench_ens.config.schema import Probe, RecordFacts, check_facts, first_error
+from robustbench_ens.core.files import read_bytes, visible_files
+from robustbench_ens.core.store import Store, digest_json, parse_document
+from robustbench_ens.errors import UserError
+
+RECORD = "run.json"
+HISTORY, MONITORED = "history.csv", "monitored.csv"
+"""What training left of its course, where it did."""
+
+
+@dataclass(frozen=True)
+class EnsembleRecord:
+    """What a trained ensemble is: goes beside its weights and into every outcome.
+
+    ``fingerprint`` covers what decided the weights: the recipe's hash, the seed, the data and the parent's weights.
+    ``weights`` is :func:`digest_state` of the weights. ``lineage`` lists the initialisations it descends from.
+    ``training`` is null where the weights were imported; ``imported_from`` is then the SHA-256 of the file they came
+    from, where it was kept. ``code`` is what identifies code from outside the project that it needs, ``probe`` what
+    recognises an external model. ``sealed`` is false where the record was read from a file of an earlier version,
+    without a digest.
+    """
+
+    id: str
+    recipe: str
+    label: str
+    recipe_hash: str
+    seed: int
+    fingerprint: str
+    weights: str
+    dataset: str
+    data_digest: str
+    method: str
+    network: str
+    sub_models: int
+    channels: int
+    classes: int
+    parameters: int
+    lineage: list[str]
+    resolved: dict[str, Any]
+    training: dict[str, Any] | None
+    imported_from: str | None = None
+    code: Code | None = None
+    probe: Probe | None = None
+    sealed: bool = field(default=True, compare=False)
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, as its file and outcomes hold it."""
+        document = asdict(self)
+        del document["sealed"]
+        for name in ("imported_from", "code", "probe"):
+            if document[name] is None:
+                del document[name]
+        return document
+
+
+_RECORD = TypeAdapter(EnsembleRecord)
+
+
+def fingerprint(recipe: Recipe, seed: int, data_digest: str, parent: EnsembleRecord | None) -> str:
+    """Digest of everything that decides the weights of ``recipe`` at ``seed``."""
+    parent_weights = parent.weights if parent else None
+    return digest_json({"recipe": recipe.hash, "seed": seed, "data": data_digest, "parent": parent_weights})
+
+
+def run_dir(store: Store, recipe: Recipe, seed: int) -> Path:
+    """Where the ensemble of ``recipe`` and ``seed`` lies."""
+    return store.ensemble_dir(recipe.name, recipe.hash, seed)
+
+
+def read_record(folder: Path) -> EnsembleRecord | None:
+    """The record in ``folder``, or none where there is no finished ensemble.
+
+    Raises:
+        UserError: the record is damaged.
+    """
+    path = folder / RECORD
+    if not os.path.lexists(path):
+        return None
+    try:
+        content, sealed = parse_document(read_bytes(path))
+        check_facts(RecordFacts, content)
+        return replace(_RECORD.validate_json(json.dumps(content)), sealed=sealed)
+    except OSError as error:
+        raise UserError(f"{path}: expected a record that can be read, got {error.strerror}") from None
+    except ValueError as error:
+        reason = first_error(error) if isinstance(error, ValidationError) else error
+        raise UserError(
+            f"{path}: expected the record of a trained ensemble, got a damaged file ({reason}); "
+            f"move {folder} away and train again"
+        ) from None
+
+
+def trained_here(store: Store, damaged: Callable[[UserError], None] | None = None) -> Iterator[EnsembleRecord]:
+    """Yield the records of everything trained in a run directory, by path, but for damaged ones.
+
+    Args:
+        store: the run directory.
+        damaged: called with the error of each damaged record. The step that needs one raises the same.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    root = store.root / "ensembles"
+    for path in visible_files(root, RECORD) if root.exists() else ():
+        try:
+            record = read_record(path.parent)
+        except UserError as error:
+            if damaged is not None:
+                damaged(error)
+            continue
+        if record is not None:
+            yield record
