@@ -53,7 +53,7 @@ def test_one_backward_pass_is_the_round_robin(name):
         ensemble = tiny(3)
         for other in set(range(3)) - {index}:
             ensemble.members[other].requires_grad_(False)
-        method = load_recipe(f"digits/{name}-3").method
+        method = method_of(load_recipe(f"digits/{name}-3").method)
         terms = method(ensemble, images(1), Context("a/0", 0, 0, lambda: images(2)))
         torch.stack(list(terms.values())).sum().backward()
         alone = torch.cat([p.grad.flatten() for p in ensemble.members[index].parameters()])
