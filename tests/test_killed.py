@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens.cli import listing
-from robustbench_ens.cli import zoo_table as catalogue
-from robustbench_ens.cli.zoo_table import BEGIN, END, read_costs, read_readme
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
+from robustbench_ens.reporting import zoo_table
+from robustbench_ens.reporting.zoo_table import BEGIN, END, read_costs, read_readme
 from robustbench_ens.weights.published import OLDER, published
 from robustbench_ens.weights.record import read_record, run_dir
 from robustbench_ens.weights.trained import load_trained
+from robustbench_ens.workflow import inventory
 from tests.conftest import BASELINE, Rbe
 from tests.killed import Killed, killed_before
 
@@ -112,7 +112,7 @@ def test_an_import_over_weights_that_were_damaged_since(rbe: Rbe) -> None:
 
 
 def test_the_table_of_recipes(rbe: Rbe, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (catalogue, listing):  # one recipe is quickly listed
+    for module in (zoo_table, inventory):  # one recipe is quickly listed
         monkeypatch.setattr(module, "names", lambda kind: ["own/tiny"])
 
     def check() -> None:

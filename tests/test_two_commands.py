@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens.cli import commands
+from robustbench_ens.cli import plans
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.progress import Silent
@@ -58,10 +58,10 @@ def test_what_another_finished_meanwhile_is_neither_stale_nor_made_again(
     before = files(runs)
     monkeypatch.setattr(execute, "train", refuse)
     monkeypatch.setattr(execute, "evaluate", refuse)
-    commands.carry_out(late, dry_run=False)
+    plans.carry_out(late, dry_run=False)
     assert files(runs) == before
     assert not list(runs.rglob("*.stale-*"))
-    assert len(commands.plan_outcomes(late)) == 2
+    assert len(plans.plan_outcomes(late)) == 2
 
 
 @pytest.mark.slow
@@ -72,8 +72,8 @@ def test_what_another_undid_meanwhile_is_made(runs: Path) -> None:
     plan.add_attack(load_protocol(f"{WHITEBOX[:-1]},seed=3]"), Trained(load_recipe(BASELINE), 0))
     for path in find_outcomes([runs / "outcomes"]):
         path.unlink()
-    commands.carry_out(plan, dry_run=False)
-    assert len(commands.plan_outcomes(plan)) == 2
+    plans.carry_out(plan, dry_run=False)
+    assert len(plans.plan_outcomes(plan)) == 2
 
 
 def test_a_plan_is_renewed_with_all_that_was_asked_for(runs: Path) -> None:
@@ -142,7 +142,7 @@ def test_reading_a_run_directory_that_is_not_there_makes_none(
 def test_two_processes_train_one_recipe(tmp_path: Path) -> None:
     """The second is refused, or finds it done; it never sets the first's run aside."""
     recipe = "digits/baseline-3[epochs=1,network_args.width=2]"
-    command = [sys.executable, "-m", "robustbench_ens.cli.app", "train", recipe, "--threads", "1"]
+    command = [sys.executable, "-m", "robustbench_ens", "train", recipe, "--threads", "1"]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(0.2)
     second = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -160,5 +160,5 @@ def test_crafted_images_of_a_killed_attack_are_used(late: Plan, monkeypatch: pyt
     runs = late.workplace.store.root
     shutil.rmtree(runs / "outcomes")
     monkeypatch.setattr(blackbox, "save_crafted", refuse)
-    commands.carry_out(late, dry_run=False)
-    assert len(commands.plan_outcomes(late)) == 2
+    plans.carry_out(late, dry_run=False)
+    assert len(plans.plan_outcomes(late)) == 2

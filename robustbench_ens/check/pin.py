@@ -248,11 +248,11 @@ def read_pin(path: Path) -> Pin:
         UserError: the file is missing, damaged, not a baseline, or of another version.
     """
     if not path.exists() or path.is_dir():
-        raise UserError(f"{path}: baseline not found; write it with `rbe check {path} --update`")
-    advice = f"write it again with `rbe check {path} --update`"
+        raise UserError(f"{path}: baseline not found; write it with `rbe pin {path}`")
+    advice = f"write it again with `rbe pin {path}`"
     content, sealed = read_document(path, advice)
     if not isinstance(content, dict) or content.get("format") != "robustbench_ens baseline":
-        raise UserError(f"{path}: expected a baseline written by `rbe check --update`, got other JSON")
+        raise UserError(f"{path}: expected a baseline written by `rbe pin`, got other JSON")
     version = content.get("version")
     if version not in READABLE_VERSIONS:
         readable = f"{', '.join(map(str, READABLE_VERSIONS[:-1]))} or {READABLE_VERSIONS[-1]}"

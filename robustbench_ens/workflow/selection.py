@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from robustbench_ens.cli.zoo_table import recipe_of
+from robustbench_ens.config.listed import listed_recipe
 from robustbench_ens.config.lookup import locate, names
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import Recipe, load_recipe
@@ -107,7 +107,7 @@ def _recipes_of(plan: Plan, dataset: str, say: Listener) -> list[Recipe | str]:
 
 
 def _recipe_or_name(plan: Plan, name: str) -> Recipe | str:
-    recipe = recipe_of(name)
+    recipe = listed_recipe(name)
     if recipe is None:
         return load_recipe(name) if plan.workplace.store.has_ensemble(name) else name
     return recipe

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[int, list[object]]] = {
     "report": (20_000, ["report", "--publish", "x"]),
     "export": (20_000, ["export-checkpoint", BASELINE, "x.pth"]),
     "import": (20_000, ["import-checkpoint", "good.pth", f"{BASELINE[:-1]},steps=9]"]),  # inside safetensors
-    "pin": (100, ["check", "pin.json", "--update", "--paired"]),
+    "pin": (100, ["pin", "pin.json", "--paired"]),
 }
 """The limit in bytes and the command. Weights have about 25,000 bytes."""
 

@@ -56,7 +56,7 @@ def test_device_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) 
     def full(*_: object) -> NoReturn:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr("robustbench_ens.cli.commands.run", full)
+    monkeypatch.setattr("robustbench_ens.cli.plans.run", full)
     line = refused("train", NEW)
     assert line.startswith("--device: out of memory; what was finished before is kept")
     assert line.endswith("or --device cpu: CUDA out of memory. Tried to allocate 2.00 GiB.")

@@ -89,7 +89,7 @@ def at_home(imported: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("command", [["report"], ["list"], ["check", "pin.json"], ["plan", WHITEBOX, BASELINE]])
 def test_a_folder_of_outcomes(denied: Callable[..., str], rbe: Rbe, runs: Path, command: list[str]) -> None:
     """One protocol of two: without it, the others would look like everything there is."""
-    assert rbe("check", "pin.json", "--update", "--paired").code == 0
+    assert rbe("pin", "pin.json", "--paired").code == 0
     folder = only(runs / "outcomes" / "digits", "whitebox*/*.parquet").parent
     line = denied(folder, *command)
     assert line.startswith(f"rbe: error: {folder.relative_to(runs.parent)}") and ": permission denied; " in line

@@ -124,7 +124,7 @@ def test_damaged_outcomes(refused: Refused, runs: Path, how: str) -> None:
         ["report"],
         ["report", outcomes],
         ["check", "baseline.json"],
-        ["check", "baseline.json", "--update"],
+        ["pin", "baseline.json"],
         ["attack", WHITEBOX, BASELINE],
         ["plan", WHITEBOX, BASELINE],
     ):
@@ -194,6 +194,4 @@ def test_damaged_baseline(refused: Refused, tiny_runs: Path) -> None:
         line = refused("check", "baseline.json", "--runs", tiny_runs)
         assert "baseline.json: expected JSON, got a damaged file" in line
     write("baseline.json", '{"format": "another"}')
-    assert "expected a baseline written by `rbe check --update`" in refused(
-        "check", "baseline.json", "--runs", tiny_runs
-    )
+    assert "expected a baseline written by `rbe pin`" in refused("check", "baseline.json", "--runs", tiny_runs)

@@ -62,8 +62,8 @@ def test_what_is_refused(rbe: Rbe, place: Path) -> None:
             "check.html",
         ): "--output: expected a file name that ends in one of .txt (text), .json (json), .xml "
         "(junit), .md (markdown), got 'check.html'",
-        ("--update", "--output", "check.md"): "--output: expected no --update, which compares nothing",
-        ("--update", "--json"): "--format: expected no --update, which compares nothing",
+        ("--update", "--output", "check.md"): "--output: expected no --update beside it, which compares nothing",
+        ("--update", "--json"): "--json: expected no --update beside it, which compares nothing",
     }.items():
         result = rbe("check", "pin.json", *arguments)
         assert result.code == 2
@@ -79,8 +79,8 @@ def _alone(root: Path, seed: int = 0) -> None:
 @pytest.mark.slow
 def test_certain_weights_can_be_pinned_alone(rbe: Rbe, place: Path) -> None:
     _alone(place / "one")
-    assert rbe("check", "alone.json", "--update", "--runs", "one").code == 2
-    assert rbe("check", "alone.json", "--update", "--paired", "--runs", "one").code == 0
+    assert rbe("pin", "alone.json", "--runs", "one").code == 2
+    assert rbe("pin", "alone.json", "--paired", "--runs", "one").code == 0
     result = rbe("check", "alone.json", "--runs", "one")
     assert (result.code, result.err) == (0, "")
     assert result.out.endswith("Nothing moved.\n")
@@ -92,7 +92,7 @@ def test_certain_weights_can_be_pinned_alone(rbe: Rbe, place: Path) -> None:
 @pytest.mark.slow
 def test_what_a_paired_baseline_notices(rbe: Rbe, place: Path) -> None:
     _alone(place / "one")
-    rbe("check", "alone.json", "--update", "--paired", "--runs", "one")
+    rbe("pin", "alone.json", "--paired", "--runs", "one")
     write_fake_outcomes(place / "worse", seeds=[0], images=IMAGES, accuracy=_planted("whitebox", 0.05))
     result = rbe("check", "alone.json", "--runs", "worse")
     assert result.code == 1 and "digits/whitebox" in result.out
@@ -101,6 +101,6 @@ def test_what_a_paired_baseline_notices(rbe: Rbe, place: Path) -> None:
     assert result.code == 1
     assert "expected the pinned weights, got others; the baseline is paired" in result.out
     assert "missing: no fresh outcomes of the pinned weights" in result.out
-    assert "pin it with `rbe check --update --paired`" in result.out
+    assert "pin it with `rbe pin --paired`" in result.out
     result = rbe("check", "alone.json", "--paired", "--runs", "one")
-    assert (result.code, result.err.count("\n")) == (2, 1) and "--paired: expected --update beside it" in result.err
+    assert (result.code, result.err.count("\n")) == (2, 1) and "--paired: expected none" in result.err

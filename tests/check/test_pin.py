@@ -99,7 +99,7 @@ def _first_cell(content: dict[str, Any]) -> dict[str, Any]:
 
 DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "version": (lambda c: c.update(version=5), "expected baseline version 1, 2, 3 or 4, got 5; write it again with"),
-    "format": (lambda c: c.pop("format"), "expected a baseline written by `rbe check --update`, got other JSON"),
+    "format": (lambda c: c.pop("format"), "expected a baseline written by `rbe pin`, got other JSON"),
     "missing key": (lambda c: c.pop("alpha"), "key 'alpha' is missing"),
     "unknown key": (lambda c: c.update(extra=1), "unknown key 'extra'"),
     "seeds": (lambda c: c["evaluations"][0]["seeds"].pop("0"), "lacks a seed"),
@@ -139,7 +139,7 @@ def test_refuses_foreign_and_truncated_files(tmp_path: Path, content: str) -> No
 
 
 def test_refuses_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="baseline not found; write it with `rbe check"):
+    with pytest.raises(UserError, match="baseline not found; write it with `rbe pin"):
         read_pin(tmp_path / "none.json")
     with pytest.raises(UserError, match="baseline not found"):
         read_pin(tmp_path)

@@ -280,7 +280,7 @@ def test_text_of_moved_numbers(pin: Pin, evaluate_seeds: Evaluate) -> None:
     assert row.endswith("higher")
     assert "±" in row
     assert "accuracy at eps 0.05" not in text
-    assert "rbe check --update" in lines[-1]
+    assert "rbe pin" in lines[-1]
     assert max(map(len, lines[2:-2])) <= 120
 
 

@@ -19,7 +19,7 @@ from robustbench_ens.core.notices import notice
 from robustbench_ens.errors import UserError
 from tests.conftest import Rbe
 
-RBE = (sys.executable, "-m", "robustbench_ens.cli.app")
+RBE = (sys.executable, "-m", "robustbench_ens")
 
 
 def raises(error: BaseException) -> int:
@@ -85,7 +85,7 @@ def without_reader(code: str) -> tuple[int, str]:
 def test_without_a_reader_the_code_is_the_same(code: int) -> None:
     command = f"""
 import sys
-from robustbench_ens import console, exits
+from robustbench_ens.cli import console, exits
 import click
 def command():
     console.OUT.print("a " * 100_000)
@@ -108,7 +108,7 @@ def test_nor_where_errors_have_no_reader() -> None:
 
 INTERRUPTED = """
 import signal, sys, threading, time
-from robustbench_ens import exits
+from robustbench_ens.cli import exits
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a script it is ignored
 def command():
     try:
@@ -237,7 +237,7 @@ def test_notices_are_one_line_each_and_once(capsys: pytest.CaptureFixture[str]) 
 
 CLOSED = """
 import os, sys, tempfile
-from robustbench_ens import console, exits
+from robustbench_ens.cli import console, exits
 def command():
     with tempfile.TemporaryFile() as file:
         assert file.fileno() > 2, file.fileno()

@@ -288,7 +288,7 @@ def test_the_example_is_planned_run_reported_and_pinned(
     monkeypatch.chdir(tmp_path)  # where there is no such code
     assert rbe("report", folder, "--runs", runs).code == 0
     assert "## Noise accuracy" in (runs / "reports" / "report" / "report.md").read_text()
-    assert rbe("check", "pin.json", folder, "--update", "--paired").code == 0
+    assert rbe("pin", "pin.json", folder, "--paired").code == 0
     assert "accuracy at eps 0.2" in Path("pin.json").read_text()
     assert rbe("check", "pin.json", folder).code == 0
 

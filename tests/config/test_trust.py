@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens.cli import commands
+from robustbench_ens import check as checking
+from robustbench_ens.cli import plans
+from robustbench_ens.cli.check import CheckRequest, _attacked_again
+from robustbench_ens.cli.options import Where
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.trust import OutsideCodeError, check_may_import, no_outside_code
 from robustbench_ens.core.store import write_json
 from robustbench_ens.errors import UserError
+from robustbench_ens.workflow import repeat
 from tests.conftest import BASELINE, WHITEBOX, Rbe
 
 CODE = """
@@ -57,7 +61,7 @@ def test_outside_code_is_refused_only_where_it_is_only_read() -> None:
 def pin(rbe: Rbe, tiny_runs: Path) -> dict:
     """The content of a paired baseline."""
     (outcomes,) = (path for path in tiny_runs.glob("outcomes/digits/whitebox*/*") if "measure" not in path.name)
-    assert rbe("check", "pin.json", outcomes, "--update", "--paired", "--runs", tiny_runs).code == 0
+    assert rbe("pin", "pin.json", outcomes, "--paired", "--runs", tiny_runs).code == 0
     content = json.loads(Path("pin.json").read_text())
     content.pop("digest", None)
     return content
@@ -115,7 +119,7 @@ def test_reading_imports_nothing(rbe: Rbe, runs: Path) -> None:
     for command in (
         ["list", "--publish"],
         ["report"],
-        ["check", "pin.json", "--update", "--paired"],
+        ["pin", "pin.json", "--paired"],
         ["check", "pin.json"],
     ):
         assert rbe(*command).code == 0
@@ -144,12 +148,12 @@ def test_nor_is_a_network_whose_weights_are_there(monkeypatch: pytest.MonkeyPatc
         check_may_import("hostile:build", "network")
         imported.append(plan)
 
-    monkeypatch.setattr(commands.checking, "read_pin", lambda path: None)
-    monkeypatch.setattr(commands, "repeat_plan", lambda place, pin, baseline, trust: "plan")
-    monkeypatch.setattr(commands, "carry_out", carry_out)
-    monkeypatch.setattr(commands, "plan_outcomes", lambda plan: [])
+    monkeypatch.setattr(checking, "read_pin", lambda path: None)
+    monkeypatch.setattr(repeat, "repeat_plan", lambda place, pin, baseline, trust: "plan")
+    monkeypatch.setattr(plans, "carry_out", carry_out)
+    monkeypatch.setattr(plans, "plan_outcomes", lambda plan: [])
     with nullcontext() if trust else pytest.raises(OutsideCodeError):
-        commands._attacked_again(commands.workplace(tmp_path, None, "cpu"), tmp_path / "pin.json", trust)
+        _attacked_again(Where(tmp_path, None), CheckRequest(tmp_path / "pin.json", attack=True, trust=trust))
     assert imported == (["plan"] if trust else [])
 
 

@@ -144,7 +144,7 @@ def test_the_advice_for_a_full_device_names_what_there_is(rbe: Rbe, monkeypatch:
     def full(*_: object) -> NoReturn:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("robustbench_ens.cli.commands.run", full)
+    monkeypatch.setattr("robustbench_ens.cli.plans.run", full)
     line = rbe("attack", WHITEBOX, "--model", "my_models:plain").err
     assert "a smaller batch_size in the recipe if it is trained, a smaller --batch-size if it is attacked" in line
     assert "--batch-size" in rbe("attack", "--help").out

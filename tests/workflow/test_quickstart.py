@@ -3,7 +3,8 @@ import threading
 
 import pytest
 
-from robustbench_ens.cli import commands
+from robustbench_ens.cli import plans, summaries
+from robustbench_ens.cli import report as report_command
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.weights.record import run_dir
@@ -68,15 +69,16 @@ def tiny(tiny_runs, tmp_path, monkeypatch):
     monkeypatch.setattr(quickstart, "RECIPES", (BASELINE, DVERGE))
     monkeypatch.setattr(quickstart, "PROTOCOLS", (WHITEBOX, BLACKBOX))
     tables, before = [], {}
-    show = commands.show
-    monkeypatch.setattr(commands, "show", lambda table: (show(table), tables.append(headings(table))))
+    show = plans.show
+    for module in (plans, summaries):
+        monkeypatch.setattr(module, "show", lambda table: (show(table), tables.append(headings(table))))
 
     def copied(recipe, seed, dataset, store, **settings):
         before[recipe.label, seed] = list(tables)
         shutil.copytree(run_dir(Store(tiny_runs), recipe, seed), run_dir(store, recipe, seed))
 
     monkeypatch.setattr(execute, "train", copied)
-    monkeypatch.setattr(commands, "write_report", lambda *rest: None)
+    monkeypatch.setattr(report_command, "write_report", lambda *rest: None)
     return tables, before
 
 
@@ -97,7 +99,7 @@ def test_tables_are_printed_before_the_second_training_starts(rbe: Rbe, tiny):
 def test_on_two_cores_no_table_waits_for_dverge(rbe: Rbe, tiny, monkeypatch):
     """DVERGE's training ends here only once the baseline's attack has been printed."""
     tables, _ = tiny
-    printed, train, early = threading.Event(), execute.train, commands.print_early
+    printed, train, early = threading.Event(), execute.train, plans.print_early
 
     def patient(recipe, *arguments, **settings):
         assert recipe.label != DVERGE or printed.wait(LONGEST_S)
@@ -109,7 +111,7 @@ def test_on_two_cores_no_table_waits_for_dverge(rbe: Rbe, tiny, monkeypatch):
             printed.set()
 
     monkeypatch.setattr(execute, "train", patient)
-    monkeypatch.setattr(commands, "print_early", noted)
+    monkeypatch.setattr(plans, "print_early", noted)
     result = rbe("quickstart", "--threads", 2)
     assert (result.code, result.err) == (0, "")
     assert len(tables) == 3 + 4

@@ -64,7 +64,7 @@ def advice(result: CheckResult) -> str:
         return "Nothing moved."
     return (
         "Numbers moved: find out why before anything is published (higher robustness may mean a broken attack). "
-        f"If the change is meant, pin it with `rbe check --update{' --paired' if result.paired else ''}`."
+        f"If the change is meant, pin it with `rbe pin{' --paired' if result.paired else ''}`."
     )
 
 

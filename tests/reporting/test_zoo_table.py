@@ -4,11 +4,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from robustbench_ens.cli.zoo_table import BEGIN, COSTS, END, costs_of, key_numbers, markdown, publish, read_costs
 from robustbench_ens.config.lookup import PACKAGE_DIR, names
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
+from robustbench_ens.reporting.zoo_table import BEGIN, COSTS, END, costs_of, key_numbers, markdown, publish, read_costs
 from robustbench_ens.weights.record import read_record, run_dir
 from tests.conftest import BASELINE
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from robustbench_ens.config.listed import listed_recipe
 from robustbench_ens.config.lookup import names
-from robustbench_ens.config.recipes import Recipe, load_recipe
-from robustbench_ens.config.trust import OutsideCodeError, no_outside_code
+from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.core.store import write_text
 from robustbench_ens.core.text import counted, duration
 from robustbench_ens.errors import UserError
@@ -95,21 +95,11 @@ def _paper(recipe: Recipe) -> str:
     return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})" if paper.startswith("arXiv:") else paper
 
 
-def recipe_of(name: str) -> Recipe | None:
-    """The recipe ``name`` of the zoo; none where it names code from outside: to list it is no reason to import that."""
-    try:
-        with no_outside_code():
-            recipe = load_recipe(name)
-    except OutsideCodeError:
-        return None
-    return None if recipe.names_outside_code else recipe
-
-
 def markdown(costs: pd.DataFrame) -> str:
     """A Markdown table of every shipped recipe, with the measured times of ``costs``."""
     lines = ["| recipe | method | paper | key numbers | cost |", "| --- | --- | --- | --- | --- |"]
     for name in names("zoo"):
-        recipe = recipe_of(name)
+        recipe = listed_recipe(name)
         if recipe is None:
             lines.append(f"| `{name}` | code from outside | | | |")
             continue

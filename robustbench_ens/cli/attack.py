@@ -1,0 +1,104 @@
+"""`rbe attack`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from robustbench_ens.cli.options import (
+    Where,
+    batch_size_option,
+    compute_options,
+    dry_option,
+    seeds_option,
+    set_option,
+)
+from robustbench_ens.errors import UserError
+
+if TYPE_CHECKING:
+    from robustbench_ens.workflow.selection import Named
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[PROTOCOL]... [RECIPE]...")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    metavar="PROTOCOL",
+    help="Run this protocol; all arguments are then recipes. Repeatable.",
+)
+@seeds_option
+@set_option
+@dry_option
+@click.option(
+    "--model",
+    metavar="PACKAGE.MODULE:NAME",
+    help="Import and attack this nn.Module, or what NAME() returns, and no recipe; the working directory comes first.",
+)
+@batch_size_option
+@compute_options
+def attack(
+    where: Where,
+    names: tuple[str, ...],
+    protocols: tuple[str, ...],
+    seeds: list[int],
+    sets: tuple[str, ...],
+    dry_run: bool,
+    model: str | None,
+    batch_size: int | None,
+) -> None:
+    """Run protocols against ensembles.
+
+    Each protocol is run against each recipe; incompatible pairs are skipped with a message. Without recipes, the
+    ensembles of zoo/ that were trained here are attacked. Ensembles that are missing are trained first.
+    """
+    from robustbench_ens.api import given
+    from robustbench_ens.cli import plans
+    from robustbench_ens.config.protocols import load_protocol
+    from robustbench_ens.config.settings import parse_overrides
+    from robustbench_ens.models.external import blamed
+    from robustbench_ens.workflow.plan import Plan
+    from robustbench_ens.workflow.selection import add_attacks, all_pairs
+
+    place = where.workplace(batch_size=batch_size)
+    named = _named(protocols, names)
+    if model is not None:
+        _check_alone(named.recipes, seeds)
+    overrides = parse_overrides(list(sets))
+    plan = Plan(place, published=True)
+    loaded = [load_protocol(reference, overrides) for reference in named.protocols]
+    pairs = all_pairs(plan, loaded, named.recipes, seeds) if model is None else given(place, loaded, model)
+    plans.say_left_out(add_attacks(plan, pairs))
+    with nullcontext() if model is None else blamed(f"--model {model}"):
+        plans.carry_out(plan, dry_run)
+    if not dry_run:
+        plans.print_results(plan)
+
+
+def _named(protocols: Sequence[str], names: Sequence[str]) -> Named:
+    """Return which references are protocols and which recipes.
+
+    Raises:
+        UserError: there is no protocol.
+    """
+    from robustbench_ens.workflow.selection import Named, told_apart
+
+    if protocols:
+        return Named(list(protocols), list(names))
+    if not names:
+        raise UserError("expected a protocol, got none; name one, such as digits/whitebox; `rbe list` shows all")
+    found = told_apart(names)
+    # Where no reference is known as a protocol, the first should be one: its error is the one to show.
+    return found if found.protocols else Named(list(names[:1]), list(names[1:]))
+
+
+def _check_alone(recipes: Sequence[str], seeds: Sequence[int]) -> None:
+    """Check that neither recipes nor seeds are given beside ``--model``."""
+    if recipes:
+        raise UserError(f"--model: expected no recipe beside it, got {', '.join(recipes)}; attack them one by one")
+    if list(seeds) != [0]:
+        raise UserError("--seeds: expected none beside --model, whose weights are what they are")

@@ -1,0 +1,56 @@
+"""`rbe list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from robustbench_ens.cli.options import Where, place_options
+
+if TYPE_CHECKING:
+    from robustbench_ens.workflow.plan import Workplace
+
+
+@click.command("list")
+@click.option("--publish", is_flag=True, help="Write the recipes and their measured costs into zoo/README.md.")
+@place_options
+def list_command(where: Where, publish: bool) -> None:
+    """List recipes and protocols, trained and evaluated."""
+    place = where.workplace()
+    if publish:
+        _publish(place)
+    else:
+        _show(place)
+
+
+def _show(place: Workplace) -> None:
+    """Print what there is. Of what names code from outside, which is not imported, the name alone is known."""
+    from robustbench_ens.cli.console import OUT, show, table
+    from robustbench_ens.workflow.inventory import PROTOCOL_COLUMNS, RECIPE_COLUMNS, protocols, recipes
+
+    def skipped(why: str) -> None:
+        OUT.print(f"Skipped: {why}", markup=False)
+
+    elsewhere = "your own, overrides, earlier versions"
+    found = recipes(place, skipped, lambda error: OUT.print(f"Warning: {error}", markup=False))
+    show(table("Recipes (rbe train)", (*RECIPE_COLUMNS, "published"), found.rows))
+    if found.others:
+        show(table(f"Other recipes trained here: {elsewhere}", RECIPE_COLUMNS, found.others))
+    found = protocols(place.store, skipped)
+    show(table("Protocols (rbe attack)", PROTOCOL_COLUMNS, found.rows))
+    if found.others:
+        show(table(f"Other protocols evaluated here: {elsewhere}", PROTOCOL_COLUMNS, found.others))
+
+
+def _publish(place: Workplace) -> None:
+    """Write the table of recipes."""
+    from robustbench_ens.reporting import zoo_table
+    from robustbench_ens.weights.published import hold_zoo
+    from robustbench_ens.workflow.inventory import trained_records
+
+    zoo = Path("zoo")
+    zoo_table.read_readme(zoo)
+    with place.store.lock_if_there(), hold_zoo(zoo):
+        zoo_table.publish(zoo, trained_records(place))

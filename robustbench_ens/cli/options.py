@@ -1,0 +1,160 @@
+"""Options and kinds of values that several commands share. Parsing alone: nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from robustbench_ens.core.limits import LARGEST_SEED, shown
+from robustbench_ens.core.notices import notice
+from robustbench_ens.core.paths import expanded
+from robustbench_ens.core.store import DEFAULT_RUNS, Store, runs_folder
+
+if TYPE_CHECKING:
+    from robustbench_ens.workflow.plan import Workplace
+
+MOST_SEEDS = 1000
+MOST_THREADS = 1024
+LARGEST_BATCH_SIZE = 1_000_000
+
+
+class Seeds(click.ParamType):
+    """Training seeds as ``0,1,2`` or ``0-4``."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        """Parse the text."""
+        if isinstance(value, list):
+            return value
+        seeds: list[int] = []
+        for part in str(value).split(","):
+            match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", part.strip())
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+            if not first <= last < first + MOST_SEEDS:
+                expected = f"expected seeds such as 0,1,2 or 0-4, at most {MOST_SEEDS} of them"
+                self.fail(f"{expected}, got {shown(value)}", param, ctx)
+            seeds.extend(range(first, last + 1))
+            if len(seeds) > MOST_SEEDS:
+                self.fail(f"expected at most {MOST_SEEDS} seeds, got {shown(value)}", param, ctx)
+        return list(dict.fromkeys(seeds))
+
+
+class FilePath(click.Path):
+    """A path, with the home folder in place of ``~``."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Expand the text."""
+        where = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name if param else "path"
+        return super().convert(expanded(value, where), param, ctx)
+
+
+@dataclass(frozen=True)
+class Where:
+    """The place that a command works in, as its options give it.
+
+    Attributes:
+        runs: the run directory.
+        data_root: the folder of datasets; None is the default one.
+        device: as given: auto, cpu, cuda or cuda:N.
+        threads: CPU cores to use; None is all of them.
+    """
+
+    runs: Path
+    data_root: Path | None
+    device: str = "cpu"
+    threads: int | None = None
+
+    @property
+    def store(self) -> Store:
+        """The run directory."""
+        return Store(self.runs)
+
+    def workplace(self, tensorboard: bool = False, batch_size: int | None = None) -> Workplace:
+        """Return the place to plan and compute in, with progress bars on the terminal.
+
+        Raises:
+            UserError: the device is not available.
+        """
+        from robustbench_ens.cli.console import OUT, Bars
+        from robustbench_ens.core.devices import device_of
+        from robustbench_ens.training.tensorboard import epoch_writer
+        from robustbench_ens.workflow.plan import Workplace
+
+        hook = epoch_writer if tensorboard else None
+        return Workplace(self.store, self.data_root, device_of(self.device), Bars(OUT), hook, self.threads, batch_size)
+
+
+Command = Callable[..., Any]
+
+_RUNS = click.option("--runs", type=FilePath(), help=f"Run directory [env RBE_RUNS; default {DEFAULT_RUNS}].")
+_DATA_ROOT = click.option(
+    "--data-root", type=FilePath(), help="Folder of datasets [env RBE_DATA; default ~/.cache/robustbench_ens]."
+)
+_DEVICE = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.", show_default=True)
+_THREADS = click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU cores to use [default: all].")
+
+
+def _takes_where(command: Command) -> Command:
+    """Let ``command`` take its first argument, a :class:`Where`, from the shared options."""
+
+    @wraps(command)
+    def called(
+        *, runs: Path | None, data_root: Path | None, device: str = "cpu", threads: int | None = None, **rest: Any
+    ) -> Any:
+        return command(Where(runs_folder(runs), data_root, device, threads), **rest)
+
+    return called
+
+
+def _decorated(command: Command, *options: Callable[[Command], Command]) -> Command:
+    """Apply ``options``, of which help shows the first one first."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _unneeded(context: click.Context, option: click.Parameter, value: object) -> None:
+    if value is not None:
+        notice(f"{option.opts[0]}: `rbe {context.info_name}` computes nothing and needs no such option")
+
+
+def _hidden(name: str) -> Callable[[Command], Command]:
+    """Return an option that a command had once, and still takes with a notice."""
+    return click.option(name, hidden=True, expose_value=False, callback=_unneeded)
+
+
+def place_options(command: Command) -> Command:
+    """Give a command that computes nothing ``--runs`` and ``--data-root``, as its first argument :class:`Where`."""
+    return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _hidden("--device"), _hidden("--threads"))
+
+
+def compute_options(command: Command) -> Command:
+    """Give a command the options of the place and the device to compute in, as its first argument :class:`Where`."""
+    return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _DEVICE, _THREADS)
+
+
+seeds_option = click.option(
+    "--seeds", type=Seeds(), default="0", help="Training seeds: 0,1,2 or 0-4.", show_default=True
+)
+seed_option = click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
+set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key; changes the hash.")
+batch_size_option = click.option(
+    "--batch-size",
+    type=click.IntRange(1, LARGEST_BATCH_SIZE),
+    help="Images attacked together [default: what suits the device]. Halved if they do not fit in memory.",
+)
+dry_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only show what would run, in which order, and how long. Still imports code that a recipe names.",
+)

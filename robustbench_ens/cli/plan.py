@@ -1,0 +1,48 @@
+"""`rbe plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from robustbench_ens.cli.options import Where, place_options, seeds_option
+
+if TYPE_CHECKING:
+    from robustbench_ens.workflow.plan import Plan, Workplace
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[PROTOCOL]... [RECIPE]...")
+@seeds_option
+@place_options
+def plan(where: Where, names: tuple[str, ...], seeds: list[int]) -> None:
+    """Show what would run, in which order, and how long.
+
+    Each protocol is planned against each recipe; without protocols the recipes are trained; without names it is the
+    quickstart's plan. Planning a recipe imports the code that it names as package.module:name.
+    """
+    from robustbench_ens.cli.plans import show_plan
+    from robustbench_ens.workflow.quickstart import quickstart_plan
+
+    place = where.workplace()
+    show_plan(_plan(place, names, seeds) if names else quickstart_plan(place, seeds))
+
+
+def _plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:
+    """Plan each protocol against each recipe, or without protocols the training of each recipe."""
+    from robustbench_ens.cli.plans import say_left_out
+    from robustbench_ens.config.protocols import load_protocol
+    from robustbench_ens.config.recipes import load_recipe
+    from robustbench_ens.workflow.plan import Plan
+    from robustbench_ens.workflow.selection import add_attacks, all_pairs, told_apart
+    from robustbench_ens.workflow.targets import Trained
+
+    protocols, recipes = told_apart(references)
+    plan = Plan(place, published=True)
+    if not protocols:
+        plan.train([Trained(recipe, seed) for recipe in map(load_recipe, recipes) for seed in seeds])
+    loaded = [load_protocol(reference) for reference in protocols]
+    say_left_out(add_attacks(plan, all_pairs(plan, loaded, recipes, seeds)))
+    return plan

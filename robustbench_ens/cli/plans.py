@@ -1,0 +1,95 @@
+"""Plans on the terminal: what they would run, running them, and the numbers that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from robustbench_ens.cli.console import OUT, show, table
+from robustbench_ens.cli.summaries import print_known, print_summary
+from robustbench_ens.core.text import duration
+from robustbench_ens.evaluation.runner import outcomes_file
+from robustbench_ens.outcomes import OutcomeFile, read_evaluations
+from robustbench_ens.reporting.collect import collect
+from robustbench_ens.workflow.execute import check_inputs, leftovers, run
+from robustbench_ens.workflow.plan import Plan, Step, TrainStep
+
+
+def show_plan(plan: Plan) -> None:
+    """Print the steps in order, what is done or published, and how long the rest will take by past timings."""
+    rows, known, unknown = [], 0.0, 0
+    for number, step in enumerate(plan.steps, start=1):
+        published = isinstance(step, TrainStep) and plan.is_published(step.ensemble)
+        state = "published" if published else "done" if step.done else "due"
+        rows.append((number, step.title, state, step.work, duration(step.seconds) if step.seconds is not None else "?"))
+        if not step.done:
+            known += step.seconds or 0.0
+            unknown += step.seconds is None
+    show(table("", ("#", "step", "state", "work", "takes about"), rows))
+    for step in plan.due:
+        if step.why is not None:
+            OUT.print(f"{step.why}; due again", markup=False)
+    times = [f"about {duration(known)}"] if known else []
+    times += [f"{unknown} never timed"] if unknown else []
+    OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due{': ' if times else ''}{', and '.join(times)}.")
+
+
+def carry_out(plan: Plan, dry_run: bool, finished: Callable[[Step], None] | None = None) -> None:
+    """Run what is due, or only show it; ``finished`` is called with each step that is done."""
+    if dry_run:
+        show_plan(plan)
+        return
+    if plan.due or leftovers(plan):
+        check_inputs(plan)  # loads, or even downloads, what the steps need, without holding the run directory
+        with plan.workplace.store.lock():
+            now = plan.renewed()  # whoever held it before may have done what was due, or undone what was done
+            check_inputs(now)
+            run(now, finished)
+
+
+def training_summary(plan: Plan, steps: Sequence[Step]) -> None:
+    """Print clean accuracy, time and speed of every ensemble that ``steps`` train."""
+    rows = []
+    for step in steps:
+        if not isinstance(step, TrainStep):
+            continue
+        record = plan.record(step.ensemble)
+        if record is None or record.training is None or plan.is_published(step.ensemble):
+            continue
+        clean = {int(member): value for member, value in record.training["clean_accuracy"].items()}
+        members = " ".join(f"{100 * clean[index]:.1f}" for index in range(record.sub_models))
+        seconds, speed = record.training["wall_time_s"], record.training["steps_per_s"]
+        rows.append((record.id, f"{100 * clean[-1]:.1f}", members, duration(seconds), f"{speed:.1f}"))
+    columns = ("ensemble", "clean %", "sub-models %", "time", "steps/s")
+    show(table("Trained ensembles, accuracy on the whole test split", columns, rows))
+
+
+def say_left_out(reasons: Iterable[str]) -> None:
+    """Print which targets are incompatible with a protocol."""
+    for reason in reasons:
+        OUT.print(f"Left out: {reason}", markup=False)
+
+
+def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
+    """Read the outcomes of every attack of a plan that was carried out, once also where two names mean one."""
+    paths = []
+    for step in plan.outcome_targets():
+        record = plan.record(step.target)
+        assert record is not None
+        paths.append(outcomes_file(plan.workplace.store, step.protocol, record))
+    return read_evaluations(list(dict.fromkeys(paths)))
+
+
+def print_results(plan: Plan) -> None:
+    """Print the summary of what the attacks of a plan found."""
+    print_summary(collect(plan_outcomes(plan)))
+
+
+def print_early(plan: Plan, step: Step) -> None:
+    """Print the numbers of a step that has just finished, while others still run."""
+    if isinstance(step, TrainStep):
+        training_summary(plan, [step])
+        return
+    record = plan.record(step.target)
+    assert record is not None
+    path = outcomes_file(plan.workplace.store, step.protocol, record)
+    print_known(collect(read_evaluations([path])))

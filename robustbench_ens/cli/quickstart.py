@@ -1,0 +1,29 @@
+"""`rbe quickstart`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import click
+
+from robustbench_ens.cli.options import Where, batch_size_option, compute_options, dry_option, seeds_option
+
+
+@click.command()
+@seeds_option
+@dry_option
+@batch_size_option
+@compute_options
+def quickstart(where: Where, seeds: list[int], dry_run: bool, batch_size: int | None) -> None:
+    """Train, attack and report on 8x8 digits, in minutes.
+
+    It takes some minutes on two cores.
+    """
+    from robustbench_ens.cli import plans
+    from robustbench_ens.cli.report import write_report
+    from robustbench_ens.workflow.quickstart import quickstart_plan
+
+    plan = quickstart_plan(where.workplace(batch_size=batch_size), seeds)
+    plans.carry_out(plan, dry_run, partial(plans.print_early, plan))
+    if not dry_run:
+        write_report(where.store, plans.plan_outcomes(plan), "quickstart", None, "rbe quickstart")

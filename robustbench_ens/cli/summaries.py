@@ -1,0 +1,33 @@
+"""Numbers of outcomes on the terminal."""
+
+from __future__ import annotations
+
+from robustbench_ens.analysis.health import health_warnings
+from robustbench_ens.cli.console import OUT, show, table
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.sections.runs import without_digest
+from robustbench_ens.reporting.tables.summaries import summary_tables
+from robustbench_ens.reporting.tables.summary import NOT_RUN
+
+
+def print_summary(collection: Collection) -> None:
+    """Print the summary table of a report, those of protocols that it has no room for, and unhealthy attacks."""
+    for title, frame in summary_tables(collection).items():
+        show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
+    if text := without_digest(collection):
+        OUT.print(f"Note: {text}", markup=False)
+    say_unhealthy(collection)
+
+
+def print_known(collection: Collection) -> None:
+    """Print the columns of the summary tables that have a number, and unhealthy attacks."""
+    for title, frame in summary_tables(collection).items():
+        known = frame.loc[:, (frame != NOT_RUN).any()]
+        show(table(title, [str(column) for column in known.columns], known.itertuples(index=False)))
+    say_unhealthy(collection)
+
+
+def say_unhealthy(collection: Collection) -> None:
+    """Print one line for each evaluation with an unhealthy attack."""
+    for warning in health_warnings(collection.health):
+        OUT.print(f"Warning: {warning}", markup=False)

@@ -1,0 +1,42 @@
+"""`rbe train`."""
+
+from __future__ import annotations
+
+import click
+
+from robustbench_ens.cli.options import Where, compute_options, dry_option, seeds_option, set_option
+
+
+@click.command()
+@click.argument("recipes", nargs=-1, required=True)
+@seeds_option
+@set_option
+@dry_option
+@click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard (optional extra).")
+@compute_options
+def train(
+    where: Where,
+    recipes: tuple[str, ...],
+    seeds: list[int],
+    sets: tuple[str, ...],
+    dry_run: bool,
+    tensorboard: bool,
+) -> None:
+    """Train ensembles.
+
+    Ensembles that they start from are trained first, unless they are published. Finished ensembles are skipped;
+    unfinished ones resume.
+    """
+    from robustbench_ens.cli.plans import carry_out, training_summary
+    from robustbench_ens.config.recipes import load_recipe
+    from robustbench_ens.config.settings import parse_overrides
+    from robustbench_ens.workflow.plan import Plan
+    from robustbench_ens.workflow.targets import Trained
+
+    plan = Plan(where.workplace(tensorboard=tensorboard), published=True)
+    overrides = parse_overrides(list(sets))
+    loaded = [load_recipe(reference, overrides) for reference in recipes]
+    plan.train([Trained(recipe, seed) for recipe in loaded for seed in seeds])
+    carry_out(plan, dry_run)
+    if not dry_run:
+        training_summary(plan, plan.steps)
