@@ -22,6 +22,7 @@ from robustbench_ens import evaluate
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.config.settings import Precision
+from robustbench_ens.core.parallel import share_cores
 from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble, SubModel
@@ -31,7 +32,6 @@ from robustbench_ens.perturb import advertorch
 from robustbench_ens.perturb.attacks import craft
 from robustbench_ens.perturb.starts import uniform_starts
 from robustbench_ens.weights.released import from_released
-from robustbench_ens.workflow.execute import share_cores
 
 CPU = torch.device("cpu")
 EPS, STEP_SIZE, RESTARTS = 0.03, 0.006, 5

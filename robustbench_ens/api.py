@@ -16,6 +16,7 @@ from robustbench_ens.analysis.health import attack_warnings, file_health
 from robustbench_ens.analysis.result import attributes
 from robustbench_ens.config.identity import Code, code_of
 from robustbench_ens.config.protocols import Protocol, load_protocol
+from robustbench_ens.core.parallel import share_cores
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import to_float
@@ -34,7 +35,6 @@ from robustbench_ens.models.restore import as_found, check_filled
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.weights.origin import facts_of
 from robustbench_ens.weights.trained import digest_state
-from robustbench_ens.workflow.execute import share_cores
 from robustbench_ens.workflow.plan import Workplace
 from robustbench_ens.workflow.targets import Given
 

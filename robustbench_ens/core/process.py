@@ -1,7 +1,7 @@
 """Settings of the process that PyTorch lets a caller change, and that nothing computed here may depend on.
 
 Draws and arrays name their type and device where they are made. What cannot be named there is set here and put back.
-The thread count is set by :func:`~robustbench_ens.workflow.execute.share_cores`. Deterministic algorithms and PyTorch's
+The thread count is set by :func:`~robustbench_ens.core.parallel.share_cores`. Deterministic algorithms and PyTorch's
 seeds stay as the caller has them, for an external model may depend on them and nothing else does.
 """
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from torch import nn
 
 from robustbench_ens.config.kinds import KINDS
 from robustbench_ens.config.recipes import Recipe
+from robustbench_ens.core.parallel import is_small, share_cores
 from robustbench_ens.core.paths import inside
 from robustbench_ens.core.process import full_precision
 from robustbench_ens.data import Dataset, small_shape, to_float
@@ -150,31 +150,6 @@ def _check_images(plan: Plan, step: AttackStep, dataset: Dataset) -> None:
 Loaded = dict[tuple[str, str], Subject]
 """Ensembles by their id and recipe hash."""
 
-SMALL_PIXELS = 16 * 16
-"""Images up to this size are computed on one thread each, several batches or sub-models at a time. Threads inside the
-small layers gain little, lose several times over where another process wants the cores, and make the bits depend on the
-machine's number of cores."""
-
-
-def _is_small(image_size: tuple[int, int]) -> bool:
-    height, width = image_size
-    return height * width <= SMALL_PIXELS
-
-
-@contextmanager
-def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]:
-    """Give this thread ``cores`` (none is all of them) inside an operation; gives the workers that share them.
-
-    On images up to :data:`SMALL_PIXELS` operations have one core each, and only the workers go side by side.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if _is_small(image_size) else cores or before)
-    try:
-        yield cores or before
-    finally:
-        torch.set_num_threads(before)
-
-
 MOST_AT_ONCE = 2
 """Steps that run at a time. Each has several threads of its own, and all share one interpreter."""
 
@@ -224,7 +199,7 @@ def _bounds(plan: Plan, step: Step) -> Bounds:
         ensembles = [one for one in (step.target, *step.sources) if isinstance(one, Trained)]
         makes = {("crafted", *source.key) for source in step.sources}
         needs = makes | {ensemble.key for ensemble in ensembles}
-    small = _is_small(plan.workplace.dataset(*_dataset(step)).image_size)
+    small = is_small(plan.workplace.dataset(*_dataset(step)).image_size)
     outside = isinstance(step, AttackStep) and (
         isinstance(step.target, Given) or step.protocol.settings.kind not in KINDS
     )

@@ -9,6 +9,7 @@ import torch
 
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core import parallel
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.outcomes import find_outcomes
@@ -89,7 +90,7 @@ def test_what_runs_alone(tmp_path, recipe, place):
 
 
 def test_steps_on_larger_images_run_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "SMALL_PIXELS", 8 * 8 - 1)
+    monkeypatch.setattr(parallel, "SMALL_PIXELS", 8 * 8 - 1)
     assert all(step.alone for step in bounds(tiny_plan(tmp_path)))
 
 
