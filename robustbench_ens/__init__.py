@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_ens.errors import UnhealthyAttackWarning
+from robustbench_ens.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from robustbench_ens.config.protocols import Protocol
     from robustbench_ens.models.ensemble import Ensemble
 
-__all__ = ["UnhealthyAttackWarning", "evaluate", "load_ensemble"]
-__version__ = "0.1.0"
+__all__ = ["UnhealthyAttackWarning", "__version__", "evaluate", "load_ensemble"]
 
 
 def load_ensemble(

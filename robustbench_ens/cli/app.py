@@ -7,8 +7,8 @@ from importlib import import_module
 
 import click
 
-import robustbench_ens
 from robustbench_ens.cli import exits
+from robustbench_ens.version import __version__
 
 COMMANDS = {
     "quickstart": "robustbench_ens.cli.quickstart:quickstart",
@@ -63,7 +63,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=exits.EXIT_CODES,
 )
-@click.version_option(robustbench_ens.__version__, prog_name="rbe")
+@click.version_option(__version__, prog_name="rbe")
 def rbe() -> None:
     """Adversarial robustness of ensembles: train a zoo, attack it, report, guard the numbers.
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-import robustbench_ens
+from robustbench_ens.version import __version__
 
 
 @cache
 def commit() -> str | None:
     """Commit of the checkout this package runs from, with ``-dirty`` where files differ; none outside a checkout."""
-    root = Path(robustbench_ens.__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     try:
@@ -31,7 +31,7 @@ def commit() -> str | None:
 def software() -> dict[str, str | None]:
     """Versions that can change a number."""
     return {
-        "robustbench_ens": robustbench_ens.__version__,
+        "robustbench_ens": __version__,
         "commit": commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
