@@ -44,6 +44,7 @@ def load_ensemble(
     Raises:
         robustbench_ens.errors.UserError: unknown recipe; not trained with this seed; damaged or foreign weights.
     """
+    from robustbench_ens.core import system  # noqa: F401, I001  # refuses unsupported systems before anything else
     from robustbench_ens.config.recipes import load_recipe
     from robustbench_ens.core.process import usual_defaults
     from robustbench_ens.core.progress import Silent
@@ -109,6 +110,7 @@ def evaluate(
     Raises:
         robustbench_ens.errors.UserError: the model does not score the images, or a value is not what is expected.
     """
+    from robustbench_ens.core import system  # noqa: F401, I001  # refuses unsupported systems before anything else
     from robustbench_ens import api as own
     from robustbench_ens.core.process import full_precision
 

@@ -33,3 +33,7 @@ class UnhealthyAttackWarning(UserWarning):
 
 class MissingDatasetError(UserError):
     """A dataset that is neither in the data root nor can be downloaded."""
+
+
+class UnsupportedSystemError(UserError, ImportError):
+    """An operating system on which the package cannot run."""

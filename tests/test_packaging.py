@@ -85,3 +85,29 @@ def test_the_wheel_lists_recipes_in_an_empty_folder(wheel: Path, tmp_path: Path)
     for name in (*names("zoo"), *names("attacks")):
         assert f" {name} " in done.stdout
     assert not list(empty.iterdir())
+
+
+MAKEFILE = ROOT / "Makefile"
+
+
+@pytest.mark.skipif(not MAKEFILE.exists() or not shutil.which("make"), reason="needs a checkout and make")
+@pytest.mark.parametrize(
+    ("version", "goes_on"),
+    [((3, 10, 13), False), ((3, 11, 0), True), ((3, 14, 2), True), ((3, 15, 0), False), ((2, 7, 18), False)],
+)
+def test_make_takes_the_pythons_that_are_supported(version: tuple[int, ...], goes_on: bool, tmp_path: Path) -> None:
+    """A stand-in for each, which gives its version and refuses to make an environment."""
+    python, text = tmp_path / "python", ".".join(map(str, version))
+    python.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        f"if sys.argv[1] == '--version': print('Python {text}')\n"
+        f"elif sys.argv[1] == '-c': sys.version_info = {version}; exec(sys.argv[2])\n"
+        "else: sys.exit('it goes on')\n"
+    )
+    python.chmod(0o755)
+    command = ["make", "-f", MAKEFILE, "test-fast", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    line = f"PYTHON: expected Python 3.11 to 3.14, got Python {text}; name one: make PYTHON=python3.14 test-fast"
+    assert (done.stderr.splitlines()[0] == line) is not goes_on
+    assert ("it goes on" in done.stderr) is goes_on

@@ -1,5 +1,24 @@
 """The command line, `rbe`."""
 
-from robustbench_ens.cli.app import main
+from __future__ import annotations
+
+import sys
+
+from robustbench_ens.errors import UnsupportedSystemError
 
 __all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `rbe` and exit; see :mod:`robustbench_ens.cli.exits` for the codes.
+
+    Nothing else is imported before the system is known to be supported, so that the user gets one line.
+    """
+    try:
+        from robustbench_ens.core import system  # noqa: F401
+    except UnsupportedSystemError as error:
+        print(f"rbe: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    from robustbench_ens.cli import app
+
+    app.main(arguments)

@@ -47,7 +47,8 @@ def _descriptor(path: Path | str) -> int:
         # No OSError, so that no reader takes the file for a damaged one and advises to delete it.
         raise UserError(f"{path}: permission denied; give this user access to it") from None
     except OSError as error:
-        if error.errno in (errno.ENXIO, errno.ENODEV):  # a socket, or a device that is not there
+        # A socket (on macOS EOPNOTSUPP), or a device that is not there.
+        if error.errno in (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
             raise _special(path, "a named pipe, device or socket") from None
         raise
     try:

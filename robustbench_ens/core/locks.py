@@ -7,7 +7,6 @@ A folder is held through its ``.lock``; an unfinished file is held itself, from 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from robustbench_ens.core.system import fcntl
 from robustbench_ens.errors import UserError
 
 LOCK = ".lock"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from robustbench_ens.errors import UserError
@@ -20,13 +21,21 @@ def available_bytes() -> int:
         lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, ValueError, KeyError):
-        free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = _all_memory()
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no container, or one without a limit, which says "max"
         return free
     return max(min(free, limit - used), 0)
+
+
+def _all_memory() -> int:
+    """Return the bytes of the machine's memory, or a number that nothing exceeds if the system does not state them."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return sys.maxsize
 
 
 def check_fits(needed: int, where: str, what: str, hint: str) -> None:

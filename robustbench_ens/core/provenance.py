@@ -13,6 +13,9 @@ import torch
 
 from robustbench_ens.version import __version__
 
+CPUINFO = Path("/proc/cpuinfo")
+"""Where Linux names the processor; elsewhere Python's own answer is recorded."""
+
 
 @cache
 def commit() -> str | None:
@@ -41,7 +44,7 @@ def software() -> dict[str, str | None]:
 @cache
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import json
 import re
 import shlex
 from pathlib import Path
@@ -51,7 +53,8 @@ def test_make_has_the_targets() -> None:
 
 def test_rbe_takes_the_check() -> None:
     (line,) = _lines(".venv/bin/rbe")
-    command = rbe.commands[line[0]]
+    command = rbe.get_command(click.Context(rbe), line[0])
+    assert command is not None
     with click.Context(command) as context:
         command.parse_args(context, line[1:])
         baseline, outputs = context.params["baseline"], context.params["outputs"]
@@ -73,8 +76,33 @@ def test_actions_are_pinned_to_a_version() -> None:
         assert re.fullmatch(r"actions/[\w-]+@v\d+\.\d+\.\d+", action), action
 
 
-def test_python_is_one_that_is_supported_and_torch_is_for_the_cpu() -> None:
-    assert set(_values("python-version")) == {'"3.11"'}
+def test_tests_run_on_every_python_that_is_supported_and_the_rest_on_one_of_them() -> None:
+    """The matrix, the range and the classifiers of setup.cfg, and the Makefile's check say the same."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lowest, beyond = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", config["options"]["python_requires"]).groups()
+    minors = [str(minor) for minor in range(int(lowest), int(beyond))]
+    classifiers = config["metadata"]["classifiers"].split("\n")
+    assert [
+        line.removeprefix("Programming Language :: Python :: 3.") for line in classifiers if ":: 3." in line
+    ] == minors
+    (matrix,) = _values("python")
+    assert json.loads(matrix) == [f"3.{minor}" for minor in minors]
+    versions = set(_values("python-version")) - {"${{ matrix.python }}"}
+    assert versions <= {f'"3.{minor}"' for minor in minors}
+    assert f"(3, {lowest}) <= sys.version_info < (3, {beyond})" in (ROOT / "Makefile").read_text()
+    text = WORKFLOW.read_text()
+    job = text[text.index("  test:") : text.index("  check:")]
+    assert "matrix.python" in job and "make test" in job
+
+
+def test_the_readme_names_the_same_pythons() -> None:
+    (matrix,) = _values("python")
+    first, *_, last = json.loads(matrix)
+    assert f"Python {first} to {last}" in (ROOT / "README.md").read_text()
+
+
+def test_torch_is_for_the_cpu() -> None:
     assert all(system.startswith("ubuntu-") for system in _values("runs-on"))
     (install,) = _values("INSTALL_TORCH")
     assert install.endswith("install torch torchvision --index-url https://download.pytorch.org/whl/cpu")

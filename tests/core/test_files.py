@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
@@ -36,6 +37,20 @@ def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         listener.bind("socket")
         with pytest.raises(UserError, match="expected a regular file, got a named pipe, device or socket"):
             open_regular("socket")
+
+
+@pytest.mark.parametrize("number", [errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP])
+def test_a_socket_is_refused_whatever_number_the_system_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Linux gives ENXIO, macOS EOPNOTSUPP."""
+
+    def refuse(path: object, flags: int) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    with pytest.raises(UserError, match="expected a regular file, got a named pipe, device or socket"):
+        open_regular(tmp_path / "socket")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

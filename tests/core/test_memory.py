@@ -25,6 +25,19 @@ def test_a_system_that_does_not_say_what_is_free(
     assert available_bytes() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.parametrize("error", [ValueError("unrecognized configuration name"), OSError("not supported")])
+def test_a_system_that_does_not_state_its_memory_limits_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def sysconf(name: str) -> int:
+        raise error
+
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(memory.os, "sysconf", sysconf)
+    check_fits(2**50, "here", "things", "take fewer")
+
+
 def test_the_limit_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "CGROUP", tmp_path)
