@@ -56,11 +56,11 @@ def attack(
     Each protocol is run against each recipe; incompatible pairs are skipped with a message. Without recipes, the
     ensembles of zoo/ that were trained here are attacked. Ensembles that are missing are trained first.
     """
-    from robustbench_ens.api import given
     from robustbench_ens.cli import plans
     from robustbench_ens.config.protocols import load_protocol
     from robustbench_ens.config.settings import parse_overrides
     from robustbench_ens.models.external import blamed
+    from robustbench_ens.workflow.external import given
     from robustbench_ens.workflow.plan import Plan
     from robustbench_ens.workflow.selection import add_attacks, all_pairs
 

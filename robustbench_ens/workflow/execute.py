@@ -21,13 +21,14 @@ from robustbench_ens.data import Dataset, small_shape, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import read_numbers
+from robustbench_ens.evaluation.inspection import PROBE_IMAGES
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.runner import evaluate, outcomes_file, parts_folder
+from robustbench_ens.evaluation.soundness import about_network
 from robustbench_ens.models.build import check_network
-from robustbench_ens.models.external import PROBE_IMAGES, blamed
+from robustbench_ens.models.external import blamed
 from robustbench_ens.models.layout import contiguous, contiguous_remark, needs_contiguous
 from robustbench_ens.models.pointwise import warnings_about
-from robustbench_ens.models.soundness import about_network
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.training.monitor import check_monitor
 from robustbench_ens.training.trainer import train

@@ -29,9 +29,6 @@ FLOORS: list[tuple[str, ...]] = [
 """The packages and modules of the package, from the ground up. Those of one floor do not import each other."""
 
 YET_UPWARD = {
-    ("models.external", "weights.record"),
-    ("models.external", "weights.trained"),
-    ("models.soundness", "perturb.losses"),
     ("weights.changed", "evaluation.runner"),
     ("weights.library", "workflow.targets"),
 }

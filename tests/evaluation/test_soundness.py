@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_ens.models import soundness
+from robustbench_ens.evaluation import soundness
+from robustbench_ens.evaluation.inspection import inspect_model
 from robustbench_ens.models.build import seeded
-from robustbench_ens.models.external import look_at
 from robustbench_ens.models.resnet import ResNet
 
 IMAGES = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -37,7 +37,7 @@ class Changed(nn.Module):
 
 
 def remarks(model: nn.Module, gradient: bool = True) -> list[str]:
-    return look_at(model.eval(), IMAGES, 10, "mine", members=False, gradient=gradient).remarks
+    return inspect_model(model.eval(), IMAGES, 10, "mine", members=False, gradient=gradient).remarks
 
 
 def half_detached(x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ SOUND: dict[str, nn.Module] = {
 def test_sound_models_raise_no_remark(model: nn.Module) -> None:
     images = IMAGES.double() if next(model.parameters()).dtype == torch.float64 else IMAGES
     for count in (1, 2, 3, 32):
-        assert look_at(model.eval(), images[:count], 10, "mine", members=False, gradient=True).remarks == []
+        assert inspect_model(model.eval(), images[:count], 10, "mine", members=False, gradient=True).remarks == []
 
 
 def test_what_only_attacks_on_the_gradient_suffer_from_is_not_remarked_without_one() -> None:
