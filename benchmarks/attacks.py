@@ -21,7 +21,7 @@ from benchmarks.timing import in_turn, machine, median, times_as_fast
 from robustbench_ens import evaluate
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
-from robustbench_ens.config.settings import Precision
+from robustbench_ens.config.validation import Precision
 from robustbench_ens.core.parallel import share_cores
 from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError

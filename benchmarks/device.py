@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.timing import CPU, in_turn, machine, median
 from benchmarks.training import TINY, first_step, noise_images
 from robustbench_ens import load_ensemble
-from robustbench_ens.config.settings import Precision
+from robustbench_ens.config.validation import Precision
 from robustbench_ens.data import Dataset, load_dataset, to_float
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict

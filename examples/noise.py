@@ -7,7 +7,7 @@ import pandas as pd
 from torch import Tensor
 
 from robustbench_ens.config.protocols import KindFacts, ProtocolFile
-from robustbench_ens.config.settings import Count
+from robustbench_ens.config.validation import Count
 from robustbench_ens.evaluation import Evaluation, Job, Part, Survivors
 from robustbench_ens.perturb.starts import uniform_starts
 

@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 
 from robustbench_ens.check.cells import Evaluation, Units, evaluate
 from robustbench_ens.check.measured import Measured
-from robustbench_ens.config.settings import Settings, validate
+from robustbench_ens.config.validation import Settings, validate
 from robustbench_ens.core.store import read_document, write_json
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile

@@ -58,7 +58,7 @@ def attack(
     """
     from robustbench_ens.cli import plans
     from robustbench_ens.config.protocols import load_protocol
-    from robustbench_ens.config.settings import parse_overrides
+    from robustbench_ens.config.references import parse_overrides
     from robustbench_ens.models.external import blamed
     from robustbench_ens.workflow.external import given
     from robustbench_ens.workflow.plan import Plan

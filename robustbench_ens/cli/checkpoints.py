@@ -22,7 +22,7 @@ def import_checkpoint(where: Where, checkpoint: Path, recipe: str, seed: int, se
     """
     from robustbench_ens.cli.console import OUT
     from robustbench_ens.config.recipes import load_recipe
-    from robustbench_ens.config.settings import parse_overrides
+    from robustbench_ens.config.references import parse_overrides
     from robustbench_ens.weights.imported import import_released
 
     place = where.workplace()
@@ -45,7 +45,7 @@ def export_checkpoint(where: Where, recipe: str, checkpoint: Path, seed: int, se
     """Export an ensemble in the DVERGE authors' format."""
     from robustbench_ens.cli.console import OUT
     from robustbench_ens.config.recipes import load_recipe
-    from robustbench_ens.config.settings import parse_overrides
+    from robustbench_ens.config.references import parse_overrides
     from robustbench_ens.weights.released import export_released
     from robustbench_ens.workflow.plan import Plan
     from robustbench_ens.workflow.targets import Trained

@@ -29,7 +29,7 @@ def train(
     """
     from robustbench_ens.cli.plans import carry_out, training_summary
     from robustbench_ens.config.recipes import load_recipe
-    from robustbench_ens.config.settings import parse_overrides
+    from robustbench_ens.config.references import parse_overrides
     from robustbench_ens.workflow.plan import Plan
     from robustbench_ens.workflow.targets import Trained
 

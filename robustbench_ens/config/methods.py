@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from robustbench_ens.config.settings import Count, Eps, Number, Settings, Weight
+from robustbench_ens.config.validation import Count, Eps, Number, Settings, Weight
 from robustbench_ens.errors import UserError
 
 METHODS = {

@@ -10,25 +10,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from robustbench_ens.config.files import load_content
 from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.lookup import locate
 from robustbench_ens.config.methods import METHODS, MethodSettings
 from robustbench_ens.config.outside import import_object
-from robustbench_ens.config.settings import (
-    Count,
-    Eps,
-    MaxPixels,
-    Number,
-    Precision,
-    Settings,
-    finite,
-    label,
-    load_content,
-    split_reference,
-    validate,
-)
+from robustbench_ens.config.references import label, split_reference
 from robustbench_ens.config.trust import may_import_outside_code
+from robustbench_ens.config.validation import Count, Eps, MaxPixels, Number, Precision, Settings, finite, validate
 from robustbench_ens.core.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError

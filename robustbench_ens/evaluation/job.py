@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.config.protocols import ByGradient, Crafted, ProtocolFile, Sized, Stepped
-from robustbench_ens.config.settings import Precision
+from robustbench_ens.config.validation import Precision
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Silent, Task
 from robustbench_ens.core.store import Store

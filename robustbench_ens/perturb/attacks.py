@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_ens.config.settings import Precision
+from robustbench_ens.config.validation import Precision
 from robustbench_ens.core.fitting import Chunked, Fitting
 from robustbench_ens.core.seeds import derive_seed
 from robustbench_ens.errors import UserError

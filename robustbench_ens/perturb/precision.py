@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from robustbench_ens.config.settings import Precision
+from robustbench_ens.config.validation import Precision
 from robustbench_ens.models.ensemble import Ensemble
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustbench_ens.config.recipes import SHARED_WITH_PARENT
-from robustbench_ens.config.settings import split_reference
+from robustbench_ens.config.references import split_reference
 from robustbench_ens.core.text import counted
 
 HOUR_S = 3600

@@ -8,7 +8,7 @@ from typing import Any
 
 from robustbench_ens.config.kinds import KINDS
 from robustbench_ens.config.lookup import shipped_names
-from robustbench_ens.config.settings import split_reference
+from robustbench_ens.config.references import split_reference
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
 

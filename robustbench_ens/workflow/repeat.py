@@ -7,7 +7,7 @@ from pathlib import Path
 from robustbench_ens.check import Pin
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
-from robustbench_ens.config.settings import split_reference
+from robustbench_ens.config.references import split_reference
 from robustbench_ens.config.trust import OutsideCodeError, no_outside_code
 from robustbench_ens.core.store import digest_json
 from robustbench_ens.errors import UserError

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from robustbench_ens.config.files import load_content, read_toml
 from robustbench_ens.config.listed import listed_recipe
 from robustbench_ens.config.lookup import locate, names
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import Recipe, load_recipe
-from robustbench_ens.config.settings import load_content, read_toml, split_reference
+from robustbench_ens.config.references import split_reference
 from robustbench_ens.core.notices import Listener, once, silenced
 from robustbench_ens.errors import UserError
 from robustbench_ens.workflow.plan import Plan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from robustbench_ens.config.lookup import locate
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import Recipe, load_recipe
-from robustbench_ens.config.settings import split_reference
+from robustbench_ens.config.references import split_reference
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.runner import aggregated

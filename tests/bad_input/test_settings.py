@@ -65,7 +65,7 @@ def test_a_name_does_not_reach_outside_the_zoo(refused: Refused) -> None:
             "key 'method': expected a function or a subclass of robustbench_ens.training.Method, got 'pathl",
         ),
         (
-            "method=robustbench_ens.config.settings:Settings",
+            "method=robustbench_ens.config.validation:Settings",
             "expected a function or a subclass of robustbench_ens.training.Method",
         ),
         ("network=resnet9", "key 'network': expected one of resnet8, resnet14, "),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from robustbench_ens.config.files import load_content
 from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.kinds import KINDS, KindFacts
@@ -21,12 +22,9 @@ from robustbench_ens.config.protocols.keys import (
     VariantGroup,
 )
 from robustbench_ens.config.protocols.kinds import ByGradient, Crafted, ProtocolFile, Sized, Stepped
+from robustbench_ens.config.references import label
 from robustbench_ens.config.schema import ProtocolKeys, check_facts
-from robustbench_ens.config.settings import (
-    label,
-    load_content,
-    validate,
-)
+from robustbench_ens.config.validation import validate
 from robustbench_ens.core.limits import shown
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError

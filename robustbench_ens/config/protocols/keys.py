@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
-from robustbench_ens.config.settings import Count, Eps, Number, Settings, split_reference
+from robustbench_ens.config.references import split_reference
+from robustbench_ens.config.validation import Count, Eps, Number, Settings
 from robustbench_ens.core.limits import LARGEST_COUNT, LARGEST_SEED, MOST_ITEMS
 
 MOST_RESTARTS = 2**15 - 1

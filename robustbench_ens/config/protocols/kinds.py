@@ -28,7 +28,7 @@ from robustbench_ens.config.protocols.keys import (
     VariantGroup,
     Variants,
 )
-from robustbench_ens.config.settings import Count, MaxPixels, Precision, Settings
+from robustbench_ens.config.validation import Count, MaxPixels, Precision, Settings
 from robustbench_ens.core.limits import LARGEST_SEED, MAX_PIXELS
 
 
