@@ -19,7 +19,7 @@ from robustbench_ens.core.process import full_precision, usual_defaults
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store, runs_folder
 from robustbench_ens.errors import UnhealthyAttackWarning, UserError
-from robustbench_ens.evaluation.external import (
+from robustbench_ens.evaluation.arrays import (
     ArraysEvaluation,
     check_takes,
     checked_arrays,

@@ -82,12 +82,20 @@ def attack(
 def _named(protocols: Sequence[str], names: Sequence[str]) -> Named:
     """Return which references are protocols and which recipes.
 
+    Args:
+        protocols: of ``--protocol``.
+        names: recipes beside ``--protocol``, otherwise protocols too.
+
     Raises:
-        UserError: there is no protocol.
+        UserError: there is no protocol, or one beside ``--protocol``.
     """
     from robustbench_ens.workflow.selection import Named, told_apart
 
     if protocols:
+        if others := told_apart(names).protocols:
+            raise UserError(
+                f"--protocol: expected recipes beside it, got the protocol {others[0]!r}; write --protocol {others[0]}"
+            )
         return Named(list(protocols), list(names))
     if not names:
         raise UserError("expected a protocol, got none; name one, such as digits/whitebox; `rbe list` shows all")

@@ -146,7 +146,9 @@ def compute_options(command: Command) -> Command:
 seeds_option = click.option(
     "--seeds", type=Seeds(), default="0", help="Training seeds: 0,1,2 or 0-4.", show_default=True
 )
-seed_option = click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="Training seed.", show_default=True
+)
 set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a key; changes the hash.")
 batch_size_option = click.option(
     "--batch-size",

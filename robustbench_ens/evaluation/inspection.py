@@ -136,12 +136,22 @@ def inspect_model(
         if needy:
             remarks.append(contiguous_remark(where))
     with blamed(where):
-        coupled = soundness.about_batches(seen, images, scores, model) if steady else []
-        found = soundness.about_modules(model) + coupled
-        found += soundness.about_scores(scores) if gradient else []
-        found += soundness.about_gradient(seen, images, coupled=bool(coupled)) if gradient and steady else []
+        found = _unsound(model, seen, images, scores, gradient=gradient, steady=steady)
     remarks += [f"{where}: {remark}" for remark in found]
     changes_input = was_changed(seen)
     if changes_input:
         remarks.append(f"{where}: the model changes its input in place; it is shown copies of the images")
     return Inspection(scores, steady, remarks, changes_input, converts)
+
+
+def _unsound(
+    model: nn.Module, seen: nn.Module, images: Tensor, scores: Tensor, *, gradient: bool, steady: bool
+) -> list[str]:
+    """Return what makes attacks on ``model`` fail, or its numbers mean less than they seem to; ``seen`` wraps it."""
+    coupled = soundness.about_batches(seen, images, scores, model) if steady else []
+    found = soundness.about_modules(model) + coupled
+    if gradient:
+        found += soundness.about_scores(scores)
+    if gradient and steady:
+        found += soundness.about_gradient(seen, images, coupled=bool(coupled))
+    return found

@@ -49,11 +49,8 @@ def import_released(
     digest = digest_state(ensemble.state_dict())
     folder = run_dir(store, recipe, seed)
     with store.lock():
-        there = read_record(folder)
+        there = _there_already(folder, recipe, digest, dataset)
         if there is not None:
-            same = (there.fingerprint, there.data_digest) == (f"imported-{digest}", dataset.digest)
-            if not same or load_trained(folder, recipe)[1].weights != digest:
-                raise UserError(f"{folder}: there is a trained ensemble already; give another --seed, or move it away")
             return Imported(there, folder, there_before=True)
         record = save_trained(
             folder,
@@ -69,6 +66,17 @@ def import_released(
             imported_from=digest_file(path),
         )
     return Imported(record, folder, there_before=False)
+
+
+def _there_already(folder: Path, recipe: Recipe, digest: str, dataset: Dataset) -> EnsembleRecord | None:
+    """Return the record in ``folder`` if the same weights were imported, or None if nothing is there."""
+    there = read_record(folder)
+    if there is None:
+        return None
+    same = (there.fingerprint, there.data_digest) == (f"imported-{digest}", dataset.digest)
+    if not same or load_trained(folder, recipe)[1].weights != digest:
+        raise UserError(f"{folder}: there is a trained ensemble already; give another --seed, or move it away")
+    return there
 
 
 def _fitting(path: Path, recipe: Recipe, dataset: Dataset) -> Ensemble:

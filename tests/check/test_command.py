@@ -64,6 +64,15 @@ def test_what_is_refused(rbe: Rbe, place: Path) -> None:
         "(junit), .md (markdown), got 'check.html'",
         ("--update", "--output", "check.md"): "--output: expected no --update beside it, which compares nothing",
         ("--update", "--json"): "--json: expected no --update beside it, which compares nothing",
+        ("--update", "--attack"): "--attack: expected no --update beside it, which compares nothing",
+        ("--update", "--batch-size", "5"): "--batch-size: expected no --update beside it, which compares nothing",
+        ("--paired",): "--paired: expected none; the baseline itself is paired or not, as `rbe pin` made it",
+        ("--batch-size", "5"): "--batch-size: expected --attack beside it; nothing else computes on images",
+        ("--trust",): "--trust: expected --attack beside it; nothing else imports what a baseline names",
+        ("--skip-missing-data",): "--skip-missing-data: expected --attack beside it; nothing else needs the images",
+        ("runs", "--attack"): "--attack: expected no OUTCOMES beside it: it makes the outcomes to compare",
+        ("--attack", "--skip-missing-data", "--json"): "--skip-missing-data: expected no --output and no --format but",
+        ("--attack", "--skip-missing-data", "--output", "x.md"): "--skip-missing-data: expected no --output and no",
     }.items():
         result = rbe("check", "pin.json", *arguments)
         assert result.code == 2

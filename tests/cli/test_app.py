@@ -8,15 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
 
 from robustbench_ens.cli import console
-from robustbench_ens.cli.app import COMMANDS
-from robustbench_ens.cli.app import rbe as group
 from robustbench_ens.config.lookup import names
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
@@ -72,20 +69,6 @@ def nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Help
-
-
-def command_of(name: str) -> click.Command:
-    command = group.get_command(click.Context(group), name)
-    assert command is not None
-    return command
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help(rbe: Rbe, command: str) -> None:
-    result = rbe(command, "--help")
-    assert (result.code, result.err) == (0, "")
-    assert result.out.startswith(f"Usage: rbe {command} ")
-    assert command_of(command).help
 
 
 def test_version(rbe: Rbe) -> None:
