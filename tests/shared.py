@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,9 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
             make(folder)
             finished.touch()
     return folder
+
+
+def needs_advertorch() -> None:
+    """Skip a test, or a module, if the extra is missing; `importorskip` fails on advertorch as its authors left it."""
+    if find_spec("advertorch") is None:
+        pytest.skip("advertorch is not installed", allow_module_level=True)

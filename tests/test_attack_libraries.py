@@ -14,6 +14,7 @@ from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.models.predict import predict
 from robustbench_ens.perturb import advertorch
 from tests.conftest import DVERGE
+from tests.shared import needs_advertorch
 
 EPS, LARGE_EPS = 0.1, 0.4
 """Some images survive the first; none survives the second."""
@@ -62,6 +63,7 @@ def run_foolbox(ensemble, images, labels, eps, _):
 
 
 def run_advertorch(ensemble, images, labels, eps, _):
+    needs_advertorch()
     attacks = advertorch.attacks()
     attack = attacks.LinfPGDAttack(ensemble, eps=eps, nb_iter=STEPS, eps_iter=eps / 4, rand_init=False)
     loader = DataLoader(TensorDataset(images, labels), batch_size=len(images))

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from benchmarks import attacks, device, training
 from robustbench_ens.models.predict import predict
+from tests.shared import needs_advertorch
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +84,7 @@ def work(workers: int = 2) -> attacks.Work:
 
 def test_their_outcomes_are_ours() -> None:
     """From the same starts, dropped or not; advertorch's own outcomes are of both kinds."""
+    needs_advertorch()
     theirs = attacks.their_whitebox(work())
     assert 0 < int(theirs.sum()) < len(theirs)
     for dropping in (True, False):
@@ -90,12 +92,14 @@ def test_their_outcomes_are_ours() -> None:
 
 
 def test_their_variant_stays_in_the_budget_and_is_no_start() -> None:
+    needs_advertorch()
     crafted = attacks.their_variant(work())
     moved = (crafted - work().images).abs().amax(dim=(1, 2, 3))
     assert (moved > attacks.STEP_SIZE).all() and (moved <= attacks.EPS + 1e-6).all()
 
 
 def test_quick_attacks_print_their_tables() -> None:
+    needs_advertorch()
     options = ["--quick", "--steps", "1", "--variant-steps", "1", "--rounds", "1", "--count", "4"]
     result = CliRunner().invoke(attacks.main, options, catch_exceptions=False)
     assert result.exit_code == 0

@@ -20,8 +20,16 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job, Part, evaluation_images
 from robustbench_ens.models.external import blamed
 from robustbench_ens.outcomes import OUTCOMES
+from robustbench_ens.perturb import advertorch
 
 AnyProtocol = TypeVar("AnyProtocol", bound=ProtocolFile)
+
+
+def _attacks_named(settings: ProtocolFile) -> list[str]:
+    """Return the attacks that a protocol names: its own, and those of its groups of variants."""
+    groups = [*getattr(settings, "variants", ()), *getattr(settings, "starts", ())]
+    named = [getattr(part, "attack", None) for part in (settings, *groups)]
+    return [name for name in named if isinstance(name, str)]
 
 
 class Evaluation(ABC, Generic[AnyProtocol]):
@@ -56,6 +64,8 @@ class Evaluation(ABC, Generic[AnyProtocol]):
         Raises:
             UserError: one is missing.
         """
+        if any(name.startswith(advertorch.PREFIX) for name in _attacks_named(self.settings)):
+            advertorch.attacks()
 
     def fits(self, classes: int) -> None:
         """Check that it works with so many classes.

@@ -1,4 +1,7 @@
-"""advertorch 0.2.3 on today's PyTorch: its l-infinity attacks by class name."""
+"""advertorch 0.2.3 on today's PyTorch: its l-infinity attacks by class name.
+
+advertorch is an extra: it is imported when one of its attacks is asked for.
+"""
 
 from __future__ import annotations
 
@@ -33,16 +36,25 @@ def zero_gradients(tensors: Tensor | Iterable[Tensor]) -> None:
 
 
 def attacks() -> ModuleType:
-    """The module ``advertorch.attacks``.
+    """Import the module ``advertorch.attacks``.
 
     advertorch imports a name that PyTorch has since removed; it is put back before the import.
+
+    Raises:
+        UserError: advertorch is not installed.
     """
     gradcheck = importlib.import_module("torch.autograd.gradcheck")
     if not hasattr(gradcheck, "zero_gradients"):
         gradcheck.zero_gradients = zero_gradients  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in its docstrings
-        return importlib.import_module("advertorch.attacks")
+        try:
+            return importlib.import_module("advertorch.attacks")
+        except ImportError as error:
+            raise UserError(
+                f"attack {PREFIX!r}...: expected the extra 'advertorch' to be installed, got {error}; "
+                "run `pip install 'robustbench_ens[advertorch]'`"
+            ) from None
 
 
 def build(

@@ -19,6 +19,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from tests.conftest import WHITEBOX
 from tests.models.test_layout import AsStrided, Convolution, Kernel, View, Volume
+from tests.shared import needs_advertorch
 
 IMAGES = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = Convolution()(IMAGES).argmax(dim=1)
@@ -271,6 +272,8 @@ def test_a_model_that_changes_its_input_has_the_outcomes_of_one_that_does_not(
         return  # which does not follow the target's gradient
     if "autoattack" in protocol:
         pytest.importorskip("pyautoattack")
+    if "advertorch" in protocol:
+        needs_advertorch()
     count = len(getattr(load_protocol(protocol).settings, "surrogates", ()))
     surrogates, images = [Convolution().eval()] * count, IMAGES.clone()
     with pytest.warns(UserWarning, match="^mine: the model changes its input in place; it is shown copies"):

@@ -13,6 +13,9 @@ from robustbench_ens.perturb.gradient import frozen, momentum, perturb, plain
 from robustbench_ens.perturb.losses import LOSSES
 from robustbench_ens.perturb.starts import uniform_starts
 from tests import golden
+from tests.shared import needs_advertorch
+
+needs_advertorch()
 
 BUDGET = {"eps": 0.03, "step_size": 0.006, "steps": 6}
 SETTINGS = {"eps": 0.03, "nb_iter": 6, "eps_iter": 0.006}

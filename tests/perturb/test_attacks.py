@@ -12,6 +12,7 @@ from robustbench_ens.models.resnet import BasicBlock
 from robustbench_ens.perturb.attacks import ATTACKS, Paused, craft
 from robustbench_ens.perturb.losses import LOSSES
 from tests import golden
+from tests.shared import needs_advertorch
 
 IMAGES = torch.rand(10, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LABELS = torch.arange(10) % 2
@@ -146,6 +147,7 @@ def test_without_what_sets_them_apart_both_are_momentum_pgd_from_the_clean_image
     attack, neutral, loss, attacked, monkeypatch
 ):
     """And so is advertorch's momentum attack: an oracle for the whole path, image by image in float64."""
+    needs_advertorch()
     ensemble, vectors = golden.ensemble(), golden.vectors()
     model = ensemble if attacked == "ensemble" else ensemble.members[0]
     shared = {"images": vectors["x"][:3], "labels": vectors["y"][:3], "indices": range(3), "loss": loss}
