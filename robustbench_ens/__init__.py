@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from robustbench_ens.errors import UnhealthyAttackWarning
@@ -17,9 +18,10 @@ def __getattr__(name: str) -> Any:
     """Import the functions of :mod:`robustbench_ens.api` when they are asked for: they need PyTorch."""
     if name not in ("evaluate", "load_ensemble"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from robustbench_ens import api
+    # First, so that a system that is not supported gets its one line, whatever else does not load there.
+    from robustbench_ens.core import system  # noqa: F401
 
-    return getattr(api, name)
+    return getattr(import_module("robustbench_ens.api"), name)
 
 
 def __dir__() -> list[str]:

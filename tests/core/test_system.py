@@ -52,6 +52,7 @@ assert not {{"torch", "pandas", "click"}} & set(sys.modules)
     "use",
     [
         "robustbench_ens.load_ensemble('digits/dverge-3')",
+        "from robustbench_ens import evaluate",
         "robustbench_ens.evaluate(None, None, None, 'digits/whitebox')",
         "import robustbench_ens.core.locks",
     ],
