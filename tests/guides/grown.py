@@ -26,9 +26,9 @@ class Addition(NamedTuple):
     inserts: tuple[Insert, ...] = ()
 
     @property
-    def paths(self) -> list[str]:
+    def paths(self) -> set[str]:
         """Every file that it touches."""
-        return [*self.files, *(insert.path for insert in self.inserts)]
+        return {*self.files, *(insert.path for insert in self.inserts)}
 
 
 METHOD = Addition(
@@ -79,7 +79,7 @@ NETWORK = Addition(
         ),
         Insert(
             "robustbench_ens/models/build.py",
-            "NETWORKS: dict[str, Build] = {f\"resnet{depth}\": partial(ResNet, depth) for depth in RESNET_DEPTHS}",
+            'NETWORKS: dict[str, Build] = {f"resnet{depth}": partial(ResNet, depth) for depth in RESNET_DEPTHS}',
             'NETWORKS["plain"] = Plain\n',
         ),
     ),
@@ -99,7 +99,7 @@ KIND = Addition(
         ),
         Insert(
             "robustbench_ens/config/protocols/kinds.py",
-            "        return attempts * self.images * self.steps\n",
+            "        return attempts * self.images * self.steps",
             '''
 
 class Noise(ProtocolFile):
@@ -123,6 +123,11 @@ class Noise(ProtocolFile):
             "KINDS = {",
             '    "noise": "digits/noise[images=300,eps=[0.2],draws=3]",\n',
         ),
+        Insert(
+            "tests/evaluation/test_interrupted.py",
+            'OF_ONE_PIECE = {"autoattack", "gallery", "regions", "transfer-folder"}',
+            'OF_ONE_PIECE |= {"noise"}\n',
+        ),
         Insert("attacks/README.md", "| --- | --- | --- |", "| `digits/noise` | noise | 20 draws within eps |\n"),
     ),
 )
@@ -133,24 +138,27 @@ PROTOCOL = Addition(
     (Insert("attacks/README.md", "| --- | --- | --- |", "| `digits/whitebox-short` | white-box | 10 steps |\n"),),
 )
 
-ADDITIONS = {"method": METHOD, "network": NETWORK, "kind": KIND, "recipe": RECIPE, "protocol": PROTOCOL}
-"""What each guide adds, by its name."""
+ADDITIONS = {
+    "recipe": RECIPE,
+    "protocol": PROTOCOL,
+    "training method": METHOD,
+    "network": NETWORK,
+    "kind of protocol": KIND,
+}
+"""What each guide adds, by the name that :mod:`tests.guides.read` finds."""
 
-COPIED = ("robustbench_ens", "zoo", "attacks", "tests", "reports", "benchmarks", "examples")
-LOOSE = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "setup.cfg", "pyproject.toml")
+COPIED = ("robustbench_ens", "zoo", "attacks", "tests")
+LEFT_OUT = ("__pycache__", "guides", "campaign", "cifar10-jpeg-short*", "browser")
 
 
-def grow(destination: Path, copied: tuple[str, ...] = COPIED) -> None:
-    """Copy the project into ``destination`` and add what every guide adds, except what generates itself."""
-    ignored = shutil.ignore_patterns("__pycache__", "cifar10-jpeg-short*", "outcomes")
-    for name in copied:
-        shutil.copytree(ROOT / name, destination / name, ignore=ignored)
-    for name in LOOSE:
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, destination / name)
+def grow(destination: Path) -> None:
+    """Copy the project into ``destination`` and add what every guide adds, except what `rbe list --publish` writes."""
+    for name in COPIED:
+        shutil.copytree(ROOT / name, destination / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copytree(ROOT / "reports" / "reference", destination / "reports" / "reference")
+    shutil.copy(ROOT / "pyproject.toml", destination / "pyproject.toml")
     for addition in ADDITIONS.values():
         for path in addition.files:
-            (destination / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(INSIDE / path, destination / path)
         for insert in addition.inserts:
             _insert(destination / insert.path, insert)
@@ -158,6 +166,6 @@ def grow(destination: Path, copied: tuple[str, ...] = COPIED) -> None:
 
 def _insert(path: Path, insert: Insert) -> None:
     text = path.read_text(encoding="utf-8")
-    before, found, rest = text.partition(insert.after + "\n" if not insert.after.endswith("\n") else insert.after)
-    assert found, f"{insert.path}: expected the line {insert.after!r}"
-    path.write_text(before + found + insert.lines + rest, encoding="utf-8")
+    line = f"\n{insert.after}\n"
+    assert line in text, f"{insert.path}: expected the line {insert.after!r}"
+    path.write_text(text.replace(line, line + insert.lines, 1), encoding="utf-8")
