@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
+from robustbench_ens.analysis import tally
 from robustbench_ens.analysis.bootstrap import mean_interval
 from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, Kinds, Yields, shipped_kinds
 from robustbench_ens.errors import UserError
@@ -46,18 +49,46 @@ def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     Raises:
         UserError: an image has attempts that were not made and none that won, so its worst case is unknown.
     """
-    correct = rows["correct"].astype("boolean")
-    known = rows.assign(correct=correct.fillna(True).astype(bool), tried=correct.notna())
-    images = known.groupby([*keys, "image"], observed=True)[["correct", "tried"]].all().reset_index()
-    unknown = images[images["correct"] & ~images["tried"]]
-    if len(unknown):
-        first = unknown.iloc[0]
-        raise UserError(
-            f"outcomes of {first['ensemble']} (seed {first['seed']}) under {first['protocol']}: expected every attempt "
-            f"on image {first['image']} at eps {first['eps']:g} or one that won, got attempts that were never made; "
-            "delete the file and run `rbe attack` again"
-        )
-    return images.drop(columns="tried")
+    rows = rows.reset_index(drop=True)
+    columns = [*keys, "image"]
+    groups = tally.numbered([_numbers(rows[name]) for name in columns])
+    found = tally.withstood(groups, *correct_and_tried(rows["correct"]))
+    images = rows[columns].iloc[groups.first].reset_index(drop=True).assign(correct=found.correct)
+    if found.unknown.any():
+        first = images[found.unknown].iloc[0]
+        raise never_made(first["ensemble"], first["seed"], first["protocol"], first["image"], first["eps"])
+    return images
+
+
+def _numbers(column: pd.Series) -> npt.NDArray[Any]:
+    """Return numbers in the order of the values of ``column``: codes of categories and of texts."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy()
+    return column.to_numpy() if column.dtype.kind in "if" else pd.factorize(column, sort=True)[0]
+
+
+def correct_and_tried(column: pd.Series) -> tuple[tally.Flags, tally.Flags]:
+    """Split outcomes that are null where nothing was attempted: were they correct (false if null), were they made."""
+    tried = column.notna().to_numpy()
+    correct = np.zeros(len(column), dtype=bool)
+    correct[tried] = column[tried].astype(bool)
+    return correct, tried
+
+
+def never_made(ensemble: str, seed: int, protocol: str, image: int, eps: float) -> UserError:
+    """Return the error that it is unknown whether an image withstands its attempts."""
+    return UserError(
+        f"outcomes of {ensemble} (seed {seed}) under {protocol}: expected every attempt on image {image} at eps "
+        f"{eps:g} or one that won, got attempts that were never made; delete the file and run `rbe attack` again"
+    )
+
+
+def no_clean_row(ensemble: str, seed: int, protocol: str, image: int) -> UserError:
+    """Return the error that an image has no row for its clean version."""
+    return UserError(
+        f"outcomes of {ensemble} (seed {seed}) under {protocol}: expected a clean row (eps 0) for image {image}, got "
+        "none; delete the file and run `rbe attack` again"
+    )
 
 
 def withstood(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
@@ -88,10 +119,7 @@ def _beside_clean(images: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     missing = images[images["clean"].isna()]
     if len(missing):
         first = missing.iloc[0]
-        raise UserError(
-            f"outcomes of {first['ensemble']} (seed {first['seed']}) under {first['protocol']}: expected a clean row "
-            f"(eps 0) for image {first['image']}, got none; delete the file and run `rbe attack` again"
-        )
+        raise no_clean_row(first["ensemble"], first["seed"], first["protocol"], first["image"])
     return images.astype({"clean": bool})
 
 
