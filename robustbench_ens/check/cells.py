@@ -10,21 +10,19 @@ Kinds of protocol that measure instead of classifying have, beside their clean a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from robustbench_ens.analysis.derive import (
-    survivors,
-    survivors_by_steps,
-    withstood,
-)
+from robustbench_ens.analysis import tally
+from robustbench_ens.analysis.derive import never_made, no_clean_row
 from robustbench_ens.check.measured import Measured, measured
-from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, KindFacts, Kinds, facts_of, kinds_of
+from robustbench_ens.check.rows import Rows, rows_of
+from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, KindFacts, facts_of
 from robustbench_ens.core.store import digest_json, short_hash
 from robustbench_ens.errors import UserError
-from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
+from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile
 
 Units = npt.NDArray[np.bool_]
 """Outcomes of one cell, (images, units per image)."""
@@ -32,7 +30,7 @@ Units = npt.NDArray[np.bool_]
 CLEAN_CELLS = ("clean accuracy", "images every sub-model gets right")
 """Cells over all the images that a protocol asks for, whichever of them are attacked."""
 
-_ATTEMPT = ["source", "source_member", "target_member", "attack", "loss"]
+_ATTEMPT = ("source", "source_member", "target_member", "attack", "loss")
 
 
 @dataclass(frozen=True)
@@ -67,12 +65,13 @@ def evaluate(file: OutcomeFile) -> Evaluation:
     Raises:
         UserError: some image lacks an attempt that other images have, or has it twice; a measurement is incomplete.
     """
-    rows = gather([file])
+    rows = rows_of(file.outcomes)
     target, protocol = file.provenance["target"], file.provenance["protocol"]
-    attacked = rows[rows["eps"] > 0]
+    attacked = rows.where(rows["eps"] > 0)
     facts = facts_of(protocol)
+    about = _About(target["label"], target["seed"], protocol["label"])
     try:
-        cells = _clean(rows, facts) | _attacked(rows, attacked, facts, kinds_of([file.provenance]))
+        cells = _clean(rows, facts) | _attacked(about, rows, facts)
     except _RaggedError as gap:
         raise UserError(
             f"{file.path}: expected every image once under every attempt, got gaps or repeats in {str(gap)!r}; "
@@ -83,24 +82,28 @@ def evaluate(file: OutcomeFile) -> Evaluation:
         target["label"],
         target["seed"],
         digest_json([ensemble["weights"] for ensemble in (target, *file.provenance["sources"])]),
-        short_hash(sorted(int(image) for image in (rows if attacked.empty else attacked)["image"].unique())),
+        short_hash(np.unique((attacked if len(attacked) else rows)["image"]).tolist()),
         _facts(file, rows, attacked),
         cells,
         measured(file),
     )
 
 
-def _attacked(rows: pd.DataFrame, attacked: pd.DataFrame, facts: KindFacts, kinds: Kinds) -> dict[str, Units]:
+def _attacked(about: _About, rows: Rows, facts: KindFacts) -> dict[str, Units]:
     """The cells of attacked images, of which kinds that only measure, or make pictures, have none."""
+    attacked = rows.where(rows["eps"] > 0)
     if facts.yields == TRANSFER:
-        return _transferability(rows)
+        return _transferability(attacked)
     if facts.yields == BY_STEPS:
-        return _by_steps(rows, kinds)
+        return _by_steps(about, rows)
     if facts.yields != ACCURACY:
         return {}
+    images = _withstood(about, rows)
+    survivors = images.changed(correct=images["correct"] & images["clean"])
+    cells = _accuracy(survivors, "accuracy")
     if facts.successive:
-        return _accuracy(survivors(rows, kinds), "accuracy") | _successive(rows)
-    return _worst_case(rows, kinds) | _losses(attacked)
+        return cells | _successive(attacked, survivors)
+    return cells | _variants(about, rows) | _losses(attacked)
 
 
 def family(cell: str) -> str:
@@ -115,94 +118,153 @@ class _RaggedError(Exception):
     """A cell's units do not fill a matrix."""
 
 
-def _units(frame: pd.DataFrame, columns: list[str], value: str, cell: str) -> Units:
-    if frame.duplicated(["image", *columns]).any():
-        raise _RaggedError(cell)
-    wide = frame.pivot(index="image", columns=columns, values=value)
-    if wide.isna().any(axis=None):
-        raise _RaggedError(cell)
-    return wide.to_numpy(dtype=bool)
+class _About(NamedTuple):
+    """What an error about the images of a file says of it."""
+
+    ensemble: str
+    seed: int
+    protocol: str
 
 
-def _clean(rows: pd.DataFrame, facts: KindFacts) -> dict[str, Units]:
+def _units(rows: Rows, columns: tuple[str, ...], value: str, cell: str) -> Units:
+    """Return the flags ``value`` as a matrix: a row for each image, a column for each group of ``columns``."""
+    images, attempts = rows.groups("image"), rows.groups(*columns)
+    shape = (len(images.first), len(attempts.first))
+    filled = np.zeros(shape, dtype=bool)
+    filled[images.number, attempts.number] = True
+    if len(rows) != filled.size or not filled.all():
+        raise _RaggedError(cell)
+    units = np.empty(shape, dtype=bool)
+    units[images.number, attempts.number] = rows[value]
+    return units
+
+
+def _clean(rows: Rows, facts: KindFacts) -> dict[str, Units]:
     """Clean accuracy of the ensemble and, for transfer rates, the share of images every sub-model gets right."""
-    clean = rows[(rows["eps"] == 0) & (rows["target_member"] == ENSEMBLE)]
-    if clean.empty:
+    clean = rows.where((rows["eps"] == 0) & (rows["target_member"] == ENSEMBLE))
+    if not len(clean):
         return {}
-    cells = {"clean accuracy": _units(clean, ["eps"], "correct", "clean accuracy")}
+    if not clean["tried"].all():
+        raise _RaggedError("clean accuracy")
+    cells = {"clean accuracy": _units(clean, ("eps",), "correct", "clean accuracy")}
     if facts.yields == TRANSFER:
-        used = clean["image"].isin(rows.loc[rows["eps"] > 0, "image"])
+        used = np.isin(clean["image"], rows["image"][rows["eps"] > 0])
         cell = "images every sub-model gets right"
-        cells[cell] = _units(clean.assign(used=used), ["eps"], "used", cell)
+        cells[cell] = _units(clean.changed(used=used), ("eps",), "used", cell)
     return cells
 
 
-def _accuracy(images: pd.DataFrame, name: str) -> dict[str, Units]:
-    """One cell for each eps above 0 of ``images``, rows of :func:`~robustbench_ens.analysis.derive.survivors`."""
+def _worst_case(about: _About, rows: Rows, *keys: str) -> Rows:
+    """Return one row per ``keys`` and image: ``correct`` only if no attempt changed the prediction.
+
+    Raises:
+        UserError: an image has attempts that were not made and none that won.
+    """
+    groups = rows.groups(*keys, "image")
+    found = tally.withstood(groups, rows["correct"], rows["tried"])
+    images = rows.where(groups.first).changed(correct=found.correct)
+    if found.unknown.any():
+        first = int(found.unknown.argmax())
+        raise never_made(*about, images["image"][first], images["eps"][first])
+    return images
+
+
+def _beside_clean(about: _About, images: Rows, rows: Rows) -> Rows:
+    """Add to ``images`` whether the clean image is right, as ``rows`` say: ``clean``.
+
+    Raises:
+        UserError: an image has no row for its clean version.
+    """
+    clean = _worst_case(about, rows.where(rows["eps"] == 0), "eps")
+    missing = ~np.isin(images["image"], clean["image"])
+    if missing.any():
+        raise no_clean_row(*about, images["image"][int(missing.argmax())])
+    # Rows of the worst case are in the order of the images.
+    return images.changed(clean=clean["correct"][np.searchsorted(clean["image"], images["image"])])
+
+
+def _withstood(about: _About, rows: Rows) -> Rows:
+    """Return a row per eps and image, as :func:`~robustbench_ens.analysis.derive.withstood` does for many files."""
+    rows = rows.where(rows["target_member"] == ENSEMBLE)
+    return _beside_clean(about, _worst_case(about, rows, "eps"), rows)
+
+
+def _accuracy(images: Rows, name: str) -> dict[str, Units]:
+    """One cell for each eps above 0 of ``images``, a row per eps and image."""
     return {
-        f"{name} at eps {eps:g}": _units(group, ["eps"], "correct", name)
-        for eps, group in images[images["eps"] > 0].groupby("eps")
+        f"{name} at eps {group['eps'][0]:g}": _units(group, ("eps",), "correct", name)
+        for group in images.where(images["eps"] > 0).by("eps")
     }
 
 
-def _worst_case(rows: pd.DataFrame, kinds: Kinds) -> dict[str, Units]:
-    cells = _accuracy(survivors(rows, kinds), "accuracy")
-    clean = rows[rows["eps"] == 0]
-    variants = rows[rows["eps"] > 0].groupby(["attack", "loss"])
-    if len(variants) > 1:
-        for (attack, loss), group in variants:
-            cells |= _accuracy(withstood(pd.concat([clean, group]), kinds), f"accuracy under {attack} with {loss}")
+def _variants(about: _About, rows: Rows) -> dict[str, Units]:
+    """What withstands each (attack, loss), where there are several; whatever the clean image is taken for."""
+    clean = rows["eps"] == 0
+    attacked = rows.where(~clean)
+    variants = [attacked["attack"], attacked["loss"]]
+    cells: dict[str, Units] = {}
+    places = tally.numbered(variants).first
+    if len(places) < 2:
+        return cells
+    for first in places:
+        attack, loss = variants[0][first], variants[1][first]
+        own = (rows["attack"] == attack) & (rows["loss"] == loss)
+        name = f"accuracy under {attacked.text('attack', first)} with {attacked.text('loss', first)}"
+        cells |= _accuracy(_withstood(about, rows.where(clean | own)), name)
     return cells
 
 
-def _successive(rows: pd.DataFrame) -> dict[str, Units]:
+def _successive(attacked: Rows, survivors: Rows) -> dict[str, Units]:
     """What each attack but the last leaves, in the order of the attempts; the last leaves the accuracy itself.
 
     An attempt that was not made is on an image that is beaten already. An image that is wrong when clean is beaten by
     every attack.
     """
-    attacked, clean = rows[rows["eps"] > 0], rows[rows["eps"] == 0].set_index("image")["correct"].astype(bool)
-    order = attacked[["attack", "loss"]].drop_duplicates()
-    if len(order) == 1:
-        return {}
-    number = attacked[["attack", "loss"]].merge(order.assign(number=range(len(order))), how="left")["number"].to_numpy()
-    held = attacked.assign(number=number, correct=attacked["correct"].astype("boolean").fillna(False).astype(bool))
+    right = survivors["image"][(survivors["eps"] == 0) & survivors["correct"]]
+    groups = attacked.groups("attack", "loss")
+    order = np.argsort(groups.first, kind="stable")
+    turn = np.argsort(order, kind="stable")[groups.number] if len(order) else groups.number
     cells: dict[str, Units] = {}
-    for last, (attack, loss) in enumerate(order.iloc[:-1].itertuples(index=False)):
-        images = held[held["number"] <= last].groupby(["eps", "image"])["correct"].all().reset_index()
-        images["correct"] &= images["image"].map(clean).fillna(False).astype(bool)
-        name = f"accuracy after {attack} with {loss}"
-        cells |= {
-            f"{name} at eps {eps:g}": _units(group, ["eps"], "correct", name) for eps, group in images.groupby("eps")
-        }
+    for last, place in enumerate(groups.first[order][:-1]):
+        made = attacked.where(turn <= last)
+        images = made.groups("eps", "image")
+        held = ~images.any(~made["correct"])
+        left = made.where(images.first)
+        name = f"accuracy after {attacked.text('attack', place)} with {attacked.text('loss', place)}"
+        cells |= _accuracy(left.changed(correct=held & np.isin(left["image"], right)), name)
     return cells
 
 
-def _by_steps(rows: pd.DataFrame, kinds: Kinds) -> dict[str, Units]:
+def _by_steps(about: _About, rows: Rows) -> dict[str, Units]:
+    images = _beside_clean(about, _worst_case(about, rows.where(rows["eps"] > 0), "eps", "steps"), rows)
+    images = images.changed(correct=images["correct"] & images["clean"])
     return {
-        f"accuracy at eps {eps:g} after {steps} steps": _units(group, ["eps"], "correct", "accuracy")
-        for (eps, steps), group in survivors_by_steps(rows, kinds).groupby(["eps", "steps"])
+        f"accuracy at eps {group['eps'][0]:g} after {group['steps'][0]} steps": _units(
+            group, ("eps",), "correct", "accuracy"
+        )
+        for group in images.by("eps", "steps")
     }
 
 
-def _losses(attacked: pd.DataFrame) -> dict[str, Units]:
+def _losses(attacked: Rows) -> dict[str, Units]:
     """Where the predictions under an attack's losses differ: 0 everywhere if one loss took the other's place."""
-    several = attacked.groupby("attack")["loss"].transform("nunique") > 1
-    rows = attacked[several]
-    keys = ["source", "source_member", "target_member", "attack", "restart"]
-    predicted = rows.assign(predicted=rows["predicted"].fillna(-1)).groupby([*keys, "eps", "image"])["predicted"]
-    differ = (predicted.nunique() > 1).rename("differ").reset_index()
+    variants = attacked.groups("attack", "loss").first
+    losses = np.bincount(attacked["attack"][variants], minlength=len(attacked.texts["attack"]))
+    rows = attacked.where(losses[attacked["attack"]] > 1)
+    keys = ("source", "source_member", "target_member", "attack", "restart")
+    groups = rows.groups(*keys, "eps", "image")
+    differ = groups.any(rows["predicted"] != rows["predicted"][groups.first][groups.number])
+    name = "losses differ"
     return {
-        f"losses differ at eps {eps:g}": _units(group, keys, "differ", "losses differ")
-        for eps, group in differ.groupby("eps")
+        f"{name} at eps {group['eps'][0]:g}": _units(group, keys, "differ", name)
+        for group in rows.where(groups.first).changed(differ=differ).by("eps")
     }
 
 
-def _transferability(rows: pd.DataFrame) -> dict[str, Units]:
-    attacked = rows[rows["eps"] > 0]
-    pair = ["source_member", "target_member"]
-    beaten = attacked.assign(beaten=~attacked["correct"].astype(bool)).groupby([*pair, "eps", "image"])["beaten"]
-    images = beaten.any().reset_index()
+def _transferability(attacked: Rows) -> dict[str, Units]:
+    pair = ("source_member", "target_member")
+    groups = attacked.groups(*pair, "eps", "image")
+    images = attacked.where(groups.first).changed(beaten=groups.any(~attacked["correct"]))
     onto_ensemble = images["target_member"] == ENSEMBLE
     onto_itself = images["target_member"] == images["source_member"]
     means = {
@@ -211,13 +273,13 @@ def _transferability(rows: pd.DataFrame) -> dict[str, Units]:
         "onto the ensemble": onto_ensemble,
     }
     return {
-        f"transferability {name} at eps {eps:g}": _units(group, pair, "beaten", name)
+        f"transferability {name} at eps {group['eps'][0]:g}": _units(group, pair, "beaten", name)
         for name, which in means.items()
-        for eps, group in images[which].groupby("eps")
+        for group in images.where(which).by("eps")
     }
 
 
-def _facts(file: OutcomeFile, rows: pd.DataFrame, attacked: pd.DataFrame) -> dict[str, int | str]:
+def _facts(file: OutcomeFile, rows: Rows, attacked: Rows) -> dict[str, int | str]:
     """What must be equal, whatever the seed.
 
     ``images`` counts the images that were asked for. ``restarts`` of an attack is the least number of starts that an
@@ -225,17 +287,24 @@ def _facts(file: OutcomeFile, rows: pd.DataFrame, attacked: pd.DataFrame) -> dic
     tell how many there were. Where none survives, the fact is left out.
     """
     provenance = file.provenance
-    aggregations = rows["aggregation"].astype(str).unique()
-    clean = rows[rows["eps"] == 0]
+    clean = rows.where(rows["eps"] == 0)
     facts: dict[str, int | str] = {
         "protocol hash": provenance["protocol"]["hash"],
         "recipe hash": provenance["target"]["recipe_hash"],
         "sub-models": provenance["target"]["sub_models"],
-        "images": int((rows if clean.empty else clean)["image"].nunique()),
-        "aggregation": ", ".join(sorted(aggregations)),
-        "variants": len(attacked[_ATTEMPT].drop_duplicates()),
+        "images": len(np.unique((clean if len(clean) else rows)["image"])),
+        "aggregation": ", ".join(rows.texts["aggregation"][place] for place in np.unique(rows["aggregation"])),
+        "variants": len(attacked.groups(*_ATTEMPT).first),
     }
-    tried = attacked[attacked["correct"].notna()].assign(correct=lambda frame: frame["correct"].astype(bool))
-    per_image = tried.groupby([*_ATTEMPT, "eps", "image"]).agg(won=("correct", "all"), starts=("restart", "nunique"))
-    starts = per_image[per_image["won"]].groupby("attack")["starts"].min()
-    return facts | {f"restarts of {attack}": int(least) for attack, least in starts.items()}
+    return facts | {f"restarts of {attack}": least for attack, least in _restarts(attacked).items()}
+
+
+def _restarts(attacked: Rows) -> dict[str, int]:
+    """Return the least number of starts that an image withstood which no start beat, by attack."""
+    made = attacked.where(attacked["tried"])
+    images = made.groups(*_ATTEMPT, "eps", "image")
+    starts = made.where(made.groups(*_ATTEMPT, "eps", "image", "restart").first)
+    counts = np.bincount(starts.groups(*_ATTEMPT, "eps", "image").number, minlength=len(images.first))
+    held = ~images.any(~made["correct"])
+    attack = made["attack"][images.first][held]
+    return {made.texts["attack"][own]: int(counts[held][attack == own].min()) for own in np.unique(attack)}

@@ -109,6 +109,37 @@ def test_losses_differ_by_prediction_not_by_correctness() -> None:
     assert evaluate(_file("blackbox", rows)).cells["losses differ at eps 0.1"].tolist() == [[True]]
 
 
+@pytest.mark.parametrize("categories", [True, False])
+def test_attempts_are_columns_in_the_order_of_the_file(categories: bool) -> None:
+    """Pinned bits are in that order; of plain texts, which no file has, in the alphabetical one."""
+    rows = _clean([RIGHT])
+    for attack, losses_differ in (("momentum_pgd", True), ("m_di2_fgsm", False)):
+        for loss in ("cross_entropy", "cw"):
+            predicted = 1 if losses_differ and loss == "cw" else 0
+            rows += _starts([predicted == 0], attack=attack, loss=loss, predicted=predicted)
+    rows[0]["predicted"] = 0
+    file = _file("blackbox", rows)
+    if categories:
+        names = ["clean", "momentum_pgd", "m_di2_fgsm"]
+        column = pd.Categorical(file.outcomes["attack"], categories=names)
+        file = replace(file, outcomes=file.outcomes.assign(attack=column))
+    assert evaluate(file).cells["losses differ at eps 0.1"].tolist() == [[categories, not categories]]
+
+
+def test_a_worst_case_that_is_unknown_is_an_error() -> None:
+    rows = _clean([RIGHT, RIGHT]) + _starts([RIGHT, RIGHT], [RIGHT, SPARED])
+    with pytest.raises(
+        UserError, match=r"e \(seed 0\) under digits/whitebox: expected every attempt on image 1 at eps"
+    ):
+        evaluate(_file("whitebox", rows))
+
+
+@pytest.mark.parametrize("kind", ["whitebox", "whitebox-convergence"])
+def test_an_image_without_its_clean_row_is_an_error(kind: str) -> None:
+    with pytest.raises(UserError, match=rf"under digits/{kind}: expected a clean row \(eps 0\) for image 1, got none"):
+        evaluate(_file(kind, _clean([RIGHT]) + _starts([RIGHT, RIGHT])))
+
+
 def test_transferability_averages_over_pairs() -> None:
     """Three images, of which two are right everywhere; any start that beats an image counts."""
     rows = _clean([RIGHT, RIGHT, WRONG])
