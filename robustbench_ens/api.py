@@ -77,7 +77,7 @@ def evaluate(
     name: str = "model",
     batch_size: int | None = None,
 ) -> pd.DataFrame:
-    """Run a protocol against any model, on any images; nothing is written.
+    """Run a protocol against any model, on any images. Nothing is written.
 
     The model is attacked and scored in eval mode; parameters, buffers, gradients, modes and device are afterwards what
     they were. It warns of a model in train mode, of one that changes its input, takes another dtype or does not work in

@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `rbe` and exit; see :mod:`robustbench_ens.cli.exits` for the codes.
+    """Run `rbe` and exit with one of the codes of :mod:`robustbench_ens.cli.exits`.
 
     Nothing else is imported before the system is known to be supported, so that the user gets one line.
     """

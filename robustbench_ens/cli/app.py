@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None if there is no command of this name."""
+        """Import a command, or return None if there is no command of this name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -73,5 +73,5 @@ def rbe() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `rbe` and exit; see :mod:`robustbench_ens.cli.exits` for the codes."""
+    """Run `rbe` and exit with one of the codes of :mod:`robustbench_ens.cli.exits`."""
     sys.exit(exits.run(lambda: rbe.main(arguments, prog_name="rbe", standalone_mode=False)))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What `rbe check` is asked for; the fields are its arguments and options.
+    """The arguments and options of `rbe check`.
 
     ``attack`` attacks what is pinned first. Where its images are not there, ``skip_missing_data`` prints so and finds
     nothing moved. ``trust`` lets the baseline name files and code from outside the project. ``outputs`` are written in

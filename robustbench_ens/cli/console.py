@@ -1,4 +1,4 @@
-"""What a person sees on the terminal: progress bars, tables, one-line errors."""
+"""Show progress bars and tables on the terminal."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ LINE_INTERVAL_S = 60.0
 
 
 class _Bar:
-    """One task's bar; where the output is no terminal, a line a minute instead."""
+    """One task's bar, or a line a minute if the output is no terminal."""
 
     def __init__(self, progress: RichProgress, task: TaskID, done: int) -> None:
         self._progress, self._task = progress, task
@@ -71,7 +71,7 @@ class _Bar:
         return time.monotonic() - self._began
 
     def state(self) -> tuple[RichTask, float]:
-        """The task, and its units per second so far."""
+        """Return the task and its units per second so far."""
         (task,) = [task for task in self._progress.tasks if task.id == self._task]
         return task, (task.completed - self._done_before) / max(self.seconds, 1e-9)
 
@@ -93,7 +93,7 @@ class _Bar:
 
 
 class Bars:
-    """Progress bars with rates and remaining time; plain lines where the output is no terminal.
+    """Progress bars with rates and remaining time, or plain lines if the output is no terminal.
 
     Tasks may be open in several threads. Their bars lie below each other, because a terminal shows one live display.
     """
@@ -144,7 +144,7 @@ class Bars:
         self._console.print(f"{title}: done in {bar.seconds:.1f} s{speed}", markup=False, emoji=False)
 
     def message(self, text: str) -> None:
-        """Say one line."""
+        """Print one line."""
         self._console.print(escaped(text, keep=""), markup=False, emoji=False)
 
 
@@ -153,12 +153,12 @@ def _is_number(cell: str) -> bool:
 
 
 def _text(content: str, style: str = "") -> Text:
-    """A text in which neither markup nor names of emoji mean anything."""
+    """Return a text in which neither markup nor names of emoji mean anything."""
     return Text(escaped(content, keep=""), style=style)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table of text, numbers to the right. Where room is short, long cells fold; short ones stay whole."""
+    """Return a table of text, numbers to the right. If room is short, long cells fold and short ones stay whole."""
     cells = [[escaped(str(value), keep="") for value in row] for row in rows]
     drawn = Table(
         title=_text(title, "table.title") if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False
@@ -173,6 +173,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def show(drawn: Table) -> None:
-    """Print a table: folded to a terminal's width, as wide as it is into a file or a pipe."""
+    """Print a table, folded to the width of a terminal, or unfolded into a file or a pipe."""
     console = OUT if OUT.is_terminal else Console(highlight=False, width=UNFOLDED)
     console.print(drawn)

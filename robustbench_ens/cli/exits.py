@@ -1,4 +1,4 @@
-"""How `rbe` ends: exit codes, one line for what a person can mend, closed pipes, Ctrl-C."""
+"""End `rbe`: exit codes, one line for what a person can mend, closed pipes, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _OS_ERRORS = {
 
 
 def run(command: Callable[[], Any]) -> int:
-    """Run ``command`` and return the exit code; the reason for any but 0 and 1 is printed on standard error.
+    """Run ``command`` and return the exit code, after printing the reason for any but 0 and 1 on standard error.
 
-    Where the reader of the output has gone (`rbe check ... | head -1`), the command goes on without printing, so that
+    If the reader of the output has gone (`rbe check ... | head -1`), the command goes on without printing, so that
     the exit code says what it always says.
     """
     with _forgiving_streams(), told_to(once(_note)), _second_interrupt_ends_at_once():
@@ -91,7 +91,7 @@ def _one_line(text: str) -> str:
 
 
 def _os_error(error: OSError) -> str:
-    """The line for an error of the system: which file, what, and what to do."""
+    """Return the line for an error of the system: which file, what, and what to do."""
     where = f"{error.filename}: " if error.filename else ""
     if isinstance(error, PermissionError):
         return f"{where}permission denied; give this user access to it, or name another place; {KEPT}"

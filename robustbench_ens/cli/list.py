@@ -20,7 +20,9 @@ def list_command(where: Where, publish: bool) -> None:
     """List recipes and protocols, trained and evaluated."""
     place = where.workplace()
     if publish:
-        _publish(place)
+        from robustbench_ens.workflow.publish import publish_recipes
+
+        publish_recipes(place, Path("zoo"))
     else:
         _show(place)
 
@@ -42,15 +44,3 @@ def _show(place: Workplace) -> None:
     show(table("Protocols (rbe attack)", PROTOCOL_COLUMNS, found.rows))
     if found.others:
         show(table(f"Other protocols evaluated here: {elsewhere}", PROTOCOL_COLUMNS, found.others))
-
-
-def _publish(place: Workplace) -> None:
-    """Write the table of recipes."""
-    from robustbench_ens.reporting import zoo_table
-    from robustbench_ens.weights.published import hold_zoo
-    from robustbench_ens.workflow.inventory import trained_records
-
-    zoo = Path("zoo")
-    zoo_table.read_readme(zoo)
-    with place.store.lock_if_there(), hold_zoo(zoo):
-        zoo_table.publish(zoo, trained_records(place))

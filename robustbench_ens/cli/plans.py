@@ -34,7 +34,7 @@ def show_plan(plan: Plan) -> None:
 
 
 def carry_out(plan: Plan, dry_run: bool, finished: Callable[[Step], None] | None = None) -> None:
-    """Run what is due, or only show it; ``finished`` is called with each step that is done."""
+    """Run what is due, or only show it. ``finished`` is called with each step that is done."""
     if dry_run:
         show_plan(plan)
         return

@@ -20,10 +20,12 @@ def quickstart(where: Where, seeds: list[int], dry_run: bool, batch_size: int | 
     It takes some minutes on two cores.
     """
     from robustbench_ens.cli import plans
-    from robustbench_ens.cli.report import write_report
+    from robustbench_ens.cli.report import print_report
+    from robustbench_ens.reporting.folder import report_folder
     from robustbench_ens.workflow.quickstart import quickstart_plan
 
     plan = quickstart_plan(where.workplace(batch_size=batch_size), seeds)
     plans.carry_out(plan, dry_run, partial(plans.print_early, plan))
     if not dry_run:
-        write_report(where.store, plans.plan_outcomes(plan), "quickstart", None, "rbe quickstart")
+        folder = report_folder(where.store, "quickstart")
+        print_report(plans.plan_outcomes(plan), folder, "rbe quickstart")

@@ -83,7 +83,7 @@ def check_gradient(model: nn.Module, images: Tensor, where: str) -> None:
 
 
 class Inspection(NamedTuple):
-    """What inspecting a model found.
+    """The findings of :func:`inspect_model`.
 
     Attributes:
         scores: ``(B, classes)``, of the images.

@@ -21,7 +21,7 @@ from robustbench_ens.weights.trained import digest_state, load_trained, save_tra
 
 
 class Imported(NamedTuple):
-    """An imported ensemble; ``there_before`` is true if the same weights had been imported already."""
+    """An imported ensemble. ``there_before`` is true if the same weights had been imported already."""
 
     record: EnsembleRecord
     folder: Path

@@ -1,4 +1,4 @@
-"""What there is: recipes and protocols, and what was trained and evaluated by them in a run directory."""
+"""List recipes and protocols, and what was trained and evaluated by them in a run directory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def recipes(place: Workplace, skipped: Listener, damaged: Callable[[UserError], 
 
 
 def protocols(store: Store, skipped: Listener) -> Inventory:
-    """Return rows of ``PROTOCOL_COLUMNS``; ``skipped`` is called with why a file is no protocol."""
+    """Return rows of ``PROTOCOL_COLUMNS``, and call ``skipped`` with why a file is no protocol."""
     evaluated = _evaluated(store)
     rows: list[Row] = []
     for name, protocol in _each("attacks", listed_protocol, skipped):
@@ -87,7 +87,7 @@ Loaded = TypeVar("Loaded")
 
 
 def _each(kind: str, load: Callable[[str], Loaded], skipped: Listener) -> Iterator[tuple[str, Loaded]]:
-    """Yield names of recipes or protocols with what ``load`` returns; ``skipped`` gets the error of a damaged file."""
+    """Yield names of recipes or protocols with what ``load`` returns. ``skipped`` gets the error of a damaged file."""
     for name in names(kind, skipped):
         try:
             with silenced():  # a file that has the name of a shipped one has a row of its own

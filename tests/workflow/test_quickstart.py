@@ -78,7 +78,7 @@ def tiny(tiny_runs, tmp_path, monkeypatch):
         shutil.copytree(run_dir(Store(tiny_runs), recipe, seed), run_dir(store, recipe, seed))
 
     monkeypatch.setattr(execute, "train", copied)
-    monkeypatch.setattr(report_command, "write_report", lambda *rest: None)
+    monkeypatch.setattr(report_command, "print_report", lambda *rest: None)
     return tables, before
 
 
