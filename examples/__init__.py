@@ -1,1 +1,4 @@
-"""A training method, a network and a kind of protocol of one's own, and the recipes and the protocol that use them."""
+"""Examples of code from outside: a training method, a network, a kind of protocol, and a section of a report.
+
+Beside them lie the recipes and the protocol that use them.
+"""

@@ -32,8 +32,9 @@ from robustbench_ens.outcomes import (
 from robustbench_ens.reporting.card import model_card
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.filters import filters_of
-from robustbench_ens.reporting.sections.runs import runs_section
+from robustbench_ens.reporting.sections.runs import runs_sections
 from robustbench_ens.training.checkpoint import Progressed, load_checkpoint, save_checkpoint
 from robustbench_ens.training.trainer import check_optimizer
 from robustbench_ens.weights.record import RECORD, read_record, run_dir
@@ -94,7 +95,7 @@ def _use_provenance(runs: Path, tmp_path: Path) -> tuple[Any, Read]:
         for where, table in tables.items():
             write_table(where, with_provenance(table, text))
         collection = collect(read_evaluations([path]))
-        return runs_section(collection), filters_of(collection.provenance), snapshot(collection)
+        return runs_sections(context_of(collection)), filters_of(collection.provenance), snapshot(collection)
 
     return read_provenance(path), read
 

@@ -59,6 +59,9 @@ class KindFacts(BaseModel):
         every_variant: whether outcomes hold every variant on every image, so that it can be shown which decide.
         crafts: whether it crafts images by gradients, and does not only predict.
         own_images: whether it brings the images that are attacked.
+        adapts: whether its attack adapts the size of its steps; a key ``step_size`` is then of its starts alone.
+        knows_less_than: the kind of an attacker who knows more of the ensemble and so should win more; a report warns
+            if that one wins clearly less.
         fewest_sub_models: that a target has; 0 if it looks at no sub-models, and a single network will do.
     """
 
@@ -76,6 +79,8 @@ class KindFacts(BaseModel):
     every_variant: bool = False
     crafts: bool = True
     own_images: bool = False
+    adapts: bool = False
+    knows_less_than: str = Field(default="", max_length=256)
     fewest_sub_models: int = Field(default=0, ge=0, le=64)
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from robustbench_ens.config.validation import Count, Eps, Number, Settings, Weight
+from robustbench_ens.core.units import pixels
 from robustbench_ens.errors import UserError
 
 METHODS = {
@@ -31,13 +32,15 @@ BatchNormMode = Literal["batch_and_update", "batch", "running"]
 class MethodSettings(Settings):
     """The hyper-parameters of a training method, set in a recipe under ``[hyperparameters]``, and its facts.
 
-    ``title`` and ``paper`` are what tables call it and cite, such as ``arXiv:2009.14720``. ``numerics`` goes up
-    whenever the same hyper-parameters would give other weights, beyond rounding. ``runs`` names the class that trains
-    with these settings, as ``package.module:Name``; a class that does so itself leaves it empty.
+    ``title`` and ``paper`` are what tables call it and cite, such as ``arXiv:2009.14720``. ``look`` is the number of
+    its colour, marker and line in figures, which no other method has; without one it takes what is free in a report.
+    ``numerics`` goes up whenever the same hyper-parameters would give other weights, beyond rounding. ``runs`` names
+    the class that trains with these settings, as ``package.module:Name``; a class that does so itself leaves it empty.
     """
 
     title: ClassVar[str] = ""
     paper: ClassVar[str | None] = None
+    look: ClassVar[int | None] = None
     numerics: ClassVar[int] = 1
     fewest_sub_models: ClassVar[int] = 1
     runs: ClassVar[str] = ""
@@ -57,11 +60,16 @@ class MethodSettings(Settings):
         if sub_models < fewest:
             raise UserError(f"{where}: key 'sub_models': expected at least {fewest} for this method, got {sub_models}")
 
+    def described(self) -> dict[str, str]:
+        """Return what tables say of the hyper-parameters, by heading; nothing unless a method has more to say."""
+        return {}
+
 
 class BaselineSettings(MethodSettings):
     """Independent cross-entropy on clean images. No hyper-parameters."""
 
     title: ClassVar[str] = "baseline"
+    look: ClassVar[int | None] = 0
     runs: ClassVar[str] = "robustbench_ens.training.baseline:Baseline"
 
 
@@ -74,6 +82,7 @@ class AdpSettings(MethodSettings):
     """
 
     title: ClassVar[str] = "ADP"
+    look: ClassVar[int | None] = 2
     paper: ClassVar[str | None] = "arXiv:1901.08846"
     fewest_sub_models: ClassVar[int] = 2
     runs: ClassVar[str] = "robustbench_ens.training.adp:Adp"
@@ -91,6 +100,7 @@ class GalSettings(MethodSettings):
     """
 
     title: ClassVar[str] = "GAL"
+    look: ClassVar[int | None] = 3
     paper: ClassVar[str | None] = "arXiv:1901.09981"
     fewest_sub_models: ClassVar[int] = 2
     runs: ClassVar[str] = "robustbench_ens.training.gal:Gal"
@@ -116,11 +126,16 @@ class PgdSettings(Settings):
     random_start: bool = True
     craft_batch_norm: BatchNormMode = "batch_and_update"
 
+    def described(self) -> dict[str, str]:
+        """Return radius, steps and their size, such as ``eps 8/255, 10 steps of 2/255``."""
+        return {"Adversarial training": f"eps {pixels(self.eps)}, {self.steps} steps of {pixels(self.step_size)}"}
+
 
 class AdvTSettings(PgdSettings, MethodSettings):
     """Adversarial training of the whole ensemble."""
 
     title: ClassVar[str] = "adversarial training"
+    look: ClassVar[int | None] = 4
     paper: ClassVar[str | None] = "arXiv:1706.06083"
     runs: ClassVar[str] = "robustbench_ens.training.advt:AdvT"
 
@@ -138,6 +153,7 @@ class DvergeSettings(MethodSettings):
     """
 
     title: ClassVar[str] = "DVERGE"
+    look: ClassVar[int | None] = 1
     paper: ClassVar[str | None] = "arXiv:2009.14720"
     fewest_sub_models: ClassVar[int] = 2
     runs: ClassVar[str] = "robustbench_ens.training.dverge:Dverge"
@@ -157,6 +173,13 @@ class DvergeSettings(MethodSettings):
         if isinstance(self.layer, int) and not 1 <= self.layer <= num_layers:
             raise UserError(f"{where}: key 'hyperparameters.layer': expected 1 to {num_layers}, got {self.layer}")
 
+    def described(self) -> dict[str, str]:
+        """Return radius, steps and layers, such as ``eps 0.07, 10 steps of eps/10, another layer every epoch``."""
+        size = f"eps/{self.steps}" if self.step_size is None else pixels(self.step_size)
+        often = "epoch" if self.layer == "epoch" else "step" if self.layer_steps == 1 else f"{self.layer_steps} steps"
+        layer = f"layer {self.layer}" if isinstance(self.layer, int) else f"another layer every {often}"
+        return {"Distillation": f"eps {pixels(self.eps)}, {self.steps} steps of {size}, {layer}"}
+
 
 class DvergeAdvTSettings(DvergeSettings):
     """DVERGE with adversarial training.
@@ -167,10 +190,15 @@ class DvergeAdvTSettings(DvergeSettings):
     """
 
     title: ClassVar[str] = "DVERGE + adversarial training"
+    look: ClassVar[int | None] = 5
     runs: ClassVar[str] = "robustbench_ens.training.dverge_advt:DvergeAdvT"
 
     diversification_weight: Weight = 1.0
     adversarial: PgdSettings = PgdSettings()
+
+    def described(self) -> dict[str, str]:
+        """Return what is said of the distillation, and of the PGD."""
+        return super().described() | self.adversarial.described()
 
 
 class TrsSettings(MethodSettings):
@@ -184,6 +212,7 @@ class TrsSettings(MethodSettings):
     """
 
     title: ClassVar[str] = "TRS"
+    look: ClassVar[int | None] = 6
     paper: ClassVar[str | None] = "arXiv:2104.00671"
     fewest_sub_models: ClassVar[int] = 2
     runs: ClassVar[str] = "robustbench_ens.training.trs:Trs"

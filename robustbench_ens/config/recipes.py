@@ -8,17 +8,28 @@ from functools import cached_property
 from inspect import isfunction
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from robustbench_ens.config.files import load_content
 from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.lookup import locate
+from robustbench_ens.config.method_facts import MethodFacts, method_facts
 from robustbench_ens.config.methods import METHODS, MethodSettings
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.references import label, split_reference
 from robustbench_ens.config.trust import may_import_outside_code
-from robustbench_ens.config.validation import Count, Eps, MaxPixels, Number, Precision, Settings, finite, validate
+from robustbench_ens.config.validation import (
+    Count,
+    Eps,
+    MaxPixels,
+    Number,
+    Precision,
+    Settings,
+    explain,
+    finite,
+    validate,
+)
 from robustbench_ens.core.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
@@ -246,4 +257,9 @@ def load_method(settings: RecipeFile, where: str) -> Any:
         raise UserError(
             f"{where}: key 'method': expected a function or a subclass of robustbench_ens.training.Method, got {spec!r}"
         )
-    return validate(method_class, settings.hyperparameters, where, ("hyperparameters",))
+    method = validate(method_class, settings.hyperparameters, where, ("hyperparameters",))
+    try:
+        method_facts(method)
+    except ValidationError as error:  # a class from outside states them
+        raise explain(error, MethodFacts, f"{where}: key 'method': facts of {spec}") from None
+    return method

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from robustbench_ens.config.kinds import KINDS, PICTURES, RecordedFacts, shipped_kinds
+from robustbench_ens.config.method_facts import MethodFacts
 
 LARGEST = 2**53
 """Of counts: up to here a float holds every whole number."""
@@ -197,6 +198,7 @@ class EnsembleFacts(Facts):
     classes: Positive = 1
     code: CodeFacts | None = None
     probe: ProbeFacts | None = None
+    method_facts: MethodFacts | None = None
 
     @model_validator(mode="after")
     def _ours(self) -> Self:

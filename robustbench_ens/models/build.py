@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.config.method_facts import method_facts
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.core.limits import shown
@@ -170,5 +171,6 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "network": settings.network,
         "sub_models": settings.sub_models,
         "resolved": recipe.resolved,
+        "method_facts": method_facts(recipe.method).model_dump(mode="json"),
         "code": recipe.code or None,
     }

@@ -15,7 +15,7 @@ from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.document import Table
-from robustbench_ens.reporting.in_words import adversarial_training, attack, distillation, length, optimizer
+from robustbench_ens.reporting.in_words import attack, described, length, optimizer
 from robustbench_ens.reporting.page import environment
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.weights.record import EnsembleRecord
@@ -90,8 +90,7 @@ def _made(target: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     told = {
         "Training": length(target),
         "Optimizer": optimizer(target),
-        "Distillation": distillation(target),
-        "Adversarial training": adversarial_training(target),
+        **described(target),
     }
     clean = {int(member): percent(accuracy) for member, accuracy in training["clean_accuracy"].items()}
     members = ", ".join(clean[index] for index in sorted(clean) if index >= 0)

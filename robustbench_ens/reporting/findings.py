@@ -59,16 +59,22 @@ def findings(
     return sentences
 
 
-def warnings(accuracies: pd.DataFrame, usual: Collection[str] | None = None) -> list[str]:
+def warnings(accuracies: pd.DataFrame, usual: Collection[str] | None = None, kinds: Kinds | None = None) -> list[str]:
     """Signs that an attack is weaker than it should be, where the intervals show them, and unequal comparisons.
 
     Args:
         accuracies: as :mod:`derive` gives them.
         usual: protocols that attack the ensembles as they are defined, whose numbers are of one model; all unless
             given.
+        kinds: facts of the kinds of protocols, those of the table unless given.
     """
+    known = shipped_kinds() if kinds is None else kinds
     of_one_model = accuracies if usual is None else accuracies[accuracies["protocol"].isin(usual)]
-    return [*_transfer_beats_whitebox(of_one_model), *_rises_with_eps(accuracies), *_different_images(accuracies)]
+    return [
+        *_less_knowledge_wins_more(of_one_model, known),
+        *_rises_with_eps(accuracies),
+        *_different_images(accuracies),
+    ]
 
 
 def _short_names(names: Iterable[str]) -> dict[str, str]:
@@ -130,18 +136,23 @@ def _transfer(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _transfer_beats_whitebox(accuracies: pd.DataFrame) -> list[str]:
+def _less_knowledge_wins_more(accuracies: pd.DataFrame, kinds: Kinds) -> list[str]:
     keys = ["dataset", "ensemble", "seed", "eps"]
     attacked = accuracies[accuracies["eps"] > 0]
-    white, black = (attacked[attacked["kind"] == kind] for kind in ("whitebox", "blackbox"))
-    both = white.merge(black, on=keys, suffixes=("_white", "_black"))
-    odd = both[both["high_black"] < both["low_white"]]
-    return [
-        f"{row['ensemble']} (seed {row['seed']}) at eps {row['eps']:g}: the black-box attack leaves "
-        f"{percent(row['accuracy_black'])}, the white-box attack {percent(row['accuracy_white'])}. Whoever knows the "
-        "model should win more, so the white-box attack is too weak, and its accuracy too high."
-        for row in odd.to_dict("records")
-    ]
+    texts = []
+    for kind, facts in kinds.items():
+        if facts.knows_less_than not in kinds:
+            continue
+        less, more = facts.title.lower(), kinds[facts.knows_less_than].title.lower()
+        informed = attacked[attacked["kind"] == facts.knows_less_than]
+        both = informed.merge(attacked[attacked["kind"] == kind], on=keys, suffixes=("_more", "_less"))
+        texts += [
+            f"{row['ensemble']} (seed {row['seed']}) at eps {row['eps']:g}: the {less} attack leaves "
+            f"{percent(row['accuracy_less'])}, the {more} attack {percent(row['accuracy_more'])}. Whoever knows the "
+            f"model should win more, so the {more} attack is too weak, and its accuracy too high."
+            for row in both[both["high_less"] < both["low_more"]].to_dict("records")
+        ]
+    return texts
 
 
 def _rises_with_eps(accuracies: pd.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from robustbench_ens.core.store import Store, atomic_path
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile, arrays_path, measurements_path
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.own_sections import OwnSection
 
 PUBLISHED = Path("reports")
 """Where published reports lie, in a checkout."""
@@ -46,7 +47,13 @@ def report_folder(store: Store, name: str, publish: str | None = None) -> Report
     return ReportFolder(store.report_dir(name), published=False)
 
 
-def write_report(files: Sequence[OutcomeFile], collection: Collection, folder: ReportFolder, command: str) -> Path:
+def write_report(
+    files: Sequence[OutcomeFile],
+    collection: Collection,
+    folder: ReportFolder,
+    command: str,
+    own: Sequence[OwnSection] = (),
+) -> Path:
     """Render a report into its folder, which is held meanwhile, with the outcomes beside it if it is published.
 
     Args:
@@ -54,18 +61,21 @@ def write_report(files: Sequence[OutcomeFile], collection: Collection, folder: R
         collection: of the same outcomes.
         folder: see :func:`report_folder`.
         command: the command line that makes this report again.
+        own: sections of the user's own.
 
     Returns:
         path of `index.html`.
 
     Raises:
-        UserError: another process holds the folder, or a name in a file's provenance leads out of it.
+        UserError: another process holds the folder, a name in a file's provenance leads out of it, or one of ``own``
+            fails.
     """
     from robustbench_ens.reporting.page import render  # with matplotlib, which takes a second to import
 
     outcomes = published_outcomes(files, folder.outcomes) if folder.published else {}
     with hold(folder.path.parent):
-        index = render(collection, folder.path, title=f"Robustness report: {folder.path.name}", command=command)
+        title = f"Robustness report: {folder.path.name}"
+        index = render(collection, folder.path, title=title, command=command, own=own)
         if folder.published:
             publish_outcomes(outcomes, folder.outcomes)
     return index

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robustbench_ens.config.kinds import facts_of
+from robustbench_ens.config.method_facts import recorded_facts
 from robustbench_ens.config.recipes import Optimizer, ProgressiveResizing, RecipeFile, Schedule
 from robustbench_ens.core.text import listing
-from robustbench_ens.reporting.dverge2020.paper import DEFAULT_EPS
+from robustbench_ens.core.units import pixels
 
 Document = Mapping[str, Any]
-
-DVERGE = {"eps": DEFAULT_EPS, "steps": 10, "step_size": None, "layer": "epoch", "layer_steps": 1}
-PGD = {"eps": 8 / 255, "step_size": 2 / 255, "steps": 10}
-"""What a recipe means that leaves these hyper-parameters out."""
 
 
 def length(target: Document) -> str:
@@ -48,39 +45,24 @@ def optimizer(target: Document) -> str:
     return f"{'Adam' if own.name == 'adam' else sgd}, {rate}, weight decay {own.weight_decay:g}"
 
 
-def distillation(target: Document) -> str:
-    """DVERGE's: ``eps 0.07, 10 steps of eps/10, another layer every epoch``; nothing of other methods and imports."""
-    if target["method"] not in ("dverge", "dverge-advt") or target["training"] is None:
-        return ""
-    own = DVERGE | target["resolved"].get("hyperparameters", {})
-    size = f"eps/{own['steps']}" if own["step_size"] is None else pixels(own["step_size"])
-    often = "epoch" if own["layer"] == "epoch" else "step" if own["layer_steps"] == 1 else f"{own['layer_steps']} steps"
-    layer = f"layer {own['layer']}" if isinstance(own["layer"], int) else f"another layer every {often}"
-    return f"eps {pixels(own['eps'])}, {own['steps']} steps of {size}, {layer}"
-
-
-def adversarial_training(target: Document) -> str:
-    """PGD in training: ``eps 8/255, 10 steps of 2/255``; nothing of methods without it and of imports."""
-    if target["method"] not in ("advt", "dverge-advt") or target["training"] is None:
-        return ""
-    given = target["resolved"].get("hyperparameters", {})
-    own = PGD | (given.get("adversarial", {}) if target["method"] == "dverge-advt" else given)
-    return f"eps {pixels(own['eps'])}, {own['steps']} steps of {pixels(own['step_size'])}"
+def described(target: Document) -> dict[str, str]:
+    """Return what tables say of a method's hyper-parameters, by heading; nothing of what was imported."""
+    return {} if target["training"] is None else dict(recorded_facts(target).described)
 
 
 def attack(protocol: Document) -> str:
     """Of a protocol, as far as its kind has them: eps, steps, starts or surrogates and variants, precision."""
-    kind, settings = protocol["kind"], protocol["resolved"]
+    settings = protocol["resolved"]
     radii = [pixels(eps) for eps in settings["eps"]]
     parts = [f"eps {' to '.join(dict.fromkeys([radii[0], radii[-1]]))}"]
     if "steps" in settings:
         several = settings["steps"] if isinstance(settings["steps"], Sequence) else [settings["steps"]]
         steps = f"{listing([f'{count:,}' for count in several])} steps"
-        own_size = kind == "adaptive" or "step_size" not in settings
-        parts.append(steps if own_size else f"{steps} of {pixels(settings['step_size'])}")
+        sized = "step_size" in settings and not facts_of(protocol).adapts
+        parts.append(f"{steps} of {pixels(settings['step_size'])}" if sized else steps)
     if "surrogates" in settings:
         parts.append(f"surrogates: {len(settings['surrogates'])}")
-    if kind in ("blackbox", "blackbox-convergence") and "variants" in settings:
+    if all("attack" in variant for variant in settings.get("variants", ({},))):
         each = sum(len(variant["losses"]) * variant["restarts"] for variant in settings["variants"])
         parts.append(f"variants: {each * len(settings['surrogates'])}")
     elif "attacks" in settings:
@@ -90,13 +72,3 @@ def attack(protocol: Document) -> str:
     if settings.get("aggregation", "mean_softmax") != "mean_softmax":
         parts.append(f"aggregation {settings['aggregation']}, loss {settings['loss']}")
     return ", ".join(parts) + (f"; {settings['precision']}" if "precision" in settings else "")
-
-
-def pixels(size: float | str) -> str:
-    """A length in pixel scale as it is usually written: ``0.07``, ``8/255``; text, such as ``eps/5``, as it is."""
-    if isinstance(size, str):
-        return size
-    short, of_255 = f"{size:.4g}", round(size * 255)
-    if math.isclose(float(short), size, rel_tol=1e-9) or not math.isclose(of_255 / 255, size, rel_tol=1e-9):
-        return short
-    return f"{of_255}/255"

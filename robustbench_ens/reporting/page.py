@@ -15,25 +15,44 @@ from robustbench_ens.core import text
 from robustbench_ens.core.files import entries
 from robustbench_ens.core.store import write_json, write_text
 from robustbench_ens.outcomes import OutcomeFile
-from robustbench_ens.reporting import svg
+from robustbench_ens.reporting import dverge2020, svg
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import Collection, collect
-from robustbench_ens.reporting.document import FigureBlock, Figures, Section
-from robustbench_ens.reporting.dverge2020.section import paper_sections
+from robustbench_ens.reporting.context import Context, MakeSections, context_of
+from robustbench_ens.reporting.document import FigureBlock, Section
 from robustbench_ens.reporting.filters import NAMES, filters_of
-from robustbench_ens.reporting.sections.accuracy import accuracy_sections
+from robustbench_ens.reporting.own_sections import OwnSection, check_names, figures_of
+from robustbench_ens.reporting.sections.accuracy import accuracy_sections, every_variant_sections
 from robustbench_ens.reporting.sections.comparison import comparison_sections
 from robustbench_ens.reporting.sections.gallery import gallery_sections
-from robustbench_ens.reporting.sections.health import health_section
-from robustbench_ens.reporting.sections.history import history_section
+from robustbench_ens.reporting.sections.health import health_sections
+from robustbench_ens.reporting.sections.history import history_sections
 from robustbench_ens.reporting.sections.ledger import ledger_sections
 from robustbench_ens.reporting.sections.other_images import other_images_sections
 from robustbench_ens.reporting.sections.other_kinds import other_kinds_sections
-from robustbench_ens.reporting.sections.overview import overview
+from robustbench_ens.reporting.sections.overview import overview_sections
 from robustbench_ens.reporting.sections.regions import regions_sections
-from robustbench_ens.reporting.sections.runs import runs_section
+from robustbench_ens.reporting.sections.runs import runs_sections
 from robustbench_ens.reporting.sections.transfer import transfer_sections
-from robustbench_ens.reporting.style import looks
+
+PAPERS: tuple[MakeSections, ...] = (dverge2020.sections,)
+"""The papers whose numbers stand beside ours: each is a package of its own, entered through its ``sections``."""
+
+RESULTS: tuple[MakeSections, ...] = (
+    overview_sections,
+    comparison_sections,
+    every_variant_sections,
+    ledger_sections,
+    accuracy_sections,
+    other_images_sections,
+    transfer_sections,
+    other_kinds_sections,
+    regions_sections,
+    gallery_sections,
+    *PAPERS,
+)
+HOW_IT_WAS_MADE: tuple[MakeSections, ...] = (health_sections, history_sections, runs_sections)
+"""The sections of a report, in order; a user's own come between the two."""
 
 
 def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str, command: str) -> Path:
@@ -49,7 +68,9 @@ def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str
     return render(collect(files), destination, title=title, command=command)
 
 
-def render(collection: Collection, destination: Path, *, title: str, command: str) -> Path:
+def render(
+    collection: Collection, destination: Path, *, title: str, command: str, own: Sequence[OwnSection] = ()
+) -> Path:
     """Write a report into the folder ``destination``, over an older one; the same input, the same bytes.
 
     What changed since the last different report in that folder is said, and is the same when a report is made again.
@@ -59,13 +80,17 @@ def render(collection: Collection, destination: Path, *, title: str, command: st
         destination: gets `report.md`, `figures/*.svg`, `index.html` and `summary.json`.
         title: heading of the report.
         command: the command line that makes this report again.
+        own: sections of the user's own.
 
     Returns:
         path of `index.html`, which needs no other file.
+
+    Raises:
+        UserError: one of ``own`` fails; nothing is written then.
     """
     now = snapshot(collection)
     last = last_report(destination, now)
-    report = sections(collection, None if last is None else changes(last, now))
+    report = sections(context_of(collection, None if last is None else changes(last, now)), own)
     facts = {
         "title": title,
         "command": command,
@@ -74,7 +99,7 @@ def render(collection: Collection, destination: Path, *, title: str, command: st
         "filters": filters_of(collection.provenance),
         **_script(),
     }
-    figures = [figure for section in report for figure in _figures(section)]
+    figures = [figure for section in report for figure in figures_of(section)]
     pages = {name: environment(name).get_template(f"{name}.j2").render(facts) for name in ("report.md", "index.html")}
 
     folder = destination / "figures"
@@ -89,26 +114,19 @@ def render(collection: Collection, destination: Path, *, title: str, command: st
     return destination / "index.html"
 
 
-def sections(collection: Collection, changed: Sequence[str] | None = None) -> list[Section]:
-    """The report, before it is Markdown or HTML; ``changed`` since the last one, none where there was none."""
-    targets = [document["target"] for document in collection.provenance]
-    style = looks({target["label"]: target["method"] for target in targets})
-    return [
-        *overview(collection, changed),
-        *comparison_sections(collection),
-        *accuracy_sections(collection, style, every_variant=True),
-        *ledger_sections(collection, style),
-        *accuracy_sections(collection, style, every_variant=False),
-        *other_images_sections(collection),
-        *transfer_sections(collection),
-        *other_kinds_sections(collection),
-        *regions_sections(collection),
-        *gallery_sections(collection),
-        *paper_sections(collection, style),
-        health_section(collection),
-        history_section(collection, style),
-        runs_section(collection),
-    ]
+def sections(context: Context, own: Sequence[OwnSection] = ()) -> list[Section]:
+    """Return the report, before it is Markdown or HTML; the user's ``own`` sections come before how it was made.
+
+    Raises:
+        UserError: one of ``own`` fails.
+    """
+    results = [section for make in RESULTS for section in make(context)]
+    added = [section for one in own for section in one.sections(context)]
+    made = [section for make in HOW_IT_WAS_MADE for section in make(context)]
+    report = [*results, *added, *made]
+    if own:
+        check_names(report)
+    return report
 
 
 def about(collection: Collection) -> str:
@@ -119,10 +137,6 @@ def about(collection: Collection) -> str:
     days = sorted({document["finished_at"][:10] for document in documents})
     when = " to ".join(dict.fromkeys([days[0], days[-1]]))
     return f"{text.counted(ensembles, 'ensemble')} under {text.counted(protocols, 'protocol')}, evaluated {when}"
-
-
-def _figures(section: Section) -> list[FigureBlock]:
-    return [figure for block in section.blocks if isinstance(block, Figures) for figure in block.figures]
 
 
 def _inline(figure: FigureBlock) -> Markup:

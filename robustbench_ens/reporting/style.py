@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from robustbench_ens.config.method_facts import shipped_method
+from robustbench_ens.config.methods import METHODS
+
 INK = "#20242c"
 """Colour of text, axes and grid. :mod:`svg` turns it into the colour of the page's text, for light and dark."""
 
@@ -51,7 +54,6 @@ _LOOKS = (
     ("#c2504c", "X", (0, (2.5, 2.5))),
     ("#2aa5b8", "*", (0, (9, 1.5, 3, 1.5))),
 )
-_METHODS = {"baseline": 0, "dverge": 1, "adp": 2, "gal": 3, "advt": 4, "dverge-advt": 5, "trs": 6}
 _FILLS = ("full", "none", "left", "top", "right", "bottom")
 
 
@@ -85,9 +87,8 @@ def looks(methods: Mapping[str, str]) -> dict[str, Look]:
 
 def _numbers(methods: Iterable[str]) -> dict[str, int]:
     present = sorted(set(methods))
-    taken = {_METHODS[method] for method in present if method in _METHODS}
-    free = [number for number in range(len(_LOOKS)) if number not in taken] or list(range(len(_LOOKS)))
-    foreign = [method for method in present if method not in _METHODS]
-    return {method: _METHODS[method] for method in present if method in _METHODS} | {
-        method: free[position % len(free)] for position, method in enumerate(foreign)
-    }
+    own = {method: shipped_method(method).look for method in present if method in METHODS}
+    fixed = {method: number for method, number in own.items() if number is not None}
+    free = [number for number in range(len(_LOOKS)) if number not in fixed.values()] or list(range(len(_LOOKS)))
+    others = [method for method in present if method not in fixed]
+    return fixed | {method: free[position % len(free)] for position, method in enumerate(others)}

@@ -31,7 +31,8 @@ class EnsembleRecord:
     ``weights`` is :func:`digest_state` of the weights. ``lineage`` lists the initialisations it descends from.
     ``training`` is null where the weights were imported; ``imported_from`` is then the SHA-256 of the file they came
     from, where it was kept. ``code`` is what identifies code from outside the project that it needs, ``probe`` what
-    recognises an external model. ``sealed`` is false where the record was read from a file of an earlier version,
+    recognises an external model. ``method_facts`` are those of :mod:`robustbench_ens.config.method_facts`; records of
+    earlier versions lack them. ``sealed`` is false where the record was read from a file of an earlier version,
     without a digest.
     """
 
@@ -56,6 +57,7 @@ class EnsembleRecord:
     imported_from: str | None = None
     code: Code | None = None
     probe: Probe | None = None
+    method_facts: dict[str, Any] | None = None
     sealed: bool = field(default=True, compare=False)
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
@@ -64,7 +66,7 @@ class EnsembleRecord:
         """As plain JSON values, as its file and outcomes hold it."""
         document = asdict(self)
         del document["sealed"]
-        for name in ("imported_from", "code", "probe"):
+        for name in ("imported_from", "code", "probe", "method_facts"):
             if document[name] is None:
                 del document[name]
         return document

@@ -13,6 +13,7 @@ from robustbench_ens.analysis.derive import survivors
 from robustbench_ens.analysis.worst_case import counts
 from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.findings import findings
 from robustbench_ens.reporting.sections.comparison import comparison_sections
 from robustbench_ens.reporting.tables.comparison import BY_SEED, COLUMNS, comparison_table
@@ -145,18 +146,18 @@ def test_the_table():
 
 @pytest.mark.slow
 def test_the_section(files):
-    (section,) = comparison_sections(collect(files))
+    (section,) = comparison_sections(context_of(collect(files)))
     captions = [block.caption for block in section.blocks[1:]]
     assert captions[0].startswith("digits, worst case at eps 0.2")
     assert [block.collapsed for block in section.blocks[1:]] == [False, True, True]
-    assert comparison_sections(collect(files[:1])) == []
+    assert comparison_sections(context_of(collect(files[:1]))) == []
 
 
 @pytest.mark.parametrize(("at_most", "left_out"), [(6, 0), (5, 15 - 9)])
 def test_the_section_says_how_many_pairs_were_left_out(files, at_most, left_out, monkeypatch):
     monkeypatch.setattr(compare, "ALL_PAIRS_UP_TO", at_most)
     found = comparisons([said(name, "1" * right + "0" * (6 - right)) for right, name in enumerate("abcdef")])
-    (section,) = comparison_sections(dataclasses.replace(collect(files), comparisons=found))
+    (section,) = comparison_sections(context_of(dataclasses.replace(collect(files), comparisons=found)))
     (table,) = section.blocks[1:]
     assert f"0 of {15 - left_out} pairs told apart" in table.caption
     assert ("Left out: 6 pairs." in table.caption) == bool(left_out)

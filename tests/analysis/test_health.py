@@ -17,6 +17,7 @@ from robustbench_ens.config.protocols import HealthLimits
 from robustbench_ens.outcomes import MEASUREMENTS
 from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.page import sections
 
@@ -171,7 +172,7 @@ def test_every_number_that_rests_on_an_unhealthy_attack_is_marked(files, whitebo
     label = whitebox.provenance["target"]["label"]
     others = [file for file in files if file is not whitebox]
     numbers = {}
-    for section in sections(collect([with_health(whitebox, SICK), *others])):
+    for section in sections(context_of(collect([with_health(whitebox, SICK), *others]))):
         for table in section.blocks:
             if isinstance(table, Table) and section.anchor in ("summary", "comparison", "whitebox", "blackbox"):
                 for row in table.frame.to_dict("records"):

@@ -13,6 +13,7 @@ from robustbench_ens.core.text import NBSP
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.figures.greedy_curve import greedy_curve, steps
 from robustbench_ens.reporting.sections.ledger import ledger_sections, sentence
 from robustbench_ens.reporting.style import looks
@@ -180,8 +181,7 @@ def test_the_curve_stays_at_all_or_nothing_and_averages_seeds():
 @pytest.mark.slow
 def test_the_section(files):
     collection = collect(files)
-    style = looks({record["target"]["label"]: record["target"]["method"] for record in collection.provenance})
-    (section,) = ledger_sections(collection, style)
+    (section,) = ledger_sections(context_of(collection))
     text = section.blocks[2].items[0]
     assert text.startswith(
         "digits/baseline-3 (seed 0): 8 of 8 variants reach the all-or-nothing accuracy of 27.0%; the"
@@ -189,7 +189,9 @@ def test_the_section(files):
     tables = [block for block in section.blocks if block.type == "table"]
     assert [len(table.frame) for table in tables] == [8, 8]
     assert all(table.collapsed for table in tables)
-    assert ledger_sections(collect([f for f in files if f.provenance["protocol"]["kind"] == "whitebox"]), style) == []
+    assert (
+        ledger_sections(context_of(collect([f for f in files if f.provenance["protocol"]["kind"] == "whitebox"]))) == []
+    )
 
 
 def test_the_ledger_ends_where_the_accuracy_is(files):

@@ -43,6 +43,11 @@ ONLY = {
 }
 """Rooms that may import from these alone, of all that lies below them."""
 
+PAPERS = tuple(
+    sorted(f"reporting.{path.parent.name}" for path in (ROOT / "robustbench_ens/reporting").glob("*[0-9]/__init__.py"))
+)
+"""Rooms of papers in reporting: each package that is named after a year."""
+
 OF_FILES = ("io", "os", "pathlib", "shutil", "tempfile", "safetensors")
 OWN_OF_FILES = tuple(f"robustbench_ens.core.{name}" for name in ("files", "locks", "paths", "seal", "store"))
 
@@ -73,6 +78,23 @@ def test_a_room_imports_from_these_rooms_alone(name: str) -> None:
 def test_evaluation_and_training_never_import_each_other() -> None:
     assert [str(one) for one in IMPORTS if between(one, {"training"}, {"evaluation"})] == []
     assert [str(one) for one in IMPORTS if between(one, {"evaluation"}, {"training"})] == []
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_the_room_of_a_paper_is_entered_by_its_door_alone(paper: str) -> None:
+    """Nothing outside imports one of its modules; the page imports the package."""
+    assert [str(one) for one in IMPORTS if one.imported == f"robustbench_ens.{paper}"], "nobody enters"
+    assert [str(one) for one in past_the_door(IMPORTS, f"robustbench_ens.{paper}")] == []
+
+
+def past_the_door(imports: Collection[Import], package: str) -> list[Import]:
+    """The imports of a module inside ``package`` by one that is not."""
+    return [one for one in imports if one.imported.startswith(f"{package}.") and not one.importer.startswith(package)]
+
+
+def test_a_way_past_the_door_is_found() -> None:
+    planted = {"pack": "", "pack.room": "import pack.room.a", "pack.room.a": "", "pack.b": "from pack.room import a"}
+    assert [one.importer for one in past_the_door(own_imports(planted, "pack"), "pack.room")] == ["pack.b"]
 
 
 def between(one: Import, importers: Collection[str], imported: Collection[str]) -> bool:

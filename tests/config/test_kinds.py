@@ -38,6 +38,7 @@ from robustbench_ens.evaluation import Evaluation
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, read_outcomes, write_outcomes
 from robustbench_ens.outcomes import MEASUREMENTS as COLUMNS
 from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.page import render_report, sections
 from robustbench_ens.reporting.tables.leaderboard import leaderboard
 from robustbench_ens.reporting.tables.summaries import summaries
@@ -162,7 +163,7 @@ def test_reports_have_the_sections_that_kinds_declare(made: dict[str, OutcomeFil
     # What is drawn from arrays, tests/reporting/test_pictures.py has.
     kinds = [kind for kind in EVERY if facts(kind).yields != PICTURES or kind in OUTSIDE]
     files = [file_of(kind, made) for kind in kinds]
-    slugs = [section.anchor for section in sections(collect(files))]
+    slugs = [section.anchor for section in sections(context_of(collect(files)))]
     assert len(set(slugs)) == len(slugs)
     assert {kind for kind in kinds if anchor(kind) in slugs} == {k for k in kinds if facts(k).meaning is not None}
     page = render_report(files, tmp_path, title="t", command="rbe report")

@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 
 from robustbench_ens.config.lookup import names
-from robustbench_ens.config.methods import PgdSettings
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
-from robustbench_ens.reporting.in_words import DVERGE, PGD, attack, length, optimizer, pixels
-from robustbench_ens.training.dverge import Dverge
-
-
-def test_defaults_are_the_methods() -> None:
-    assert {name: Dverge.model_fields[name].default for name in DVERGE} == DVERGE
-    assert {name: PgdSettings.model_fields[name].default for name in PGD} == PGD
+from robustbench_ens.core.units import pixels
+from robustbench_ens.reporting.in_words import attack, length, optimizer
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 from robustbench_ens.core.text import NBSP
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Figures
 from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.page import render_report, sections
-from robustbench_ens.reporting.sections.history import history_section
+from robustbench_ens.reporting.sections.history import history_sections
 from robustbench_ens.reporting.sections.other_images import other_images_sections
-from robustbench_ens.reporting.style import looks
 from robustbench_ens.reporting.tables.runs import ensembles_table
 from tests.fake_outcomes import write_fake_outcomes
 
@@ -45,7 +45,7 @@ def both(tmp_path: Path) -> list[OutcomeFile]:
 
 
 def test_both_accuracies_stand_side_by_side(both: list[OutcomeFile]) -> None:
-    (section,) = other_images_sections(collect(both))
+    (section,) = other_images_sections(context_of(collect(both)))
     table = section.blocks[1].frame.map(lambda cell: cell.replace(NBSP, " "))
     assert list(table.columns) == ["Ensemble", "eps", "n", "digits", "dark"]
     assert table["Ensemble"].unique().tolist() == ["digits/baseline-3", "digits/dverge-3"]
@@ -75,10 +75,10 @@ def test_recipes_of_one_name_are_not_pooled(both: list[OutcomeFile]) -> None:
     dark = both[-1]
     target = dark.provenance["target"] | {"weights": "others", "recipe_hash": "others"}
     stranger = replace(dark, provenance=dark.provenance | {"target": target})
-    (section,) = other_images_sections(collect([*both, stranger]))
+    (section,) = other_images_sections(context_of(collect([*both, stranger])))
     table = section.blocks[1].frame
     assert len(table) == 6 and not table.map(lambda cell: "±" in cell).any(axis=None)
-    assert not other_images_sections(collect([*both[:2], stranger]))
+    assert not other_images_sections(context_of(collect([*both[:2], stranger])))
 
 
 @pytest.mark.slow
@@ -86,10 +86,10 @@ def test_other_settings_are_another_question(both: list[OutcomeFile]) -> None:
     protocol = both[-1].provenance["protocol"]
     longer = protocol | {"resolved": protocol["resolved"] | {"steps": 999}}
     changed = [replace(file, provenance=file.provenance | {"protocol": longer}) for file in both[2:]]
-    assert not other_images_sections(collect([*both[:2], *changed]))
+    assert not other_images_sections(context_of(collect([*both[:2], *changed])))
     fewer = protocol | {"label": "dark/some [images=10]", "resolved": protocol["resolved"] | {"images": 10}}
     changed = [replace(file, provenance=file.provenance | {"protocol": fewer}) for file in both[2:]]
-    assert other_images_sections(collect([*both[:2], *changed]))
+    assert other_images_sections(context_of(collect([*both[:2], *changed])))
 
 
 @pytest.mark.slow
@@ -100,7 +100,8 @@ def test_each_ensemble_is_described_once_by_what_it_was_trained_on(both: list[Ou
         assert table["Ensemble"].tolist() == ["digits/baseline-3", "digits/dverge-3"]
         assert table["Data"].str.startswith("digits ").all()
         assert set(collection.history["ensemble"]) == {"digits/baseline-3", "digits/dverge-3"}
-        (*_, paragraph) = history_section(collection, looks(dict.fromkeys(table["Ensemble"], "baseline"))).blocks
+        (section,) = history_sections(context_of(collection))
+        *_, paragraph = section.blocks
         assert isinstance(paragraph, Figures)
     assert ensembles_table(collect(both[2:]).provenance)["Data"].tolist() == ["digits", "digits"]
 
@@ -116,7 +117,7 @@ def test_what_is_missing_on_the_own_images_is_told(both: list[OutcomeFile]) -> N
 
 @pytest.mark.slow
 def test_without_other_images_there_is_no_such_section(both: list[OutcomeFile]) -> None:
-    titles = [section.title for section in sections(collect(both[:2]))]
+    titles = [section.title for section in sections(context_of(collect(both[:2])))]
     assert "White-box accuracy" in titles and "Accuracy on other images" not in titles
     # What has no namesake has nothing to stand beside.
-    assert not other_images_sections(collect(both[2:]))
+    assert not other_images_sections(context_of(collect(both[2:])))

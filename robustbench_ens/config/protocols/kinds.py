@@ -175,6 +175,7 @@ class Blackbox(ByGradient):
         tier=True,
         leaderboard=True,
         every_variant=True,
+        knows_less_than="whitebox",
     )
     runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.blackbox:BlackboxEvaluation"
 
@@ -312,7 +313,7 @@ class Adaptive(Crafted):
     variants: Annotated[tuple[AdaptiveGroup, ...], ITEMS]
 
     facts: ClassVar[KindFacts] = KindFacts(
-        title="Adaptive", yields=ACCURACY, meaning=None, tier=True, successive=True, fewest_sub_models=1
+        title="Adaptive", yields=ACCURACY, meaning=None, tier=True, successive=True, fewest_sub_models=1, adapts=True
     )
     runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.adaptive:AdaptiveEvaluation"
 

@@ -8,7 +8,12 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.core.text import percent
-from robustbench_ens.reporting.dverge2020.paper import PAPER_BLACKBOX, sample
+from robustbench_ens.reporting.collect import headlines
+from robustbench_ens.reporting.dverge2020.part import PAPER_EPS, Part, Shown
+from robustbench_ens.reporting.dverge2020.reference import PAPER_BLACKBOX
+from robustbench_ens.reporting.dverge2020.subjects import by_layer, sample
+from robustbench_ens.reporting.dverge2020.training_eps import training_eps_curve
+from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.summary import NOT_RUN, over_seeds, strongest
 
 QUANTITIES = {"clean": "Clean", "blackbox": "Black-box", "whitebox": "White-box"}
@@ -81,3 +86,52 @@ def accuracy_of(own: pd.DataFrame, kind: str, eps: float) -> str:
 
 def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def show_training_eps(part: Part) -> Shown:
+    """Show Figure 6 and Table 3, if DVERGE was attacked at several training eps of one size."""
+    subjects = part.subjects
+    own = subjects[(subjects["method"] == "DVERGE") & ~subjects["scratch"] & (subjects["layer"] == "random")]
+    rates = part.asked("45")
+    attacked = own[own["ensemble"].isin(rates["ensemble"])]
+    if not (attacked.groupby("sub_models")["train_eps"].nunique() > 1).any():
+        return Shown()
+    headline = headlines(part.collection.accuracies, part.collection.transferability)[part.dataset]
+    eps = PAPER_EPS if part.beside else dict.fromkeys(PAPER_EPS, headline)
+    points = _points(part, attacked, headline, eps)
+    look = part.looks[attacked["ensemble"].iloc[0]]
+    title = "DVERGE by training eps"
+    curve = to_svg(training_eps_curve(points, look, title))
+    alt = f"{title}: accuracy and mean transferability against the training eps; the table holds the accuracies."
+    table = training_eps(rates, attacked, part.reference("table3_dverge_training_eps"), eps)
+    caption = f"Figure 6: mean transferability at eps {headline:g}, and accuracy; the paper prints no numbers"
+    figure = part.figure("training-eps", curve, alt, caption)
+    return Shown([figure, part.table(table, "Table 3: DVERGE by training eps")], frozenset({"Figure 6; Table 3"}))
+
+
+def _points(part: Part, attacked: pd.DataFrame, headline: float, eps: Mapping[str, float]) -> pd.DataFrame:
+    """The points of Figure 6: clean accuracy, that of each kind at its ``eps``, transferability at ``headline``."""
+    rates = part.asked("45")
+    transfer = part.own(part.collection.mean_transferability)
+    at_eps = [
+        rates[rates["eps"] == 0].assign(quantity="clean", rate=rates["accuracy"]).drop_duplicates(["ensemble", "seed"]),
+        *(
+            rates[(rates["kind"] == kind) & (rates["eps"] == radius)].assign(quantity=kind, rate=rates["accuracy"])
+            for kind, radius in eps.items()
+        ),
+        transfer[transfer["eps"] == headline].assign(quantity="transferability"),
+    ]
+    points = pd.concat([rows[["ensemble", "quantity", "seed", "rate"]] for rows in at_eps if len(rows)])
+    return points.merge(attacked[["ensemble", "sub_models", "train_eps"]], on="ensemble")
+
+
+def show_layers(part: Part) -> Shown:
+    """Show Table 7, if DVERGE was attacked with several distillation layers, beside the paper's own data."""
+    own = by_layer(part.subjects)
+    rates = part.asked("45")
+    attacked = own[own["ensemble"].isin(rates["ensemble"])]
+    if attacked["layer"].nunique() < 2 or not part.beside:
+        return Shown()
+    table = layers(rates, attacked, part.reference("table7_distillation_layer"), PAPER_EPS)
+    block = part.table(table, "Table 7: DVERGE by distillation layer")
+    return Shown([block], frozenset({"Figure 11; Table 7"}))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
 from robustbench_ens.core.text import span
-from robustbench_ens.reporting.dverge2020.paper import METHODS, questions
-from robustbench_ens.reporting.in_words import Document, adversarial_training, attack, distillation, length, optimizer
+from robustbench_ens.reporting.dverge2020.part import Part, Shown
+from robustbench_ens.reporting.dverge2020.reference import METHODS
+from robustbench_ens.reporting.dverge2020.subjects import questions
+from robustbench_ens.reporting.in_words import Document, attack, described, length, optimizer
 
 COLUMNS = ["What", "DVERGE paper", "Here"]
 
@@ -25,6 +29,9 @@ PAPER = {
     "Black-box": "eps 0.01 to 0.07, 100 steps of eps/5, surrogates: 3, variants: 30; fp32",
 }
 """Sections 4.1 and 4.3 and Appendix A of arXiv:2009.14720; 390 steps are an epoch of 50,000 images."""
+
+OF_METHODS = ("Distillation", "Adversarial training")
+"""Rows that the methods themselves describe."""
 
 
 def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFrame:
@@ -53,12 +60,16 @@ def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFra
         "Attacked images": f"{span(images)} test images of {dataset}" if attacks else "",
         "Training": _by_target(targets, length),
         "Optimizer": _by_target(targets, optimizer),
-        "Distillation": _by_target(targets, distillation),
-        "Adversarial training": _by_target(targets, adversarial_training),
+        **{what: _by_target(targets, partial(_of_method, what)) for what in OF_METHODS},
         "Training seeds": str(len({target["seed"] for target in targets})),
     } | {name: _distinct([one["protocol"] for one in group], attack) for name, group in kinds.items()}
     rows = [(what, printed, here[what]) for what, printed in PAPER.items() if attacks and here[what]]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+
+
+def _of_method(what: str, target: Document) -> str:
+    """What the method of ``target`` says under the heading ``what``, if anything."""
+    return described(target).get(what, "")
 
 
 def _distinct(items: Iterable[Document], describe: Callable[[Document], str]) -> str:
@@ -68,3 +79,11 @@ def _distinct(items: Iterable[Document], describe: Callable[[Document], str]) ->
 def _by_target(targets: Iterable[Document], describe: Callable[[Document], str]) -> str:
     """Behind each label what ``describe`` says of it, if anything."""
     return _distinct(targets, lambda target: f"{target['label']}: {text}" if (text := describe(target)) else "")
+
+
+def show_differences(part: Part) -> Shown:
+    """Show what differs from the paper, beside its own data."""
+    table = paper_differences(part.documents, part.dataset)
+    if not part.beside or table.empty:
+        return Shown()
+    return Shown([replace(part.table(table, "What differs from the paper"), collapsed=False)])

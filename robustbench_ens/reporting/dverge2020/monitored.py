@@ -9,7 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from robustbench_ens.core.text import shorten
+from robustbench_ens.reporting.dverge2020.part import Part, Shown
 from robustbench_ens.reporting.style import RC, Look
+from robustbench_ens.reporting.svg import to_svg
 
 WINDOW = 30
 """Measurements that the paper's curves average over."""
@@ -53,3 +55,19 @@ def monitored(history: pd.DataFrame, looks: Mapping[str, Look], title: str) -> F
         grid[-1].set_xlabel("training step")
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower left", ncols=1)
     return figure
+
+
+def show_monitored(part: Part) -> Shown:
+    """Show the curves of training, if they were recorded."""
+    history = part.collection.history
+    labels = {target["label"] for target in part.targets}
+    rows = history[history["name"].str.startswith("monitor/") & history["ensemble"].isin(labels)]
+    if rows.empty:
+        return Shown()
+    title = "Diversity and transferability in training"
+    alt = f"{title}: diversity (Equation 2) and mean transferability between sub-models by training step."
+    caption = (
+        f"Figure 2: thin: each measurement; bold: mean of the last {WINDOW}, as in the paper, which prints no numbers"
+    )
+    figure = part.figure("monitored", to_svg(monitored(rows, part.looks, title)), alt, caption)
+    return Shown([figure], frozenset({"Figure 2"}))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from robustbench_ens.analysis import health
 from robustbench_ens.analysis.compare import Answers, compared, welch_p_of_rates
 from robustbench_ens.analysis.derive import CONFIDENCE
-from robustbench_ens.analysis.health import MARK
 from robustbench_ens.analysis.holm import holm
-from robustbench_ens.core.text import points, with_brackets
+from robustbench_ens.core.text import listing, points, with_brackets
+from robustbench_ens.reporting.dverge2020.part import Part, Shown
 
 COLUMNS = ["In the paper", "Protocol", "eps", "DVERGE", "Nearest other", "Of", "Verdict"]
 LOWEST = "DVERGE has the lowest transferability between sub-models (Section 4.2, Figure 3)"
@@ -67,7 +69,7 @@ def paper_orderings(
     for kind, claim in {"transferability": LOWEST, **HIGHEST}.items():
         of_kind = known[(known["kind"] == kind) & (known["eps"] > 0)]
         for (protocol, _, _, eps), cell in of_kind.groupby(["protocol", "folder", "sub_models", "eps"], observed=True):
-            marks = {ensemble: MARK for name, ensemble in unhealthy if name == protocol}
+            marks = {ensemble: health.MARK for name, ensemble in unhealthy if name == protocol}
             answered = by_image.get((str(protocol), f"{eps:g}"), {})
             for ours, others, of, better in _beside_the_nearest(cell, lowest=kind == "transferability"):
                 other = others[0]
@@ -152,3 +154,22 @@ def _verdicts(judged: Sequence[tuple[float, bool, float | None, str]]) -> list[s
 
 def _text(row: pd.Series) -> str:
     return f"{row['ensemble']} {with_brackets(row['rate'], row['low'], row['high'])}"
+
+
+def show_orderings(part: Part) -> Shown:
+    """Show whether the paper's orderings hold."""
+    subjects = part.subjects[part.subjects["standard"] & ~part.subjects["scratch"]]
+    transfer = part.own(part.collection.mean_transferability)
+    table = paper_orderings(
+        part.asked("45"), transfer, subjects, health.unhealthy(part.collection.health), part.collection.answers
+    )
+    if table.empty:
+        return Shown()
+    caption = (
+        f"Do the paper's orderings hold? DVERGE beside the best of {listing(OTHERS)}, as far as they were evaluated, "
+        "with as many sub-models and on the same schedule; in brackets the outermost ends of the seeds' 95% intervals. "
+        "Clearly: told apart from every one of them, by the paired test on the images that both were attacked on (see "
+        "“Who beats whom”), p < 0.05 after Holm's correction over the rows; of transferability, and where they share "
+        "no images or not the same seeds, these intervals do not touch and, over several seeds, Welch's t-test agrees"
+    )
+    return Shown([replace(part.table(table, caption), collapsed=False, group="In the paper")])

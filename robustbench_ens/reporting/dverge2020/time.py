@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from robustbench_ens.reporting.dverge2020.paper import PAPER
+from robustbench_ens.reporting.cost import training_costs
+from robustbench_ens.reporting.dverge2020.part import Part, Shown
+from robustbench_ens.reporting.dverge2020.reference import PAPER
 
 COLUMNS = ["Method", "Sub-models", "Source", "Cost", "Hardware"]
 HARDWARE = "one NVIDIA TITAN Xp"
@@ -35,3 +37,15 @@ def paper_time(
         printed = reference[(reference["method"] == method) & (reference["sub_models"] == size)]
         rows += [(method, str(size), PAPER, f"{hours:g} GPU-h", HARDWARE) for hours in printed["hours"]]
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+
+
+def show_time(part: Part) -> Shown:
+    """Show Table 1, beside the paper's own data."""
+    own = part.subjects[part.subjects["standard"]]
+    if not part.beside or own.empty:
+        return Shown()
+    sources = [source for document in part.collection.provenance for source in document["sources"]]
+    costs = {name: str(cost) for name, cost in training_costs(part.targets, sources).items()}
+    hardware = {t["label"]: t["training"]["hardware"] if t["training"] else "" for t in part.targets}
+    table = paper_time(own, costs, hardware, part.reference("table1_training_hours_titan_xp"))
+    return Shown([part.table(table, "Table 1: cost of training, with what it was started from")])

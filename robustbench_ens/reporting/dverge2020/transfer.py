@@ -6,7 +6,10 @@ import pandas as pd
 
 from robustbench_ens.analysis.derive import between_sub_models
 from robustbench_ens.core.text import mean_and_std, percent
-from robustbench_ens.reporting.dverge2020.paper import PAPER, sample
+from robustbench_ens.reporting.document import Block
+from robustbench_ens.reporting.dverge2020.part import Part, Shown, has_ours
+from robustbench_ens.reporting.dverge2020.reference import PAPER
+from robustbench_ens.reporting.dverge2020.subjects import by_layer, sample
 
 NUMBERS = ["Mean over pairs", "Lowest to highest pair", "On itself"]
 
@@ -53,3 +56,23 @@ def _mean(rows: pd.DataFrame) -> str:
     if not len(by_seed):
         return ""
     return mean_and_std(by_seed) if len(by_seed) > 1 else percent(by_seed.iloc[0])
+
+
+def show_transfer(part: Part) -> Shown:
+    """Show the numbers of Figures 3 and 11, beside the paper's own data."""
+    rates = part.own(part.collection.transferability)
+    keys = frozenset({"Figures 3, 8"}) if len(rates) else frozenset()
+    if not part.beside:
+        return Shown(keys=keys)
+    blocks: list[Block] = []
+    standard = part.subjects[part.subjects["standard"] & (part.subjects["sub_models"] == 3)].sort_values("place")
+    at_003 = rates[rates["eps"] == 0.03]
+    table = paper_transfer(at_003, standard, part.reference("figure3_transferability_eps0.03"), "method")
+    if has_ours(at_003, standard):
+        blocks.append(part.table(table, "Figure 3: transferability between 3 sub-models at eps 0.03"))
+    layers = by_layer(part.subjects)
+    at_001 = rates[rates["eps"] == 0.01]
+    table = paper_transfer(at_001, layers, part.reference("figure11_transferability_eps0.01_by_layer"), "layer")
+    if has_ours(at_001, layers) and layers["layer"].nunique() > 1:
+        blocks.append(part.table(table, "Figure 11: the same by distillation layer at eps 0.01"))
+    return Shown(blocks, keys)

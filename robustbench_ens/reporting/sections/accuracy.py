@@ -10,6 +10,7 @@ from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import ACCURACY, Yields
 from robustbench_ens.core.text import anchor, slug, span
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
 from robustbench_ens.reporting.filters import facts_of
@@ -38,10 +39,20 @@ def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look
     return Section(f"{facts.title} accuracy", anchor(kind), blocks + missing_blocks(collection, kind))
 
 
-def accuracy_sections(collection: Collection, looks: Mapping[str, Look], *, every_variant: bool) -> list[Section]:
-    """The sections of kinds that yield accuracy, with ``every_variant`` or not; of one not expected, if it was run."""
+def every_variant_sections(context: Context) -> list[Section]:
+    """Return a section for each kind that yields accuracy, of which every variant on every image is known."""
+    return _sections(context, every_variant=True)
+
+
+def accuracy_sections(context: Context) -> list[Section]:
+    """Return a section for each other kind that yields accuracy."""
+    return _sections(context, every_variant=False)
+
+
+def _sections(context: Context, *, every_variant: bool) -> list[Section]:
+    collection = context.collection
     own = [kind for kind in shown(collection, ACCURACY) if collection.kinds[kind].every_variant == every_variant]
-    return [accuracy_section(collection, kind, looks) for kind in own]
+    return [accuracy_section(collection, kind, context.looks) for kind in own]
 
 
 def shown(collection: Collection, what: Yields) -> list[str]:

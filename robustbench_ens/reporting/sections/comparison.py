@@ -6,6 +6,7 @@ import pandas as pd
 
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.tables.comparison import comparison_table
@@ -21,8 +22,9 @@ MEANING = (
 _OPEN = 10  # pairs that a table shows unasked
 
 
-def comparison_sections(collection: Collection) -> list[Section]:
-    """The section, or none where no two ensembles share images; the worst case comes first."""
+def comparison_sections(context: Context) -> list[Section]:
+    """Return the section, or none if no two ensembles share images; the worst case comes first."""
+    collection = context.collection
     found = collection.comparisons
     tables: list[Block] = []
     groups = found.assign(last=found["protocol"] != WORST).groupby(["dataset", "last", "protocol"], observed=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from robustbench_ens.core.text import slug
 from robustbench_ens.outcomes import Arrays
-from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.gallery import PER_FIGURE, WRONG, Row, gallery
 from robustbench_ens.reporting.filters import facts_of_record
@@ -21,8 +21,9 @@ MEANING = (
 )
 
 
-def gallery_sections(collection: Collection) -> list[Section]:
-    """The section, or none where no evaluation has a gallery. Of several seeds the lowest is drawn."""
+def gallery_sections(context: Context) -> list[Section]:
+    """Return the section, or none if no evaluation has a gallery. Of several seeds the lowest is drawn."""
+    collection = context.collection
     blocks: list[Block] = []
     seen: set[tuple[str, str]] = set()
     for document, arrays in zip(collection.provenance, collection.arrays, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustbench_ens.analysis.health import health_table
-from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
 
 TEXT = (
@@ -15,12 +15,13 @@ TEXT = (
 )
 
 
-def health_section(collection: Collection) -> Section:
-    """The worst of each sign per protocol, ensemble and attack."""
+def health_sections(context: Context) -> list[Section]:
+    """Return the section: the worst of each sign per protocol, ensemble and attack."""
+    collection = context.collection
     blocks: list[Block] = [Paragraph(TEXT)]
     if collection.health.empty:
         blocks.append(Paragraph("These outcomes were made before health was measured, or by nothing that crafts."))
     else:
         caption = "The worst value over eps, sources and seeds; shares of images."
         blocks.append(Table(health_table(collection.health), caption, group="Protocol", collapsed=True))
-    return Section("Attack health", "health", blocks)
+    return [Section("Attack health", "health", blocks)]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from robustbench_ens.core.text import percent, shorten, slug
-from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Bullets, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.greedy_curve import greedy_curve
 from robustbench_ens.reporting.filters import facts_of
-from robustbench_ens.reporting.style import Look
 from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.ledger import NEVER, ledger_table
 
@@ -27,14 +24,14 @@ COLUMNS_MEANING = (
 )
 
 
-def ledger_sections(collection: Collection, looks: Mapping[str, Look]) -> list[Section]:
-    """The section, or none where no evaluation has variants to compare."""
+def ledger_sections(context: Context) -> list[Section]:
+    """Return the section, or none if no evaluation has variants to compare."""
     blocks: list[Block] = [Paragraph(MEANING)]
-    for number, (protocol, rows) in enumerate(collection.ledger.groupby("protocol", observed=True), start=1):
+    for number, (protocol, rows) in enumerate(context.collection.ledger.groupby("protocol", observed=True), start=1):
         eps = rows["eps"].iloc[0]
         title = f"Variants of {protocol} at eps {eps:g}"
         alt = f"{title}: accuracy against the number of variants, one line per ensemble; the tables hold the numbers."
-        name, drawn = f"variants-{number}-{slug(protocol)}", to_svg(greedy_curve(rows, looks, title))
+        name, drawn = f"variants-{number}-{slug(protocol)}", to_svg(greedy_curve(rows, context.looks, title))
         figure = FigureBlock(name, drawn, alt, facts_of(rows))
         targets = list(rows.groupby(["ensemble", "seed"], observed=True))
         blocks.append(Figures([figure], _caption(rows)))

@@ -11,6 +11,7 @@ import pandas as pd
 from robustbench_ens.analysis.health import marked
 from robustbench_ens.core.store import digest_json
 from robustbench_ens.reporting.collect import Collection, on_other_images
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
 from robustbench_ens.reporting.tables.other_images import other_images_table
 
@@ -22,8 +23,12 @@ _ABOUT_IMAGES = ("dataset", "trained_on", "version", "images")
 """Settings of a protocol that may differ between the two."""
 
 
-def other_images_sections(collection: Collection) -> list[Section]:
-    """One table per two protocols that differ in their images alone; none where no weights were attacked under both."""
+def other_images_sections(context: Context) -> list[Section]:
+    """Return the section: one table per two protocols that differ in their images alone.
+
+    There is none if no weights were attacked under two such protocols.
+    """
+    collection = context.collection
     asked: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for document in collection.provenance:
         if not on_other_images(document):

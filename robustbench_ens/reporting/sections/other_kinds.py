@@ -6,6 +6,7 @@ from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import BY_STEPS, MEASUREMENTS
 from robustbench_ens.core.text import anchor
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Paragraph, Section, Table
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import missing_blocks, shown
@@ -13,8 +14,9 @@ from robustbench_ens.reporting.tables.convergence import SUBJECT, convergence_ta
 from robustbench_ens.reporting.tables.measured import COLUMNS, measured_table
 
 
-def other_kinds_sections(collection: Collection) -> list[Section]:
-    """One section for each such kind that was run, with one table per protocol."""
+def other_kinds_sections(context: Context) -> list[Section]:
+    """Return one section for each such kind that was run, with one table per protocol."""
+    collection = context.collection
     by_kind = {
         **{kind: _by_steps(collection, kind) for kind in shown(collection, BY_STEPS)},
         **{kind: _measured(collection, kind) for kind in shown(collection, MEASUREMENTS)},

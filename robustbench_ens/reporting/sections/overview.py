@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
 from robustbench_ens.analysis.health import health_warnings, unhealthy
@@ -12,6 +10,7 @@ from robustbench_ens.analysis.worst_case import usual_protocols
 from robustbench_ens.config.kinds import Kinds
 from robustbench_ens.core.text import listing
 from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Bullets, Paragraph, Section, Table
 from robustbench_ens.reporting.findings import RULE, findings, warnings
 from robustbench_ens.reporting.tables.leaderboard import leaderboard
@@ -32,13 +31,15 @@ EVERYTHING = (
 )
 
 
-def overview(collection: Collection, changed: Sequence[str] | None = None) -> list[Section]:
-    """Warnings, leaderboard and findings; ``changed`` since the last report, none where there was none."""
+def overview_sections(context: Context) -> list[Section]:
+    """Return the summary, with warnings, leaderboard and changes, and what the numbers say."""
+    collection = context.collection
+    changed = context.changed
     eps = headlines(collection.accuracies, collection.transferability)
     worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
     odd = [
         *health_warnings(collection.health),
-        *warnings(collection.accuracies, usual_protocols(collection.provenance)),
+        *warnings(collection.accuracies, usual_protocols(collection.provenance), collection.kinds),
         *unequal_tiers(worst),
         *resolution_warnings(worst, collection.comparisons),
     ]

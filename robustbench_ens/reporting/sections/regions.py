@@ -8,7 +8,7 @@ import pandas as pd
 
 from robustbench_ens.core.text import slug
 from robustbench_ens.outcomes import Arrays
-from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.decision_regions import decision_regions
 from robustbench_ens.reporting.filters import facts_of_record
@@ -39,8 +39,9 @@ class Around(NamedTuple):
         return self.document["protocol"]["label"], self.image, f"{source['id']} {source['weights']}"
 
 
-def regions_sections(collection: Collection) -> list[Section]:
-    """The section, or none where no evaluation has decision regions. Of several seeds the lowest is drawn."""
+def regions_sections(context: Context) -> list[Section]:
+    """Return the section, or none if no evaluation has decision regions. Of several seeds the lowest is drawn."""
+    collection = context.collection
     groups: dict[tuple[str, int, str], dict[str, Around]] = {}
     for document, arrays in zip(collection.provenance, collection.arrays, strict=True):
         if document["protocol"]["kind"] == KIND:

@@ -7,17 +7,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.tables.runs import DIGITS, ensembles_table, evaluations_table, protocols_table
 
 
-def runs_section(collection: Collection) -> Section:
-    """Three tables and the resolved settings."""
+def runs_sections(context: Context) -> list[Section]:
+    """Return the section: three tables and the resolved settings."""
+    collection = context.collection
     documents = collection.provenance
     ensembles = [record for document in documents for record in (document["target"], *document["sources"])]
     protocols = [document["protocol"] for document in documents]
     unsealed: list[Block] = [Paragraph(f"{text}.")] if (text := without_digest(collection)) else []
-    return Section(
+    section = Section(
         "What was run",
         "runs",
         [
@@ -33,6 +35,7 @@ def runs_section(collection: Collection) -> Section:
             _settings("Settings of the recipes", ensembles),
         ],
     )
+    return [section]
 
 
 def without_digest(collection: Collection) -> str:

@@ -8,6 +8,7 @@ from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import TRANSFER
 from robustbench_ens.core.text import anchor, slug, span
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
 from robustbench_ens.reporting.filters import facts_of
@@ -16,8 +17,9 @@ from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.transfer import RATE, transfer_table
 
 
-def transfer_sections(collection: Collection) -> list[Section]:
-    """The sections of kinds that yield transfer rates; of one not expected, if it was run."""
+def transfer_sections(context: Context) -> list[Section]:
+    """Return the sections of kinds that yield transfer rates; of one not expected, if it was run."""
+    collection = context.collection
     return [transfer_section(collection, kind) for kind in shown(collection, TRANSFER)]
 
 

@@ -10,20 +10,22 @@ import pytest
 from robustbench_ens.config.lookup import names
 from robustbench_ens.outcomes import gather_measurements, read_outcomes
 from robustbench_ens.reporting.collect import collect
+from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Figures, Listing, Table
-from robustbench_ens.reporting.dverge2020 import paper
+from robustbench_ens.reporting.dverge2020 import sections
 from robustbench_ens.reporting.dverge2020.ablation import training_eps
 from robustbench_ens.reporting.dverge2020.accuracy import paper_accuracy
+from robustbench_ens.reporting.dverge2020.commands import SHOWN, commands
+from robustbench_ens.reporting.dverge2020.convergence import with_paper_convergence
+from robustbench_ens.reporting.dverge2020.measured import with_paper_distillation
 from robustbench_ens.reporting.dverge2020.monitored import WINDOW, monitored, rolling
 from robustbench_ens.reporting.dverge2020.orderings import paper_orderings
-from robustbench_ens.reporting.dverge2020.rows import with_paper_convergence, with_paper_distillation
-from robustbench_ens.reporting.dverge2020.section import paper_sections
+from robustbench_ens.reporting.dverge2020.reference import PAPER, PAPER_BLACKBOX, of_family, reference
+from robustbench_ens.reporting.dverge2020.subjects import questions, subjects
 from robustbench_ens.reporting.dverge2020.time import paper_time
 from robustbench_ens.reporting.dverge2020.training_eps import training_eps_curve
 from robustbench_ens.reporting.dverge2020.transfer import paper_transfer
 from robustbench_ens.reporting.style import looks
-from robustbench_ens.training.dverge import Dverge
-from robustbench_ens.training.dverge_advt import DvergeAdvT
 from tests.fake_outcomes import write_fake_outcomes
 from tests.reporting.conftest import rates
 from tests.reporting.test_measured_tables import distillation_rows
@@ -60,7 +62,7 @@ def cifar(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def section(cifar):
-    (found,) = paper_sections(cifar, looks({label: label.split("/")[1].split("-")[0] for label in OURS}))
+    (found,) = sections(context_of(cifar))
     return found
 
 
@@ -75,7 +77,7 @@ def subject(label, method="DVERGE", size=3, place=3, **facts):
 
 
 def test_what_our_ensembles_are_in_the_papers_words(cifar):
-    found = paper.subjects(cifar.provenance).set_index("ensemble")
+    found = subjects(cifar.provenance).set_index("ensemble")
     assert found["standard"].to_dict() == {
         "cifar10/baseline-3": True,
         "cifar10/dverge-3": True,
@@ -88,11 +90,6 @@ def test_what_our_ensembles_are_in_the_papers_words(cifar):
     assert found.loc["cifar10/dverge-3", "train_eps"] == 0.07
     assert found.loc["cifar10/dverge-3-scratch", "scratch"]
     assert found.loc["cifar10/baseline-3", "source"] == "cifar10/baseline-3, 400 steps on cifar10"
-
-
-def test_defaults_that_recipes_leave_out_are_the_methods():
-    assert Dverge.model_fields["eps"].default == paper.DEFAULT_EPS
-    assert DvergeAdvT.model_fields["diversification_weight"].default == paper.DEFAULT_WEIGHT
 
 
 @pytest.mark.parametrize(
@@ -112,32 +109,32 @@ def test_which_table_asks_the_same(kind, methods, resolved, table):
         "target": {"label": "a", "method": "dverge"},
         "sources": [{"method": method} for method in methods],
     }
-    assert paper.questions([document]).get(("p", "a")) == table
+    assert questions([document]).get(("p", "a")) == table
 
 
 @pytest.mark.parametrize(
     ("dataset", "its"), [("cifar10", True), ("cifar10-jpeg", True), ("cifar100", False), ("cifar101-x", False)]
 )
 def test_the_papers_numbers_stand_beside_its_data_alone(dataset, its):
-    assert paper.of_family(dataset) is its
+    assert of_family(dataset) is its
 
 
 def test_the_papers_rows_stand_below_ours_and_say_whose_they_are(section):
     table = tables(section)["Table 4"]
     assert table["Source"].tolist() == [
         "cifar10/baseline-3, 400 steps on cifar10, n = 100",
-        paper.PAPER_BLACKBOX,
+        PAPER_BLACKBOX,
         "cifar10/dverge-3, 400 steps on cifar10, n = 100",
-        paper.PAPER_BLACKBOX,
+        PAPER_BLACKBOX,
     ]
     assert table.iloc[3].tolist()[3:] == ["91.3%", "83.2%", "69.7%", "51.0%", "30.7%", "15.8%", "6.0%", "1.5%"]
     assert table.loc[2, "clean"].startswith("99.0% [") and table.loc[2, "0.02"] == ""
-    assert list(tables(section)["Table 5"]["Source"])[-1] == paper.PAPER
+    assert list(tables(section)["Table 5"]["Source"])[-1] == PAPER
 
 
 def test_several_protocols_are_named():
     both = rates([{"correct": 50, "ensemble": "x"}, {"correct": 40, "ensemble": "x", "protocol": "digits/other"}])
-    table = paper_accuracy(both, pd.DataFrame([subject("x")]), paper.reference("table5_whitebox"), "paper")
+    table = paper_accuracy(both, pd.DataFrame([subject("x")]), reference("table5_whitebox"), "paper")
     assert table["Source"].tolist() == [
         "x, 5 steps, digits/other, n = 100",
         "x, 5 steps, digits/whitebox, n = 100",
@@ -148,10 +145,10 @@ def test_several_protocols_are_named():
 def test_training_eps(section):
     table = tables(section)["Table 3"]
     assert table["Training eps"].tolist() == ["0.03", "0.03", "0.07", "0.07"]
-    assert table.iloc[1].tolist()[2:] == [paper.PAPER_BLACKBOX, "92.9%", "4.2%", "22.7%"]
+    assert table.iloc[1].tolist()[2:] == [PAPER_BLACKBOX, "92.9%", "4.2%", "22.7%"]
     assert list(table.columns)[3:] == ["Clean", "Black-box, eps 0.03", "White-box, eps 0.01"]
     alone = pd.DataFrame([subject("x")])
-    nothing = paper.reference("table3_dverge_training_eps").iloc[:0]
+    nothing = reference("table3_dverge_training_eps").iloc[:0]
     frame = rates([{"correct": 90, "eps": 0.0, "ensemble": "x"}, {"correct": 50, "eps": 0.01, "ensemble": "x"}])
     row = plain(training_eps(frame, alone, nothing, {"blackbox": 0.03, "whitebox": 0.01})).iloc[0]
     assert row["Clean"].startswith("90.0%") and row.iloc[-1].startswith("50.0%") and row.iloc[-2] == "not run"
@@ -161,12 +158,12 @@ def test_layers_and_figure_11(section):
     assert tables(section)["Table 7"]["Layer"].tolist() == ["resblock1", "resblock1", "random", "random"]
     assert tables(section)["Table 7"].iloc[3].tolist()[2:] == ["", "51.0%", "37.4%"]
     figure = tables(section)["Figure 11"]
-    assert figure["Source"].tolist()[1::2] == [paper.PAPER] * 2
+    assert figure["Source"].tolist()[1::2] == [PAPER] * 2
     assert figure.iloc[1].tolist()[2:] == ["2.3%", "1.4 to 4.0", "80.6%"]
 
 
 def test_figure_3():
-    reference = paper.reference("figure3_transferability_eps0.03")
+    printed = reference("figure3_transferability_eps0.03")
     transfer = pd.DataFrame(
         [
             {"ensemble": "x", "seed": s, "source_member": 0, "target_member": t, "n": 9, "rate": 0.2 * t + s / 10}
@@ -174,14 +171,14 @@ def test_figure_3():
             for t in (0, 1)
         ]
     )
-    table = plain(paper_transfer(transfer, pd.DataFrame([subject("x")]), reference, "method"))
+    table = plain(paper_transfer(transfer, pd.DataFrame([subject("x")]), printed, "method"))
     assert table["Mean over pairs"].tolist() == ["25.0% ± 7.1", "4.5%"]
     assert table["Lowest to highest pair"].tolist() == ["20.0 to 30.0", "3.0 to 6.0"]
 
 
 def test_time():
     table = paper_time(
-        pd.DataFrame([subject("x")]), {"x": "1 GPU-h"}, {"x": "GPU"}, paper.reference("table1_training_hours_titan_xp")
+        pd.DataFrame([subject("x")]), {"x": "1 GPU-h"}, {"x": "GPU"}, reference("table1_training_hours_titan_xp")
     )
     assert table["Cost"].tolist() == ["1 GPU-h", "10.5 GPU-h"]
     assert table["Hardware"].tolist() == ["GPU", "one NVIDIA TITAN Xp"]
@@ -190,15 +187,15 @@ def test_time():
 def test_convergence_and_distillation():
     ours = pd.DataFrame([["x", "0.01", "0", "100", "40.0%", "38.0%", "38.0%", "−2.0"]])
     ours.columns = ["Ensemble", "eps", "Seed", "n", "50 steps", "500 steps", "1,000 steps", "Largest change"]
-    white = paper.reference("table8_convergence").query("attack == 'whitebox'")
+    white = reference("table8_convergence").query("attack == 'whitebox'")
     table = with_paper_convergence(ours, {("DVERGE", 3)}, white)
-    assert table.iloc[1].tolist() == [f"DVERGE/3, {paper.PAPER}", "0.01", "", "", "42.7%", "41.6%", "41.5%", "−1.2"]
+    assert table.iloc[1].tolist() == [f"DVERGE/3, {PAPER}", "0.01", "", "", "42.7%", "41.6%", "41.5%", "−1.2"]
     assert with_paper_convergence(ours, {("GAL", 3)}, white).equals(ours)
     from robustbench_ens.reporting.tables.distillation import distillation_table
 
-    table = with_paper_distillation(distillation_table(distillation_rows()), paper.reference("table2_distillation"))
+    table = with_paper_distillation(distillation_table(distillation_rows()), reference("table2_distillation"))
     assert table["Feature distance, l2"].tolist()[1:] == ["1.056", "0.793", "0.703"]
-    assert table["Ensemble"].tolist()[1] == f"two baselines, {paper.PAPER}"
+    assert table["Ensemble"].tolist()[1] == f"two baselines, {PAPER}"
 
 
 def test_figures_of_the_section(section):
@@ -214,10 +211,10 @@ def test_figures_of_the_section(section):
 def test_orderings_are_judged_by_the_answers(cifar, monkeypatch):
     given = []
     monkeypatch.setattr(
-        "robustbench_ens.reporting.dverge2020.section.paper_orderings",
+        "robustbench_ens.reporting.dverge2020.orderings.paper_orderings",
         lambda *arguments: given.append(arguments[-1]) or paper_orderings(*arguments),
     )
-    paper_sections(cifar, looks({label: label.split("/")[1].split("-")[0] for label in OURS}))
+    sections(context_of(cifar))
     (answers,) = given
     assert answers is cifar.answers and len(answers) == len(cifar.accuracies[cifar.accuracies["eps"] > 0])
 
@@ -235,8 +232,8 @@ def test_the_rest_says_how_to_make_it(section):
 
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 def test_commands_name_what_ships(dataset):
-    for shown, (_, recipes) in paper.SHOWN.items():
-        lines = paper.commands(dataset, shown)
+    for shown, (_, recipes) in SHOWN.items():
+        lines = commands(dataset, shown)
         assert lines or dataset == "digits"
         for line in lines:
             words = line.split()
@@ -246,14 +243,14 @@ def test_commands_name_what_ships(dataset):
 
 
 def test_commands_are_of_the_dataset_itself_on_the_short_schedule_where_there_is_no_other():
-    assert paper.commands("cifar10-jpeg", "Figure 2", "0") == [
+    assert commands("cifar10-jpeg", "Figure 2", "0") == [
         "rbe attack cifar10-jpeg/transferability cifar10-jpeg-short/dverge-3-monitored --seeds 0"
     ]
 
 
 @pytest.mark.slow
 def test_digits_have_no_numbers_beside_them(files):
-    (section,) = paper_sections(collect(files), looks({"digits/baseline-3": "baseline", "digits/dverge-3": "dverge"}))
+    (section,) = sections(context_of(collect(files)))
     assert "no numbers on this data" in section.blocks[0].text
     assert len(section.blocks) == 2 and "rbe attack digits/distillation" in section.blocks[1].text
 
@@ -261,14 +258,14 @@ def test_digits_have_no_numbers_beside_them(files):
 @pytest.mark.slow
 def test_methods_that_the_paper_does_not_have_are_left_out(files, relabelled):
     own = collect(relabelled(files, method="mine", dataset="cifar10"))
-    (section,) = paper_sections(own, looks({"digits/baseline-3": "mine", "digits/dverge-3": "mine"}))
+    (section,) = sections(context_of(own))
     assert [type(block) for block in section.blocks[1:]] == [Listing]
 
 
 @pytest.mark.slow
 def test_a_dataset_of_ones_own_has_no_section(files, relabelled):
     own = collect(relabelled(files, dataset="shells"))
-    assert paper_sections(own, looks({"digits/baseline-3": "baseline", "digits/dverge-3": "dverge"})) == []
+    assert sections(context_of(own)) == []
 
 
 def test_rolling_mean_of_thirty():
@@ -306,7 +303,7 @@ def test_monitored_history_is_in_the_section(files):
     target = first.provenance["target"]["id"]
     own = rows.assign(target=target, target_member=-1, source=target, source_member=-1, eps=0.0)
     watched = dataclasses.replace(first, measurements=pd.concat([first.measurements, own]))
-    (section,) = paper_sections(collect([watched]), looks({"digits/baseline-3": "baseline"}))
+    (section,) = sections(context_of(collect([watched])))
     assert section.blocks[1].caption.startswith("Figure 2")
     assert "Figure 2" not in section.blocks[-1].text
     assert len(gather_measurements([watched])) > len(own)

@@ -1,0 +1,35 @@
+"""What every section of a report is made from: the signature that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.document import Section
+from robustbench_ens.reporting.style import Look, looks
+
+
+@dataclass(frozen=True)
+class Context:
+    """The input of every section.
+
+    Attributes:
+        collection: what was derived from the outcomes.
+        looks: colour, marker and line of each ensemble, by its label.
+        changed: what changed since the last different report, in sentences; none if there was no such report.
+    """
+
+    collection: Collection
+    looks: Mapping[str, Look]
+    changed: Sequence[str] | None = None
+
+
+MakeSections = Callable[[Context], list[Section]]
+"""Makes sections of a report, or none if the collection has nothing for them."""
+
+
+def context_of(collection: Collection, changed: Sequence[str] | None = None) -> Context:
+    """Return the context of a report of ``collection``, in which every ensemble has the look of its method."""
+    targets = [document["target"] for document in collection.provenance]
+    return Context(collection, looks({target["label"]: target["method"] for target in targets}), changed)

@@ -1,0 +1,104 @@
+"""The outcomes of one dataset in the paper's terms: what every table and figure of the section is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from robustbench_ens.core.text import slug
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Table
+from robustbench_ens.reporting.dverge2020.reference import of_family, reference
+from robustbench_ens.reporting.dverge2020.subjects import questions, subjects
+from robustbench_ens.reporting.style import Look
+
+PAPER_EPS = {"blackbox": 0.03, "whitebox": 0.01}
+"""Testing eps of Tables 3 and 7."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one topic shows of a part: its blocks, and the keys of ``commands.SHOWN`` that have something now."""
+
+    blocks: list[Block] = field(default_factory=list)
+    keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the outcomes of one dataset show.
+
+    Attributes:
+        collection, looks: of the whole report.
+        dataset: the attacked images.
+        documents: provenance of the evaluations on ``dataset``.
+        subjects: its ensembles, as :func:`~.subjects.subjects` gives them.
+        questions: the paper's table that each pair of protocol and ensemble answers.
+        beside: whether the paper's numbers may stand beside these.
+    """
+
+    collection: Collection
+    looks: Mapping[str, Look]
+    dataset: str
+    documents: list[dict[str, Any]]
+    subjects: pd.DataFrame
+    questions: dict[tuple[str, str], str]
+    beside: bool
+
+    @property
+    def targets(self) -> list[dict[str, Any]]:
+        """Records of the attacked ensembles, one per evaluation."""
+        return [document["target"] for document in self.documents]
+
+    def own(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of ``frame`` that are of this dataset."""
+        return frame[frame["dataset"] == self.dataset]
+
+    def asked(self, tables: str) -> pd.DataFrame:
+        """Return the accuracies under the protocols that ask what these tables ask, such as ``45``."""
+        rates = self.own(self.collection.accuracies)
+        pairs = zip(rates["protocol"], rates["ensemble"], strict=True)
+        asked = [self.questions.get(pair) in tuple(tables) for pair in pairs]
+        return rates[pd.Series(asked, index=rates.index, dtype=bool)]
+
+    def reference(self, name: str) -> pd.DataFrame:
+        """Return the paper's numbers, without its rows where they do not belong."""
+        numbers = reference(name)
+        return numbers if self.beside else numbers.iloc[:0]
+
+    def table(self, frame: pd.DataFrame, caption: str) -> Table:
+        """Return a table about this dataset, shown on demand."""
+        return Table(frame, f"{caption} ({self.dataset}).", collapsed=True, facts={"dataset": [self.dataset]})
+
+    def figure(self, name: str, svg: str, alt: str, caption: str) -> Figures:
+        """Return a figure about this dataset; ``name`` is unique within the part."""
+        block = FigureBlock(f"paper-{name}-{slug(self.dataset)}", svg, alt, {"dataset": [self.dataset]})
+        return Figures([block], f"{caption} ({self.dataset}).")
+
+
+def parts_of(context: Context) -> list[Part]:
+    """Return one part per dataset that was attacked, in order of name."""
+    collection = context.collection
+    datasets = sorted({document["target"]["dataset"] for document in collection.provenance})
+    return [_part(context, dataset) for dataset in datasets]
+
+
+def _part(context: Context, dataset: str) -> Part:
+    documents = [one for one in context.collection.provenance if one["target"]["dataset"] == dataset]
+    asked = questions(documents)
+    return Part(context.collection, context.looks, dataset, documents, subjects(documents), asked, of_family(dataset))
+
+
+def has_ours(rates: pd.DataFrame, subjects: pd.DataFrame) -> bool:
+    """Return whether any of ``rates`` is of one of ``subjects``."""
+    return bool(rates["ensemble"].isin(subjects["ensemble"]).any())
+
+
+def below(table: pd.DataFrame, rows: list[dict[str, str]]) -> pd.DataFrame:
+    """Return ``table`` with ``rows`` of the paper below it; cells that they lack stay empty."""
+    added = pd.DataFrame(rows, columns=table.columns, dtype=object).fillna("")
+    return pd.concat([table, added], ignore_index=True).astype(str) if rows else table
