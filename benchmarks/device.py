@@ -19,7 +19,7 @@ from robustbench_ens.config.validation import Precision
 from robustbench_ens.data import Dataset, load_dataset, to_float
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
-from robustbench_ens.perturb.attacks import craft
+from robustbench_ens.perturb.craft import craft
 from robustbench_ens.training.batches import Batches
 from robustbench_ens.training.method import Batch
 from robustbench_ens.training.trainer import Training

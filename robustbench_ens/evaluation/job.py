@@ -23,8 +23,9 @@ from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, health_r
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
 from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES
-from robustbench_ens.perturb.attacks import Paused, craft
-from robustbench_ens.perturb.gradient import Standing
+from robustbench_ens.perturb.attack import Pool
+from robustbench_ens.perturb.craft import Paused, craft
+from robustbench_ens.perturb.gradient import LoopState
 from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.weights.origin import GIVEN
 from robustbench_ens.weights.record import EnsembleRecord
@@ -167,7 +168,7 @@ class Job:
         eps: float,
         key: Sequence[object],
         steps: int | None = None,
-        resume: Standing | None = None,
+        resume: LoopState | None = None,
         source: str | None = None,
         source_member: int = ENSEMBLE,
     ) -> Tensor:
@@ -201,6 +202,7 @@ class Job:
             on_step=recorder,
             on_end=self.paused,
             resume=resume,
+            pool=Pool(self.images, self.labels),
         )
         if len(images):
             made = (source, source_member, attack, loss, eps, steps)

@@ -7,15 +7,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.attacks import loss_function
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.models.ensemble import AGGREGATIONS, Ensemble, log_mean_softmax
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
-from robustbench_ens.perturb.apgd import Judged, apgd
-from robustbench_ens.perturb.attacks import OnBatchStep
+from robustbench_ens.perturb.attacks.apgd import Judged, apgd
+from robustbench_ens.perturb.craft import OnBatchStep
 from robustbench_ens.perturb.gradient import OnStep
 from robustbench_ens.perturb.harness import craft_in_batches
-from robustbench_ens.perturb.losses import LOSSES, AttackLoss
+from robustbench_ens.perturb.losses import AttackLoss
 from robustbench_ens.perturb.reweigh import reweighed
 
 Values = Callable[[Tensor, Tensor, AttackLoss], Tensor]
@@ -58,20 +59,20 @@ def _verdicts(ensemble: Ensemble, images: Tensor, logits: Tensor) -> Tensor:
 
 
 def judge(ensemble: Ensemble, labels: Tensor, objective: str, loss: str) -> Callable[[Tensor], Judged]:
-    """What :func:`~robustbench_ens.perturb.apgd.apgd` maximises; an image is beaten where the ensemble's output errs.
+    """Return what APGD maximises; an image is beaten if the ensemble's output errs.
 
     Args:
         ensemble: or a model of one's own that maps images to scores of classes and has sub-models, its ``members``.
         labels: ``(B,)``.
         objective: a key of ``OBJECTIVES``.
-        loss: a key of ``LOSSES``.
+        loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``.
     """
-    values = OBJECTIVES[objective]
+    values, maximised = OBJECTIVES[objective], loss_function(loss)
 
     def judged(images: Tensor) -> Judged:
         logits = torch.stack([member(images) for member in ensemble.members])
         beaten = _verdicts(ensemble, images, logits) != labels
-        return Judged(values(logits, labels, LOSSES[loss]), beaten)
+        return Judged(values(logits, labels, maximised), beaten)
 
     return judged
 
@@ -101,7 +102,7 @@ def craft_adaptively(
         labels: ``(N,)``, the true classes.
         starts: ``(N, C, H, W)``, where to start; projected into the budget.
         objective: a key of ``OBJECTIVES``.
-        loss: a key of ``LOSSES``.
+        loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``.
         eps: l-infinity radius in pixel scale.
         steps: gradients taken.
         device: where to compute.

@@ -16,13 +16,10 @@ import torch
 import torch.autograd.gradcheck
 from torch import Tensor, nn
 
-from robustbench_ens.config.protocols import ADVERTORCH_ATTACKS
+from robustbench_ens.config.attacks import ADVERTORCH_ATTACKS, PREFIX
 from robustbench_ens.core.seeds import GLOBAL_GENERATORS
 from robustbench_ens.errors import UserError
 from robustbench_ens.perturb.losses import AttackLoss
-
-PREFIX = "advertorch:"
-"""What an attack's name begins with, before the class."""
 
 PER_IMAGE = {"LinfSPSAAttack"}
 """Classes that estimate a gradient from one loss per image; all others take the gradient of one sum."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,6 @@ Objective = Callable[[Tensor], Tensor]
 Treatment = Callable[[Tensor, Tensor], Tensor]
 """Maps a gradient and the previous direction (zeros at first) to the direction whose sign is followed."""
 
-Transform = Callable[[Tensor, int], Tensor]
-"""Maps images and the step, from 0 at the very start, to the images whose gradient is taken; differentiable."""
-
 OnStep = Callable[[int, Tensor, Tensor], None]
 """Told, at each step (from 0 at the very start), the values ``(B,)`` before it and their gradient ``(B, C, H, W)``.
 
@@ -29,18 +27,53 @@ transformation.
 
 
 @dataclass(frozen=True)
-class Standing:
+class LoopState:
     """Where the gradient loop stands after so many steps: all that it needs to go on.
 
     Attributes:
         images: ``(B, C, H, W)``.
-        direction: ``(B, C, H, W)``, whose sign the last step followed.
+        state: of the attack, tensors ``(B, ...)`` by name; ``direction`` is what the last step followed the sign of.
         steps: taken so far.
     """
 
     images: Tensor
-    direction: Tensor
+    state: Mapping[str, Tensor]
     steps: int
+
+    def __getitem__(self, rows: slice) -> LoopState:
+        """Return the state of the images at ``rows``."""
+        return LoopState(self.images[rows], {name: one[rows] for name, one in self.state.items()}, self.steps)
+
+
+class Look(NamedTuple):
+    """What an objective says of images.
+
+    Attributes:
+        values: ``(B,)``, detached.
+        gradient: of their sum, ``(B, C, H, W)``, detached.
+    """
+
+    values: Tensor
+    gradient: Tensor
+
+
+class Hooks(Protocol):
+    """What the gradient loop asks of an attack; see :class:`~robustbench_ens.perturb.attack.GradientAttack`."""
+
+    state: dict[str, Tensor]
+
+    @property
+    def plain_values(self) -> bool:
+        """Whether :meth:`gradient` returns the values of the images that it is given, and not of others."""
+
+    def start(self) -> Tensor | None:
+        """Return offsets in units of eps to start at."""
+
+    def gradient(self, images: Tensor, step: int) -> Look:
+        """Return values and what the step is made of."""
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Return what the step follows the sign of."""
 
 
 def plain(gradient: Tensor, previous: Tensor) -> Tensor:
@@ -52,10 +85,15 @@ def momentum(decay: float = 1.0) -> Treatment:
     """Accumulate gradients of unit L1 norm: ``g <- decay * g + grad / ||grad||_1`` per image (arXiv:1710.06081)."""
 
     def treat(gradient: Tensor, previous: Tensor) -> Tensor:
-        norm = gradient.abs().sum(dim=tuple(range(1, gradient.dim())), keepdim=True)
-        return decay * previous + gradient / norm.clamp_min(torch.finfo(gradient.dtype).tiny)
+        return decay * previous + unit_l1(gradient)
 
     return treat
+
+
+def unit_l1(gradient: Tensor) -> Tensor:
+    """Return ``gradient`` ``(B, ...)`` divided by the L1 norm of each image; a zero gradient stays zero."""
+    norm = gradient.abs().sum(dim=tuple(range(1, gradient.dim())), keepdim=True)
+    return gradient / norm.clamp_min(torch.finfo(gradient.dtype).tiny)
 
 
 @contextmanager
@@ -95,12 +133,104 @@ def check_budget(crafted: Tensor, images: Tensor, eps: float) -> None:
         )
 
 
-def _watched(values: Tensor, objective: Objective, x: Tensor, transform: Transform | None, ends: bool) -> Tensor:
-    """Values for an observer: at both ends of the loop those of the images themselves, where draws do not move them."""
-    if transform is None or not ends:
-        return values.detach()
+def value_and_gradient(
+    objective: Objective, images: Tensor, transform: Callable[[Tensor], Tensor] | None = None
+) -> Look:
+    """Return the values of ``objective`` at ``images``, and the gradient of their sum.
+
+    Args:
+        objective: one value per image, which depends on that image alone.
+        images: ``(B, C, H, W)``.
+        transform: maps images to those that the objective is shown; differentiable.
+    """
+    x = images.detach().requires_grad_(True)
+    with torch.enable_grad():
+        values = objective(x if transform is None else transform(x))
+        total = values.sum()
+    (gradient,) = torch.autograd.grad(total, x)
+    return Look(values.detach(), gradient)
+
+
+def ascend(
+    hooks: Hooks,
+    images: Tensor,
+    objective: Objective,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    resume: LoopState | None = None,
+    on_step: OnStep | None = None,
+    on_end: Callable[[LoopState], None] | None = None,
+) -> Tensor:
+    """Maximise ``objective`` within ``eps`` of ``images`` by signed gradient steps: the one gradient loop.
+
+    ``x <- project(x + step_size * sign(direction(gradient(x))))``, ``steps`` times. Every image's value must depend on
+    that image alone, or through batch statistics only: the gradient is that of the sum.
+
+    Args:
+        hooks: the attack.
+        images: ``(B, C, H, W)`` in [0, 1]; not changed.
+        objective: one value per image. Its module's parameters should be :func:`frozen`.
+        eps: l-infinity radius in pixel scale.
+        step_size: in pixel scale.
+        steps: number of gradient steps.
+        resume: where an earlier run stood. Steps count from there: the two are one longer run.
+        on_step: an observer; must change nothing.
+        on_end: called with the state after the last step.
+
+    Returns:
+        images ``(B, C, H, W)`` within ``eps`` of ``images`` and in [0, 1], detached.
+    """
+    images = images.detach()
+    lower, upper = (images - eps).clamp_min(0), (images + eps).clamp_max(1)
+    if resume is not None:
+        x = resume.images
+        hooks.state = dict(resume.state)
+        first = resume.steps
+    else:
+        start = hooks.start()
+        x = images if start is None else torch.clamp(images + eps * start, lower, upper)
+        first = 0
+    ends = (first, first + steps - 1)
+    for step in range(first, first + steps):
+        look = hooks.gradient(x.detach(), step)
+        if on_step:
+            plain_values = hooks.plain_values or step not in ends
+            on_step(step, look.values if plain_values else _values(objective, x), look.gradient)
+        direction = hooks.direction(look.gradient)
+        hooks.state["direction"] = direction
+        x = torch.clamp(x.detach() + step_size * direction.sign(), lower, upper)
+    if on_end:
+        on_end(LoopState(x.detach(), dict(hooks.state), first + steps))
+    return x.detach()
+
+
+def _values(objective: Objective, images: Tensor) -> Tensor:
+    """Return the values of the images themselves: what an observer compares at both ends of the loop."""
     with torch.no_grad():
-        return objective(x).detach()
+        return objective(images).detach()
+
+
+class _Rule:
+    """Hooks of a function from a gradient and the previous direction to the next direction."""
+
+    plain_values = True
+
+    def __init__(self, images: Tensor, objective: Objective, treatment: Treatment, start: Tensor | None) -> None:
+        self.state = {"direction": torch.zeros_like(images)}
+        self._objective = objective
+        self._treatment = treatment
+        self._start = start
+
+    def start(self) -> Tensor | None:
+        return self._start
+
+    def gradient(self, images: Tensor, step: int) -> Look:
+        return value_and_gradient(self._objective, images)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        return self._treatment(gradient, self.state["direction"])
 
 
 def perturb(
@@ -110,51 +240,18 @@ def perturb(
     eps: float,
     step_size: float,
     steps: int,
-    start: Tensor | Standing | None = None,
+    start: Tensor | None = None,
     treatment: Treatment = plain,
-    transform: Transform | None = None,
-    on_step: OnStep | None = None,
-    on_end: Callable[[Standing], None] | None = None,
 ) -> Tensor:
-    """Maximise ``objective`` within ``eps`` of ``images`` by signed gradient steps.
-
-    ``x <- project(x + step_size * sign(treatment(grad)))``, ``steps`` times. Every image's value must depend on that
-    image alone, or through batch statistics only: the gradient is that of the sum.
+    """Craft by PGD, or by another rule of one gradient, without a class: what training does at every step.
 
     Args:
-        images: ``(B, C, H, W)`` in [0, 1]; not changed.
-        objective: one value per image, to be maximised. Its module's parameters should be :func:`frozen`.
-        eps: l-infinity radius in pixel scale.
-        step_size: in pixel scale.
-        steps: number of gradient steps.
-        start: offset in units of ``eps``, in [-1, 1], of the shape of ``images``; none starts at the images. Where an
-            earlier run stood, this one goes on, and its steps count from there: the two are one longer run.
+        images, objective, eps, step_size, steps: see :func:`ascend`.
+        start: offset in units of ``eps``, in [-1, 1], of the shape of ``images``; none starts at the images.
         treatment: what happens to the gradient before its sign is taken.
-        transform: what happens to the images, at each step, before the objective sees them.
-        on_step: an observer; must change nothing.
-        on_end: told where the loop stands after its last step.
 
     Returns:
         images ``(B, C, H, W)`` within ``eps`` of ``images`` and in [0, 1], detached.
     """
-    images = images.detach()
-    lower, upper = (images - eps).clamp_min(0), (images + eps).clamp_max(1)
-    if isinstance(start, Standing):
-        x, direction, first = start.images, start.direction, start.steps
-    else:
-        x = images if start is None else torch.clamp(images + eps * start, lower, upper)
-        direction, first = torch.zeros_like(images), 0
-    ends = (first, first + steps - 1)
-    for step in range(first, first + steps):
-        x = x.detach().requires_grad_(True)
-        with torch.enable_grad():
-            values = objective(x if transform is None else transform(x, step))
-            total = values.sum()
-        (gradient,) = torch.autograd.grad(total, x)
-        if on_step:
-            on_step(step, _watched(values, objective, x, transform, ends=step in ends), gradient)
-        direction = treatment(gradient, direction)
-        x = torch.clamp(x.detach() + step_size * direction.sign(), lower, upper)
-    if on_end:
-        on_end(Standing(x.detach(), direction, first + steps))
-    return x.detach()
+    rule = _Rule(images, objective, treatment, start)
+    return ascend(rule, images, objective, eps=eps, step_size=step_size, steps=steps)

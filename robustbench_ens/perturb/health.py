@@ -37,9 +37,9 @@ class Health:
 
 
 class Recorder:
-    """Watches the gradient loop, from any number of threads: an ``on_step`` of :func:`~.attacks.craft`.
+    """Watches the gradient loop, from any number of threads: an ``on_step`` of :func:`~.craft.craft`.
 
-    ``loss`` is what the loop maximises, a key of :data:`~.losses.LOSSES`. Counts stay on the device until
+    ``loss`` names what the loop maximises. Counts stay on the device until
     :meth:`health` asks for them, so that watching does not wait for a GPU.
     """
 

@@ -66,8 +66,6 @@ def cw_legacy(logits: Tensor, labels: Tensor) -> Tensor:
     return -F.relu(logits.gather(1, index).squeeze(1) - runner_up + CONFIDENCE)
 
 
-LOSSES: dict[str, AttackLoss] = {"cross_entropy": cross_entropy, "cw": cw, "cw_legacy": cw_legacy}
-
 CERTAIN = {"cross_entropy": 0.0}
 """The value of a loss where the probability of the true class is 1 to the last bit, of losses that saturate there."""
 

@@ -67,12 +67,26 @@ def skip_gradient(model: nn.Module, gamma: float) -> list[RemovableHandle]:
     Raises:
         UserError: the network, or a sub-model of the ensemble, has no such block.
     """
+    found = check_skips(model, "sgm")
+    return [end.register_forward_hook(partial(_scale, gamma)) for ends in found for end in ends]
+
+
+def check_skips(model: nn.Module, attack: str) -> list[list[nn.Module]]:
+    """Return the ends of the residual branches of every network.
+
+    Args:
+        model: a network, or an ensemble of networks.
+        attack: whose name stands in the error.
+
+    Raises:
+        UserError: the network, or a sub-model of the ensemble, has no residual block with an identity skip.
+    """
     networks = list(model.members) if isinstance(model, Ensemble) else [model]
     found = [branch_ends(network) for network in networks]
     if not all(found):
         where = f"sub-model {found.index([])}" if isinstance(model, Ensemble) else "the network"
         raise UserError(
-            f"attack sgm: expected residual blocks with an identity skip, got none in {where}; known blocks: "
+            f"attack {attack}: expected residual blocks with an identity skip, got none in {where}; known blocks: "
             f"{', '.join(BRANCH_ENDS)}"
         )
-    return [end.register_forward_hook(partial(_scale, gamma)) for ends in found for end in ends]
+    return found

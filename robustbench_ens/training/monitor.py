@@ -15,7 +15,7 @@ from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.models.predict import predict
-from robustbench_ens.perturb.attacks import craft
+from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.diversity import distill_at_layers, diversity, transferred_losses
 
 

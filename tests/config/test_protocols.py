@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robustbench_ens.config.attacks import ADVERTORCH_ATTACKS, ATTACKS, attack_facts
 from robustbench_ens.config.lookup import locate, names
 from robustbench_ens.config.protocols import (
-    ADVERTORCH_ATTACKS,
     KINDS,
-    ONE_START,
-    OWN_ATTACKS,
     kind_class,
     load_protocol,
 )
@@ -203,7 +201,10 @@ def test_kind_is_needed(attacks: Path) -> None:
         load_protocol("x")
 
 
-@pytest.mark.parametrize("attack", [*OWN_ATTACKS, *(f"advertorch:{name}" for name in ADVERTORCH_ATTACKS)])
+EVERY_ATTACK = [*ATTACKS, *(f"advertorch:{name}" for name in ADVERTORCH_ATTACKS)]
+
+
+@pytest.mark.parametrize("attack", EVERY_ATTACK)
 def test_every_attack_by_name(attack: str) -> None:
     settings = load_protocol(f"digits/whitebox[attack={attack},restarts=1,loss=cw_legacy]").settings
     assert (settings.attack, settings.loss) == (attack, "cw_legacy")  # type: ignore[union-attr]
@@ -215,17 +216,19 @@ def test_an_unknown_attack_is_told_the_valid_ones(attack: str) -> None:
     with pytest.raises(UserError) as error:
         load_protocol("digits/whitebox", {"attack": attack})
     assert str(error.value).endswith(
-        f"key 'attack': expected one of {', '.join(OWN_ATTACKS)}, or advertorch: and one of "
-        f"{', '.join(ADVERTORCH_ATTACKS)}, got {attack!r}"
+        f"key 'attack': expected one of {', '.join(ATTACKS)}, advertorch: and one of {', '.join(ADVERTORCH_ATTACKS)}, "
+        f"or package.module:Name, got {attack!r}"
     )
 
 
 def test_an_unknown_loss_is_told_the_valid_ones() -> None:
-    with pytest.raises(UserError, match="key 'loss': expected 'cross_entropy', 'cw' or 'cw_legacy', got 'ce'"):
+    with pytest.raises(
+        UserError, match="key 'loss': expected one of cross_entropy, cw, cw_legacy, or package.module:name, got 'ce'"
+    ):
         load_protocol("digits/whitebox[loss=ce]")
 
 
-@pytest.mark.parametrize("attack", sorted(ONE_START))
+@pytest.mark.parametrize("attack", [name for name in EVERY_ATTACK if not attack_facts(name).draws])
 def test_an_attack_that_draws_nothing_has_one_restart(attack: str) -> None:
     where = f'digits/blackbox-compact[variants=[{{attack="pgd"}},{{attack="{attack}",restarts=3}}]]'
     with pytest.raises(UserError, match=f"key 'variants.1.restarts': expected 1 restart, {attack} has no random start"):

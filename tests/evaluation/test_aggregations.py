@@ -114,7 +114,8 @@ def test_the_default_is_left_out_of_the_hash():
         ("aggregation=majority_vote,loss=cw_legacy", "key 'aggregation': expected another aggregation, or key 'loss'"),
         (
             "aggregation=majority_vote,loss=cw,attack=advertorch:LinfSPSAAttack",
-            "expected another aggregation, or as attack one of pgd, momentum_pgd, m_di2_fgsm, sgm, got 'majority_vote'",
+            "expected another aggregation, or as attack one of pgd, momentum_pgd, m_di2_fgsm, sgm, ni_fgsm, sim, "
+            "si_ni_fgsm, tim, admix, vmi_fgsm, pgn, bsr, sia, got 'majority_vote'",
         ),
     ],
 )
@@ -126,9 +127,9 @@ def test_what_cannot_be_attacked_is_refused(changes, says):
 
 @pytest.mark.slow
 def test_every_attack_that_a_vote_allows_beats_it(make_job):
-    from robustbench_ens.config.protocols import VOTE_ATTACKS
+    from robustbench_ens.config.attacks import ATTACKS
 
-    for attack in VOTE_ATTACKS:
+    for attack in (name for name, facts in ATTACKS.items() if facts.only_gradient):
         reference = f"digits/whitebox[images=30,eps=[0.02,0.3],steps=4,restarts=1,loss=cw,attack={attack}"
         reference += ",health.images=0,aggregation=majority_vote]"
         job = make_job(reference)

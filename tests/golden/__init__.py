@@ -42,3 +42,22 @@ def ensemble(path=CHECKPOINT, activation="relu"):
             buffer.copy_(torch.tensor([round(value, 4) for value in buffer.tolist()], dtype=torch.float64))
         members.append(member)
     return Ensemble(members).eval()
+
+
+@cache
+def transfer():
+    """The vectors of the transfer attacks."""
+    return {key: torch.from_numpy(array) for name in ("transfer", "common") for key, array in _arrays(name).items()}
+
+
+def _arrays(name):
+    with np.load(FOLDER / f"{name}.npz") as file:
+        return {key: file[key] for key in file}
+
+
+def shifted_ensemble():
+    """The ensemble that transfer attacks are computed on."""
+    found = ensemble()
+    for member, shift in zip(found.members, transfer()["bias_shift"], strict=True):
+        member.model.fc.bias.data += shift
+    return found.requires_grad_(False)

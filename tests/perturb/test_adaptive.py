@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_ens.config.attacks import loss_function
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.adaptive import OBJECTIVES, craft_adaptively, judge
-from robustbench_ens.perturb.losses import LOSSES, cross_entropy, cw
+from robustbench_ens.perturb.losses import cross_entropy, cw
 from robustbench_ens.perturb.reweigh import reweighed
 
 MEMBERS = {
@@ -35,7 +36,7 @@ def logits_of(members):
     ],
 )
 def test_values_by_hand(members, objective, loss, expected):
-    value = OBJECTIVES[objective](logits_of(members), LABELS, LOSSES[loss])
+    value = OBJECTIVES[objective](logits_of(members), LABELS, loss_function(loss))
     assert value.shape == (1,)
     assert value.item() == pytest.approx(expected)
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from robustbench_ens.perturb.attack import Draws, GradientAttack, Pool, Problem
 from robustbench_ens.perturb.gradient import frozen, momentum, perturb, plain, project
 from robustbench_ens.perturb.losses import cross_entropy
 from tests import golden
@@ -140,32 +141,58 @@ def test_parameters_ask_for_no_gradient_while_frozen_and_as_before_afterwards():
     assert [parameter.requires_grad for parameter in network.parameters()] == [True, True, True, False]
 
 
-def test_a_transform_is_told_the_step_and_the_gradient_passes_through_it():
-    """``x -> -x`` at odd steps: the sum goes up, down, up."""
-    images, seen = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64), []
+def problem(images, **changes):
+    """The sum of the pixels, to be maximised."""
+    settings = {"eps": 0.1, "step_size": 0.04, "steps": 3, "draws": Draws((0,), [0])} | changes
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    pool = Pool(images, labels)
+    return Problem(
+        images,
+        labels,
+        lambda x: x,
+        lambda x, labels: x.flatten(1).sum(1),
+        draws=Draws((0,), [0]),
+        pool=pool,
+        **settings,
+    )
 
-    def transform(x, step):
-        return -x if step % 2 else x
+
+class Alternating(GradientAttack):
+    """``x -> -x`` at odd steps: the sum goes up, down, up."""
+
+    random_start = False
+    plain_values = False
+
+    def transform(self, images, step, copy):
+        return -images if step % 2 else images
+
+
+def test_a_transform_is_told_the_step_and_the_gradient_passes_through_it():
+    seen = []
 
     def watch(step, values, gradient):
         assert not values.requires_grad
         seen.append((step, values.item(), gradient.item()))
 
-    found = perturb(images, lambda x: x.flatten(), eps=0.1, step_size=0.04, steps=3, transform=transform, on_step=watch)
-    assert found.item() == pytest.approx(0.54)
+    images = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64)
+    assert Alternating(problem(images, on_step=watch)).run().item() == pytest.approx(0.54)
     assert seen == [(0, 0.5, 1.0), (1, -0.54, -1.0), (2, pytest.approx(0.5), 1.0)]
 
 
+class Hiding(GradientAttack):
+    """A transformation that hides the loss, of which three copies are made."""
+
+    random_start = False
+    plain_values = False
+    copies = 3
+
+    def transform(self, images, step, copy):
+        return copy - 1 + 7 * (images - images.detach())
+
+
 def test_an_observer_sees_the_loss_of_the_images_themselves_at_both_ends():
-    """A transformation that hides the loss: in between it is seen as the gradient sees it."""
+    """In between it is seen as the gradient sees it: the mean over the copies."""
     seen = []
-    perturb(
-        torch.full((2, 1, 2, 2), 0.5),
-        lambda x: x.flatten(1).sum(1),
-        eps=0.25,
-        step_size=0.125,
-        steps=3,
-        transform=lambda x, step: x * 0 + x.detach() * 0 + 7 * (x - x.detach()),
-        on_step=lambda step, values, gradient: seen.append(values.tolist()),
-    )
-    assert seen == [[2.0, 2.0], [0.0, 0.0], [3.0, 3.0]]
+    observed = {"on_step": lambda step, values, gradient: seen.append((values.tolist(), gradient.unique().tolist()))}
+    Hiding(problem(torch.full((2, 1, 2, 2), 0.5), eps=0.25, step_size=0.125, **observed)).run()
+    assert seen == [([2.0, 2.0], [7.0]), ([0.0, 0.0], [7.0]), ([3.0, 3.0], [7.0])]

@@ -2,15 +2,18 @@ import pytest
 import torch
 from torch import nn
 
+from robustbench_ens.config.attacks import ATTACKS
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.resnet import ResNet
-from robustbench_ens.perturb.attacks import ATTACKS, craft
+from robustbench_ens.perturb.attack import Pool
+from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.losses import cross_entropy
 from robustbench_ens.perturb.precision import at_precision
 
 IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.zeros(6, dtype=torch.int64)
-SETTINGS = {"loss": "cross_entropy", "eps": 0.1, "step_size": 0.02, "steps": 5, "start_key": (0, 0)}
+POOL = Pool(IMAGES, torch.arange(6))
+SETTINGS = {"loss": "cross_entropy", "eps": 0.1, "step_size": 0.02, "steps": 5, "start_key": (0, 0), "pool": POOL}
 
 
 def ensemble():
@@ -56,7 +59,8 @@ def test_bf16_crafts_other_images_as_good_as_fp32s(attack):
         precision: craft(model, IMAGES, LABELS, range(6), attack=attack, device=device, precision=precision, **SETTINGS)
         for precision in ("fp32", "bf16")
     }
-    assert not torch.equal(crafted["fp32"], crafted["bf16"])
+    if ATTACKS[attack].only_gradient:  # others settle by verdicts on images, which rounding seldom turns
+        assert not torch.equal(crafted["fp32"], crafted["bf16"])
     assert crafted["bf16"].dtype == torch.float32
     with torch.no_grad():
         clean = cross_entropy(model(IMAGES), LABELS).mean()

@@ -6,7 +6,7 @@ from robustbench_ens import load_ensemble
 from robustbench_ens.config.recipes import Monitor, load_recipe
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset, to_float
-from robustbench_ens.perturb.attacks import craft
+from robustbench_ens.perturb.craft import craft
 from robustbench_ens.training.monitor import TrainingMonitor, transferability
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import MONITORED, run_dir

@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from robustbench_ens.config.attacks import code_of_names, raised_numerics
 from robustbench_ens.config.files import load_content
 from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.kinds import KINDS, KindFacts
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.protocols.keys import (
-    ADVERTORCH_ATTACKS,
-    ONE_START,
-    OWN_ATTACKS,
+    NAMES_ATTACK,
+    NAMES_LOSS,
     STANDARD_AUTOATTACK,
-    VOTE_ATTACKS,
     HealthLimits,
+    Names,
     Surrogate,
     VariantGroup,
+    named,
 )
 from robustbench_ens.config.protocols.kinds import ByGradient, Crafted, ProtocolFile, Sized, Stepped
 from robustbench_ens.config.references import label
@@ -30,12 +31,8 @@ from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 
 __all__ = [
-    "ADVERTORCH_ATTACKS",
     "KINDS",
-    "ONE_START",
-    "OWN_ATTACKS",
     "STANDARD_AUTOATTACK",
-    "VOTE_ATTACKS",
     "ByGradient",
     "Crafted",
     "HealthLimits",
@@ -73,12 +70,21 @@ class Protocol:
     def hash(self) -> str:
         """Ten digits that name the protocol."""
         code = self.code
+        raised = raised_numerics(self._named(NAMES_ATTACK), self._named(NAMES_LOSS))
         content = {"protocol": self.resolved, "numerics": self.settings.numerics}
-        return short_hash(content | ({"code": code} if code else {}))
+        # Later additions are left out at their defaults, so that hashes of before stand.
+        return short_hash(content | ({"code": code} if code else {}) | ({"numerics of": raised} if raised else {}))
 
     @cached_property
     def code(self) -> Code:
-        """What identifies the code of a kind from outside; empty of the kinds of the table."""
+        """What identifies the code from outside: of the kind, its attacks and its losses; empty if there is none."""
+        named = code_of_names([*self._named(NAMES_ATTACK), *self._named(NAMES_LOSS)])
+        return merged(self._code_of_kind(), named) if named else self._code_of_kind()
+
+    def _named(self, what: Names) -> list[str]:
+        return named(self.settings, what)
+
+    def _code_of_kind(self) -> Code:
         if self.settings.kind in KINDS:
             return {}
         kind, runs = (spec.partition(":")[0] for spec in (self.settings.kind, self.settings.runs))

@@ -7,6 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
+from robustbench_ens.config.attacks import (
+    ATTACKS,
+    EXPECTED_ATTACK,
+    EXPECTED_LOSS,
+    attack_facts,
+    is_attack,
+    is_loss,
+    loss_function,
+    names_outside_code,
+)
 from robustbench_ens.config.references import split_reference
 from robustbench_ens.config.validation import Count, Eps, Number, Settings
 from robustbench_ens.core.limits import LARGEST_COUNT, LARGEST_SEED, MOST_ITEMS
@@ -17,45 +27,33 @@ MOST_RESTARTS = 2**15 - 1
 ITEMS = Field(min_length=1, max_length=MOST_ITEMS, strict=False)
 """Of a list that may not be empty."""
 
-OWN_ATTACKS = ("pgd", "momentum_pgd", "m_di2_fgsm", "sgm")
-ADVERTORCH_ATTACKS = (
-    "FGSM",
-    "GradientSignAttack",
-    "LinfBasicIterativeAttack",
-    "LinfFABAttack",
-    "LinfMomentumIterativeAttack",
-    "LinfPGDAttack",
-    "LinfSPSAAttack",
-    "MomentumIterativeAttack",
-    "PGDAttack",
-)
-"""advertorch's attacks within an l-infinity radius, by class."""
 
-ONE_START = frozenset(
-    {
-        "sgm",
-        "advertorch:FGSM",
-        "advertorch:GradientSignAttack",
-        "advertorch:LinfBasicIterativeAttack",
-        "advertorch:LinfFABAttack",
-        "advertorch:LinfMomentumIterativeAttack",
-        "advertorch:MomentumIterativeAttack",
-    }
-)
-"""Attacks that draw nothing: each restart would craft the same images again."""
+class Names:
+    """Marks a key whose value names code, which may come from outside the project."""
+
+
+NAMES_ATTACK = Names()
+NAMES_LOSS = Names()
 
 
 def _attack(name: str) -> str:
-    if name not in (*OWN_ATTACKS, *(f"advertorch:{class_name}" for class_name in ADVERTORCH_ATTACKS)):
-        raise ValueError(
-            f"expected one of {', '.join(OWN_ATTACKS)}, or advertorch: and one of {', '.join(ADVERTORCH_ATTACKS)}"
-        )
+    if not is_attack(name):
+        raise ValueError(EXPECTED_ATTACK)
+    attack_facts(name)  # one from outside is imported, so that a mistake in it shows before anything runs
+    return name
+
+
+def _loss(name: str) -> str:
+    if not is_loss(name):
+        raise ValueError(EXPECTED_LOSS)
+    if names_outside_code(name):
+        loss_function(name)
     return name
 
 
 def _restarts(restarts: int, info: ValidationInfo) -> int:
     attack = info.data.get("attack")
-    if attack in ONE_START and restarts > 1:
+    if attack is not None and restarts > 1 and not attack_facts(attack).draws:
         raise ValueError(f"expected 1 restart, {attack} has no random start")
     return restarts
 
@@ -72,8 +70,6 @@ def _template(recipe: str) -> str:
 
 
 Aggregation = Literal["mean_softmax", "mean_logits", "majority_vote"]
-VOTE_ATTACKS = ("pgd", "momentum_pgd", "m_di2_fgsm", "sgm")
-"""Attacks that need nothing of a model but the gradient of its loss, as a majority vote's has no meaning beyond it."""
 
 
 def _attackable(aggregation: str, info: ValidationInfo) -> str:
@@ -84,13 +80,15 @@ def _attackable(aggregation: str, info: ValidationInfo) -> str:
                 "expected another aggregation, or key 'loss' to be \"cw\": a majority vote is attacked through its "
                 "sub-models' mean CW margin"
             )
-        if info.data.get("attack", "pgd") not in VOTE_ATTACKS:
-            raise ValueError(f"expected another aggregation, or as attack one of {', '.join(VOTE_ATTACKS)}")
+        # The scores of a vote have no meaning beyond their loss and its gradient.
+        if not attack_facts(info.data.get("attack", "pgd")).only_gradient:
+            valid = ", ".join(name for name, facts in ATTACKS.items() if facts.only_gradient)
+            raise ValueError(f"expected another aggregation, or as attack one of {valid}")
     return aggregation
 
 
-Loss = Literal["cross_entropy", "cw", "cw_legacy"]
-Attack = Annotated[str, AfterValidator(_attack)]
+Loss = Annotated[str, AfterValidator(_loss), NAMES_LOSS]
+Attack = Annotated[str, AfterValidator(_attack), NAMES_ATTACK]
 
 
 def _ascending(ladder: tuple[float, ...]) -> tuple[float, ...]:
@@ -171,14 +169,14 @@ def _no_repeats(items: tuple[Any, ...]) -> tuple[Any, ...]:
     return items
 
 
+Losses = Annotated[tuple[Loss, ...], ITEMS, AfterValidator(_no_repeats), NAMES_LOSS]
+
+
 class VariantGroup(Settings):
     """One attack with each of its losses, from each of its random starts."""
 
     attack: Attack
-    losses: Annotated[tuple[Loss, ...], ITEMS, AfterValidator(_no_repeats)] = (
-        "cross_entropy",
-        "cw",
-    )
+    losses: Losses = ("cross_entropy", "cw")
     restarts: Restarts = 1
 
 
@@ -196,11 +194,17 @@ AutoAttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "squar
 STANDARD_AUTOATTACK: tuple[AutoAttackName, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 
+def _of_known_scores(losses: tuple[str, ...]) -> tuple[str, ...]:
+    if "cw_legacy" in losses:
+        raise ValueError("expected cross_entropy, cw or package.module:name")
+    return losses
+
+
 class AdaptiveGroup(Settings):
     """APGD on one objective with each of its losses, from each of its random starts and each black-box example."""
 
     objective: Literal["mean_softmax", "mean_logits", "reweighed"]
-    losses: Annotated[tuple[Literal["cross_entropy", "cw"], ...], ITEMS] = ("cross_entropy", "cw")
+    losses: Annotated[tuple[Loss, ...], ITEMS, AfterValidator(_of_known_scores), NAMES_LOSS] = ("cross_entropy", "cw")
     restarts: Restarts = 1
 
 
@@ -222,3 +226,22 @@ AutoAttackNames = Annotated[tuple[AutoAttackName, ...], ITEMS, AfterValidator(_n
 Grid = Annotated[int, Field(ge=3, le=501), AfterValidator(_odd)]
 OneEps = Annotated[tuple[Eps, ...], Field(strict=False), AfterValidator(_exactly_one)]
 OneSurrogate = Annotated[tuple[Surrogate, ...], Field(strict=False), AfterValidator(_exactly_one)]
+
+
+def named(settings: Settings, what: Names) -> list[str]:
+    """Return the names of attacks, or of losses, that stand anywhere in ``settings``, in their order.
+
+    Args:
+        settings: a protocol.
+        what: ``NAMES_ATTACK`` or ``NAMES_LOSS``.
+    """
+    found: list[str] = []
+    for key, field in type(settings).model_fields.items():
+        value = getattr(settings, key)
+        items = value if isinstance(value, tuple) else (value,)
+        if what in field.metadata:
+            found += items
+        for item in items:
+            if isinstance(item, Settings):
+                found += named(item, what)
+    return list(dict.fromkeys(found))

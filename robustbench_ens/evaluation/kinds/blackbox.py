@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.attacks import code_of_names, raised_numerics
 from robustbench_ens.config.protocols.keys import VariantGroup
 from robustbench_ens.config.protocols.kinds import Blackbox, Sized
 from robustbench_ens.core.store import short_hash
@@ -67,10 +68,15 @@ def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
         )
 
 
-def crafting_hash(job: Job, source: Subject) -> str:
-    """Names the folder of the images crafted on ``source``: everything that decides them but variant and eps."""
+def crafting_hash(job: Job, source: Subject, variant: Variant) -> str:
+    """Names the folder of the images crafted on ``source``: everything that decides them but variant and eps.
+
+    Of an attack or a loss from outside the project, its code too.
+    """
     settings = job.settings
     assert isinstance(settings, Sized)
+    code = code_of_names([variant.attack, variant.loss])
+    raised = raised_numerics([variant.attack], [variant.loss])
     return short_hash(
         {
             "weights": source.record.weights,
@@ -82,13 +88,15 @@ def crafting_hash(job: Job, source: Subject) -> str:
             "precision": job.precision,
             "seed": settings.seed,
             "numerics": settings.numerics,
+            **({"attack code": code} if code else {}),
+            **({"numerics of": raised} if raised else {}),
         }
     )
 
 
 def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
     """The images of one variant at one eps: read where they exist, else crafted and stored."""
-    folder: Path = job.store.adversarial_dir(crafting_hash(job, source)) / f"eps-{eps}"
+    folder: Path = job.store.adversarial_dir(crafting_hash(job, source, variant)) / f"eps-{eps}"
     path = folder / f"{variant.key}.safetensors"
     if path.exists():
         job.task.advance(len(job.images))

@@ -2,8 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_ens.perturb.attacks import ATTACKS
-from robustbench_ens.perturb.losses import LOSSES
+from robustbench_ens.config.attacks import ATTACKS, LOSSES, loss_function
 from robustbench_ens.perturb.starts import uniform_starts
 from tests.evaluation.runs import check_a_beaten_image_rests, check_train_mode_changes_nothing, outcomes
 
@@ -25,7 +24,7 @@ def naive(job):
                 x = (clean + eps * noise).clamp(clean - eps, clean + eps).clamp(0, 1)
                 for _ in range(settings.steps):
                     x = x.detach().requires_grad_()
-                    LOSSES[settings.loss](model(x), label).sum().backward()
+                    loss_function(settings.loss)(model(x), label).sum().backward()
                     x = x.detach() + eps / 5 * x.grad.sign()
                     x = torch.max(torch.min(x, clean + eps), clean - eps).clamp(0, 1)
                 beaten |= model(x).argmax(1).item() != label.item()

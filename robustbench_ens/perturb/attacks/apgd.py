@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from robustbench_ens.perturb.attack import Attack, own_facts
 from robustbench_ens.perturb.gradient import OnStep, project
+from robustbench_ens.perturb.starts import uniform_starts
 
 MOMENTUM = 0.75
 """``alpha`` in Section 3.1: the part of a step that is new; the rest continues the step before."""
@@ -169,3 +171,21 @@ def _ascent(x: Tensor, objective: Objective) -> tuple[Judged, Tensor]:
 def _each(per_image: Tensor, like: Tensor) -> Tensor:
     """``(B,)`` as ``(B, 1, 1, 1)``, to be broadcast over the images ``like``."""
     return per_image.view(-1, *(1 for _ in like.shape[1:]))
+
+
+class Apgd(Attack):
+    """APGD from a random start, on the loss of the protocol; its step size is its own."""
+
+    facts = own_facts("apgd")
+
+    def run(self) -> Tensor:
+        """Return for each image the first point that beat the model, or else the one of the highest loss."""
+        problem = self.problem
+        images, draws = problem.images, problem.draws
+
+        def judged(points: Tensor) -> Judged:
+            scores = problem.scores(points)
+            return Judged(problem.loss(scores, problem.labels), scores.argmax(dim=1) != problem.labels)
+
+        start = images + problem.eps * uniform_starts(images.shape[1:], draws.images, *draws.key).to(images)
+        return apgd(images, judged, eps=problem.eps, steps=problem.steps, start=start, on_step=problem.on_step)

@@ -1,15 +1,15 @@
-"""Attacks by name: settings of the one gradient loop, and the harness that starts, projects and checks them."""
+"""Craft by the name of an attack: its draws, its batches, and the harness that projects and checks its images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.config.attacks import PREFIX, attack_class, attack_facts, loss_function
 from robustbench_ens.config.validation import Precision
 from robustbench_ens.core.fitting import Chunked, Fitting
 from robustbench_ens.core.seeds import derive_seed
@@ -17,76 +17,40 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb import advertorch
-from robustbench_ens.perturb.gradient import (
-    Standing,
-    Transform,
-    Treatment,
-    momentum,
-    perturb,
-    plain,
-)
+from robustbench_ens.perturb.attack import Attack, Draws, Pool, Problem
+from robustbench_ens.perturb.gradient import LoopState
 from robustbench_ens.perturb.harness import LARGEST_BATCH, craft_in_batches
-from robustbench_ens.perturb.input_diversity import diversify, draw
-from robustbench_ens.perturb.losses import LOSSES, AttackLoss
+from robustbench_ens.perturb.losses import AttackLoss
 from robustbench_ens.perturb.precision import at_precision
-from robustbench_ens.perturb.skip_gradient import skip_gradient
-from robustbench_ens.perturb.starts import uniform_starts
-
-
-@dataclass(frozen=True)
-class Attack:
-    """What tells one attack from another.
-
-    Attributes:
-        treatment: what happens to the gradient before its sign is taken.
-        random_start: whether each restart begins at uniform noise within the budget, or at the clean image.
-        diversity_probability: that an image is resized and padded before a step's gradient; none for no diversity.
-        skip_gamma: what the gradient of residual branches is multiplied by; none leaves the network alone.
-    """
-
-    treatment: Treatment
-    random_start: bool = True
-    diversity_probability: float | None = None
-    skip_gamma: float | None = None
-
-
-ATTACKS: dict[str, Attack] = {
-    "pgd": Attack(plain),
-    "momentum_pgd": Attack(momentum(decay=1.0)),
-    "m_di2_fgsm": Attack(momentum(decay=1.0), random_start=False, diversity_probability=0.5),
-    "sgm": Attack(momentum(decay=1.0), random_start=False, skip_gamma=0.2),
-}
+from robustbench_ens.perturb.skip_gradient import check_skips
 
 OnBatchStep = Callable[[slice, int, Tensor, Tensor], None]
 """Told, for the images at a slice, what :data:`~robustbench_ens.perturb.gradient.OnStep` is told."""
 
-OnBatchEnd = Callable[[slice, Standing], None]
-"""Told, for the images at a slice, where the gradient loop stands after its last step."""
+OnBatchEnd = Callable[[slice, LoopState], None]
+"""Called, for the images at a slice, with the state of the gradient loop after its last step."""
 
 
 class Paused:
-    """Remembers where crafting stood with the first so many images: an ``on_end`` of :func:`craft`."""
+    """The state of the gradient loop for the first so many images: an ``on_end`` of :func:`craft`."""
 
     def __init__(self, images: int) -> None:
         self._images = images
-        self._batches: dict[int, Standing] = {}
+        self._batches: dict[int, LoopState] = {}
 
-    def __call__(self, rows: slice, stood: Standing) -> None:
+    def __call__(self, rows: slice, stood: LoopState) -> None:
         """Take note of the images at ``rows``."""
         some = max(self._images - rows.start, 0)
         if some:
-            self._batches[rows.start] = Standing(stood.images[:some], stood.direction[:some], stood.steps)
+            self._batches[rows.start] = stood[:some]
 
-    def standing(self) -> Standing | None:
-        """Where the images stand, in their order; none where no gradient loop ran."""
+    def standing(self) -> LoopState | None:
+        """Return the state of the images, in their order; none where no gradient loop ran."""
         batches = [self._batches[row] for row in sorted(self._batches)]
         if not batches:
             return None
-        images, directions = ([getattr(batch, name) for batch in batches] for name in ("images", "direction"))
-        return Standing(torch.cat(images), torch.cat(directions), batches[0].steps)
-
-
-Named = TypeVar("Named")
+        state = {name: torch.cat([batch.state[name] for batch in batches]) for name in batches[0].state}
+        return LoopState(torch.cat([batch.images for batch in batches]), state, batches[0].steps)
 
 
 @dataclass(frozen=True)
@@ -112,42 +76,33 @@ class _Task:
     step_size: float
     steps: int
     key: tuple[object, ...]
+    pool: Pool
 
 
-def _by_gradient(
-    task: _Task, attack: Attack, resume: Standing | None, on_step: OnBatchStep | None, on_end: OnBatchEnd | None
+def _by_class(
+    task: _Task, attack: type[Attack], resume: LoopState | None, on_step: OnBatchStep | None, on_end: OnBatchEnd | None
 ) -> Crafter:
-    """Crafts batches by the gradient loop; ``task.model`` is changed where the attack treats the network."""
-    if attack.skip_gamma is not None:
-        skip_gradient(task.model, attack.skip_gamma)
+    """Crafts batches by an attack; ``task.model`` is changed if the attack prepares it."""
+    attack.prepare(task.model)
 
-    def start(batch: _Batch) -> Tensor | Standing | None:
-        if resume is not None:
-            return Standing(resume.images[batch.rows], resume.direction[batch.rows], resume.steps)
-        if not attack.random_start:
-            return None
-        return uniform_starts(batch.images.shape[1:], batch.indices, *task.key).to(batch.images)
+    def crafter(batch: _Batch) -> Tensor:
+        problem = Problem(
+            images=batch.images,
+            labels=batch.labels,
+            scores=task.model,
+            loss=task.loss,
+            eps=task.eps,
+            step_size=task.step_size,
+            steps=task.steps,
+            draws=Draws(task.key, batch.indices),
+            pool=task.pool,
+            on_step=partial(on_step, batch.rows) if on_step else None,
+            on_end=partial(on_end, batch.rows) if on_end else None,
+            resume=resume[batch.rows] if resume else None,
+        )
+        return attack(problem).run()
 
-    def transform(batch: _Batch) -> Transform | None:
-        if attack.diversity_probability is None:
-            return None
-        steps = task.steps + (resume.steps if resume else 0)
-        draws = draw(batch.images.shape[1:], batch.indices, steps, attack.diversity_probability, *task.key)
-        sizes, offsets, coins = (drawn.to(batch.images.device) for drawn in draws)
-        return lambda images, step: diversify(images, sizes[step], offsets[step], coins[step])
-
-    return lambda batch: perturb(
-        batch.images,
-        lambda x: task.loss(task.model(x), batch.labels),
-        eps=task.eps,
-        step_size=task.step_size,
-        steps=task.steps,
-        start=start(batch),
-        treatment=attack.treatment,
-        transform=transform(batch),
-        on_step=partial(on_step, batch.rows) if on_step else None,
-        on_end=partial(on_end, batch.rows) if on_end else None,
-    )
+    return crafter
 
 
 def _by_advertorch(task: _Task, name: str, options: Mapping[str, object]) -> Crafter:
@@ -168,10 +123,18 @@ def _whole(crafter: Crafter, fitting: Fitting) -> Crafter:
     return lambda batch: fitting.whole(len(batch.images), lambda: crafter(batch))
 
 
-def _look_up(what: str, name: str, table: Mapping[str, Named], others: str = "") -> Named:
-    if name not in table:
-        raise UserError(f"{what}: expected one of {', '.join(table)}{others}, got {name!r}")
-    return table[name]
+def _class_of(name: str, model: nn.Module) -> type[Attack]:
+    """Return the class of an attack.
+
+    Raises:
+        UserError: there is none, or it does not work on the network.
+    """
+    found = attack_class(name)
+    if not (isinstance(found, type) and issubclass(found, Attack)):
+        raise UserError(f"attack {name!r}: expected a subclass of robustbench_ens.perturb.attack.Attack, got {found!r}")
+    if attack_facts(name).needs_skips:
+        check_skips(model, name)
+    return found
 
 
 def craft(
@@ -194,7 +157,8 @@ def craft(
     on_batch: Callable[[int], None] | None = None,
     on_step: OnBatchStep | None = None,
     on_end: OnBatchEnd | None = None,
-    resume: Standing | None = None,
+    resume: LoopState | None = None,
+    pool: Pool | None = None,
     options: Mapping[str, object] | None = None,
 ) -> Tensor:
     """Adversarial images for ``model`` in eval mode, crafted on a folded copy; the model itself is not touched.
@@ -204,9 +168,10 @@ def craft(
         images: ``(N, C, H, W)`` in [0, 1], on the CPU.
         labels: ``(N,)``, the true classes.
         indices: of the images in their dataset; random starts and draws belong to their image.
-        attack: a key of ``ATTACKS``, or ``advertorch:`` with a class name, whose draws belong to the batch of images
-            and whose batches are crafted one after the other.
-        loss: a key of ``LOSSES``, maximised.
+        attack: a key of :data:`~robustbench_ens.config.attacks.ATTACKS`, ``package.module:Name``, or ``advertorch:``
+            with a class name, whose draws belong to the batch of images and whose batches are crafted one after the
+            other.
+        loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``, maximised.
         eps, step_size: in pixel scale.
         steps: gradient steps.
         start_key: seed, variant and restart; with the image's index it decides the random start and every draw.
@@ -219,6 +184,7 @@ def craft(
         on_step: an observer of the gradient loop, called from the workers' threads; advertorch has none to observe.
         on_end: told where that loop stands, from the same threads.
         resume: where an earlier crafting of the same images stood, on ``device``; this one goes on from there.
+        pool: images to mix with, for attacks that do; ``images`` and their labels unless given.
         options: further arguments of an advertorch attack's constructor.
 
     Returns:
@@ -229,16 +195,17 @@ def craft(
     """
     fitting = fitting or Fitting()
     fast = at_precision(folded(model, images[:PROBED].to(device)), precision)
-    task = _Task(fast, _look_up("loss", loss, LOSSES), eps, step_size, steps, (attack, loss, *start_key))
-    if attack.startswith(advertorch.PREFIX):
+    pool = pool or Pool(images, labels)
+    task = _Task(fast, loss_function(loss), eps, step_size, steps, (attack, loss, *start_key), pool)
+    if attack.startswith(PREFIX):
         task = replace(task, model=Chunked(fast, fitting))
         crafter, workers = _whole(_by_advertorch(task, attack, options or {}), fitting), 1
         batch_size = batch_size or LARGEST_BATCH
     else:
-        settings = _look_up("attack", attack, ATTACKS, f", {advertorch.PREFIX}ClassName")
+        found = _class_of(attack, fast)
         if options:
             raise UserError(f"attack {attack!r}: expected no options, got {', '.join(options)}")
-        crafter = _by_gradient(task, settings, resume, on_step, on_end)
+        crafter = _by_class(task, found, resume, on_step, on_end)
 
     return craft_in_batches(
         lambda rows, clean: crafter(_Batch(rows, indices[rows], clean, labels[rows].to(device))),
@@ -246,7 +213,7 @@ def craft(
         eps=eps,
         device=device,
         batch_size=batch_size,
-        fitting=None if attack.startswith(advertorch.PREFIX) else fitting,
+        fitting=None if attack.startswith(PREFIX) else fitting,
         workers=workers,
         on_batch=on_batch,
     )

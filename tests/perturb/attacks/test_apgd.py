@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robustbench_ens.perturb.apgd import Judged, apgd, checkpoints
+from robustbench_ens.perturb.attacks.apgd import Judged, apgd, checkpoints
 from robustbench_ens.perturb.gradient import frozen, perturb
 from robustbench_ens.perturb.losses import cross_entropy
 

@@ -1,0 +1,182 @@
+"""Attacks and losses by name, and the facts about attacks that protocols use. No torch.
+
+What an attack does is a class in a file of its own under ``robustbench_ens/perturb/attacks/``, named in ``runs``. One
+from outside, ``package.module:Name``, states its facts itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from robustbench_ens.config.finding import is_outside
+from robustbench_ens.config.identity import Code, code_of, merged
+from robustbench_ens.config.outside import import_object
+from robustbench_ens.errors import UserError
+
+
+@dataclass(frozen=True)
+class AttackFacts:
+    """What the rest of the project must know of an attack.
+
+    Attributes:
+        title: in tables and plans.
+        paper: such as ``arXiv:1706.06083``; empty if there is none.
+        draws: whether it draws anything; if not, each restart would craft the same images again.
+        only_gradient: whether it needs nothing of a model but the gradient of the loss. A majority vote has no scores.
+        needs_skips: whether it works only on networks with residual blocks whose skip is the identity.
+        numerics: raised when a change of the code moves numbers.
+        runs: the class that crafts, as ``package.module:Name``; a class from outside leaves it empty.
+    """
+
+    title: str
+    paper: str = ""
+    draws: bool = True
+    only_gradient: bool = True
+    needs_skips: bool = False
+    numerics: int = 1
+    runs: str = ""
+
+
+_HERE = "robustbench_ens.perturb.attacks"
+
+ATTACKS: dict[str, AttackFacts] = {
+    "pgd": AttackFacts("PGD", "arXiv:1706.06083", runs=f"{_HERE}.pgd:Pgd"),
+    "momentum_pgd": AttackFacts("momentum PGD", "arXiv:1710.06081", runs=f"{_HERE}.momentum_pgd:MomentumPgd"),
+    "m_di2_fgsm": AttackFacts("M-DI2-FGSM", "arXiv:1803.06978", runs=f"{_HERE}.m_di2_fgsm:MDi2Fgsm"),
+    "sgm": AttackFacts("SGM", "arXiv:2002.05990", draws=False, needs_skips=True, runs=f"{_HERE}.sgm:Sgm"),
+    "ni_fgsm": AttackFacts("NI-FGSM", "arXiv:1908.06281", draws=False, runs=f"{_HERE}.ni_fgsm:NiFgsm"),
+    "sim": AttackFacts("SIM", "arXiv:1908.06281", draws=False, runs=f"{_HERE}.sim:Sim"),
+    "si_ni_fgsm": AttackFacts("SI-NI-FGSM", "arXiv:1908.06281", draws=False, runs=f"{_HERE}.si_ni_fgsm:SiNiFgsm"),
+    "tim": AttackFacts("TIM", "arXiv:1904.02884", draws=False, runs=f"{_HERE}.tim:Tim"),
+    "admix": AttackFacts("Admix", "arXiv:2102.00436", runs=f"{_HERE}.admix:Admix"),
+    "vmi_fgsm": AttackFacts("VMI-FGSM", "arXiv:2103.15571", runs=f"{_HERE}.vmi_fgsm:VmiFgsm"),
+    "pgn": AttackFacts("PGN", "arXiv:2306.05225", runs=f"{_HERE}.pgn:Pgn"),
+    "bsr": AttackFacts("BSR", "arXiv:2308.10299", runs=f"{_HERE}.bsr:Bsr"),
+    "sia": AttackFacts("SIA", "arXiv:2309.14700", runs=f"{_HERE}.sia:Sia"),
+    "apgd": AttackFacts("APGD", "arXiv:2003.01690", only_gradient=False, runs=f"{_HERE}.apgd:Apgd"),
+    "square": AttackFacts("Square", "arXiv:1912.00049", only_gradient=False, runs=f"{_HERE}.square:Square"),
+}
+"""The project's own attacks by name."""
+
+PREFIX = "advertorch:"
+"""What the name of an attack of advertorch begins with, before the class."""
+
+
+def _advertorch(class_name: str, draws: bool) -> AttackFacts:
+    return AttackFacts(f"advertorch's {class_name}", draws=draws, only_gradient=False)
+
+
+ADVERTORCH_ATTACKS: dict[str, AttackFacts] = {
+    name: _advertorch(name, draws)
+    for name, draws in (
+        ("FGSM", False),
+        ("GradientSignAttack", False),
+        ("LinfBasicIterativeAttack", False),
+        ("LinfFABAttack", False),
+        ("LinfMomentumIterativeAttack", False),
+        ("LinfPGDAttack", True),
+        ("LinfSPSAAttack", True),
+        ("MomentumIterativeAttack", False),
+        ("PGDAttack", True),
+    )
+}
+"""advertorch's attacks within an l-infinity radius, by class."""
+
+LOSSES: dict[str, str] = {
+    "cross_entropy": "robustbench_ens.perturb.losses:cross_entropy",
+    "cw": "robustbench_ens.perturb.losses:cw",
+    "cw_legacy": "robustbench_ens.perturb.losses:cw_legacy",
+}
+"""Functions by name that an attack maximises. A protocol may also name one as ``package.module:name``."""
+
+
+def names_outside_code(name: str) -> bool:
+    """Return whether ``name`` is of code from outside the project, as ``package.module:Name``."""
+    module, _, attribute = name.partition(":")
+    return bool(module and attribute) and not name.startswith(PREFIX) and is_outside(name)
+
+
+EXPECTED_ATTACK = (
+    f"expected one of {', '.join(ATTACKS)}, {PREFIX} and one of {', '.join(ADVERTORCH_ATTACKS)}, or package.module:Name"
+)
+EXPECTED_LOSS = f"expected one of {', '.join(LOSSES)}, or package.module:name"
+
+
+def is_attack(name: str) -> bool:
+    """Return whether ``name`` is of the table, of advertorch, or may be of code from outside."""
+    of_advertorch = name.startswith(PREFIX) and name.removeprefix(PREFIX) in ADVERTORCH_ATTACKS
+    return name in ATTACKS or of_advertorch or names_outside_code(name)
+
+
+def is_loss(name: str) -> bool:
+    """Return whether ``name`` is of the table, or may be of code from outside."""
+    return name in LOSSES or names_outside_code(name)
+
+
+def attack_facts(name: str) -> AttackFacts:
+    """Return the facts of an attack; one from outside the project is imported.
+
+    Raises:
+        UserError: there is no such attack, or what is imported states no facts.
+    """
+    if not is_attack(name):
+        raise UserError(f"attack: {EXPECTED_ATTACK}, got {name!r}")
+    if name in ATTACKS:
+        return ATTACKS[name]
+    if name.startswith(PREFIX):
+        return ADVERTORCH_ATTACKS[name.removeprefix(PREFIX)]
+    facts = getattr(_imported("attack", name), "facts", None)
+    if not isinstance(facts, AttackFacts):
+        raise UserError(
+            f"attack {name!r}: expected a subclass of robustbench_ens.perturb.attack.Attack that states 'facts', as "
+            f"AttackFacts, got none"
+        )
+    return facts
+
+
+def attack_class(name: str) -> Any:
+    """Return the class of an attack of the table or from outside the project; imports torch.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    return _imported("attack", attack_facts(name).runs or name)
+
+
+def loss_function(name: str) -> Any:
+    """Return the function ``(logits, labels) -> values`` of a loss of the table or from outside; imports torch.
+
+    Raises:
+        UserError: there is no such loss.
+    """
+    if not is_loss(name):
+        raise UserError(f"loss: {EXPECTED_LOSS}, got {name!r}")
+    found = _imported("loss", LOSSES.get(name, name))
+    if not callable(found):
+        raise UserError(f"loss {name!r}: expected a function (logits, labels), got {type(found).__name__}")
+    return found
+
+
+def code_of_names(names: Iterable[str]) -> Code:
+    """Return what identifies the code of attacks and losses from outside; empty if there are none."""
+    found: Code = {}
+    for name in sorted(set(names)):
+        if names_outside_code(name):
+            found = merged(found, code_of(name.partition(":")[0]))
+    return found
+
+
+def raised_numerics(attacks: Iterable[str], losses: Iterable[str]) -> dict[str, int]:
+    """Return the ``numerics`` of attacks and losses by name, of those that are above 1.
+
+    A function from outside may state its own, as an attribute.
+    """
+    found = {name: attack_facts(name).numerics for name in attacks}
+    found |= {name: getattr(loss_function(name), "numerics", 1) for name in losses if names_outside_code(name)}
+    return {name: found[name] for name in sorted(found) if found[name] != 1}
+
+
+def _imported(what: str, spec: str) -> Any:
+    return import_object(spec, f"{what} {spec!r}")

@@ -1,0 +1,1 @@
+"""Attacks, one a file; :data:`robustbench_ens.config.attacks.ATTACKS` names them."""

@@ -1,0 +1,46 @@
+"""Models small enough for the answer of an attack to be known, and how attacks are run on them."""
+
+import torch
+from torch import nn
+
+from robustbench_ens.models.resnet import BasicBlock
+from robustbench_ens.perturb.attack import Pool
+from robustbench_ens.perturb.craft import craft
+
+IMAGES = torch.rand(10, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+LABELS = torch.arange(10) % 2
+MIXED, POSITIVE = torch.linspace(-1, 1, 16, dtype=torch.float64), torch.linspace(0.1, 1, 16, dtype=torch.float64)
+
+
+class Linear(nn.Module):
+    """``w x`` and 0 as logits of two classes, behind a residual block without activation that is ``x + x / 4``."""
+
+    def __init__(self, weight, channels=1, bias=0.0):
+        super().__init__()
+        self.block = BasicBlock(channels, channels, 1, nn.Identity)
+        self.head = nn.Linear(len(weight), 2)
+        for convolution in (self.block.conv1, self.block.conv2):
+            nn.init.zeros_(convolution.weight)
+            for channel in range(channels):
+                convolution.weight.data[channel, channel, 1, 1] = 0.5
+        self.double()
+        self.head.weight.data.copy_(torch.stack([weight, torch.zeros_like(weight)]))
+        self.head.bias.data.copy_(torch.tensor([bias, 0.0]))
+        self.eval()
+
+    def forward(self, x):
+        return self.head(self.block.outer(x, self.block.inner(x)).flatten(1))
+
+
+class Curved(Linear):
+    """The logits of :class:`Linear`, bent, so that another way there is another place."""
+
+    def forward(self, x):
+        return super().forward(x) * torch.sin(9 * x.flatten(1)).sum(dim=1, keepdim=True)
+
+
+def run(model=None, images=IMAGES, labels=LABELS, indices=range(10), **changes):
+    """Craft, by default with PGD on ten images, which are the pool whatever images are attacked."""
+    settings = {"attack": "pgd", "loss": "cross_entropy", "eps": 0.1, "step_size": 0.05, "steps": 8}
+    settings |= {"start_key": (0, 0), "device": torch.device("cpu"), "pool": Pool(IMAGES, LABELS)} | changes
+    return craft(model or Linear(POSITIVE), images, labels, list(indices), **settings)
