@@ -50,7 +50,9 @@ from robustbench_ens.evaluation.kinds import autoattack
 from robustbench_ens.evaluation.kinds import whitebox as whitebox_module
 from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import read_outcomes
-from robustbench_ens.perturb import apgd, attacks, distill, harness
+from robustbench_ens.perturb import attack, distill, harness
+from robustbench_ens.perturb.attacks import apgd
+from robustbench_ens.perturb.craft import craft
 from robustbench_ens.training import dverge
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import run_dir
@@ -144,7 +146,10 @@ def test_a_fresh_seed_passes(bench, pinned, seed):
 
 def wrong_sign(patch):
     """Of every gradient that is followed: our loops' own, and that of the model which the package is given."""
-    plain, ascent, build = attacks.perturb, apgd._ascent, autoattack.build
+    look, plain, ascent, build = attack.value_and_gradient, distill.perturb, apgd._ascent, autoattack.build
+
+    def turned(objective, *args):
+        return look(lambda x: -objective(x), *args)
 
     def descend(images, objective, **settings):
         return plain(images, lambda x: -objective(x), **settings)
@@ -157,7 +162,7 @@ def wrong_sign(patch):
         def forward(self, x):
             return -super().forward(x)
 
-    patch.setattr(attacks, "perturb", descend)
+    patch.setattr(attack, "value_and_gradient", turned)
     patch.setattr(distill, "perturb", descend)
     patch.setattr(apgd, "_ascent", descent)
     patch.setattr(autoattack, "build", lambda model, *args, **settings: build(Negated(model), *args, **settings))
@@ -182,8 +187,8 @@ def scored_in_train_mode(patch):
 
 
 def one_step_instead_of_several(patch):
-    plain = attacks.perturb
-    patch.setattr(attacks, "perturb", lambda *args, **settings: plain(*args, **settings | {"steps": 1}))
+    plain = attack.ascend
+    patch.setattr(attack, "ascend", lambda *args, **settings: plain(*args, **settings | {"steps": 1}))
 
 
 CAUGHT = [
@@ -240,7 +245,7 @@ def kinds(bench, tmp_path_factory):
     settings = {"attack": "momentum_pgd", "loss": "cross_entropy", "eps": 0.2, "step_size": 0.04, "steps": 6}
     surrogate = bench.subject(BASELINE, SURROGATE).ensemble
     device = torch.device("cpu")
-    crafted = attacks.craft(surrogate, images, labels, range(300), **settings, start_key=(0,), device=device)
+    crafted = craft(surrogate, images, labels, range(300), **settings, start_key=(0,), device=device)
     for name, inputs in {"clean": images, "eps_0.20/from_baseline3_xent_mpgd_steps_6_0": crafted}.items():
         (folder / name).mkdir(parents=True)
         torch.save(inputs, folder / name / "inputs.pt")
@@ -321,10 +326,8 @@ def test_a_zeroed_regulariser_is_caught_under_every_kind(unregularised, kinds, p
 
 def test_images_outside_the_budget_never_reach_a_score(bench, pinned, monkeypatch):
     monkeypatch.setattr(harness, "project", lambda images, center, eps: images)
-    plain = attacks.perturb
-    monkeypatch.setattr(
-        attacks, "perturb", lambda images, *args, eps, **settings: plain(images, *args, eps=4 * eps, **settings)
-    )
+    plain = attack.ascend
+    monkeypatch.setattr(attack, "ascend", lambda *args, eps, **settings: plain(*args, eps=4 * eps, **settings))
     for reference in PROTOCOLS:
         with pytest.raises(UserError, match="expected at most eps"):
             bench.attack([0], [reference])

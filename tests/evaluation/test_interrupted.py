@@ -52,7 +52,7 @@ def restarts_repeat(monkeypatch):
                 drawn[row] = again[row]
         return drawn
 
-    monkeypatch.setattr("robustbench_ens.perturb.attacks.uniform_starts", starts)
+    monkeypatch.setattr("robustbench_ens.perturb.attack.uniform_starts", starts)
     monkeypatch.setattr("robustbench_ens.evaluation.kinds.adaptive.uniform_starts", starts)
 
 
