@@ -11,9 +11,10 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 import pyarrow as pa
 
+from robustbench_ens.config.attacks import PREFIX
 from robustbench_ens.config.kinds import KINDS
 from robustbench_ens.config.outside import import_object
-from robustbench_ens.config.protocols import ProtocolFile
+from robustbench_ens.config.protocols import NAMES_ATTACK, ProtocolFile, named
 from robustbench_ens.core.limits import shown
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
@@ -23,13 +24,6 @@ from robustbench_ens.outcomes import OUTCOMES
 from robustbench_ens.perturb import advertorch
 
 AnyProtocol = TypeVar("AnyProtocol", bound=ProtocolFile)
-
-
-def _attacks_named(settings: ProtocolFile) -> list[str]:
-    """Return the attacks that a protocol names: its own, and those of its groups of variants."""
-    groups = [*getattr(settings, "variants", ()), *getattr(settings, "starts", ())]
-    named = [getattr(part, "attack", None) for part in (settings, *groups)]
-    return [name for name in named if isinstance(name, str)]
 
 
 class Evaluation(ABC, Generic[AnyProtocol]):
@@ -64,7 +58,7 @@ class Evaluation(ABC, Generic[AnyProtocol]):
         Raises:
             UserError: one is missing.
         """
-        if any(name.startswith(advertorch.PREFIX) for name in _attacks_named(self.settings)):
+        if any(name.startswith(PREFIX) for name in named(self.settings, NAMES_ATTACK)):
             advertorch.attacks()
 
     def fits(self, classes: int) -> None:

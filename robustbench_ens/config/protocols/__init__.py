@@ -32,6 +32,8 @@ from robustbench_ens.errors import UserError
 
 __all__ = [
     "KINDS",
+    "NAMES_ATTACK",
+    "NAMES_LOSS",
     "STANDARD_AUTOATTACK",
     "ByGradient",
     "Crafted",
@@ -45,6 +47,7 @@ __all__ = [
     "VariantGroup",
     "kind_class",
     "load_protocol",
+    "named",
 ]
 
 

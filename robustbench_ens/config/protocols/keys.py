@@ -194,17 +194,20 @@ AutoAttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "squar
 STANDARD_AUTOATTACK: tuple[AutoAttackName, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 
-def _of_known_scores(losses: tuple[str, ...]) -> tuple[str, ...]:
-    if "cw_legacy" in losses:
-        raise ValueError("expected cross_entropy, cw or package.module:name")
-    return losses
+def _of_logits(loss: str) -> str:
+    if loss not in ("cross_entropy", "cw") and not names_outside_code(loss):
+        raise ValueError("expected one of cross_entropy, cw, or package.module:name")
+    return _loss(loss)
+
+
+LossOfLogits = Annotated[str, AfterValidator(_of_logits)]
 
 
 class AdaptiveGroup(Settings):
     """APGD on one objective with each of its losses, from each of its random starts and each black-box example."""
 
     objective: Literal["mean_softmax", "mean_logits", "reweighed"]
-    losses: Annotated[tuple[Loss, ...], ITEMS, AfterValidator(_of_known_scores), NAMES_LOSS] = ("cross_entropy", "cw")
+    losses: Annotated[tuple[LossOfLogits, ...], ITEMS, NAMES_LOSS] = ("cross_entropy", "cw")
     restarts: Restarts = 1
 
 

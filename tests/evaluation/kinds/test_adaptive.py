@@ -194,9 +194,12 @@ def test_a_surrogate_of_the_same_lineage_is_an_error(make_job):
         ("starts=[]", "key 'starts': expected at least 1 item"),
         ("variants=[]", "key 'variants': expected at least 1 item"),
         (variants("logits"), "expected 'mean_softmax', 'mean_logits' or 'reweighed', got 'logits'"),
-        (variants("reweighed", '["dlr"]'), "key 'variants.0.losses.0': expected 'cross_entropy' or 'cw', got 'dlr'"),
+        (
+            variants("reweighed", '["dlr"]'),
+            "key 'variants.0.losses.0': expected one of cross_entropy, cw, or package.module:name, got 'dlr'",
+        ),
         (variants("reweighed", restarts=0), "restarts': expected a number greater than or equal to 1"),
-        ('starts=[{attack="apgd"}]', "key 'starts.0.attack': expected one of pgd, momentum_pgd"),
+        ('starts=[{attack="fgsm"}]', "key 'starts.0.attack': expected one of pgd, momentum_pgd"),
     ],
 )
 def test_bad_keys(change, message):
