@@ -1,4 +1,4 @@
-"""Examples of code from outside: a training method, a network, a kind of protocol, and a section of a report.
+"""Examples of code from outside: a training method, a network, an attack, a kind of protocol, a section of a report.
 
 Beside them lie the recipes and the protocol that use them.
 """

@@ -83,3 +83,9 @@ def test_a_kind_of_protocol(rbe: Rbe) -> None:
     seen_everywhere(rbe, "kind of protocol", ["digits/baseline-3", "digits/dverge-3"], "noise")
     (folder,) = [page.parent for page in Path("runs/reports").glob("*/report.md")]
     assert "adds uniform noise within eps" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_an_attack(rbe: Rbe) -> None:
+    """Its name stands in the outcomes, and an edit of its code makes it another protocol."""
+    protocol = "digits/quickstart-whitebox[attack=examples.look_ahead:LookAhead"
+    seen_everywhere(rbe, "attack", ["digits/baseline-3", "digits/dverge-3"], protocol)
