@@ -151,7 +151,6 @@ def problem(images, **changes):
         labels,
         lambda x: x,
         lambda x, labels: x.flatten(1).sum(1),
-        draws=Draws((0,), [0]),
         pool=pool,
         **settings,
     )
