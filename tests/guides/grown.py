@@ -147,7 +147,7 @@ ADDITIONS = {
 }
 """What each guide adds, by the name that :mod:`tests.guides.read` finds."""
 
-COPIED = ("robustbench_ens", "zoo", "attacks", "tests")
+COPIED = ("robustbench_ens", "zoo", "attacks", "examples", "tests")
 LEFT_OUT = ("__pycache__", "guides", "campaign", "cifar10-jpeg-short*", "browser")
 
 

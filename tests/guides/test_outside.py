@@ -89,3 +89,10 @@ def test_an_attack(rbe: Rbe) -> None:
     """Its name stands in the outcomes, and an edit of its code makes it another protocol."""
     protocol = "digits/quickstart-whitebox[attack=examples.look_ahead:LookAhead"
     seen_everywhere(rbe, "attack", ["digits/baseline-3", "digits/dverge-3"], protocol)
+
+
+def test_a_report_section(rbe: Rbe) -> None:
+    seen_everywhere(rbe, "report section", ["digits/baseline-3", "digits/dverge-3"], "digits/quickstart-whitebox")
+    (page,) = Path("runs/reports").glob("*/report.md")
+    assert "## Robust against clean accuracy" in page.read_text(encoding="utf-8")
+    assert 'id="tradeoff"' in page.with_name("index.html").read_text(encoding="utf-8")
