@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_ens import load_ensemble
+from robustbench_ens import evaluate, load_ensemble
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.nodes import NamedNodes
@@ -116,3 +116,18 @@ def test_a_broken_method_stops_training_in_one_line(
     assert result.code == 2
     (line,) = result.err.splitlines()
     assert f"{recipe.split('[')[0]}[" in line and "key 'method': " in line and message in line
+
+
+def test_the_python_api_takes_an_attack_and_a_loss_from_outside() -> None:
+    """Each of the examples, on a linear model whose answer after them is known."""
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.stack([torch.full((64,), 0.1), torch.full((64,), -0.1)]))
+        model[1].bias.copy_(torch.tensor([-3.2, 3.2]))
+    images = torch.tensor([0.49, 0.52, 0.7, 0.3]).reshape(4, 1, 1, 1).expand(4, 1, 8, 8)
+    attack = "attack=examples.look_ahead:LookAhead,loss=examples.look_ahead:mean_gap"
+    protocol = f"digits/whitebox[{attack},restarts=1,steps=6,eps=[0.1],health.images=0]"
+    rows = evaluate(model.eval(), images, [1, 0, 0, 1], protocol)
+    attacked = rows[rows["attack"] == "examples.look_ahead:LookAhead"]
+    assert set(attacked["loss"]) == {"examples.look_ahead:mean_gap"}
+    assert attacked.sort_values("image")["correct"].tolist() == [False, False, True, True]

@@ -146,7 +146,7 @@ def attack_class(name: str) -> Any:
 
 
 def loss_function(name: str) -> Any:
-    """Return the function ``(logits, labels) -> values`` of a loss of the table or from outside; imports torch.
+    """Return the function ``(scores, labels) -> values`` of a loss of the table or from outside; imports torch.
 
     Raises:
         UserError: there is no such loss.
@@ -155,7 +155,7 @@ def loss_function(name: str) -> Any:
         raise UserError(f"loss: {EXPECTED_LOSS}, got {name!r}")
     found = _imported("loss", LOSSES.get(name, name))
     if not callable(found):
-        raise UserError(f"loss {name!r}: expected a function (logits, labels), got {type(found).__name__}")
+        raise UserError(f"loss {name!r}: expected a function (scores, labels), got {type(found).__name__}")
     return found
 
 

@@ -175,7 +175,11 @@ def test_a_network_of_one_size_of_images_and_progressive_resizing(
         ),
         ("digits/whitebox", "step_size=eps/0", "key 'step_size': expected a step size of at most eps, got 'eps/0'"),
         ("digits/whitebox", "step_size=eps/0.5", "key 'step_size': expected a step size of at most eps, got 'eps/0.5'"),
-        ("digits/whitebox", "loss=ce", "key 'loss': expected 'cross_entropy', 'cw' or 'cw_legacy', got 'ce'"),
+        (
+            "digits/whitebox",
+            "loss=ce",
+            "key 'loss': expected one of cross_entropy, cw, cw_legacy, or package.module:name, got 'ce'",
+        ),
         (
             "digits/whitebox",
             "restarts=40000",
@@ -220,7 +224,7 @@ def test_a_network_of_one_size_of_images_and_progressive_resizing(
         (
             "digits/blackbox-compact",
             'variants=[{attack="pdg"}]',
-            "key 'variants.0.attack': expected one of pgd, momentum_pgd, m_di2_fgsm, sgm, or advertorch: and one of",
+            "key 'variants.0.attack': expected one of pgd, momentum_pgd, m_di2_fgsm, sgm, ni_fgsm, sim, si_ni_fgsm,",
         ),
     ],
 )
