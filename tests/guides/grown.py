@@ -109,7 +109,7 @@ class Noise(ProtocolFile):
     draws: Count = 10
 
     facts = KindFacts(
-        title="Noise",
+        title="Uniform noise",
         yields=ACCURACY,
         meaning="The attacker knows nothing of the ensemble, and adds uniform noise within eps.",
         tier=True,
@@ -117,6 +117,11 @@ class Noise(ProtocolFile):
     )
     runs = "robustbench_ens.evaluation.kinds.noise:NoiseEvaluation"
 ''',
+        ),
+        Insert(
+            "tests/config/test_protocols.py",
+            "CHANGES = {",
+            '    "digits/noise": ["draws=3"],\n',
         ),
         Insert(
             "tests/test_power.py",
@@ -148,13 +153,13 @@ ADDITIONS = {
 """What each guide adds, by the name that :mod:`tests.guides.read` finds."""
 
 COPIED = ("robustbench_ens", "zoo", "attacks", "examples", "tests")
-LEFT_OUT = ("__pycache__", "guides", "campaign", "cifar10-jpeg-short*", "browser")
+LEFT_OUT = ("__pycache__", "guides", "campaign")
 
 
 def grow(destination: Path) -> None:
     """Copy the project into ``destination`` and add what every guide adds, except what `rbe list --publish` writes."""
     for name in COPIED:
-        shutil.copytree(ROOT / name, destination / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        shutil.copytree(ROOT / name, destination / name, ignore=_left_out)
     shutil.copytree(ROOT / "reports" / "reference", destination / "reports" / "reference")
     shutil.copy(ROOT / "pyproject.toml", destination / "pyproject.toml")
     for addition in ADDITIONS.values():
@@ -162,6 +167,12 @@ def grow(destination: Path) -> None:
             shutil.copy(INSIDE / path, destination / path)
         for insert in addition.inserts:
             _insert(destination / insert.path, insert)
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """What is not copied: caches, these tests, and weights that no guide starts from."""
+    pattern = ("cifar10-jpeg-short*",) if Path(folder).name == "weights" else ()
+    return shutil.ignore_patterns(*LEFT_OUT, *pattern)(folder, names)
 
 
 def _insert(path: Path, insert: Insert) -> None:
