@@ -56,13 +56,15 @@ def load_ensemble(
     Raises:
         robustbench_ens.errors.UserError: unknown recipe; not trained with this seed; damaged or foreign weights.
     """
-    from robustbench_ens.workflow.plan import Plan, Workplace
-    from robustbench_ens.workflow.targets import Trained
+    from robustbench_ens.weights.run import TrainingRun
+    from robustbench_ens.workflow.place import Workplace
 
-    place = Workplace(Store(runs_folder(runs)), None if data_root is None else Path(data_root), "cpu", Silent())
-    ensemble = Trained(load_recipe(str(reference)), seed)
+    place = Workplace(
+        Store(runs_folder(runs)), None if data_root is None else Path(data_root), "cpu", Silent(), published=True
+    )
+    ensemble = TrainingRun(load_recipe(str(reference)), seed)
     with usual_defaults():
-        return Plan(place, published=True).serving.load(ensemble)
+        return place.library.load(ensemble)
 
 
 def evaluate(

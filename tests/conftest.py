@@ -16,9 +16,10 @@ from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
+from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.execute import run
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
 from tests.shared import made_once
 
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -65,7 +66,7 @@ def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _make_tiny_runs(folder: Path) -> None:
     plan = Plan(Workplace(Store(folder / "runs"), None, "cpu", Silent()))
-    baseline, dverge = Trained(load_recipe(BASELINE), 0), Trained(load_recipe(DVERGE), 0)
+    baseline, dverge = TrainingRun(load_recipe(BASELINE), 0), TrainingRun(load_recipe(DVERGE), 0)
     plan.add_attack(load_protocol(WHITEBOX), baseline)
     plan.add_attack(load_protocol(BLACKBOX), baseline)
     plan.add_attack(load_protocol(BLACKBOX), dverge)

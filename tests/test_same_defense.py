@@ -12,17 +12,19 @@ from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained, surrogates
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.targets import surrogates
 
 DIGITS, CIFAR10 = "digits/blackbox-same-defense", "cifar10/blackbox-same-defense"
 
 
-def trained(reference: str, seed: int = 0) -> Trained:
-    return Trained(load_recipe(reference), seed)
+def trained(reference: str, seed: int = 0) -> TrainingRun:
+    return TrainingRun(load_recipe(reference), seed)
 
 
-def titles(tmp_path: Path, protocol: str, *targets: Trained) -> list[str]:
+def titles(tmp_path: Path, protocol: str, *targets: TrainingRun) -> list[str]:
     plan = Plan(Workplace(Store(tmp_path), None, "cpu", Silent()))
     for target in targets:
         plan.add_attack(load_protocol(protocol), target)

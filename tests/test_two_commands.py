@@ -1,18 +1,21 @@
-"""Two commands on one run directory: what a command decides to write, it decides while it holds the directory."""
+"""Two commands on one run directory share the work: each holds what it makes, and waits for what another makes."""
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from robustbench_ens.cli import plans
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core import locks
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.kinds import blackbox
@@ -20,9 +23,10 @@ from robustbench_ens.evaluation.runner import outcomes_file, parts_folder
 from robustbench_ens.outcomes import find_outcomes
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.weights.record import read_record, run_dir
-from robustbench_ens.workflow import execute
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow import steps
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 
 
@@ -39,9 +43,9 @@ def late(tmp_path: Path, tiny_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
     """A plan that found nothing done, where another process has finished everything since."""
     runs = tmp_path / "runs"
     plan = Plan(place(runs))
-    plan.train([Trained(load_recipe(DVERGE), 0)])
-    plan.add_attack(load_protocol(WHITEBOX), Trained(load_recipe(BASELINE), 0))
-    plan.add_attack(load_protocol(BLACKBOX), Trained(load_recipe(DVERGE), 0))
+    plan.train([TrainingRun(load_recipe(DVERGE), 0)])
+    plan.add_attack(load_protocol(WHITEBOX), TrainingRun(load_recipe(BASELINE), 0))
+    plan.add_attack(load_protocol(BLACKBOX), TrainingRun(load_recipe(DVERGE), 0))
     assert len(plan.due) == len(plan.steps) == 5
     shutil.copytree(tiny_runs, runs)
     return plan
@@ -56,8 +60,8 @@ def test_what_another_finished_meanwhile_is_neither_stale_nor_made_again(
 ) -> None:
     runs = late.workplace.store.root
     before = files(runs)
-    monkeypatch.setattr(execute, "train", refuse)
-    monkeypatch.setattr(execute, "evaluate", refuse)
+    monkeypatch.setattr(steps, "train", refuse)
+    monkeypatch.setattr(steps, "evaluate", refuse)
     plans.carry_out(late, dry_run=False)
     assert files(runs) == before
     assert not list(runs.rglob("*.stale-*"))
@@ -68,8 +72,8 @@ def test_what_another_finished_meanwhile_is_neither_stale_nor_made_again(
 def test_what_another_undid_meanwhile_is_made(runs: Path) -> None:
     """Its outcomes are there when the plan is made, and gone when it is carried out."""
     plan = Plan(place(runs))
-    plan.add_attack(load_protocol(WHITEBOX), Trained(load_recipe(BASELINE), 0))
-    plan.add_attack(load_protocol(f"{WHITEBOX[:-1]},seed=3]"), Trained(load_recipe(BASELINE), 0))
+    plan.add_attack(load_protocol(WHITEBOX), TrainingRun(load_recipe(BASELINE), 0))
+    plan.add_attack(load_protocol(f"{WHITEBOX[:-1]},seed=3]"), TrainingRun(load_recipe(BASELINE), 0))
     for path in find_outcomes([runs / "outcomes"]):
         path.unlink()
     plans.carry_out(plan, dry_run=False)
@@ -79,9 +83,9 @@ def test_what_another_undid_meanwhile_is_made(runs: Path) -> None:
 def test_a_plan_is_renewed_with_all_that_was_asked_for(runs: Path) -> None:
     """Trained here although published, and in the same order."""
     plan = Plan(place(runs), published=True)
-    plan.train([Trained(load_recipe("digits/dverge-3"), 0)])
-    plan.add_attack(load_protocol(WHITEBOX), Trained(load_recipe("digits/baseline-3"), 1))
-    plan.add_attack(load_protocol(BLACKBOX), Trained(load_recipe(DVERGE), 0))
+    plan.train([TrainingRun(load_recipe("digits/dverge-3"), 0)])
+    plan.add_attack(load_protocol(WHITEBOX), TrainingRun(load_recipe("digits/baseline-3"), 1))
+    plan.add_attack(load_protocol(BLACKBOX), TrainingRun(load_recipe(DVERGE), 0))
     again = plan.renewed()
     assert again.steps == plan.steps and [step.done for step in again.steps] == [step.done for step in plan.steps]
     assert any(step.done for step in plan.steps) and plan.due
@@ -89,8 +93,8 @@ def test_a_plan_is_renewed_with_all_that_was_asked_for(runs: Path) -> None:
 
 def test_what_a_finished_run_did_not_live_to_remove_goes(rbe: Rbe, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(runs.parent)
-    monkeypatch.setattr(execute, "train", refuse)
-    monkeypatch.setattr(execute, "evaluate", refuse)
+    monkeypatch.setattr(steps, "train", refuse)
+    monkeypatch.setattr(steps, "evaluate", refuse)
     folder = run_dir(Store(runs), load_recipe(BASELINE), 0)
     record = read_record(folder)
     assert record is not None
@@ -138,20 +142,93 @@ def test_reading_a_run_directory_that_is_not_there_makes_none(
     assert not runs.exists() and Path("reports/x/report.md").exists()
 
 
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Begin a command in a process of its own."""
+    command = [sys.executable, "-m", "robustbench_ens", *arguments, "--threads", "1"]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """Wait for the command, which is to succeed, and return what it printed."""
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return out + err
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_recipe(tmp_path: Path) -> None:
-    """The second is refused, or finds it done; it never sets the first's run aside."""
+    """The second waits for the first, and finds it done; it never sets the first's run aside."""
     recipe = "digits/baseline-3[epochs=1,network_args.width=2]"
-    command = [sys.executable, "-m", "robustbench_ens", "train", recipe, "--threads", "1"]
-    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = started(tmp_path, "train", recipe)
     time.sleep(0.2)
-    second = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    ends = [(process.communicate(timeout=120), process.returncode) for process in (first, second)]
-    assert sorted(code for _, code in ends) in ([0, 0], [0, 2]), ends
-    for (_, err), code in ends:
-        assert ("is in use by process" in err) == (code == 2)
+    second = started(tmp_path, "train", recipe)
+    said = [ended(process) for process in (first, second)]
     assert [path.name for path in tmp_path.glob("runs/ensembles/digits/*/*")] == ["seed-0"]
-    assert not list(tmp_path.rglob("*.part"))
+    assert all("baseline-3" in text for text in said)
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob(".*.lock"))
+
+
+def holding(folder: Path, artefact: Path) -> subprocess.Popen[str]:
+    """A process that holds an artefact of the run directory until its input ends."""
+    code = (
+        "import sys; from pathlib import Path; from robustbench_ens.core.locks import hold_artefact\n"
+        f"with hold_artefact(Path({str(artefact)!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["closes", "is killed"])
+def test_a_command_shares_the_work_and_waits_for_the_rest(tmp_path: Path, end: str) -> None:
+    """One of two trainings is held: the other is done meanwhile, and then the first; a dead holder blocks nobody."""
+    recipes = [f"digits/baseline-3[epochs=1,network_args.width={width}]" for width in (2, 3)]
+    folders = [run_dir(Store(tmp_path / "runs"), load_recipe(recipe), 0) for recipe in recipes]
+    holder = holding(tmp_path, folders[0])
+    command = started(tmp_path, "train", *recipes)
+    until = time.monotonic() + 120
+    while not (folders[1] / "run.json").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert (folders[1] / "run.json").exists() and not (folders[0] / "run.json").exists()
+    if end == "closes":
+        holder.communicate(timeout=60)
+    else:
+        holder.kill()
+        holder.wait(timeout=60)
+    assert f"process {holder.pid} is at it" in ended(command)
+    assert (folders[0] / "run.json").exists()
+
+
+@pytest.mark.slow
+def test_two_commands_share_what_is_crafted(tmp_path: Path) -> None:
+    """Both attack from one surrogate; its images are crafted once, and the outcomes are those of one command alone."""
+    targets = [f"digits/baseline-3[epochs=1,network_args.width={width}]" for width in (2, 3)]
+    for process in [started(tmp_path, "attack", "--protocol", BLACKBOX, target) for target in targets]:
+        ended(process)
+    ended(started(tmp_path, "attack", "--protocol", BLACKBOX, *targets, "--runs", "alone"))
+    names = [path.relative_to(tmp_path / "runs") for path in find_outcomes([tmp_path / "runs" / "outcomes"])]
+    assert len(names) == 2
+    for name in names:
+        together, alone = (pd.read_parquet(tmp_path / runs / name) for runs in ("runs", "alone"))
+        pd.testing.assert_frame_equal(together, alone)
+
+
+@pytest.mark.slow
+def test_a_file_system_without_locks_is_worked_on_all_the_same(
+    rbe: Rbe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(locks.fcntl, "flock", refused)
+    assert rbe("attack", WHITEBOX, BASELINE).code == 0
+    assert len(find_outcomes([tmp_path / "runs" / "outcomes"])) == 1
+    assert not list(tmp_path.rglob(".*.lock"))
 
 
 @pytest.mark.slow

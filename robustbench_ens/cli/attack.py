@@ -13,6 +13,7 @@ from robustbench_ens.cli.options import (
     batch_size_option,
     compute_options,
     dry_option,
+    executor_option,
     seeds_option,
     set_option,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @seeds_option
 @set_option
 @dry_option
+@executor_option
 @click.option(
     "--model",
     metavar="PACKAGE.MODULE:NAME",
@@ -48,6 +50,7 @@ def attack(
     seeds: list[int],
     sets: tuple[str, ...],
     dry_run: bool,
+    executor: str,
     model: str | None,
     batch_size: int | None,
 ) -> None:
@@ -74,7 +77,7 @@ def attack(
     pairs = all_pairs(plan, loaded, named.recipes, seeds) if model is None else given(place, loaded, model)
     plans.say_left_out(add_attacks(plan, pairs))
     with nullcontext() if model is None else blamed(f"--model {model}"):
-        plans.carry_out(plan, dry_run)
+        plans.carry_out(plan, dry_run, executor=executor)
     if not dry_run:
         plans.print_results(plan)
 

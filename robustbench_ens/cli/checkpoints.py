@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -47,10 +48,9 @@ def export_checkpoint(where: Where, recipe: str, checkpoint: Path, seed: int, se
     from robustbench_ens.config.recipes import load_recipe
     from robustbench_ens.config.references import parse_overrides
     from robustbench_ens.weights.released import export_released
-    from robustbench_ens.workflow.plan import Plan
-    from robustbench_ens.workflow.targets import Trained
+    from robustbench_ens.weights.run import TrainingRun
 
-    trained = Trained(load_recipe(recipe, parse_overrides(list(sets))), seed)
-    ensemble = Plan(where.workplace(), published=True).serving.load(trained)
+    trained = TrainingRun(load_recipe(recipe, parse_overrides(list(sets))), seed)
+    ensemble = replace(where.workplace(), published=True).library.load(trained)
     export_released(checkpoint, ensemble)
     OUT.print(f"{trained.id}: exported to {checkpoint} ({ensemble.origin})", markup=False)

@@ -10,7 +10,7 @@ import click
 from robustbench_ens.cli.options import Where, place_options
 
 if TYPE_CHECKING:
-    from robustbench_ens.workflow.plan import Workplace
+    from robustbench_ens.workflow.place import Workplace
 
 
 @click.command("list")

@@ -17,7 +17,7 @@ from robustbench_ens.core.paths import expanded
 from robustbench_ens.core.store import DEFAULT_RUNS, Store, runs_folder
 
 if TYPE_CHECKING:
-    from robustbench_ens.workflow.plan import Workplace
+    from robustbench_ens.workflow.place import Workplace
 
 MOST_SEEDS = 1000
 MOST_THREADS = 1024
@@ -88,7 +88,7 @@ class Where:
         from robustbench_ens.cli.console import OUT, Bars
         from robustbench_ens.core.devices import device_of
         from robustbench_ens.training.tensorboard import epoch_writer
-        from robustbench_ens.workflow.plan import Workplace
+        from robustbench_ens.workflow.place import Workplace
 
         hook = epoch_writer if tensorboard else None
         return Workplace(self.store, self.data_root, device_of(self.device), Bars(OUT), hook, self.threads, batch_size)
@@ -154,6 +154,12 @@ batch_size_option = click.option(
     "--batch-size",
     type=click.IntRange(1, LARGEST_BATCH_SIZE),
     help="Images attacked together [default: what suits the device]. Halved if they do not fit in memory.",
+)
+executor_option = click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    help="Run steps by local, serial, processes or package.module:Name.",
 )
 dry_option = click.option(
     "--dry-run",

@@ -10,7 +10,8 @@ import click
 from robustbench_ens.cli.options import Where, place_options, seeds_option
 
 if TYPE_CHECKING:
-    from robustbench_ens.workflow.plan import Plan, Workplace
+    from robustbench_ens.workflow.place import Workplace
+    from robustbench_ens.workflow.plan import Plan
 
 
 @click.command()
@@ -35,14 +36,14 @@ def _plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> 
     from robustbench_ens.cli.plans import say_left_out
     from robustbench_ens.config.protocols import load_protocol
     from robustbench_ens.config.recipes import load_recipe
+    from robustbench_ens.weights.run import TrainingRun
     from robustbench_ens.workflow.plan import Plan
     from robustbench_ens.workflow.selection import add_attacks, all_pairs, told_apart
-    from robustbench_ens.workflow.targets import Trained
 
     protocols, recipes = told_apart(references)
     plan = Plan(place, published=True)
     if not protocols:
-        plan.train([Trained(recipe, seed) for recipe in map(load_recipe, recipes) for seed in seeds])
+        plan.train([TrainingRun(recipe, seed) for recipe in map(load_recipe, recipes) for seed in seeds])
     loaded = [load_protocol(reference) for reference in protocols]
     say_left_out(add_attacks(plan, all_pairs(plan, loaded, recipes, seeds)))
     return plan

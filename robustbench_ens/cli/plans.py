@@ -10,15 +10,18 @@ from robustbench_ens.core.text import duration
 from robustbench_ens.evaluation.runner import outcomes_file
 from robustbench_ens.outcomes import OutcomeFile, read_evaluations
 from robustbench_ens.reporting.collect import collect
-from robustbench_ens.workflow.execute import check_inputs, leftovers, run
-from robustbench_ens.workflow.plan import Plan, Step, TrainStep
+from robustbench_ens.workflow.execute import leftovers, run
+from robustbench_ens.workflow.executors import DEFAULT_EXECUTOR
+from robustbench_ens.workflow.inputs import check_inputs
+from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.steps import Step, TrainStep, record_of
 
 
 def show_plan(plan: Plan) -> None:
     """Print the steps in order, what is done or published, and how long the rest will take by past timings."""
     rows, known, unknown = [], 0.0, 0
     for number, step in enumerate(plan.steps, start=1):
-        published = isinstance(step, TrainStep) and plan.is_published(step.ensemble)
+        published = isinstance(step, TrainStep) and plan.workplace.library.is_published(step.ensemble)
         state = "published" if published else "done" if step.done else "due"
         rows.append((number, step.title, state, step.work, duration(step.seconds) if step.seconds is not None else "?"))
         if not step.done:
@@ -33,17 +36,21 @@ def show_plan(plan: Plan) -> None:
     OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due{': ' if times else ''}{', and '.join(times)}.")
 
 
-def carry_out(plan: Plan, dry_run: bool, finished: Callable[[Step], None] | None = None) -> None:
+def carry_out(
+    plan: Plan,
+    dry_run: bool,
+    finished: Callable[[Step], None] | None = None,
+    executor: str = DEFAULT_EXECUTOR,
+) -> None:
     """Run what is due, or only show it. ``finished`` is called with each step that is done."""
     if dry_run:
         show_plan(plan)
         return
     if plan.due or leftovers(plan):
-        check_inputs(plan)  # loads, or even downloads, what the steps need, without holding the run directory
-        with plan.workplace.store.lock():
-            now = plan.renewed()  # whoever held it before may have done what was due, or undone what was done
-            check_inputs(now)
-            run(now, finished)
+        check_inputs(plan)  # loads, or even downloads, what the steps need
+        now = plan.renewed()  # another command may have done what was due meanwhile, or undone what was done
+        check_inputs(now)
+        run(now, finished, executor)
 
 
 def training_summary(plan: Plan, steps: Sequence[Step]) -> None:
@@ -52,8 +59,8 @@ def training_summary(plan: Plan, steps: Sequence[Step]) -> None:
     for step in steps:
         if not isinstance(step, TrainStep):
             continue
-        record = plan.record(step.ensemble)
-        if record is None or record.training is None or plan.is_published(step.ensemble):
+        record = record_of(plan.workplace, step.ensemble)
+        if record is None or record.training is None or plan.workplace.library.is_published(step.ensemble):
             continue
         clean = {int(member): value for member, value in record.training["clean_accuracy"].items()}
         members = " ".join(f"{100 * clean[index]:.1f}" for index in range(record.sub_models))
@@ -73,7 +80,7 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
     """Read the outcomes of every attack of a plan that was carried out, once also where two names mean one."""
     paths = []
     for step in plan.outcome_targets():
-        record = plan.record(step.target)
+        record = record_of(plan.workplace, step.target)
         assert record is not None
         paths.append(outcomes_file(plan.workplace.store, step.protocol, record))
     return read_evaluations(list(dict.fromkeys(paths)))
@@ -89,7 +96,7 @@ def print_early(plan: Plan, step: Step) -> None:
     if isinstance(step, TrainStep):
         training_summary(plan, [step])
         return
-    record = plan.record(step.target)
+    record = record_of(plan.workplace, step.target)
     assert record is not None
     path = outcomes_file(plan.workplace.store, step.protocol, record)
     print_known(collect(read_evaluations([path])))

@@ -6,15 +6,23 @@ from functools import partial
 
 import click
 
-from robustbench_ens.cli.options import Where, batch_size_option, compute_options, dry_option, seeds_option
+from robustbench_ens.cli.options import (
+    Where,
+    batch_size_option,
+    compute_options,
+    dry_option,
+    executor_option,
+    seeds_option,
+)
 
 
 @click.command()
 @seeds_option
 @dry_option
+@executor_option
 @batch_size_option
 @compute_options
-def quickstart(where: Where, seeds: list[int], dry_run: bool, batch_size: int | None) -> None:
+def quickstart(where: Where, seeds: list[int], dry_run: bool, executor: str, batch_size: int | None) -> None:
     """Train, attack and report on 8x8 digits, in minutes.
 
     It takes some minutes on two cores.
@@ -25,7 +33,7 @@ def quickstart(where: Where, seeds: list[int], dry_run: bool, batch_size: int | 
     from robustbench_ens.workflow.quickstart import quickstart_plan
 
     plan = quickstart_plan(where.workplace(batch_size=batch_size), seeds)
-    plans.carry_out(plan, dry_run, partial(plans.print_early, plan))
+    plans.carry_out(plan, dry_run, partial(plans.print_early, plan), executor)
     if not dry_run:
         folder = report_folder(where.store, "quickstart")
         print_report(plans.plan_outcomes(plan), folder, "rbe quickstart")

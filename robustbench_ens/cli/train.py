@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from robustbench_ens.cli.options import Where, compute_options, dry_option, seeds_option, set_option
+from robustbench_ens.cli.options import Where, compute_options, dry_option, executor_option, seeds_option, set_option
 
 
 @click.command()
@@ -12,6 +12,7 @@ from robustbench_ens.cli.options import Where, compute_options, dry_option, seed
 @seeds_option
 @set_option
 @dry_option
+@executor_option
 @click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard (optional extra).")
 @compute_options
 def train(
@@ -20,6 +21,7 @@ def train(
     seeds: list[int],
     sets: tuple[str, ...],
     dry_run: bool,
+    executor: str,
     tensorboard: bool,
 ) -> None:
     """Train ensembles.
@@ -30,13 +32,13 @@ def train(
     from robustbench_ens.cli.plans import carry_out, training_summary
     from robustbench_ens.config.recipes import load_recipe
     from robustbench_ens.config.references import parse_overrides
+    from robustbench_ens.weights.run import TrainingRun
     from robustbench_ens.workflow.plan import Plan
-    from robustbench_ens.workflow.targets import Trained
 
     plan = Plan(where.workplace(tensorboard=tensorboard), published=True)
     overrides = parse_overrides(list(sets))
     loaded = [load_recipe(reference, overrides) for reference in recipes]
-    plan.train([Trained(recipe, seed) for recipe in loaded for seed in seeds])
-    carry_out(plan, dry_run)
+    plan.train([TrainingRun(recipe, seed) for recipe in loaded for seed in seeds])
+    carry_out(plan, dry_run, executor=executor)
     if not dry_run:
         training_summary(plan, plan.steps)

@@ -145,6 +145,10 @@ class Recipe:
     method: Any
     parent: Recipe | None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a reference, for the class of a method may be made from a function."""
+        return _load_again, (self.name, self.overrides, self.hash)
+
     @property
     def label(self) -> str:
         """Name and overrides: a reference that loads this recipe again."""
@@ -263,3 +267,15 @@ def load_method(settings: RecipeFile, where: str) -> Any:
     except ValidationError as error:  # a class from outside states them
         raise explain(error, MethodFacts, f"{where}: key 'method': facts of {spec}") from None
     return method
+
+
+def _load_again(name: str, overrides: dict[str, Any], expected: str) -> Recipe:
+    """Load a recipe in another process.
+
+    Raises:
+        UserError: its file, or code that it names, has changed since.
+    """
+    recipe = load_recipe(name, overrides)
+    if recipe.hash != expected:
+        raise UserError(f"recipe {recipe.label!r}: expected the one that was planned, got another; run it again")
+    return recipe

@@ -10,6 +10,7 @@ import torch
 
 from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.core.files import digest_file
+from robustbench_ens.core.locks import hold_artefact
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
@@ -48,7 +49,7 @@ def import_released(
     ensemble = _fitting(path, recipe, dataset)
     digest = digest_state(ensemble.state_dict())
     folder = run_dir(store, recipe, seed)
-    with store.lock():
+    with hold_artefact(folder):
         there = _there_already(folder, recipe, digest, dataset)
         if there is not None:
             return Imported(there, folder, there_before=True)

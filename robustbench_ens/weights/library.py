@@ -15,11 +15,11 @@ from robustbench_ens.weights.changed import since_trained
 from robustbench_ens.weights.origin import IMPORTED, PUBLISHED, TRAINED, Origin
 from robustbench_ens.weights.published import published
 from robustbench_ens.weights.record import EnsembleRecord, fingerprint, read_record, run_dir
+from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.weights.trained import check_weights, load_trained
-from robustbench_ens.workflow.targets import Trained
 
 
-class Serving:
+class Library:
     """The one rule of which weights serve, for every command and :func:`robustbench_ens.load_ensemble`.
 
     Weights of the run directory match if they were trained by the recipe as it is, on the images that its dataset has,
@@ -39,11 +39,11 @@ class Serving:
         self.here: set[tuple[str, int]] = set()
         """Keys of ensembles that no published weights serve: they are to be trained here."""
 
-    def own(self, ensemble: Trained) -> Path:
+    def own(self, ensemble: TrainingRun) -> Path:
         """Return the folder of the run directory for an ensemble, whether anything is there or not."""
         return run_dir(self._store, ensemble.recipe, ensemble.seed)
 
-    def home(self, ensemble: Trained) -> Path:
+    def home(self, ensemble: TrainingRun) -> Path:
         """Return where an ensemble lies, or will.
 
         Raises:
@@ -58,7 +58,7 @@ class Serving:
             matches = True
         return own if matches else self.published_home(ensemble) or own
 
-    def published_home(self, ensemble: Trained) -> Path | None:
+    def published_home(self, ensemble: TrainingRun) -> Path | None:
         """Return where an ensemble is published, if its weights suit."""
         folder = published(ensemble.recipe).get(ensemble.seed)
         record = read_record(folder) if folder else None
@@ -70,15 +70,15 @@ class Serving:
             return folder  # whoever needs the images hears of it
         return folder if dataset.digest == record.data_digest else None
 
-    def is_published(self, ensemble: Trained) -> bool:
+    def is_published(self, ensemble: TrainingRun) -> bool:
         """Return whether published weights serve."""
         return self.home(ensemble) != self.own(ensemble)
 
-    def is_published_on_other_images(self, ensemble: Trained) -> bool:
+    def is_published_on_other_images(self, ensemble: TrainingRun) -> bool:
         """Return whether there are published weights that do not suit, for the dataset has other images here."""
         return ensemble.seed in published(ensemble.recipe) and self.published_home(ensemble) is None
 
-    def record(self, ensemble: Trained) -> EnsembleRecord | None:
+    def record(self, ensemble: TrainingRun) -> EnsembleRecord | None:
         """Return the record of the weights that serve, if there are any.
 
         Raises:
@@ -92,7 +92,7 @@ class Serving:
             check_weights(folder, record, ensemble.recipe)
         return record
 
-    def _own_record(self, ensemble: Trained) -> EnsembleRecord | None:
+    def _own_record(self, ensemble: TrainingRun) -> EnsembleRecord | None:
         """Return the record of the run directory, if the weights there match."""
         folder = self.own(ensemble)
         record = read_record(folder)
@@ -107,7 +107,7 @@ class Serving:
         expected = (fingerprint(ensemble.recipe, ensemble.seed, digest, start) for start in self._starts(ensemble))
         return record if record.fingerprint in expected else None
 
-    def _starts(self, ensemble: Trained) -> list[EnsembleRecord | None]:
+    def _starts(self, ensemble: TrainingRun) -> list[EnsembleRecord | None]:
         """Return what ``ensemble`` may have been started from: its parent as it is here, and as it is published."""
         parent = ensemble.parent
         if parent is None:
@@ -116,7 +116,7 @@ class Serving:
         found = (self.record(parent), read_record(folder) if folder else None)
         return [record for record in found if record is not None]
 
-    def origin(self, ensemble: Trained) -> Origin:
+    def origin(self, ensemble: TrainingRun) -> Origin:
         """Return where the weights that serve come from."""
         folder = self.home(ensemble)
         if folder != self.own(ensemble):
@@ -124,7 +124,7 @@ class Serving:
         record = read_record(folder)
         return Origin(IMPORTED if record is not None and record.training is None else TRAINED, folder)
 
-    def instead_of(self, ensemble: Trained) -> str:
+    def instead_of(self, ensemble: TrainingRun) -> str:
         """Return what published weights serve instead of, in words.
 
         The text is empty if nothing was begun here, or if no published weights serve.
@@ -136,7 +136,7 @@ class Serving:
             return f"the training in {own} is not finished"
         return f"what was trained in {own} is of other images, or started from other weights"
 
-    def load(self, ensemble: Trained) -> Ensemble:
+    def load(self, ensemble: TrainingRun) -> Ensemble:
         """Load the weights that serve, with their record and origin as attributes.
 
         Raises:

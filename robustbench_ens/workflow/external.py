@@ -13,7 +13,7 @@ from robustbench_ens.models.external import blamed, import_model
 from robustbench_ens.models.modes import outside_inference
 from robustbench_ens.models.probe import modules_behind
 from robustbench_ens.models.restore import check_filled
-from robustbench_ens.workflow.plan import Workplace
+from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.targets import Given
 
 

@@ -17,8 +17,8 @@ from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.outcomes import check_whole, find_outcomes, read_provenance
 from robustbench_ens.weights.published import published
 from robustbench_ens.weights.record import EnsembleRecord, trained_here
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.place import Workplace
 
 Row = tuple[object, ...]
 
@@ -44,13 +44,12 @@ def recipes(place: Workplace, skipped: Listener, damaged: Callable[[UserError], 
         skipped: called with why a file is no recipe.
         damaged: called with the error of each damaged record.
     """
-    plan = Plan(place)
     rows: list[Row] = []
     for name, recipe in _each("zoo", listed_recipe, skipped):
         if recipe is None:
             rows.append((name, "?", "code from outside", "?", "not read", "-", "-"))
             continue
-        trained = [seed for seed in _seeds(place.store, recipe) if _is_trained(plan, Trained(recipe, seed))]
+        trained = [seed for seed in _seeds(place.store, recipe) if _is_trained(place, TrainingRun(recipe, seed))]
         settings = recipe.settings
         facts = (name, settings.dataset, settings.method, settings.sub_models, recipe.hash)
         rows.append((*facts, _seed_list(trained), _seed_list(sorted(published(recipe)))))
@@ -73,12 +72,11 @@ def protocols(store: Store, skipped: Listener) -> Inventory:
 
 def trained_records(place: Workplace) -> Iterator[EnsembleRecord]:
     """Yield the records of recipes that have a name and were trained in the run directory."""
-    plan = Plan(place)
     for recipe in map(listed_recipe, names("zoo")):
         if recipe is None:
             continue
         for seed in _seeds(place.store, recipe):
-            record = plan.record(Trained(recipe, seed))
+            record = place.library.record(TrainingRun(recipe, seed))
             if record is not None:
                 yield record
 
@@ -98,10 +96,10 @@ def _each(kind: str, load: Callable[[str], Loaded], skipped: Listener) -> Iterat
             yield name, loaded
 
 
-def _is_trained(plan: Plan, ensemble: Trained) -> bool:
+def _is_trained(place: Workplace, ensemble: TrainingRun) -> bool:
     """Return whether it is trained on the present images, or, if they are not available, on any."""
     try:
-        return plan.record(ensemble) is not None
+        return place.library.record(ensemble) is not None
     except MissingDatasetError:
         return True
 

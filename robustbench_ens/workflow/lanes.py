@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+from robustbench_ens.core.locks import POLL_S, HeldError
 from robustbench_ens.core.progress import Progress, Task
 
 
@@ -33,6 +34,20 @@ class Bounds:
 
 
 Step = TypeVar("Step")
+Contravariant = TypeVar("Contravariant", contravariant=True)
+
+
+class Runs(Protocol[Contravariant]):
+    """What runs steps: an executor, whose one verb is ``submit``."""
+
+    most: int
+    progress: Progress
+
+    def submit(self, step: Contravariant, alone: bool) -> Future[None]:
+        """Begin a step; the future ends with it, or with its error."""
+
+    def stop(self) -> None:
+        """Have the steps under way end at their next sign of progress."""
 
 
 class Lanes(Generic[Step]):
@@ -41,65 +56,90 @@ class Lanes(Generic[Step]):
     Args:
         steps: in an order in which each could run.
         bounds: of a step.
-        do: carries a step out, maybe in another thread.
+        executor: runs the steps.
         finished: called with each finished step, in this thread.
-        most: how many steps may run at a time; with 1 they run in order, in this thread.
     """
 
     def __init__(
         self,
         steps: Sequence[Step],
         bounds: Callable[[Step], Bounds],
-        do: Callable[[Step], None],
+        executor: Runs[Step],
         finished: Callable[[Step], None],
-        most: int,
     ) -> None:
         self._waiting = [(step, bounds(step)) for step in steps]
         self._running: dict[Future[None], tuple[Step, Bounds]] = {}
-        self._do, self._finished, self._most = do, finished, most
-        self._stop = threading.Event()
+        self._held: dict[int, HeldError] = {}
+        self._executor = executor
+        self._finished = finished
+        self._said = False
 
     def run(self) -> None:
-        """Carry all steps out. If one fails, the others stop at the next sign of progress, and its error is raised."""
-        with ThreadPoolExecutor(self._most) as threads:
-            try:
-                while self._waiting or self._running:
-                    if self._waiting and not self._running and (self._waiting[0][1].alone or self._most == 1):
-                        step, _ = self._waiting.pop(0)
-                        self._do(step)
-                        self._finished(step)
-                        continue
-                    ready = self._ready()
-                    self._waiting = [one for one in self._waiting if not any(one is started for started in ready)]
-                    for started in ready:
-                        # In this thread's context: what may not be imported here may not be there either.
-                        future = threads.submit(copy_context().run, self._do, started[0])
-                        self._running[future] = started
-                    done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        step, _ = self._running.pop(future)
-                        future.result()
-                        self._finished(step)
-            except BaseException:
-                self._stop.set()
-                raise
+        """Carry all steps out. If one fails, the others stop at the next sign of progress, and its error is raised.
+
+        A step that another process is at is tried again, after all others that can run.
+        """
+        try:
+            while self._waiting or self._running:
+                ready = self._ready()
+                self._waiting = [one for one in self._waiting if not any(one is started for started in ready)]
+                for step, bounds in ready:
+                    future = self._executor.submit(step, bounds.alone or self._executor.most == 1)
+                    self._running[future] = (step, bounds)
+                if not self._running:
+                    self._wait_for_others()
+                    continue
+                done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._end(future)
+        except BaseException:
+            self._executor.stop()
+            raise
+
+    def _end(self, future: Future[None]) -> None:
+        step, bounds = self._running.pop(future)
+        try:
+            future.result()
+        except HeldError as held:
+            self._held[id(step)] = held
+            self._waiting.append((step, bounds))
+            return
+        self._held.clear()  # time has passed, so the others may be done
+        self._finished(step)
+
+    def _wait_for_others(self) -> None:
+        """Wait a moment where all that could run is held by other processes."""
+        if not self._said:
+            self._said = True
+            self._executor.progress.message(f"{next(iter(self._held.values()))}; waiting for it to end")
+        time.sleep(POLL_S)
+        self._held.clear()
 
     def _ready(self) -> list[tuple[Step, Bounds]]:
-        """The next steps that may start now: no earlier step that is unfinished makes what they need."""
+        """Return the next steps that may start now: no earlier step that is unfinished makes what they need."""
         unfinished = [bounds for _, bounds in self._running.values()]
         ready: list[tuple[Step, Bounds]] = []
         for waiting in self._waiting:
-            _, bounds = waiting
-            if bounds.alone or len(self._running) + len(ready) == self._most:
+            step, bounds = waiting
+            if id(step) in self._held:
+                unfinished.append(bounds)
+                continue
+            busy = len(self._running) + len(ready)
+            if bounds.alone:
+                if not busy and not any(bounds.needs & earlier.makes for earlier in unfinished):
+                    return [waiting]
+                break
+            if busy == self._executor.most:
                 break
             if not any(bounds.needs & earlier.makes for earlier in unfinished):
                 ready.append(waiting)
             unfinished.append(bounds)
         return ready
 
-    def watched(self, progress: Progress) -> Progress:
-        """``progress``, whose tasks end a step when it is to stop."""
-        return _Stoppable(progress, self._stop)
+
+def watched(progress: Progress, stop: threading.Event) -> Progress:
+    """Return ``progress``, whose tasks end a step when ``stop`` is set."""
+    return _Stoppable(progress, stop)
 
 
 class _Stoppable:

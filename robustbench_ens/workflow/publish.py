@@ -14,9 +14,9 @@ from robustbench_ens.reporting import zoo_table
 from robustbench_ens.reporting.card import model_card
 from robustbench_ens.weights.published import check_publishable, hold_zoo, publish
 from robustbench_ens.weights.record import EnsembleRecord
+from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.inventory import trained_records
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained
+from robustbench_ens.workflow.place import Workplace
 
 
 class Published(NamedTuple):
@@ -50,10 +50,9 @@ def publish_weights(place: Workplace, recipes: Sequence[Recipe], seed: int, zoo:
 
 def _records(place: Workplace, recipes: Sequence[Recipe], seed: int) -> list[EnsembleRecord]:
     """Return the records of trained ensembles under the names of ``recipes``."""
-    plan = Plan(place)
     records = []
     for recipe in recipes:
-        record = plan.record(Trained(recipe, seed))
+        record = place.library.record(TrainingRun(recipe, seed))
         if record is None:
             raise UserError(f"{recipe.label} seed {seed}: expected it trained in {place.store.root}; run `rbe train`")
         # It may have been trained as recipe[key=value], before the recipe had those values.

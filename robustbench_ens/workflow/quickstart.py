@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
 
 RECIPES = ("digits/baseline-3", "digits/dverge-3[epochs=10]")
 PROTOCOLS = ("digits/quickstart-whitebox", "digits/quickstart-blackbox", "digits/quickstart-transferability")
@@ -23,13 +24,13 @@ def quickstart_plan(workplace: Workplace, seeds: list[int]) -> Plan:
     baseline, dverge = map(load_recipe, RECIPES)
     whitebox, *others = map(load_protocol, PROTOCOLS)
     for seed in seeds:
-        plan.add_attack(whitebox, Trained(baseline, seed))
+        plan.add_attack(whitebox, TrainingRun(baseline, seed))
     for seed in seeds:
-        plan.add_training(Trained(dverge, seed))
+        plan.add_training(TrainingRun(dverge, seed))
     for protocol in others:
         for seed in seeds:
-            plan.add_attack(protocol, Trained(baseline, seed))
+            plan.add_attack(protocol, TrainingRun(baseline, seed))
     for protocol in (whitebox, *others):
         for seed in seeds:
-            plan.add_attack(protocol, Trained(dverge, seed))
+            plan.add_attack(protocol, TrainingRun(dverge, seed))
     return plan

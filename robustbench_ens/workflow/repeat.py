@@ -11,8 +11,11 @@ from robustbench_ens.config.references import split_reference
 from robustbench_ens.config.trust import OutsideCodeError, no_outside_code
 from robustbench_ens.core.store import digest_json
 from robustbench_ens.errors import UserError
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained, suitable_sources
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.steps import record_of
+from robustbench_ens.workflow.targets import suitable_sources
 
 
 def repeat_plan(place: Workplace, pin: Pin, baseline: Path, trust: bool = False) -> Plan:
@@ -64,9 +67,9 @@ def _planned(place: Workplace, pin: Pin, where: str) -> Plan:
         except UserError as error:
             raise UserError(f"{where}{error}; run `rbe attack` by hand, and check its outcomes") from None
         for seed, pinned in item.seeds.items():
-            target = Trained(recipe, int(seed))
+            target = TrainingRun(recipe, int(seed))
             ensembles = [target, *suitable_sources(protocol, target)]
-            weights = [record.weights if (record := plan.record(one)) else None for one in ensembles]
+            weights = [record.weights if (record := record_of(plan.workplace, one)) else None for one in ensembles]
             ids = ", ".join(one.id for one in ensembles)
             if None in weights or digest_json(weights) != pinned.weights:
                 raise UserError(

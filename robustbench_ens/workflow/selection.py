@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +16,9 @@ from robustbench_ens.config.recipes import Recipe, load_recipe
 from robustbench_ens.config.references import split_reference
 from robustbench_ens.core.notices import Listener, once, silenced
 from robustbench_ens.errors import UserError
+from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.plan import Plan
-from robustbench_ens.workflow.targets import Given, Trained, UnsuitableTargetError
+from robustbench_ens.workflow.targets import Given, UnsuitableTargetError
 
 
 class Named(NamedTuple):
@@ -57,7 +59,7 @@ def _is_protocol(name: str) -> bool:
         return False  # read as a recipe, it says what is wrong with it
 
 
-Pair = tuple[Protocol, Trained | Given]
+Pair = tuple[Protocol, TrainingRun | Given]
 
 
 def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str], seeds: Sequence[int]) -> list[Pair]:
@@ -70,18 +72,20 @@ def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str],
     ]
 
 
-def _targets(plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int], say: Listener) -> list[Trained]:
+def _targets(
+    plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int], say: Listener
+) -> list[TrainingRun]:
     """The ensembles to attack: those named, or else the dataset's recipes that were trained here with these seeds.
 
     Raises:
         UserError: a recipe is unknown; none is given and none is trained.
     """
     if recipes:
-        return [Trained(load_recipe(reference), seed) for reference in recipes for seed in seeds]
+        return [TrainingRun(load_recipe(reference), seed) for reference in recipes for seed in seeds]
     recipes_here = _recipes_of(plan, dataset, say)
-    candidates = [Trained(recipe, seed) for recipe in recipes_here if isinstance(recipe, Recipe) for seed in seeds]
-    own = Plan(plan.workplace)
-    trained = [candidate for candidate in candidates if own.record(candidate) is not None]
+    candidates = [TrainingRun(recipe, seed) for recipe in recipes_here if isinstance(recipe, Recipe) for seed in seeds]
+    here = replace(plan.workplace, published=False, here=set())
+    trained = [candidate for candidate in candidates if here.library.record(candidate) is not None]
     if not trained:
         there = ", ".join(recipe if isinstance(recipe, str) else recipe.name for recipe in recipes_here)
         raise UserError(

@@ -6,74 +6,17 @@ from dataclasses import dataclass
 
 from robustbench_ens.config.lookup import locate
 from robustbench_ens.config.protocols import Protocol
-from robustbench_ens.config.recipes import Recipe, load_recipe
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.config.references import split_reference
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.runner import aggregated
 from robustbench_ens.outcomes import OWN_MODEL
+from robustbench_ens.weights.run import TrainingRun
 
 
 class UnsuitableTargetError(UserError):
     """A target that a protocol is not made for: of another dataset, of too few sub-models, without surrogates."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An ensemble that is, or will be, trained: a recipe with a seed."""
-
-    recipe: Recipe
-    seed: int
-
-    @property
-    def id(self) -> str:
-        """As in outcomes: ``digits/dverge-3#0``."""
-        return f"{self.recipe.label}#{self.seed}"
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """The recipe's hash and the seed."""
-        return self.recipe.hash, self.seed
-
-    @property
-    def parent(self) -> Trained | None:
-        """What it starts from, if not from nothing."""
-        return None if self.recipe.parent is None else Trained(self.recipe.parent, self.seed)
-
-    @property
-    def dataset(self) -> str:
-        """The dataset it is trained on."""
-        return self.recipe.settings.dataset
-
-    @property
-    def max_pixels(self) -> int:
-        """Of the largest image of its dataset."""
-        return self.recipe.settings.max_pixels
-
-    @property
-    def sub_models(self) -> int:
-        """How many it has."""
-        return self.recipe.settings.sub_models
-
-    @property
-    def method(self) -> str:
-        """How it is trained."""
-        return self.recipe.settings.method
-
-    @property
-    def hash(self) -> str:
-        """The recipe's hash."""
-        return self.recipe.hash
-
-    @property
-    def lineage(self) -> list[str]:
-        """The initialisations that it descends from."""
-        return self.recipe.lineage(self.seed)
-
-    @property
-    def where(self) -> str:
-        """What errors call it."""
-        return f"recipe {self.recipe.label!r}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +61,7 @@ class Given:
         return f"model {self.id!r}"
 
 
-def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tuple[Trained, ...]:
+def surrogates(protocol: Protocol, target: TrainingRun | Given | None = None) -> tuple[TrainingRun, ...]:
     """The protocol's surrogates against ``target``, on the dataset of its recipes; none where its kind has none.
 
     Args:
@@ -155,11 +98,11 @@ def surrogates(protocol: Protocol, target: Trained | Given | None = None) -> tup
             changes["max_pixels"] = protocol.settings.max_pixels
         if changes:
             recipe = load_recipe(reference, changes)
-        found.append(Trained(recipe, surrogate.seed))
+        found.append(TrainingRun(recipe, surrogate.seed))
     return tuple(found)
 
 
-def suitable_sources(protocol: Protocol, target: Trained | Given) -> tuple[Trained, ...]:
+def suitable_sources(protocol: Protocol, target: TrainingRun | Given) -> tuple[TrainingRun, ...]:
     """The surrogates of ``protocol`` against ``target``, after a look at whether the two go together.
 
     Raises:
@@ -167,7 +110,7 @@ def suitable_sources(protocol: Protocol, target: Trained | Given) -> tuple[Train
             that is attacked, or a surrogate is unknown or not hold-out.
     """
     dataset, wanted = target.dataset, protocol.settings.recipes_dataset
-    if isinstance(target, Trained) and dataset != wanted:
+    if isinstance(target, TrainingRun) and dataset != wanted:
         name = "trained_on" if protocol.settings.trained_on else "dataset"
         raise UnsuitableTargetError(
             f"protocol {protocol.label!r}: key {name!r}: expected {dataset!r} as in "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_ens.workflow import execute
+from robustbench_ens.workflow import steps
 from tests.bad_input.tools import NEW, Refused
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 
@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[int, list[object]]] = {
 def test_a_limit_is_one_line_and_the_same_command_goes_on(
     refused: Refused, rbe: Rbe, runs: Path, checkpoint: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(execute, "train", partial(execute.train, checkpoint_interval_s=0.0))
+    monkeypatch.setattr(steps, "train", partial(steps.train, checkpoint_interval_s=0.0))
     size, command = COMMANDS[name]
     with at_most(size):
         line = refused(*command, leaves_work=True)

@@ -25,7 +25,7 @@ from robustbench_ens.training.trainer import Training
 from robustbench_ens.weights.published import published
 from robustbench_ens.weights.record import read_record, run_dir
 from robustbench_ens.weights.trained import load_trained
-from robustbench_ens.workflow import execute
+from robustbench_ens.workflow import execute, steps
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 
 
@@ -221,7 +221,7 @@ def test_set_is_the_same_as_brackets(rbe: Rbe, runs: Path, nothing_is_computed: 
 @pytest.mark.parametrize("step", [1, 5, 20, 21])
 def test_training_goes_on_after_ctrl_c(rbe: Rbe, tiny_runs: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """With a checkpoint after every step; the weights are those of a run that was never interrupted, bit by bit."""
-    monkeypatch.setattr(execute, "train", partial(execute.train, checkpoint_interval_s=0.0))
+    monkeypatch.setattr(steps, "train", partial(steps.train, checkpoint_interval_s=0.0))
     folder = run_dir(Store(Path("runs")), load_recipe(BASELINE), 0)
     with monkeypatch.context() as patch:
         interrupt_at(patch, Training, "step", step)

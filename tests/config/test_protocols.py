@@ -20,8 +20,10 @@ from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained, surrogates
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.targets import surrogates
 
 SHIPPED = names("attacks")
 
@@ -42,7 +44,7 @@ def test_every_shipped_protocol(name: str) -> None:
     assert protocol.settings.kind in name
     dataset = protocol.settings.recipes_dataset
     recipes = [load_recipe(recipe) for recipe in names("zoo") if recipe.endswith("/dverge-3")]
-    target = Trained(next(recipe for recipe in recipes if recipe.settings.dataset == dataset), 0)
+    target = TrainingRun(next(recipe for recipe in recipes if recipe.settings.dataset == dataset), 0)
     sources = surrogates(protocol, target)
     assert [source.recipe.settings.dataset for source in sources] == [dataset] * len(sources)
 
@@ -274,4 +276,4 @@ def test_the_clean_image_is_a_point_of_the_grid() -> None:
 def test_pairs_of_sub_models_need_two(kind: str, tmp_path: Path) -> None:
     plan = Plan(Workplace(Store(tmp_path), None, "cpu", Silent()))
     with pytest.raises(UserError, match="expected a target of at least 2 sub-models, got 1 in recipe 'digits/single'"):
-        plan.add_attack(load_protocol(f"digits/{kind}"), Trained(load_recipe("digits/single"), 0))
+        plan.add_attack(load_protocol(f"digits/{kind}"), TrainingRun(load_recipe("digits/single"), 0))

@@ -25,8 +25,9 @@ from robustbench_ens.outcomes import find_outcomes, read_evaluations, read_prove
 from robustbench_ens.reporting.collect import told_apart
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.weights.record import RECORD, read_record
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
 from tests.conftest import WHITEBOX, Rbe
 
 METHOD = """
@@ -170,9 +171,9 @@ def test_the_hash_covers_the_code_and_that_of_the_parent(name: str) -> None:
     assert changed == {"mine", "child"}
 
 
-def trained(name: str = "mine") -> tuple[Plan, Trained]:
+def trained(name: str = "mine") -> tuple[Plan, TrainingRun]:
     place = Workplace(Store(Path("runs")), None, "cpu", Silent())
-    plan, ensemble = Plan(place), Trained(load_recipe(f"{name}.toml"), 0)
+    plan, ensemble = Plan(place), TrainingRun(load_recipe(f"{name}.toml"), 0)
     plan.add_training(ensemble)
     return plan, ensemble
 

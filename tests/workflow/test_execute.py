@@ -14,17 +14,19 @@ from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.outcomes import find_outcomes
 from robustbench_ens.weights.record import read_record
+from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow import execute
 from robustbench_ens.workflow.execute import run
-from robustbench_ens.workflow.plan import Plan, Workplace
-from robustbench_ens.workflow.targets import Trained
+from robustbench_ens.workflow.inputs import check_inputs
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX
 
 
 def tiny_plan(root: Path, **place) -> Plan:
     """What ``tiny_runs`` holds, due."""
     plan = Plan(replace(Workplace(Store(root), None, "cpu", Silent()), **place))
-    baseline, dverge = (Trained(load_recipe(recipe), 0) for recipe in (BASELINE, DVERGE))
+    baseline, dverge = (TrainingRun(load_recipe(recipe), 0) for recipe in (BASELINE, DVERGE))
     plan.add_attack(load_protocol(WHITEBOX), baseline)
     plan.add_attack(load_protocol(BLACKBOX), baseline)
     plan.add_attack(load_protocol(BLACKBOX), dverge)
@@ -32,7 +34,7 @@ def tiny_plan(root: Path, **place) -> Plan:
 
 
 def bounds(plan):
-    return [execute._bounds(plan, step) for step in plan.steps]
+    return [execute._bounds(step, plan.workplace) for step in plan.steps]
 
 
 @pytest.mark.slow
@@ -85,7 +87,7 @@ def test_what_waits_for_what(tmp_path):
 )
 def test_what_runs_alone(tmp_path, recipe, place):
     plan = Plan(replace(Workplace(Store(tmp_path), None, "cpu", Silent()), **place))
-    plan.add_attack(load_protocol(WHITEBOX), Trained(load_recipe(recipe), 0))
+    plan.add_attack(load_protocol(WHITEBOX), TrainingRun(load_recipe(recipe), 0))
     assert all(step.alone for step in bounds(plan))
 
 
@@ -140,8 +142,8 @@ def test_a_recipes_own_network_is_tried_before_it_is_trained(tmp_path, monkeypat
     monkeypatch.syspath_prepend(tmp_path)
     progress = Messages()
     plan = Plan(Workplace(Store(tmp_path), None, "cpu", progress))
-    plan.train([Trained(load_recipe("digits/baseline-3", {"network": f"tried_nets:{network}"}), 0)])
-    execute.check_inputs(plan)
+    plan.train([TrainingRun(load_recipe("digits/baseline-3", {"network": f"tried_nets:{network}"}), 0)])
+    check_inputs(plan)
     assert len(progress.texts) == len(says)
     for text, part in zip(progress.texts, says, strict=True):
         assert text.startswith("warning: recipe 'digits/baseline-3[") and f"network 'tried_nets:{network}': " in text

@@ -2,12 +2,16 @@
 
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
 import pytest
 
 from robustbench_ens.config import trust
+from robustbench_ens.core.locks import HeldError
 from robustbench_ens.core.progress import Silent
-from robustbench_ens.workflow.lanes import Bounds, Lanes, StoppedError
+from robustbench_ens.workflow import lanes
+from robustbench_ens.workflow.lanes import Bounds, Lanes, StoppedError, watched
 
 LONGEST_S = 20.0
 """After which a test that waits for another thread gives up."""
@@ -17,6 +21,34 @@ def bounds(step):
     """Of a step written as ``"needs>makes"``, letter by letter; a capital ``A`` in front runs alone."""
     needs, makes = step.removeprefix("A").split(">")
     return Bounds(frozenset(needs), frozenset(makes), alone=step.startswith("A"))
+
+
+class Threads:
+    """An executor of two lines: what ``do`` does, in threads, or where it must be alone, here."""
+
+    def __init__(self, do, most):
+        self.do = do
+        self.most = most
+        self.progress = Silent()
+        self.stopped = threading.Event()
+        self.pool = ThreadPoolExecutor(most)
+
+    def submit(self, step, alone):
+        if not alone:
+            return self.pool.submit(copy_context().run, self.do, step)
+        future = Future()
+        try:
+            future.set_result(self.do(step))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def stop(self):
+        self.stopped.set()
+
+
+def run(steps, do, finished, most):
+    Lanes(steps, bounds, Threads(do, most), finished).run()
 
 
 class Log:
@@ -41,7 +73,7 @@ STEPS = [">a", "a>b", "a>", ">c", "c>d", "bc>e", "Ad>f", "ef>"]
 @pytest.mark.parametrize("most", [1, 2, 3, 8])
 def test_each_step_runs_once_and_after_what_it_needs(most):
     log, finished = Log(), []
-    Lanes(STEPS, bounds, log.do, finished.append, most).run()
+    run(STEPS, log.do, finished.append, most)
     assert sorted(log.order("start")) == sorted(STEPS)
     assert finished if most > 1 else finished == STEPS
     assert sorted(finished) == sorted(STEPS)
@@ -54,7 +86,7 @@ def test_each_step_runs_once_and_after_what_it_needs(most):
 
 def test_one_at_a_time_is_in_order_and_in_this_thread():
     log = Log()
-    Lanes(STEPS, bounds, log.do, lambda step: None, 1).run()
+    run(STEPS, log.do, lambda step: None, 1)
     assert log.order("start") == STEPS
     assert log.threads == {threading.get_ident()}
 
@@ -62,13 +94,13 @@ def test_one_at_a_time_is_in_order_and_in_this_thread():
 def test_two_steps_run_at_the_same_time():
     """Each waits for the other; one after the other they would wait for ever."""
     meet = threading.Barrier(2, timeout=LONGEST_S)
-    Lanes([">a", ">b"], bounds, lambda step: meet.wait(), lambda step: None, 2).run()
+    run([">a", ">b"], lambda step: meet.wait(), lambda step: None, 2)
     assert not meet.broken
 
 
 def test_nothing_runs_beside_a_step_that_runs_alone():
     log = Log()
-    Lanes([">a", "A>b", ">c", ">d"], bounds, log.do, lambda step: None, 2).run()
+    run([">a", "A>b", ">c", ">d"], log.do, lambda step: None, 2)
     alone = log.events.index(("start", "A>b"))
     assert log.events[alone + 1] == ("end", "A>b")
     assert log.events[:alone] == [("start", ">a"), ("end", ">a")]
@@ -82,7 +114,7 @@ def test_a_failure_stops_the_others_and_is_raised(error):
         if step == ">a":
             assert started.wait(LONGEST_S)
             raise error("here")
-        with lanes.watched(Silent()).task("endless", 1, "step") as task:
+        with watched(Silent(), threads.stopped).task("endless", 1, "step") as task:
             started.set()
             until = time.monotonic() + LONGEST_S
             try:
@@ -93,9 +125,10 @@ def test_a_failure_stops_the_others_and_is_raised(error):
                 stopped.append(step)
                 raise
 
-    lanes = Lanes([">a", ">b", "a>"], bounds, do, lambda step: None, 2)
+    threads = Threads(do, 2)
     with pytest.raises(error, match="here"):
-        lanes.run()
+        Lanes([">a", ">b", "a>"], bounds, threads, lambda step: None).run()
+    threads.pool.shutdown()
     assert stopped == [">b"]
 
 
@@ -108,5 +141,25 @@ def test_what_may_not_be_imported_may_not_be_in_other_threads_either():
         refused.append(step)
 
     with trust.no_outside_code():
-        Lanes([">a", ">b"], bounds, do, lambda step: None, 2).run()
+        run([">a", ">b"], do, lambda step: None, 2)
     assert sorted(refused) == [">a", ">b"]
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_step_that_another_is_at_comes_after_all_that_can_run(most, monkeypatch):
+    monkeypatch.setattr(lanes, "POLL_S", 0.001)
+    log, tries, said = Log(), [], []
+
+    def do(step):
+        if step == ">a" and len(tries) < 4:
+            tries.append(step)
+            raise HeldError("a: process 7 is at it")
+        log.do(step)
+
+    threads = Threads(do, most)
+    threads.progress.message = said.append
+    Lanes([">a", "a>b", ">c", "A>d"], bounds, threads, lambda step: None).run()
+    assert sorted(log.order("start")) == sorted([">a", "a>b", ">c", "A>d"])
+    assert log.events.index(("end", ">a")) < log.events.index(("start", "a>b"))
+    assert log.order("start")[-2:] == [">a", "a>b"]
+    assert said == ["a: process 7 is at it; waiting for it to end"]

@@ -14,11 +14,14 @@ from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
 from robustbench_ens.weights.record import read_record, run_dir
-from robustbench_ens.workflow import execute
-from robustbench_ens.workflow.execute import check_inputs, run
-from robustbench_ens.workflow.plan import AttackStep, Plan, TrainStep, Workplace
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow import steps
+from robustbench_ens.workflow.execute import run
+from robustbench_ens.workflow.inputs import check_inputs
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.quickstart import quickstart_plan
-from robustbench_ens.workflow.targets import Trained
+from robustbench_ens.workflow.steps import AttackStep, TrainStep
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX
 
 
@@ -30,8 +33,8 @@ def titles(plan: Plan) -> list[str]:
     return [step.title for step in plan.steps]
 
 
-def trained(reference: str, seed: int = 0) -> Trained:
-    return Trained(load_recipe(reference), seed)
+def trained(reference: str, seed: int = 0) -> TrainingRun:
+    return TrainingRun(load_recipe(reference), seed)
 
 
 def test_each_step_finds_what_it_needs(tmp_path: Path) -> None:
@@ -186,13 +189,13 @@ def test_another_dataset_than_the_protocols(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_weights_are_read_once_for_many_attacks(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
-    real = execute.load_trained
+    real = steps.load_trained
 
     def spy(folder: Path, recipe: object) -> object:
         loads.append(folder.name)
         return real(folder, recipe)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(execute, "load_trained", spy)
+    monkeypatch.setattr(steps, "load_trained", spy)
     # On one core, steps run one after another. Two that begin together may both read the weights.
     plan = Plan(replace(place(runs), threads=1))
     for seed in (1, 2, 3):

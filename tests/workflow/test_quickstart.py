@@ -8,9 +8,11 @@ from robustbench_ens.cli import report as report_command
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.weights.record import run_dir
-from robustbench_ens.workflow import execute, quickstart
-from robustbench_ens.workflow.plan import Plan, TrainStep, Workplace
+from robustbench_ens.workflow import quickstart, steps
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.quickstart import quickstart_plan
+from robustbench_ens.workflow.steps import TrainStep
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 
 LONGEST_S = 60.0
@@ -77,7 +79,7 @@ def tiny(tiny_runs, tmp_path, monkeypatch):
         before[recipe.label, seed] = list(tables)
         shutil.copytree(run_dir(Store(tiny_runs), recipe, seed), run_dir(store, recipe, seed))
 
-    monkeypatch.setattr(execute, "train", copied)
+    monkeypatch.setattr(steps, "train", copied)
     monkeypatch.setattr(report_command, "print_report", lambda *rest: None)
     return tables, before
 
@@ -99,7 +101,7 @@ def test_tables_are_printed_before_the_second_training_starts(rbe: Rbe, tiny):
 def test_on_two_cores_no_table_waits_for_dverge(rbe: Rbe, tiny, monkeypatch):
     """DVERGE's training ends here only once the baseline's attack has been printed."""
     tables, _ = tiny
-    printed, train, early = threading.Event(), execute.train, plans.print_early
+    printed, train, early = threading.Event(), steps.train, plans.print_early
 
     def patient(recipe, *arguments, **settings):
         assert recipe.label != DVERGE or printed.wait(LONGEST_S)
@@ -110,7 +112,7 @@ def test_on_two_cores_no_table_waits_for_dverge(rbe: Rbe, tiny, monkeypatch):
         if step.title.startswith("attack"):
             printed.set()
 
-    monkeypatch.setattr(execute, "train", patient)
+    monkeypatch.setattr(steps, "train", patient)
     monkeypatch.setattr(plans, "print_early", noted)
     result = rbe("quickstart", "--threads", 2)
     assert (result.code, result.err) == (0, "")

@@ -59,6 +59,10 @@ class Protocol:
     overrides: dict[str, Any]
     settings: ProtocolFile
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a reference, as recipes do."""
+        return _load_again, (self.name, self.overrides, self.hash)
+
     @property
     def label(self) -> str:
         """Name and overrides: a reference that loads this protocol again."""
@@ -138,3 +142,15 @@ def _check_recorded(settings: ProtocolFile, where: str) -> None:
         raise UserError(
             f"{where}: expected keys that outcomes can record, got {settings.kind!r} with {error}; rename that key"
         ) from None
+
+
+def _load_again(name: str, overrides: dict[str, Any], expected: str) -> Protocol:
+    """Load a protocol in another process.
+
+    Raises:
+        UserError: its file, or code that it names, has changed since.
+    """
+    protocol = load_protocol(name, overrides)
+    if protocol.hash != expected:
+        raise UserError(f"protocol {protocol.label!r}: expected the one that was planned, got another; run it again")
+    return protocol

@@ -14,6 +14,7 @@ from torch import Tensor
 from robustbench_ens.config.attacks import code_of_names, raised_numerics
 from robustbench_ens.config.protocols.keys import VariantGroup
 from robustbench_ens.config.protocols.kinds import Blackbox, Sized
+from robustbench_ens.core.locks import waiting_for
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
@@ -98,12 +99,19 @@ def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
     """The images of one variant at one eps: read where they exist, else crafted and stored."""
     folder: Path = job.store.adversarial_dir(crafting_hash(job, source, variant)) / f"eps-{eps}"
     path = folder / f"{variant.key}.safetensors"
+    with waiting_for(path, job.task):
+        _make(job, source, variant, eps, path)
+    return load_crafted(path, job.images, eps)
+
+
+def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -> None:
+    """Craft images and store them at ``path``, or read how they were crafted if they are there."""
     if path.exists():
         job.task.advance(len(job.images))
         job.crafting += read_crafting(path)
     else:
         everything, key = torch.arange(len(job.images), device="cpu"), ("surrogate", variant.restart)
-        _recall_restarts(job, source, variant, eps, folder)
+        _recall_restarts(job, source, variant, eps, path.parent)
         found = job.craft(
             source.ensemble,
             everything,
@@ -116,7 +124,6 @@ def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
         if variant.restart == 0:
             job.double_the_steps(source.ensemble, everything, job.predict(source.ensemble, found), key)
         save_crafted(path, found, job.images, eps, job.crafting[-1:])
-    return load_crafted(path, job.images, eps)
 
 
 def _recall_restarts(job: Job, source: Subject, variant: Variant, eps: float, folder: Path) -> None:

@@ -1,0 +1,65 @@
+"""Training runs: what is trained, whether its weights exist or not. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from robustbench_ens.config.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A recipe with a seed: an ensemble that is trained, or will be."""
+
+    recipe: Recipe
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """As in outcomes: ``digits/dverge-3#0``."""
+        return f"{self.recipe.label}#{self.seed}"
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The recipe's hash and the seed."""
+        return self.recipe.hash, self.seed
+
+    @property
+    def parent(self) -> TrainingRun | None:
+        """What it starts from, if not from nothing."""
+        return None if self.recipe.parent is None else TrainingRun(self.recipe.parent, self.seed)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset it is trained on."""
+        return self.recipe.settings.dataset
+
+    @property
+    def max_pixels(self) -> int:
+        """Of the largest image of its dataset."""
+        return self.recipe.settings.max_pixels
+
+    @property
+    def sub_models(self) -> int:
+        """How many it has."""
+        return self.recipe.settings.sub_models
+
+    @property
+    def method(self) -> str:
+        """How it is trained."""
+        return self.recipe.settings.method
+
+    @property
+    def hash(self) -> str:
+        """The recipe's hash."""
+        return self.recipe.hash
+
+    @property
+    def lineage(self) -> list[str]:
+        """The initialisations that it descends from."""
+        return self.recipe.lineage(self.seed)
+
+    @property
+    def where(self) -> str:
+        """What errors call it."""
+        return f"recipe {self.recipe.label!r}"

@@ -1,0 +1,43 @@
+"""Executors: what runs the steps of a plan. One verb, ``submit``. No torch.
+
+An executor is a class that is made with the place and the number of steps to run at a time, and is a context manager;
+see :class:`robustbench_ens.workflow.executors.base.Executor`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustbench_ens.config.outside import import_object
+from robustbench_ens.errors import UserError
+
+if TYPE_CHECKING:
+    from robustbench_ens.workflow.executors.base import Executor
+
+EXECUTORS = {
+    "local": "robustbench_ens.workflow.executors.local:Local",
+    "serial": "robustbench_ens.workflow.executors.serial:Serial",
+    "processes": "robustbench_ens.workflow.executors.processes:Processes",
+}
+"""Executors by name. ``--executor`` also takes ``package.module:Name``."""
+
+DEFAULT_EXECUTOR = "local"
+
+
+def executor_class(name: str, where: str = "--executor") -> type[Executor]:
+    """Return the executor of a name: of the table, or ``package.module:Name``.
+
+    Raises:
+        UserError: there is none of that name, or what is imported is no executor.
+    """
+    from robustbench_ens.workflow.executors.base import Executor
+
+    spec = EXECUTORS.get(name, name)
+    if ":" not in spec:
+        raise UserError(f"{where}: expected one of {', '.join(EXECUTORS)} or package.module:Name, got {name!r}")
+    found = import_object(spec, where)
+    if not (isinstance(found, type) and issubclass(found, Executor)):
+        raise UserError(
+            f"{where}: expected a subclass of robustbench_ens.workflow.executors.base.Executor, got {spec!r}"
+        )
+    return found

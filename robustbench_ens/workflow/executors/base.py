@@ -1,0 +1,72 @@
+"""What an executor is."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from robustbench_ens.core.process import full_precision
+from robustbench_ens.workflow.lanes import watched
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.steps import Step
+
+
+def run_step(step: Step, place: Workplace) -> None:
+    """Carry one step out here: what every executor does in the end."""
+    with full_precision():
+        step.run(place)
+
+
+class Executor:
+    """Runs steps.
+
+    Attributes:
+        place: where steps are carried out; its progress ends a step once :meth:`stop` was called.
+        most: steps to run at a time.
+        progress: is told how far the work is.
+    """
+
+    def __init__(self, place: Workplace, most: int) -> None:
+        self._stop = threading.Event()
+        self.place = replace(place, progress=watched(place.progress, self._stop))
+        self.most = most
+        self.progress = place.progress
+
+    def submit(self, step: Step, alone: bool) -> Future[None]:
+        """Begin a step.
+
+        Args:
+            step: finds what it needs.
+            alone: whether no other step runs meanwhile.
+
+        Returns:
+            what ends with the step, or with its error.
+        """
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Have the steps under way end at their next sign of progress."""
+        self._stop.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is under way."""
+
+
+def run_now(step: Step, place: Workplace) -> Future[None]:
+    """Carry a step out in this thread, and return a future that has ended. An interruption is raised at once."""
+    future: Future[None] = Future()
+    try:
+        run_step(step, place)
+    except Exception as error:
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+    return future

@@ -1,0 +1,32 @@
+"""Steps in threads of this process: the default."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from types import TracebackType
+
+from robustbench_ens.workflow.executors.base import Executor, run_now, run_step
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.steps import Step
+
+
+class Local(Executor):
+    """Runs several steps in threads; those that must run alone, in the calling thread."""
+
+    def __init__(self, place: Workplace, most: int) -> None:
+        super().__init__(place, most)
+        self._threads = ThreadPoolExecutor(most)
+
+    def submit(self, step: Step, alone: bool) -> Future[None]:
+        """Begin the step."""
+        if alone:
+            return run_now(step, self.place)
+        # In this thread's context: what may not be imported here may not be there either.
+        return self._threads.submit(copy_context().run, run_step, step, self.place)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the threads."""
+        self._threads.shutdown(cancel_futures=True)

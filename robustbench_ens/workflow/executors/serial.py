@@ -1,0 +1,20 @@
+"""Steps one after the other, in the calling thread: for debuggers and profilers."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from robustbench_ens.workflow.executors.base import Executor, run_now
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.steps import Step
+
+
+class Serial(Executor):
+    """Runs one step at a time, in the calling thread."""
+
+    def __init__(self, place: Workplace, most: int) -> None:
+        super().__init__(place, 1)
+
+    def submit(self, step: Step, alone: bool) -> Future[None]:
+        """Carry the step out."""
+        return run_now(step, self.place)

@@ -1,0 +1,72 @@
+"""The place where steps are carried out: run directory, data, device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from robustbench_ens.core.limits import MAX_PIXELS
+from robustbench_ens.core.progress import Progress, Silent
+from robustbench_ens.core.store import Store
+from robustbench_ens.data import Dataset, load_dataset
+from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.training.trainer import EpochHook
+from robustbench_ens.weights.library import Library
+
+
+@dataclass
+class Workplace:
+    """The place where a plan is carried out. It pickles without what it has loaded, and without listeners.
+
+    Attributes:
+        store: the run directory.
+        data_root: folder of datasets; none is the default one.
+        device: where to compute.
+        progress: is told how far the work is.
+        epoch_hook: makes a listener for each training's epochs, e.g. a TensorBoard writer.
+        threads: CPU cores to use; none is all of them.
+        batch_size: images attacked together; none is what suits the device.
+        published: whether published weights serve where nothing was trained here.
+        here: keys of training runs that no published weights serve.
+    """
+
+    store: Store
+    data_root: Path | None
+    device: str
+    progress: Progress
+    epoch_hook: Callable[[Path], EpochHook] | None = None
+    threads: int | None = None
+    batch_size: int | None = None
+    published: bool = False
+    here: set[tuple[str, int]] = field(default_factory=set)
+    _warned: set[str] = field(default_factory=set)
+    _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)
+    loaded: dict[tuple[str, str], Subject] = field(default_factory=dict)
+    """Ensembles that were loaded, by id and recipe hash: many attacks read them once."""
+
+    @cached_property
+    def library(self) -> Library:
+        """The rule of which weights serve here."""
+        library = Library(self.store, self.dataset, self.published)
+        library.here = self.here
+        return library
+
+    def dataset(self, name: str, max_pixels: int = MAX_PIXELS) -> Dataset:
+        """Load a dataset with images of at most ``max_pixels``, once."""
+        key = name, max_pixels
+        if key not in self._datasets:
+            self._datasets[key] = load_dataset(name, self.data_root, max_pixels=max_pixels)
+        return self._datasets[key]
+
+    def warn(self, line: str) -> None:
+        """Print a warning, once."""
+        if line not in self._warned:
+            self._warned.add(line)
+            self.progress.message(f"warning: {line}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name != "library"}
+        return state | {"progress": Silent(), "_warned": set(), "_datasets": {}, "loaded": {}}

@@ -1,0 +1,312 @@
+"""Steps: one training, or one protocol against one target. Each knows what it needs and runs itself.
+
+A step is a value: it pickles, and runs in another process as it does here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from robustbench_ens.config.kinds import KINDS
+from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.core.locks import hold_artefact
+from robustbench_ens.core.parallel import is_small, share_cores
+from robustbench_ens.core.paths import inside
+from robustbench_ens.core.text import counted
+from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.history import read_numbers
+from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.evaluation.runner import evaluate, is_evaluated, outcomes_file
+from robustbench_ens.outcomes import is_complete
+from robustbench_ens.training.trainer import train
+from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, EnsembleRecord, read_record, run_dir
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.weights.trained import load_trained
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.targets import Given
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """Train one ensemble.
+
+    Attributes:
+        ensemble: what is trained.
+        done: whether it was, when the step was planned.
+        seconds: that it took in the past; none if it was never timed.
+        why: what makes an older run useless, where code from outside does.
+    """
+
+    ensemble: TrainingRun
+    done: bool
+    seconds: float | None
+    why: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return f"train {self.ensemble.id}"
+
+    @property
+    def work(self) -> str:
+        """How much there is to do, before anything was timed."""
+        settings = self.ensemble.recipe.settings
+        return counted(settings.steps, "step") if settings.steps else counted(settings.epochs, "epoch")
+
+    @property
+    def images(self) -> tuple[str, int]:
+        """The dataset that it trains on, and the pixels of its largest image."""
+        settings = self.ensemble.recipe.settings
+        return settings.dataset, settings.max_pixels
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """What earlier steps may make that this one needs: the ensemble that it starts from."""
+        parent = self.ensemble.parent
+        return frozenset() if parent is None else frozenset([parent.key])
+
+    @property
+    def makes(self) -> frozenset[Hashable]:
+        """What later steps may need."""
+        return frozenset([self.ensemble.key])
+
+    @property
+    def runs_outside_code(self) -> bool:
+        """Whether code from outside the project runs, which may draw from the process's generators."""
+        return _names_code(self.ensemble)
+
+    def artefact(self, place: Workplace) -> Path:
+        """Return the folder that it fills."""
+        return run_dir(place.store, self.ensemble.recipe, self.ensemble.seed)
+
+    def is_done(self, place: Workplace) -> bool:
+        """Return whether there are weights that serve."""
+        return place.library.record(self.ensemble) is not None
+
+    def run(self, place: Workplace) -> None:
+        """Train, unless another process has done so meanwhile.
+
+        Raises:
+            HeldError: another process is at it.
+            UserError: data or weights are missing or damaged; the network does not take the images.
+        """
+        with _alone_at(self, place) as due:
+            if due:
+                with share_cores(place.threads, place.dataset(*self.images).image_size) as workers:
+                    self._train(place, workers)
+
+    def _train(self, place: Workplace, workers: int) -> None:
+        recipe = self.ensemble.recipe
+        if self.why is not None:
+            place.progress.message(f"{self.why}; training again, the older run stays")
+        folder = self.artefact(place)
+        self._set_aside(place, folder)
+        if place.library.is_published_on_other_images(self.ensemble):
+            place.progress.message(
+                f"{self.ensemble.id}: trained here, for the published weights are of other images than "
+                f"{recipe.settings.dataset!r} has"
+            )
+        start = None
+        if self.ensemble.parent is not None:
+            start = place.library.home(self.ensemble.parent)
+            _say_published(place, self.ensemble.parent)
+        train(
+            recipe,
+            self.ensemble.seed,
+            place.dataset(*self.images),
+            place.store,
+            device=place.device,
+            start=start,
+            progress=place.progress,
+            on_epoch=place.epoch_hook(folder) if place.epoch_hook else None,
+            workers=workers,
+        )
+
+    def _set_aside(self, place: Workplace, folder: Path) -> None:
+        """Move an older run of other data or another parent out of the way."""
+        stale = read_record(folder)
+        if stale is None:
+            return
+        aside = inside(folder.parent, f"{folder.name}.stale-{stale.fingerprint[:8]}", f"{folder / RECORD}: fingerprint")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}+")
+        place.progress.message(f"{self.ensemble.id}: its data or its parent changed; the old run is kept as {aside}")
+        folder.rename(aside)
+
+
+@dataclass(frozen=True)
+class AttackStep:
+    """Run one protocol against one ensemble.
+
+    Attributes:
+        protocol: what is run.
+        target: against what.
+        sources: the surrogates, none under most kinds.
+        done: whether its outcomes were there, when the step was planned.
+        seconds: that it took in the past; none if it was never timed.
+        why: what of an external model makes older outcomes useless.
+    """
+
+    protocol: Protocol
+    target: TrainingRun | Given
+    sources: tuple[TrainingRun, ...]
+    done: bool
+    seconds: float | None
+    why: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return f"attack {self.target.id} under {self.protocol.label}"
+
+    @property
+    def work(self) -> str:
+        """How much there is to do at most, before anything was timed: gradients or predictions of one image."""
+        settings = self.protocol.settings
+        attempts = evaluation_of(settings).attempts(self.target.sub_models)
+        if settings.facts.crafts:
+            return f"{settings.gradients(attempts):,} gradients"
+        return f"{attempts * settings.images:,} predictions"
+
+    @property
+    def images(self) -> tuple[str, int]:
+        """The dataset that it attacks, and the pixels of its largest image."""
+        return self.protocol.settings.dataset, self.protocol.settings.max_pixels
+
+    @property
+    def ensembles(self) -> tuple[TrainingRun, ...]:
+        """Target and surrogates, but for an external model."""
+        return tuple(one for one in (self.target, *self.sources) if isinstance(one, TrainingRun))
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """What earlier steps may make that this one needs: ensembles, and images crafted on the same surrogates."""
+        return self.makes | {ensemble.key for ensemble in self.ensembles}
+
+    @property
+    def makes(self) -> frozenset[Hashable]:
+        """What later steps may need: images crafted on the surrogates."""
+        return frozenset(("crafted", *source.key) for source in self.sources)
+
+    @property
+    def runs_outside_code(self) -> bool:
+        """Whether code from outside the project runs, which may draw from the process's generators."""
+        own = isinstance(self.target, Given) or self.protocol.settings.kind not in KINDS
+        return own or any(map(_names_code, self.ensembles))
+
+    def artefact(self, place: Workplace) -> Path:
+        """Return the file that it writes; its ensembles must be there."""
+        record = record_of(place, self.target)
+        assert record is not None
+        return outcomes_file(place.store, self.protocol, record)
+
+    def is_done(self, place: Workplace) -> bool:
+        """Return whether its outcomes are there, of these very ensembles."""
+        records = [record_of(place, ensemble) for ensemble in (self.target, *self.sources)]
+        there = [record for record in records if record is not None]
+        if len(there) < len(records) or not is_complete(outcomes_file(place.store, self.protocol, there[0])):
+            return False  # said without the images
+        target, *sources = (attacked(place, self.protocol, record) for record in there)
+        return is_evaluated(place.store, self.protocol, target, sources)
+
+    def run(self, place: Workplace) -> None:
+        """Attack, unless another process has done so meanwhile.
+
+        Raises:
+            HeldError: another process is at it.
+            UserError: an ensemble is not trained; weights are damaged; the attack does not work on the network.
+        """
+        with _alone_at(self, place) as due:
+            if due:
+                with share_cores(place.threads, place.dataset(*self.images).image_size) as workers:
+                    self._attack(place, workers)
+
+    def _attack(self, place: Workplace, workers: int) -> None:
+        if self.why is not None:
+            place.progress.message(f"{self.why}; attacking again")
+        subjects = []
+        for ensemble in (self.target, *self.sources):
+            subject = _load(place, ensemble)
+            subjects.append(replace(subject, record=attacked(place, self.protocol, subject.record)))
+        folder = place.library.home(self.target) if isinstance(self.target, TrainingRun) else None
+        evaluate(
+            self.protocol,
+            subjects[0],
+            subjects[1:],
+            place.dataset(*self.images),
+            place.store,
+            device=place.device,
+            workers=workers,
+            batch_size=place.batch_size,
+            history=read_numbers(folder / HISTORY, "epoch") if folder else None,
+            monitored=read_numbers(folder / MONITORED, "step") if folder else None,
+            progress=place.progress,
+        )
+
+
+Step = TrainStep | AttackStep
+
+
+def runs_alone(step: Step, place: Workplace) -> bool:
+    """Return whether no step may run beside ``step`` in one process.
+
+    That holds if its operations take several cores, or if code from outside may draw from the process's generators.
+    """
+    small = is_small(place.dataset(*step.images).image_size)
+    return step.runs_outside_code or not small or place.device != "cpu"
+
+
+def record_of(place: Workplace, ensemble: TrainingRun | Given) -> EnsembleRecord | None:
+    """Return the record of a finished ensemble that still matches its inputs, else none.
+
+    Raises:
+        UserError: record or weights are damaged.
+    """
+    if isinstance(ensemble, Given):
+        return ensemble.subject.record
+    return place.library.record(ensemble)
+
+
+def attacked(place: Workplace, protocol: Protocol, record: EnsembleRecord) -> EnsembleRecord:
+    """Return ``record`` as outcomes under ``protocol`` have it: of the dataset whose images are attacked."""
+    if protocol.settings.trained_on is None:
+        return record
+    dataset = place.dataset(protocol.settings.dataset, protocol.settings.max_pixels)
+    return replace(record, dataset=dataset.name, data_digest=dataset.digest)
+
+
+@contextmanager
+def _alone_at(step: Step, place: Workplace) -> Iterator[bool]:
+    """Hold what ``step`` makes, and yield whether it is still due."""
+    with hold_artefact(step.artefact(place)):
+        yield not step.is_done(place)
+
+
+def _names_code(ensemble: TrainingRun) -> bool:
+    settings = ensemble.recipe.settings
+    return ":" in settings.method or ":" in settings.network
+
+
+def _load(place: Workplace, ensemble: TrainingRun | Given) -> Subject:
+    """Return an ensemble with its weights, which are read once."""
+    if isinstance(ensemble, Given):
+        return ensemble.subject
+    key = ensemble.id, ensemble.hash
+    if key not in place.loaded:
+        _say_published(place, ensemble)
+        origin = place.library.origin(ensemble)
+        loaded, record = load_trained(origin.folder, ensemble.recipe)
+        if not record.sealed:
+            place.progress.message(f"{ensemble.id}: its record is of an earlier version: no digest")
+        place.loaded[key] = Subject(loaded, record, origin.kind)
+    return place.loaded[key]
+
+
+def _say_published(place: Workplace, ensemble: TrainingRun) -> None:
+    if place.library.is_published(ensemble):
+        instead = place.library.instead_of(ensemble)
+        why = f", for {instead}" if instead else ""
+        place.progress.message(f"{ensemble.id}: published weights, from {place.library.home(ensemble)}{why}")
