@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +21,8 @@ from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.kinds import blackbox
 from robustbench_ens.evaluation.runner import outcomes_file, parts_folder
-from robustbench_ens.outcomes import find_outcomes
+from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
+from robustbench_ens.reporting import folder as report_folder
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.weights.record import read_record, run_dir
 from robustbench_ens.weights.run import TrainingRun
@@ -109,12 +111,9 @@ def test_what_a_finished_run_did_not_live_to_remove_goes(rbe: Rbe, runs: Path, m
 @pytest.mark.parametrize(
     ("command", "folder"),
     [
-        (["report", "--publish", "x"], "runs"),
         (["report", "--publish", "x"], "reports"),
         (["report"], "runs/reports"),
-        (["list", "--publish"], "runs"),
         (["list", "--publish"], "zoo"),
-        (["publish", "own/x"], "runs"),
         (["publish", "own/x"], "zoo"),
     ],
 )
@@ -125,11 +124,52 @@ def test_who_writes_holds_what_is_written_and_read(
     Path("zoo/own").mkdir(parents=True)
     Path("zoo/own/x.toml").write_text('extends = "digits/baseline-3"\n')
     Path("zoo/README.md").write_text("<!-- recipes: written by `rbe list --publish` --><!-- end of recipes -->")
-    with Store(Path(folder)).lock():
+    with locks.hold(Path(folder)):
         result = rbe(*command)
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert f"{folder}: the " in result.err and "is in use by process" in result.err
     assert not list(Path().rglob("report.md")) and not list(Path().rglob("costs.csv"))
+
+
+def test_an_ensemble_is_not_published_while_it_is_trained(
+    rbe: Rbe, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs.parent)
+    Path("zoo/own").mkdir(parents=True)
+    Path("zoo/own/x.toml").write_text('extends = "digits/baseline-3"\n')
+    folder = run_dir(Store(Path("runs")), load_recipe("own/x"), 0)
+    folder.mkdir(parents=True)
+    with locks.hold_artefact(folder):
+        result = rbe("publish", "own/x")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert f"{folder} is in use by process" in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("renewed", ["both tables", "one table"])
+def test_what_is_published_is_what_was_read(
+    rbe: Rbe, runs: Path, monkeypatch: pytest.MonkeyPatch, renewed: str
+) -> None:
+    """Another command writes new outcomes while they are published."""
+    monkeypatch.chdir(runs.parent)
+    plain = report_folder.publish_outcomes
+
+    def late(wanted: Mapping[Path, Path], folder: Path) -> None:
+        file = read_outcomes(find_outcomes([Path("runs/outcomes")])[0])
+        provenance = file.provenance | {"finished_at": "2030-01-01T00:00:00+00:00"}
+        before = file.path.read_bytes()
+        write_outcomes(file.path, file.outcomes, file.measurements, provenance)
+        if renewed == "one table":  # between the two
+            file.path.write_bytes(before)
+        plain(wanted, folder)
+
+    monkeypatch.setattr(report_folder, "publish_outcomes", late)
+    result = rbe("report", "--publish", "x")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "expected outcomes that stay the same while they are published, got new ones; run" in result.err
+    monkeypatch.setattr(report_folder, "publish_outcomes", plain)
+    if renewed == "both tables":
+        assert rbe("report", "--publish", "x").code == 0
 
 
 @pytest.mark.slow
@@ -155,6 +195,11 @@ def ended(process: subprocess.Popen[str]) -> str:
     return out + err
 
 
+def done(said: str) -> list[str]:
+    """Return the titles of the work that the commands did, sorted."""
+    return sorted(line.partition(": done in ")[0] for line in said.splitlines() if ": done in " in line)
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_recipe(tmp_path: Path) -> None:
     """The second waits for the first, and finds it done; it never sets the first's run aside."""
@@ -165,6 +210,7 @@ def test_two_processes_train_one_recipe(tmp_path: Path) -> None:
     said = [ended(process) for process in (first, second)]
     assert [path.name for path in tmp_path.glob("runs/ensembles/digits/*/*")] == ["seed-0"]
     assert all("baseline-3" in text for text in said)
+    assert done("".join(said)) == [f"train {recipe}#0"]
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob(".*.lock"))
 
 
@@ -198,8 +244,8 @@ def test_a_command_shares_the_work_and_waits_for_the_rest(tmp_path: Path, end: s
         holder.communicate(timeout=60)
     else:
         holder.kill()
-        holder.wait(timeout=60)
-    assert f"process {holder.pid} is at it" in ended(command)
+        holder.communicate(timeout=60)
+    assert f"{folders[0].name} is in use by process {holder.pid}; waiting" in ended(command)
     assert (folders[0] / "run.json").exists()
 
 
@@ -207,14 +253,37 @@ def test_a_command_shares_the_work_and_waits_for_the_rest(tmp_path: Path, end: s
 def test_two_commands_share_what_is_crafted(tmp_path: Path) -> None:
     """Both attack from one surrogate; its images are crafted once, and the outcomes are those of one command alone."""
     targets = [f"digits/baseline-3[epochs=1,network_args.width={width}]" for width in (2, 3)]
-    for process in [started(tmp_path, "attack", "--protocol", BLACKBOX, target) for target in targets]:
-        ended(process)
-    ended(started(tmp_path, "attack", "--protocol", BLACKBOX, *targets, "--runs", "alone"))
+    both = [started(tmp_path, "attack", "--protocol", BLACKBOX, *targets) for _ in range(2)]
+    said = "".join([ended(process) for process in both])
+    alone = ended(started(tmp_path, "attack", "--protocol", BLACKBOX, *targets, "--runs", "alone"))
+    assert done(said) == done(alone)
+    assert len(done(alone)) == 5  # three trainings, one of the surrogate, and two attacks
     names = [path.relative_to(tmp_path / "runs") for path in find_outcomes([tmp_path / "runs" / "outcomes"])]
     assert len(names) == 2
     for name in names:
-        together, alone = (pd.read_parquet(tmp_path / runs / name) for runs in ("runs", "alone"))
-        pd.testing.assert_frame_equal(together, alone)
+        shared, single = (pd.read_parquet(tmp_path / runs / name) for runs in ("runs", "alone"))
+        pd.testing.assert_frame_equal(shared, single)
+
+
+@pytest.mark.slow
+def test_the_work_of_a_command_that_is_killed_is_taken_over(tmp_path: Path) -> None:
+    """Two train one recipe; the one that began is killed in the middle, and the other ends with the same weights."""
+    recipe = "digits/baseline-3[epochs=12,network_args.width=2]"
+    store = Store(tmp_path / "runs")
+    folder = run_dir(store, load_recipe(recipe), 0)
+    first = started(tmp_path, "train", recipe)
+    until = time.monotonic() + 120
+    while not list(folder.parent.glob(".rbe-*.lock")) and time.monotonic() < until:
+        time.sleep(0.05)
+    second = started(tmp_path, "train", recipe)
+    first.kill()
+    first.communicate(timeout=60)
+    assert not (folder / "run.json").exists(), "killed too late to show anything"
+    assert done(ended(second)) == [f"train {recipe}#0"]
+    ended(started(tmp_path, "train", recipe, "--runs", "alone"))
+    records = [read_record(run_dir(Store(tmp_path / runs), load_recipe(recipe), 0)) for runs in ("runs", "alone")]
+    assert len({record.weights for record in records if record is not None}) == 1 and None not in records
+    assert not list(tmp_path.rglob(".rbe-*"))
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,9 +37,8 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
     command = ["rbe", "report", *map(str, outcomes), *([] if name == DEFAULT_REPORT else ["--name", name]), *added]
     if publish:  # the outcomes that lie beside it make it again
         command = ["rbe", "report", f"reports/{publish}/outcomes", "--publish", publish, *added]
-    with where.store.lock_if_there() if publish else nullcontext():  # what is published is what was read
-        files = outcome_files(where.store, outcomes)
-        print_report(files, report_folder(where.store, name, publish), shlex.join(command), own)
+    files = outcome_files(where.store, outcomes)
+    print_report(files, report_folder(where.store, name, publish), shlex.join(command), own)
 
 
 def print_report(files: Sequence[OutcomeFile], folder: ReportFolder, command: str, own: Sequence[str] = ()) -> None:

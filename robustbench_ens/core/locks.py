@@ -1,8 +1,11 @@
-"""One writer at a time in a folder, and no unfinished files of writers that are dead.
+"""One writer at a time for each thing, and no unfinished files of writers that are dead.
 
-Both rest on ``flock``, which the system releases however a process ends, also on another machine that shares the disk.
-A folder is held through its ``.lock``, an artefact through a file beside it; an unfinished file is held itself, from
-its making until it has its name.
+All of it rests on ``flock``, which the system releases however a process ends, also on another machine that shares the
+disk. Where a disk has no such locks, nobody is kept out: at worst two commands compute the same thing, and as every
+file appears whole or not at all, what they leave is whole.
+
+A folder that is published into is held through its ``.lock``. What a step makes, an *artefact*, is held through a lock
+beside it, which is removed on release. An unfinished file is held itself, from its making until it has its name.
 """
 
 from __future__ import annotations
@@ -23,10 +26,25 @@ from robustbench_ens.errors import UserError
 
 LOCK = ".lock"
 PREFIX, SUFFIX = ".rbe-", ".part"
-"""What names of unfinished files begin and end with."""
+"""What names of unfinished files begin and end with; those of locks of artefacts begin so too."""
 
 POLL_S = 0.2
-"""How often an artefact is asked for that is held."""
+"""Seconds between two looks at what another process holds."""
+
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+"""Errors of file systems that have no locks, such as some network disks."""
+
+
+class HeldError(UserError):
+    """Another process holds what is to be written.
+
+    Attributes:
+        what: is held, in words.
+        holder: the number of that process, or ``unknown``.
+    """
+
+    what = "what is to be written"
+    holder = "unknown"
 
 
 @contextmanager
@@ -41,49 +59,36 @@ def hold(folder: Path, what: str = "the folder", otherwise: str = "") -> Iterato
         otherwise: what else to do than wait.
 
     Raises:
-        UserError: another process holds it.
+        HeldError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise UserError(f"{folder}: {what} is in use by process {holder}; wait for it to end{otherwise}") from None
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+    descriptor = _take(folder / LOCK, f"{folder}: {what}", otherwise)
+    try:
         remove_leftovers(folder)
         yield
-
-
-class HeldError(UserError):
-    """Another process, or another thread of this one, is making this artefact."""
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def hold_artefact(path: Path) -> Iterator[None]:
-    """Hold one artefact, a file or a folder, while it is made; others beside it stay free.
+    """Hold the file or folder ``path``, whether it is there or not; what it lies in is made.
 
-    The lock goes with the process, however that ends. Its file lies beside the artefact and is removed with it. On a
-    file system without locks nothing is held: at worst an artefact is made twice.
-
-    Args:
-        path: of the artefact, which need not be there.
+    The lock is ``.rbe-<name>.lock`` beside it. It is removed on release; one that a dead holder left blocks nobody.
 
     Raises:
-        HeldError: it is held.
+        HeldError: another process, or another thread of this one, holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}{LOCK}")
-    descriptor = _locked(lock, path)
+    lock = path.with_name(f"{PREFIX}{path.name}{LOCK}")
+    descriptor = _take(lock, str(path))
     try:
         yield
     finally:
-        if descriptor is not None:
-            lock.unlink(missing_ok=True)
+        try:
+            with suppress(OSError):  # whoever comes next finds it free all the same
+                lock.unlink()
+        finally:
             os.close(descriptor)
 
 
@@ -93,40 +98,70 @@ def waiting_for(path: Path, task: Task) -> Iterator[None]:
 
     Args:
         path: of the artefact.
-        task: is told that nothing has advanced, so that it can end the wait.
+        task: shows who is waited for, and is told that nothing has advanced, so that it can end the wait.
     """
     with ExitStack() as stack:
         while True:
             try:
                 stack.enter_context(hold_artefact(path))
-            except HeldError:
+                break
+            except HeldError as held:
+                task.note(f"waits for process {held.holder}")
                 task.advance(0)
                 time.sleep(POLL_S)
-            else:
-                break
+                task.note("")
         yield
 
 
-def _locked(lock: Path, path: Path) -> int | None:
-    """Return a descriptor of ``lock`` that holds it, or none where the file system has no locks."""
+def _take(path: Path, what: str, otherwise: str = "") -> int:
+    """Lock the file ``path``, which is made if it is not there, and write this process's number into it.
+
+    Returns:
+        the descriptor to close for a release.
+
+    Raises:
+        HeldError: it is locked already.
+        UserError: it is no file.
+    """
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UserError(f"{path}: expected a file, got a named pipe, device or socket; remove it")
+            if not _lock(descriptor):
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+                error = HeldError(f"{what} is in use by process {holder}; wait for it to end{otherwise}")
+                error.what = what
+                error.holder = holder
+                raise error
+            if _lies_at(descriptor, path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                return descriptor
+        except BaseException:
             os.close(descriptor)
-            raise HeldError(f"{path}: process {holder or 'unknown'} is at it") from None
-        except OSError:
-            os.close(descriptor)
-            lock.unlink(missing_ok=True)
-            return None
-        # Whoever held it before may have removed the file between opening and locking it.
-        if os.fstat(descriptor).st_nlink:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
-            return descriptor
-        os.close(descriptor)
+            raise
+        os.close(descriptor)  # its holder removed it between our opening and our locking it
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file if nobody else has; return whether it is free for this process."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
+
+
+def _lies_at(descriptor: int, path: Path) -> bool:
+    """Return whether ``path`` is still the name of the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def new_part(folder: Path) -> tuple[int, Path]:
@@ -141,10 +176,10 @@ def new_part(folder: Path) -> tuple[int, Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files below ``folder`` that no process holds."""
+    """Remove the unfinished files and the locks of artefacts below ``folder`` that no process holds."""
     for place, _, names in os.walk(folder):
         for name in names:
-            if name.startswith(PREFIX) and name.endswith(SUFFIX):
+            if name.startswith(PREFIX) and name.endswith((SUFFIX, LOCK)):
                 with suppress(OSError):  # held, of another user, or gone already
                     _remove_if_not_held(Path(place, name))
 

@@ -1,4 +1,4 @@
-"""The run directory: where things lie, fingerprints, atomic writes, locks.
+"""The run directory: where things lie, fingerprints, atomic writes.
 
 ::
 
@@ -16,13 +16,13 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from robustbench_ens.core.files import entries, read_bytes
-from robustbench_ens.core.locks import errno_behind, hold, new_part
+from robustbench_ens.core.locks import errno_behind, new_part
 from robustbench_ens.core.paths import expanded, inside
 from robustbench_ens.core.seal import KEY, MARK, PLACEHOLDER, DamagedError, seal, verify
 from robustbench_ens.core.strict_json import loads
@@ -201,23 +201,3 @@ class Store:
     def report_dir(self, name: str) -> Path:
         """Folder of the rendered report ``name``."""
         return inside(self.root / "reports", name, "report name")
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold this run directory for writing; the lock goes with the process, however that ends.
-
-        Raises:
-            UserError: another process holds it.
-        """
-        with hold(self.root, "the run directory", ", or give another one with --runs"):
-            yield
-
-    @contextmanager
-    def lock_if_there(self) -> Iterator[None]:
-        """Hold this run directory for a command that only reads it; there may be none.
-
-        Raises:
-            UserError: another process holds it.
-        """
-        with self.lock() if self.root.exists() else nullcontext():
-            yield

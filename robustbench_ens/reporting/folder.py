@@ -12,7 +12,7 @@ from robustbench_ens.core.locks import hold
 from robustbench_ens.core.paths import inside
 from robustbench_ens.core.store import Store, atomic_path
 from robustbench_ens.errors import UserError
-from robustbench_ens.outcomes import OutcomeFile, arrays_path, measurements_path
+from robustbench_ens.outcomes import OutcomeFile, arrays_path, measurements_path, read_evaluations
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.own_sections import OwnSection
 
@@ -67,8 +67,8 @@ def write_report(
         path of `index.html`.
 
     Raises:
-        UserError: another process holds the folder, a name in a file's provenance leads out of it, or one of ``own``
-            fails.
+        UserError: another process holds the folder, a name in a file's provenance leads out of it, an outcomes file
+            has changed since it was read, or one of ``own`` fails.
     """
     from robustbench_ens.reporting.page import render  # with matplotlib, which takes a second to import
 
@@ -78,6 +78,7 @@ def write_report(
         index = render(collection, folder.path, title=title, command=command, own=own)
         if folder.published:
             publish_outcomes(outcomes, folder.outcomes)
+            check_published(files, outcomes)
     return index
 
 
@@ -117,3 +118,27 @@ def publish_outcomes(wanted: Mapping[Path, Path], folder: Path) -> None:
         left_over.unlink()
         if not any(left_over.parent.iterdir()):
             left_over.parent.rmdir()
+
+
+def check_published(files: Sequence[OutcomeFile], wanted: Mapping[Path, Path]) -> None:
+    """Check that the copies are of what was read for the report.
+
+    Args:
+        files: that the report was made of.
+        wanted: see :func:`published_outcomes`.
+
+    Raises:
+        UserError: another command has written new outcomes between the reading and the copying.
+    """
+    copies = {source: copy for copy, source in wanted.items()}
+    for file in files:
+        try:
+            (copy,) = read_evaluations([copies[file.path]])
+            same = copy.provenance == file.provenance
+        except UserError:  # a table or array of the old outcomes beside one of the new
+            same = False
+        if not same:
+            raise UserError(
+                f"{file.path}: expected outcomes that stay the same while they are published, got new ones; run the "
+                "command again"
+            )

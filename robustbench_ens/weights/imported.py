@@ -10,7 +10,7 @@ import torch
 
 from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.core.files import digest_file
-from robustbench_ens.core.locks import hold_artefact
+from robustbench_ens.core.locks import hold_artefact, remove_leftovers
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
@@ -49,6 +49,7 @@ def import_released(
     ensemble = _fitting(path, recipe, dataset)
     digest = digest_state(ensemble.state_dict())
     folder = run_dir(store, recipe, seed)
+    remove_leftovers(store.root)
     with hold_artefact(folder):
         there = _there_already(folder, recipe, digest, dataset)
         if there is not None:

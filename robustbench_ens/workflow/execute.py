@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from robustbench_ens.core.locks import HeldError, hold_artefact
+from robustbench_ens.core.locks import HeldError, hold_artefact, remove_leftovers
 from robustbench_ens.core.process import full_precision
 from robustbench_ens.evaluation.runner import parts_folder
 from robustbench_ens.training.checkpoint import RESUME
@@ -40,6 +40,7 @@ def run(plan: Plan, finished: Callable[[Step], None] | None = None, executor: st
         UserError: as the steps do; there is no such executor.
     """
     make = executor_class(executor)
+    remove_leftovers(plan.workplace.store.root)
     for left in leftovers(plan):
         _remove(left)
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Steps carried out at the same time, each as soon as what it needs is done."""
+"""Steps carried out at the same time, each as soon as what it needs is done and no other process works on it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class Bounds:
     makes: frozenset[Hashable]
     alone: bool = False
 
+    def needs_any(self, others: Sequence[Bounds]) -> bool:
+        """Return whether one of ``others`` may make what this step needs."""
+        return any(self.needs & other.makes for other in others)
+
 
 Step = TypeVar("Step")
 Contravariant = TypeVar("Contravariant", contravariant=True)
@@ -50,8 +54,26 @@ class Runs(Protocol[Contravariant]):
         """Have the steps under way end at their next sign of progress."""
 
 
+class _Waiting(Generic[Step]):
+    """A step that is not done, and until when to leave it to the process that is at it."""
+
+    def __init__(self, step: Step, bounds: Bounds) -> None:
+        self.step = step
+        self.bounds = bounds
+        self.held: HeldError | None = None
+        self.not_before = 0.0
+
+    def put_off(self, held: HeldError) -> None:
+        """Leave the step to its holder for a moment."""
+        self.held = held
+        self.not_before = time.monotonic() + POLL_S
+
+
 class Lanes(Generic[Step]):
     """A queue of steps of which several run at a time.
+
+    A step that another process holds is put off, and tried again until it is free. Those behind it that do not need it
+    run meanwhile.
 
     Args:
         steps: in an order in which each could run.
@@ -67,73 +89,72 @@ class Lanes(Generic[Step]):
         executor: Runs[Step],
         finished: Callable[[Step], None],
     ) -> None:
-        self._waiting = [(step, bounds(step)) for step in steps]
-        self._running: dict[Future[None], tuple[Step, Bounds]] = {}
-        self._held: dict[int, HeldError] = {}
+        self._waiting = [_Waiting(step, bounds(step)) for step in steps]
+        self._running: dict[Future[None], _Waiting[Step]] = {}
         self._executor = executor
         self._finished = finished
-        self._said = False
+        self._said: set[str] = set()
 
     def run(self) -> None:
-        """Carry all steps out. If one fails, the others stop at the next sign of progress, and its error is raised.
-
-        A step that another process is at is tried again, after all others that can run.
-        """
+        """Carry all steps out. If one fails, the others stop at the next sign of progress, and its error is raised."""
         try:
-            while self._waiting or self._running:
-                ready = self._ready()
-                self._waiting = [one for one in self._waiting if not any(one is started for started in ready)]
-                for step, bounds in ready:
-                    future = self._executor.submit(step, bounds.alone or self._executor.most == 1)
-                    self._running[future] = (step, bounds)
+            while self._waiting:
+                for one in self._ready():
+                    future = self._executor.submit(one.step, one.bounds.alone or self._executor.most == 1)
+                    self._running[future] = one
                 if not self._running:
                     self._wait_for_others()
                     continue
-                done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+                some_held = any(one.held for one in self._waiting)
+                done, _ = wait(self._running, POLL_S if some_held else None, FIRST_COMPLETED)
                 for future in done:
-                    self._end(future)
+                    self._end(self._running.pop(future), future)
         except BaseException:
             self._executor.stop()
             raise
 
-    def _end(self, future: Future[None]) -> None:
-        step, bounds = self._running.pop(future)
+    def _end(self, one: _Waiting[Step], future: Future[None]) -> None:
+        """Take a step from the queue once it is done, or put it off if another process holds it."""
         try:
             future.result()
         except HeldError as held:
-            self._held[id(step)] = held
-            self._waiting.append((step, bounds))
+            one.put_off(held)
             return
-        self._held.clear()  # time has passed, so the others may be done
-        self._finished(step)
+        self._waiting.remove(one)
+        self._finished(one.step)
 
     def _wait_for_others(self) -> None:
-        """Wait a moment where all that could run is held by other processes."""
-        if not self._said:
-            self._said = True
-            self._executor.progress.message(f"{next(iter(self._held.values()))}; waiting for it to end")
-        time.sleep(POLL_S)
-        self._held.clear()
+        """Wait until the next step that another process holds may be tried again."""
+        put_off = [one for one in self._waiting if one.held is not None]
+        held = put_off[0].held
+        assert held is not None
+        line = f"{held.what} is in use by process {held.holder}; waiting for it to end"
+        if line not in self._said:
+            self._said.add(line)
+            self._executor.progress.message(line)
+        time.sleep(max(0.0, min(one.not_before for one in put_off) - time.monotonic()))
 
-    def _ready(self) -> list[tuple[Step, Bounds]]:
+    def _ready(self) -> list[_Waiting[Step]]:
         """Return the next steps that may start now: no earlier step that is unfinished makes what they need."""
-        unfinished = [bounds for _, bounds in self._running.values()]
-        ready: list[tuple[Step, Bounds]] = []
-        for waiting in self._waiting:
-            step, bounds = waiting
-            if id(step) in self._held:
-                unfinished.append(bounds)
+        running = list(self._running.values())
+        unfinished = [one.bounds for one in running]
+        elsewhere: list[Bounds] = []
+        ready: list[_Waiting[Step]] = []
+        now = time.monotonic()
+        for one in self._waiting:
+            if one in running:
                 continue
-            busy = len(self._running) + len(ready)
-            if bounds.alone:
-                if not busy and not any(bounds.needs & earlier.makes for earlier in unfinished):
-                    return [waiting]
+            if len(running) + len(ready) == self._executor.most:
                 break
-            if busy == self._executor.most:
-                break
-            if not any(bounds.needs & earlier.makes for earlier in unfinished):
-                ready.append(waiting)
-            unfinished.append(bounds)
+            # A step that another process holds, and those that need it, keep nobody behind them.
+            if one.not_before > now or one.bounds.needs_any(elsewhere):
+                elsewhere.append(one.bounds)
+                continue
+            if one.bounds.alone:
+                return ready or ([] if running else [one])
+            if not one.bounds.needs_any(unfinished):
+                ready.append(one)
+            unfinished.append(one.bounds)
         return ready
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from robustbench_ens.config.recipes import Recipe
+from robustbench_ens.core.locks import hold_artefact
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import find_outcomes, read_evaluations
 from robustbench_ens.reporting import zoo_table
 from robustbench_ens.reporting.card import model_card
 from robustbench_ens.weights.published import check_publishable, hold_zoo, publish
-from robustbench_ens.weights.record import EnsembleRecord
+from robustbench_ens.weights.record import EnsembleRecord, run_dir
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.inventory import trained_records
 from robustbench_ens.workflow.place import Workplace
@@ -30,15 +32,20 @@ class Published(NamedTuple):
 def publish_weights(place: Workplace, recipes: Sequence[Recipe], seed: int, zoo: Path) -> Iterator[Published]:
     """Copy the weights of trained ensembles into the folder ``zoo``, with cards of what their outcomes say.
 
-    Each is yielded once it is published. Run directory and zoo are held, so that what is published is what was read.
+    Each is yielded once it is published. The ensembles and the zoo are held, so that what is read is published.
 
     Raises:
-        UserError: a recipe is none of the folder's, or is not trained with this seed; the run directory or the zoo is
-            held by another process.
+        UserError: a recipe is none of the folder's, or is not trained with this seed; an ensemble or the zoo is held by
+            another process.
     """
     for recipe in recipes:
         check_publishable(recipe, zoo)
-    with place.store.lock_if_there(), hold_zoo(zoo):
+    folders = dict.fromkeys(run_dir(place.store, recipe, seed) for recipe in recipes)
+    with ExitStack() as held:
+        for folder in folders:
+            if folder.exists():
+                held.enter_context(hold_artefact(folder))
+        held.enter_context(hold_zoo(zoo))
         records = _records(place, recipes, seed)
         outcomes = place.store.root / "outcomes"
         files = read_evaluations(find_outcomes([outcomes] if outcomes.exists() else []))
@@ -64,8 +71,8 @@ def publish_recipes(place: Workplace, zoo: Path) -> None:
     """Write the table of recipes into the README of the folder ``zoo``, with the training times of ``place``.
 
     Raises:
-        UserError: there is no such README; the run directory or the zoo is held by another process.
+        UserError: there is no such README; the zoo is held by another process.
     """
     zoo_table.read_readme(zoo)
-    with place.store.lock_if_there(), hold_zoo(zoo):
+    with hold_zoo(zoo):
         zoo_table.publish(zoo, trained_records(place))

@@ -21,7 +21,7 @@ class UnsuitableTargetError(UserError):
 
 @dataclass(frozen=True)
 class Given:
-    """A model of one's own: it is there already, so that nothing is trained. Says of itself what Trained says."""
+    """A model of one's own: it is there already, so that nothing is trained. It has what a TrainingRun has."""
 
     subject: Subject
 

@@ -12,6 +12,9 @@ from typing import NoReturn
 import pytest
 import torch
 
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
+from robustbench_ens.weights.record import run_dir
 from tests.bad_input.tools import NEW, Refused
 from tests.conftest import BASELINE, WHITEBOX, Rbe
 
@@ -65,8 +68,8 @@ def test_device_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) 
 HOLD = """
 import sys
 from pathlib import Path
-from robustbench_ens.core.store import Store
-with Store(Path("runs")).lock():
+from robustbench_ens.core.locks import hold_artefact
+with hold_artefact(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -74,19 +77,18 @@ with Store(Path("runs")).lock():
 
 @pytest.mark.slow
 def test_two_processes_on_one_run_directory(refused: Refused, rbe: Rbe, checkpoint: Path) -> None:
-    other = subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    """While another process trains an ensemble, nothing is imported in its place, and looking is free."""
+    folder = run_dir(Store(Path("runs")), load_recipe(NEW), 0)
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with other:
         assert other.stdout is not None
         assert other.stdin is not None
         assert other.stdout.readline() == "held\n"
-        for command in (["train", NEW], ["attack", WHITEBOX, NEW], ["import-checkpoint", checkpoint, NEW]):
-            line = refused(*command)
-            assert line == (
-                f"runs: the run directory is in use by process {other.pid}; wait for it to end, or give another one "
-                "with --runs"
-            )
-        assert rbe("train", NEW, "--dry-run").code == 0  # looking is free
-        assert rbe("list").code == 0
+        line = refused("import-checkpoint", checkpoint, NEW)
+        assert line == f"{folder} is in use by process {other.pid}; wait for it to end"
+        for looks in (["train", NEW, "--dry-run"], ["list"], ["attack", WHITEBOX, BASELINE], ["report"]):
+            assert rbe(*looks).code == 0
         other.stdin.close()
     assert rbe("train", NEW).code == 0
 

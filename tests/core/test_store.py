@@ -114,23 +114,3 @@ def test_where_things_lie() -> None:
     assert store.adversarial_dir("abc") == Path("runs/adversarial/abc")
     assert store.outcomes_path("digits/w", "abc", "key") == Path("runs/outcomes/digits/w-abc/key.parquet")
     assert store.report_dir("r") == Path("runs/reports/r")
-
-
-def test_one_holder_at_a_time(tmp_path: Path) -> None:
-    store = Store(tmp_path / "runs")
-    with (
-        store.lock(),
-        pytest.raises(UserError, match=rf"runs: the run directory is in use by process {os.getpid()}; wait"),
-        store.lock(),
-    ):
-        pass
-    with store.lock():  # free again
-        pass
-
-
-def test_the_lock_goes_with_an_error(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    with pytest.raises(KeyboardInterrupt), store.lock():
-        raise KeyboardInterrupt
-    with store.lock():
-        pass

@@ -145,21 +145,60 @@ def test_what_may_not_be_imported_may_not_be_in_other_threads_either():
     assert sorted(refused) == [">a", ">b"]
 
 
-@pytest.mark.parametrize("most", [1, 2])
-def test_a_step_that_another_is_at_comes_after_all_that_can_run(most, monkeypatch):
-    monkeypatch.setattr(lanes, "POLL_S", 0.001)
-    log, tries, said = Log(), [], []
+class Elsewhere(Threads):
+    """Steps that another process holds when they are tried, as often as ``left`` says."""
 
-    def do(step):
-        if step == ">a" and len(tries) < 4:
-            tries.append(step)
-            raise HeldError("a: process 7 is at it")
-        log.do(step)
+    def __init__(self, left, most):
+        super().__init__(self.try_it, most)
+        self.left, self.log, self.said = dict(left), Log(), []
+        self.progress.message = self.said.append
 
-    threads = Threads(do, most)
-    threads.progress.message = said.append
-    Lanes([">a", "a>b", ">c", "A>d"], bounds, threads, lambda step: None).run()
-    assert sorted(log.order("start")) == sorted([">a", "a>b", ">c", "A>d"])
-    assert log.events.index(("end", ">a")) < log.events.index(("start", "a>b"))
-    assert log.order("start")[-2:] == [">a", "a>b"]
-    assert said == ["a: process 7 is at it; waiting for it to end"]
+    def try_it(self, step):
+        if self.left.get(step, 0):
+            self.left[step] -= 1
+            error = HeldError("held")
+            error.what, error.holder = step, "7"
+            raise error
+        self.log.do(step)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(lanes, "POLL_S", 0.01)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_what_another_process_holds_comes_when_it_is_free_and_the_rest_meanwhile(most):
+    finished, steps = [], [">a", "a>b", ">c", "c>", "Ab>", ">d"]
+    executor = Elsewhere({">a": 3}, most)
+    Lanes(steps, bounds, executor, finished.append).run()
+    order = executor.log.order("start")
+    assert sorted(finished) == sorted(order) == sorted(steps)
+    assert order.index(">c") < order.index(">a") < order.index("a>b") < order.index("Ab>")
+    assert executor.left == {">a": 0}
+
+
+def test_waiting_is_said_once_and_only_if_there_is_nothing_else_to_do():
+    executor = Elsewhere({">a": 5}, 2)
+    Lanes([">a", "a>"], bounds, executor, lambda step: None).run()
+    assert executor.said == [">a is in use by process 7; waiting for it to end"]
+    executor = Elsewhere({">a": 1}, 1)
+    executor.log.do = lambda step: time.sleep(0.05)
+    Lanes([">a", ">b"], bounds, executor, lambda step: None).run()
+    assert executor.said == []
+
+
+def test_a_step_that_runs_alone_and_is_held_keeps_nobody():
+    executor = Elsewhere({"A>a": 2}, 2)
+    Lanes(["A>a", ">b", "Aa>"], bounds, executor, lambda step: None).run()
+    assert executor.log.order("start") == [">b", "A>a", "Aa>"]
+
+
+def test_a_step_that_is_free_again_does_not_wait_for_one_that_runs():
+    """``>b`` ends only after ``>a`` was tried again, in the lane beside it."""
+    done = threading.Event()
+    executor = Elsewhere({">a": 1}, 2)
+    executor.log.do = lambda step: done.set() if step == ">a" else done.wait(LONGEST_S)
+    began = time.monotonic()
+    Lanes([">a", ">b"], bounds, executor, lambda step: None).run()
+    assert time.monotonic() - began < LONGEST_S / 2
