@@ -69,12 +69,14 @@ class Content(NamedTuple):
         overrides: all of them, by dotted key.
         keys: of the file, with the overrides.
         where: the reference, for errors.
+        file: its path.
     """
 
     name: str
     overrides: dict[str, Any]
     keys: dict[str, Any]
     where: str
+    file: str
 
 
 def load_content(kind: str, reference: str, overrides: dict[str, Any] | None) -> Content:
@@ -88,4 +90,4 @@ def load_content(kind: str, reference: str, overrides: dict[str, Any] | None) ->
     path = locate(kind, name_or_path)
     name = check_file(kind, path)
     keys = apply_overrides(read_toml(kind, path), all_overrides)
-    return Content(name, all_overrides, keys, label(str(path), all_overrides))
+    return Content(name, all_overrides, keys, label(str(path), all_overrides), str(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import isfunction
 from typing import Annotated, Any, Literal
@@ -31,6 +31,7 @@ from robustbench_ens.config.validation import (
     validate,
 )
 from robustbench_ens.core.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
+from robustbench_ens.core.notices import silenced
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 
@@ -136,7 +137,7 @@ class Recipe:
     """A recipe with its name, its overrides and the recipe it starts from.
 
     ``settings`` are the validated keys, ``method`` the training method with its hyper-parameters, ``parent`` the
-    recipe of ``init_from``.
+    recipe of ``init_from``, ``file`` the path that it was read from.
     """
 
     name: str
@@ -144,10 +145,11 @@ class Recipe:
     settings: RecipeFile
     method: Any
     parent: Recipe | None
+    file: str = field(default="", compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a reference, for the class of a method may be made from a function."""
-        return _load_again, (self.name, self.overrides, self.hash)
+        return _load_again, (self.file or self.name, self.overrides, self.hash)
 
     @property
     def label(self) -> str:
@@ -239,7 +241,7 @@ def load_recipe(reference: str, overrides: dict[str, Any] | None = None, _chain:
     settings = validate(RecipeFile, content.keys, content.where)
     method = load_method(settings, content.where)
     parent = _parent(content.where, settings, content.overrides, _chain or (split_reference(reference)[0],))
-    return Recipe(content.name, content.overrides, settings, method, parent)
+    return Recipe(content.name, content.overrides, settings, method, parent, content.file)
 
 
 def load_method(settings: RecipeFile, where: str) -> Any:
@@ -269,13 +271,14 @@ def load_method(settings: RecipeFile, where: str) -> Any:
     return method
 
 
-def _load_again(name: str, overrides: dict[str, Any], expected: str) -> Recipe:
+def _load_again(reference: str, overrides: dict[str, Any], expected: str) -> Recipe:
     """Load a recipe in another process.
 
     Raises:
         UserError: its file, or code that it names, has changed since.
     """
-    recipe = load_recipe(name, overrides)
+    with silenced():  # whoever planned it has had the notices
+        recipe = load_recipe(reference, overrides)
     if recipe.hash != expected:
         raise UserError(f"recipe {recipe.label!r}: expected the one that was planned, got another; run it again")
     return recipe

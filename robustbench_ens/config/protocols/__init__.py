@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,7 @@ from robustbench_ens.config.references import label
 from robustbench_ens.config.schema import ProtocolKeys, check_facts
 from robustbench_ens.config.validation import validate
 from robustbench_ens.core.limits import shown
+from robustbench_ens.core.notices import silenced
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 
@@ -58,10 +59,11 @@ class Protocol:
     name: str
     overrides: dict[str, Any]
     settings: ProtocolFile
+    file: str = field(default="", compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a reference, as recipes do."""
-        return _load_again, (self.name, self.overrides, self.hash)
+        return _load_again, (self.file or self.name, self.overrides, self.hash)
 
     @property
     def label(self) -> str:
@@ -108,7 +110,7 @@ def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Pr
     settings = validate(kind_class(content.keys.get("kind"), content.where), content.keys, content.where)
     if settings.kind not in KINDS:
         _check_recorded(settings, content.where)
-    return Protocol(content.name, content.overrides, settings)
+    return Protocol(content.name, content.overrides, settings, content.file)
 
 
 def kind_class(kind: object, where: str) -> type[ProtocolFile]:
@@ -144,13 +146,14 @@ def _check_recorded(settings: ProtocolFile, where: str) -> None:
         ) from None
 
 
-def _load_again(name: str, overrides: dict[str, Any], expected: str) -> Protocol:
+def _load_again(reference: str, overrides: dict[str, Any], expected: str) -> Protocol:
     """Load a protocol in another process.
 
     Raises:
         UserError: its file, or code that it names, has changed since.
     """
-    protocol = load_protocol(name, overrides)
+    with silenced():  # whoever planned it has had the notices
+        protocol = load_protocol(reference, overrides)
     if protocol.hash != expected:
         raise UserError(f"protocol {protocol.label!r}: expected the one that was planned, got another; run it again")
     return protocol

@@ -100,7 +100,7 @@ def test_a_recipe_that_changed_since_it_was_sent_is_refused(tmp_path, monkeypatc
     path.write_text('extends = "digits/baseline-3"\nepochs = 3\n')
     sent = pickle.dumps(load_recipe(str(path)))
     path.write_text('extends = "digits/baseline-3"\nepochs = 4\n')
-    with pytest.raises(UserError, match=r"mine.toml': expected the one that was planned, got another"):
+    with pytest.raises(UserError, match=r"recipe 'mine': expected the one that was planned, got another"):
         pickle.loads(sent)
 
 
