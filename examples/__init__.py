@@ -1,4 +1,5 @@
-"""Examples of code from outside: a training method, a network, an attack, a kind of protocol, a section of a report.
+"""Examples of code from outside.
 
-Beside them lie the recipes and the protocol that use them.
+There is a training method, a network, an attack, a kind of protocol, a report section and an executor. Beside them lie
+the recipes and protocols that use them, or that extend shipped ones.
 """

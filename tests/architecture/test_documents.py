@@ -71,6 +71,13 @@ def test_every_command_that_is_named_exists(name: str) -> None:
     assert commands - set(COMMANDS) == set()
 
 
+def test_links_into_the_map_lead_to_a_heading() -> None:
+    headings = re.findall(r"^#+ (.+)$", MAP.read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    wanted = [re.findall(r"ARCHITECTURE\.md#([\w-]+)", (ROOT / name).read_text(encoding="utf-8")) for name in DOCUMENTS]
+    assert {anchor for found in wanted for anchor in found} - anchors == set()
+
+
 def test_what_does_not_exist_is_found() -> None:
     text = "`robustbench_ens/core/nowhere.py`, `robustbench_ens.core.nowhere`, [x](nowhere.md), `zoo/<dataset>/x.toml`"
     assert named_paths(text) == {"robustbench_ens/core/nowhere.py"}

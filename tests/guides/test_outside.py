@@ -96,3 +96,8 @@ def test_a_report_section(rbe: Rbe) -> None:
     (page,) = Path("runs/reports").glob("*/report.md")
     assert "## Robust against clean accuracy" in page.read_text(encoding="utf-8")
     assert 'id="tradeoff"' in page.with_name("index.html").read_text(encoding="utf-8")
+
+
+def test_an_executor(rbe: Rbe) -> None:
+    attacked = follow(rbe, "executor")[-2]
+    assert "timed: attack digits/baseline-3#0 under digits/quickstart-whitebox[" in attacked.out + attacked.err
