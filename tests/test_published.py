@@ -17,8 +17,7 @@ from robustbench_ens.cli import main
 from robustbench_ens.core.store import write_json
 from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
-from robustbench_ens.weights.record import read_record
-from robustbench_ens.weights.trained import WEIGHTS
+from robustbench_ens.weights.record import WEIGHTS, read_record
 from tests.conftest import Rbe
 from tests.sealing import edit_json
 from tests.shared import made_once

@@ -11,7 +11,8 @@ from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.models.predict import predict
 from robustbench_ens.weights.published import published
-from robustbench_ens.weights.trained import WEIGHTS, load_trained
+from robustbench_ens.weights.record import WEIGHTS
+from robustbench_ens.weights.trained import load_trained
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted(path.parent for path in (ROOT / "zoo" / "weights").rglob("run.json"))

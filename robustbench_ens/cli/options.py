@@ -87,10 +87,13 @@ class Where:
         """
         from robustbench_ens.cli.console import OUT, Bars
         from robustbench_ens.core.devices import device_of
-        from robustbench_ens.training.tensorboard import epoch_writer
         from robustbench_ens.workflow.place import Workplace
 
-        hook = epoch_writer if tensorboard else None
+        hook = None
+        if tensorboard:
+            from robustbench_ens.training.tensorboard import epoch_writer  # imports torch
+
+            hook = epoch_writer
         return Workplace(self.store, self.data_root, device_of(self.device), Bars(OUT), hook, self.threads, batch_size)
 
 

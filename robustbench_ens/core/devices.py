@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from robustbench_ens.errors import UserError
 
 
@@ -18,6 +16,8 @@ def device_of(name: str) -> str:
     """
     if name == "cpu":
         return name
+    import torch
+
     available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name == "auto":
         return "cpu" if len(available) == 1 else "cuda:0"

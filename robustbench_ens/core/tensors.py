@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from robustbench_ens.core import strict_json
 from robustbench_ens.core.files import open_regular, read_bytes
 from robustbench_ens.core.seal import KEY, PLACEHOLDER, DamagedError, verify
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LENGTH = 8  # bytes in which the length of the head stands
 _LONGEST_HEAD = 100_000_000  # bytes; what safetensors itself allows
@@ -40,6 +39,9 @@ def read_tensors(path: Path) -> Tensors:
         OSError: the file is missing or cannot be read.
         ValueError: it is damaged or foreign.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load  # imports torch
+
     content = read_bytes(path)
     sealed = verify(content)
     metadata = _metadata(content[:_LENGTH], content[_LENGTH:], len(content))

@@ -4,9 +4,16 @@
 the source that a name means. Training and evaluation see a :class:`Dataset` alone.
 """
 
-from robustbench_ens.data.augmentation import AUGMENTATIONS, augment, shrink, small_shape
-from robustbench_ens.data.dataset import Dataset, select_images, to_float
-from robustbench_ens.data.load import BUILTIN_NAMES, default_data_root, load_dataset
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from robustbench_ens.data.augmentation import AUGMENTATIONS, augment, shrink, small_shape
+    from robustbench_ens.data.dataset import Dataset, select_images, to_float
+    from robustbench_ens.data.load import default_data_root, load_dataset
+    from robustbench_ens.data.names import BUILTIN_NAMES
 
 __all__ = [
     "AUGMENTATIONS",
@@ -20,3 +27,18 @@ __all__ = [
     "small_shape",
     "to_float",
 ]
+
+_HOMES = {
+    "augmentation": ("AUGMENTATIONS", "augment", "shrink", "small_shape"),
+    "dataset": ("Dataset", "select_images", "to_float"),
+    "load": ("default_data_root", "load_dataset"),
+    "names": ("BUILTIN_NAMES",),
+}
+"""Names by the module that they are imported from when first used: most import torch."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

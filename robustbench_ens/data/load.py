@@ -11,9 +11,8 @@ from robustbench_ens.core.limits import MAX_PIXELS
 from robustbench_ens.core.paths import expanded
 from robustbench_ens.data import builtin, decoded, folder, npz
 from robustbench_ens.data.dataset import Dataset
+from robustbench_ens.data.names import BUILTIN_NAMES
 from robustbench_ens.errors import MissingDatasetError, UserError
-
-BUILTIN_NAMES: tuple[str, ...] = ("digits", *builtin.CIFAR)
 
 _NOWHERE = Path(os.devnull)
 """A data root below which nothing lies."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robustbench_ens.core.files import entries
 from robustbench_ens.core.notices import notice
 from robustbench_ens.core.store import Store
-from robustbench_ens.data import BUILTIN_NAMES, Dataset
+from robustbench_ens.data.names import BUILTIN_NAMES
 from robustbench_ens.errors import MissingDatasetError, UserError
-from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.weights.changed import since_trained
 from robustbench_ens.weights.origin import IMPORTED, PUBLISHED, TRAINED, Origin
 from robustbench_ens.weights.published import published
-from robustbench_ens.weights.record import EnsembleRecord, fingerprint, read_record, run_dir
+from robustbench_ens.weights.record import EnsembleRecord, check_weights, fingerprint, read_record, run_dir
 from robustbench_ens.weights.run import TrainingRun
-from robustbench_ens.weights.trained import check_weights, load_trained
+
+if TYPE_CHECKING:
+    from robustbench_ens.data import Dataset
+    from robustbench_ens.models.ensemble import Ensemble
 
 
 class Library:
@@ -142,6 +145,8 @@ class Library:
         Raises:
             UserError: there are none, or they are damaged.
         """
+        from robustbench_ens.weights.trained import load_trained  # imports torch
+
         origin = self.origin(ensemble)
         if read_record(origin.folder) is None:
             why = since_trained(self._store, ensemble.recipe, ensemble.seed)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
-
-from torch import nn
+from typing import TYPE_CHECKING, NamedTuple
 
 from robustbench_ens.weights.record import EnsembleRecord
-from robustbench_ens.weights.trained import digest_state
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PUBLISHED = "published"
 TRAINED = "trained here"
@@ -43,6 +43,8 @@ def facts_of(model: nn.Module) -> dict[str, str]:
     origin = getattr(loaded, "origin", None)
     if not isinstance(record, EnsembleRecord) or not isinstance(origin, Origin):
         return {"origin": GIVEN}
+    from robustbench_ens.weights.trained import digest_state  # imports torch
+
     changed = digest_state(loaded.state_dict()) != record.weights
     return {
         "origin": f"{origin.kind}, changed since" if changed else origin.kind,

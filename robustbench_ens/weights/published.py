@@ -14,8 +14,7 @@ from robustbench_ens.core.locks import hold
 from robustbench_ens.core.paths import inside
 from robustbench_ens.core.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
 from robustbench_ens.errors import UserError
-from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, EnsembleRecord, read_record, run_dir
-from robustbench_ens.weights.trained import WEIGHTS, load_trained
+from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, WEIGHTS, EnsembleRecord, read_record, run_dir
 
 FOLDER, CARD = "weights", "README.md"
 NEW, OLDER = ".new", ".older"
@@ -84,7 +83,10 @@ def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, car
     Raises:
         UserError: the weights are damaged.
     """
-    source, folder = run_dir(store, recipe, record.seed), _folder(zoo, recipe) / f"seed-{record.seed}"
+    from robustbench_ens.weights.trained import load_trained  # imports torch
+
+    source = run_dir(store, recipe, record.seed)
+    folder = _folder(zoo, recipe) / f"seed-{record.seed}"
     load_trained(source, recipe)
     new, older = _beside(folder)
     try:

@@ -15,10 +15,13 @@ from robustbench_ens.config.identity import Code
 from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.config.schema import Probe, RecordFacts, check_facts, first_error
 from robustbench_ens.core.files import read_bytes, visible_files
+from robustbench_ens.core.seal import DamagedError
 from robustbench_ens.core.store import Store, digest_json, parse_document
+from robustbench_ens.core.tensors import read_metadata
 from robustbench_ens.errors import UserError
 
 RECORD = "run.json"
+WEIGHTS = "weights.safetensors"
 HISTORY, MONITORED = "history.csv", "monitored.csv"
 """What training left of its course, where it did."""
 
@@ -129,3 +132,43 @@ def trained_here(store: Store, damaged: Callable[[UserError], None] | None = Non
             continue
         if record is not None:
             yield record
+
+
+def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
+    """See that ``folder`` holds the weights of ``recipe``, from the head and the length of the file alone.
+
+    Raises:
+        UserError: the file is missing, truncated, foreign, or of another recipe or run.
+    """
+    path = folder / WEIGHTS
+    if record.recipe_hash != recipe.hash:
+        raise UserError(
+            f"{path}: expected weights of recipe hash {recipe.hash} ({recipe.label}), got {record.recipe_hash} "
+            f"({record.label}); move that folder away and train again"
+        )
+    try:
+        metadata = read_metadata(path)
+    except (OSError, ValueError) as error:
+        raise unreadable(path, record, error) from None
+    check_fingerprint(path, metadata.get("fingerprint") == record.fingerprint, record)
+
+
+def unreadable(path: Path, record: EnsembleRecord, error: Exception) -> UserError:
+    """Return the error for weights that cannot be read, or are damaged."""
+    expected = "a safetensors file, got a missing or truncated one"
+    if isinstance(error, DamagedError):
+        expected = f"the weights described by {RECORD}, got a damaged file"
+    return UserError(f"{path}: expected {expected} ({error}); delete {path.parent} and run `rbe train {record.label}`")
+
+
+def check_fingerprint(path: Path, matches: bool, record: EnsembleRecord) -> None:
+    """Refuse weights that are not those of ``record``.
+
+    Raises:
+        UserError: ``matches`` is false.
+    """
+    if not matches:
+        raise UserError(
+            f"{path}: expected the weights described by {RECORD} (fingerprint {record.fingerprint[:10]}), got others; "
+            f"delete {path.parent} and run `rbe train {record.label}`"
+        )

@@ -11,15 +11,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_ens.config.recipes import Recipe
-from robustbench_ens.core.seal import DamagedError
 from robustbench_ens.core.store import atomic_path, write_json
-from robustbench_ens.core.tensors import read_metadata, read_tensors, with_place
+from robustbench_ens.core.tensors import read_tensors, with_place
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble, count_parameters, describe
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.weights.record import RECORD, EnsembleRecord, read_record
-
-WEIGHTS = "weights.safetensors"
+from robustbench_ens.weights.record import (
+    RECORD,
+    WEIGHTS,
+    EnsembleRecord,
+    check_fingerprint,
+    check_weights,
+    read_record,
+    unreadable,
+)
 
 
 def digest_state(state: dict[str, Tensor]) -> str:
@@ -85,40 +90,6 @@ def save_trained(
     return record
 
 
-def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
-    """See that ``folder`` holds the weights of ``recipe``, from the head and the length of the file alone.
-
-    Raises:
-        UserError: the file is missing, truncated, foreign, or of another recipe or run.
-    """
-    path = folder / WEIGHTS
-    if record.recipe_hash != recipe.hash:
-        raise UserError(
-            f"{path}: expected weights of recipe hash {recipe.hash} ({recipe.label}), got {record.recipe_hash} "
-            f"({record.label}); move that folder away and train again"
-        )
-    try:
-        metadata = read_metadata(path)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, record, error) from None
-    _check_fingerprint(path, metadata.get("fingerprint") == record.fingerprint, record)
-
-
-def _unreadable(path: Path, record: EnsembleRecord, error: Exception) -> UserError:
-    expected = "a safetensors file, got a missing or truncated one"
-    if isinstance(error, DamagedError):
-        expected = f"the weights described by {RECORD}, got a damaged file"
-    return UserError(f"{path}: expected {expected} ({error}); delete {path.parent} and run `rbe train {record.label}`")
-
-
-def _check_fingerprint(path: Path, matches: bool, record: EnsembleRecord) -> None:
-    if not matches:
-        raise UserError(
-            f"{path}: expected the weights described by {RECORD} (fingerprint {record.fingerprint[:10]}), got others; "
-            f"delete {path.parent} and run `rbe train {record.label}`"
-        )
-
-
 def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord]:
     """Load the ensemble in ``folder``, in eval mode on the CPU.
 
@@ -133,8 +104,8 @@ def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord
     try:
         state = read_tensors(path).tensors
     except (OSError, ValueError) as error:
-        raise _unreadable(path, record, error) from None
-    _check_fingerprint(path, digest_state(state) == record.weights, record)
+        raise unreadable(path, record, error) from None
+    check_fingerprint(path, digest_state(state) == record.weights, record)
     zeros = torch.zeros(record.channels, dtype=torch.float32, device="cpu")
     ensemble = build_ensemble(
         recipe, record.seed, channels=record.channels, classes=record.classes, mean=zeros, std=zeros + 1

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robustbench_ens.core.limits import MAX_PIXELS
 from robustbench_ens.core.progress import Progress, Silent
 from robustbench_ens.core.store import Store
-from robustbench_ens.data import Dataset, load_dataset
-from robustbench_ens.evaluation.job import Subject
-from robustbench_ens.training.trainer import EpochHook
 from robustbench_ens.weights.library import Library
+
+if TYPE_CHECKING:
+    from robustbench_ens.data import Dataset
+    from robustbench_ens.evaluation.job import Subject
+    from robustbench_ens.training.trainer import EpochHook
 
 
 @dataclass
@@ -56,6 +58,8 @@ class Workplace:
 
     def dataset(self, name: str, max_pixels: int = MAX_PIXELS) -> Dataset:
         """Load a dataset with images of at most ``max_pixels``, once."""
+        from robustbench_ens.data import load_dataset  # imports torch
+
         key = name, max_pixels
         if key not in self._datasets:
             self._datasets[key] = load_dataset(name, self.data_root, max_pixels=max_pixels)

@@ -30,8 +30,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import find_outcomes, measurements_path, read_outcomes
 from robustbench_ens.training import trainer
 from robustbench_ens.training.checkpoint import RESUME
-from robustbench_ens.weights.record import HISTORY, RECORD, run_dir
-from robustbench_ens.weights.trained import WEIGHTS
+from robustbench_ens.weights.record import HISTORY, RECORD, WEIGHTS, run_dir
 from tests.campaign import mutations
 from tests.campaign.mutations import BYTES, TOML_VALUES, put_special_file, spoil_json, spoil_toml
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, Rbe, Result

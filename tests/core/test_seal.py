@@ -44,8 +44,8 @@ from robustbench_ens.outcomes import (
 from robustbench_ens.reporting.changes import SUMMARY, last_report, snapshot
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.training.checkpoint import RESUME, Progressed, load_checkpoint, save_checkpoint
-from robustbench_ens.weights.record import HISTORY, RECORD, read_record, run_dir
-from robustbench_ens.weights.trained import WEIGHTS, load_trained
+from robustbench_ens.weights.record import HISTORY, RECORD, WEIGHTS, read_record, run_dir
+from robustbench_ens.weights.trained import load_trained
 from tests.conftest import BASELINE, Rbe
 
 FLIPS = 40
