@@ -63,6 +63,14 @@ def test_pins_checks_and_reports_load_no_torch(outcomes: Path, tmp_path: Path) -
     assert "0 of" in done.stdout
 
 
+def test_lists_load_neither_torch_nor_tables_of_statistics(tiny_runs: Path, tmp_path: Path) -> None:
+    """Of a run directory with trained and evaluated ensembles, and of one that is not there."""
+    heavy = ["torch", "torchvision", "scipy", "statsmodels", "sklearn", "matplotlib"]
+    done = run_without(heavy, f"list|--runs|{tiny_runs}", f"list|--runs|{tmp_path / 'none'}")
+    assert done.returncode == 0, done.stderr
+    assert "seeds 0" in done.stdout
+
+
 def test_a_command_that_loads_what_it_must_not_is_found() -> None:
     done = run_without(["click"], "--help")
     assert done.returncode != 0
