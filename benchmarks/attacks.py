@@ -30,6 +30,7 @@ from robustbench_ens.models.predict import predict
 from robustbench_ens.models.resnet import ResNet
 from robustbench_ens.perturb import advertorch
 from robustbench_ens.perturb.craft import craft
+from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute
 from robustbench_ens.perturb.starts import uniform_starts
 from robustbench_ens.weights.released import from_released
 
@@ -83,18 +84,9 @@ def our_craft(work: Work, attack: str, restart: int, rows: Tensor, precision: Pr
     """Images crafted by ours for those at ``rows``."""
     return craft(
         work.ensemble,
-        work.images[rows],
-        work.labels[rows],
-        rows.tolist(),
-        attack=attack,
-        loss="cross_entropy",
-        eps=EPS,
-        step_size=STEP_SIZE,
-        steps=work.steps,
-        start_key=(0, restart),
-        device=CPU,
-        precision=precision,
-        workers=work.workers,
+        CleanImages(work.images[rows], work.labels[rows], rows.tolist()),
+        AttackSettings(attack, "cross_entropy", Budget(EPS, STEP_SIZE, work.steps), key=(0, restart)),
+        Compute(CPU, precision, workers=work.workers),
     )
 
 

@@ -20,6 +20,7 @@ from robustbench_ens.data import Dataset, load_dataset, to_float
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
 from robustbench_ens.perturb.craft import craft
+from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute
 from robustbench_ens.training.batches import Batches
 from robustbench_ens.training.method import Batch
 from robustbench_ens.training.trainer import Training
@@ -120,17 +121,9 @@ def pgd(
     """Images crafted by PGD on ``ensemble``, which lies on ``device``."""
     return craft(
         ensemble,
-        images,
-        labels,
-        range(len(labels)),
-        attack="pgd",
-        loss="cross_entropy",
-        eps=EPS,
-        step_size=EPS / 5,
-        steps=steps,
-        start_key=(0, 0),
-        device=device,
-        precision=precision,
+        CleanImages(images, labels, range(len(labels))),
+        AttackSettings("pgd", "cross_entropy", Budget(EPS, EPS / 5, steps), key=(0, 0)),
+        Compute(device, precision),
     )
 
 

@@ -52,11 +52,11 @@ from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import attack, distill, harness
 from robustbench_ens.perturb.attacks import apgd
-from robustbench_ens.perturb.craft import craft
 from robustbench_ens.training import dverge
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import run_dir
 from robustbench_ens.weights.trained import load_trained
+from tests.crafting import craft_by
 from tests.training import test_dverge
 
 pytestmark = pytest.mark.slow
@@ -245,7 +245,7 @@ def kinds(bench, tmp_path_factory):
     settings = {"attack": "momentum_pgd", "loss": "cross_entropy", "eps": 0.2, "step_size": 0.04, "steps": 6}
     surrogate = bench.subject(BASELINE, SURROGATE).ensemble
     device = torch.device("cpu")
-    crafted = craft(surrogate, images, labels, range(300), **settings, start_key=(0,), device=device)
+    crafted = craft_by(surrogate, images, labels, range(300), **settings, start_key=(0,), device=device)
     for name, inputs in {"clean": images, "eps_0.20/from_baseline3_xent_mpgd_steps_6_0": crafted}.items():
         (folder / name).mkdir(parents=True)
         torch.save(inputs, folder / name / "inputs.pt")

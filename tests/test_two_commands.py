@@ -20,7 +20,7 @@ from robustbench_ens.core import locks
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.kinds import blackbox
-from robustbench_ens.evaluation.runner import outcomes_file, parts_folder
+from robustbench_ens.evaluation.record import outcomes_file, parts_folder
 from robustbench_ens.outcomes import find_outcomes, read_outcomes, write_outcomes
 from robustbench_ens.reporting import folder as report_folder
 from robustbench_ens.training.checkpoint import RESUME

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from robustbench_ens.cli.console import OUT, show, table
 from robustbench_ens.cli.summaries import print_known, print_summary
 from robustbench_ens.core.text import duration
-from robustbench_ens.evaluation.runner import outcomes_file
+from robustbench_ens.evaluation.record import outcomes_file
 from robustbench_ens.outcomes import OutcomeFile, read_evaluations
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.workflow.execute import leftovers, run

@@ -20,9 +20,10 @@ from robustbench_ens.data.arguments import checked_images, checked_integers
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.external import Inspected, Shown, UserModel, inspected
+from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.inspection import PROBE_IMAGES
 from robustbench_ens.evaluation.job import Subject
-from robustbench_ens.evaluation.runner import evaluate_images
+from robustbench_ens.evaluation.runner import Resources, evaluate_images
 from robustbench_ens.models.restore import check_filled
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.weights.trained import digest_state
@@ -177,13 +178,7 @@ class ArraysEvaluation:
                 subjects[0],
                 subjects[1:],
                 Store(Path(folder)),
-                indices=arrays.indices,
-                images=arrays.images,
-                labels=arrays.labels,
-                data_digest=arrays.digest,
-                device=self.device,
-                workers=workers,
-                batch_size=self.batch_size,
-                progress=progress,
+                EvaluationImages(arrays.indices, arrays.images, arrays.labels, arrays.digest),
+                Resources(self.device, workers, self.batch_size, progress),
             )
             return read_outcomes(path)

@@ -18,7 +18,8 @@ from robustbench_ens.config.protocols import NAMES_ATTACK, ProtocolFile, named
 from robustbench_ens.core.limits import shown
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import Job, Part, evaluation_images
+from robustbench_ens.evaluation.images import EvaluationImages, evaluation_images
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.models.external import blamed
 from robustbench_ens.outcomes import OUTCOMES
 from robustbench_ens.perturb import advertorch
@@ -44,8 +45,8 @@ class Evaluation(ABC, Generic[AnyProtocol]):
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image of a target with so many sub-models, for progress and plans."""
 
-    def images(self, dataset: Dataset) -> dict[str, Any]:
-        """What is attacked: ``indices``, ``images``, ``labels``, ``data_digest`` and ``classes`` of :class:`Job`."""
+    def images(self, dataset: Dataset) -> EvaluationImages:
+        """Return the images that are attacked."""
         return evaluation_images(self.settings, dataset)
 
     def digest(self) -> str | None:
@@ -96,7 +97,7 @@ class _FromOutside(Evaluation[ProtocolFile]):
         with blamed(self._where, "kind"):
             return int(self._own.attempts(sub_models))
 
-    def images(self, dataset: Dataset) -> dict[str, Any]:
+    def images(self, dataset: Dataset) -> EvaluationImages:
         with blamed(self._where, "kind"):
             return self._own.images(dataset)
 

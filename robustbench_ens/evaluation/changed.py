@@ -10,7 +10,7 @@ from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.core.files import entries
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.runner import outcomes_file
+from robustbench_ens.evaluation.record import outcomes_file
 from robustbench_ens.models.probe import probe_differences
 from robustbench_ens.outcomes import OWN_MODEL, read_provenance
 from robustbench_ens.weights.record import EnsembleRecord

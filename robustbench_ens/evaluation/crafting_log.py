@@ -6,13 +6,24 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from robustbench_ens.perturb.health import Health
+
+
+class RunKey(NamedTuple):
+    """What a crafting run crafted on, and how: what its restarts have in common."""
+
+    source: str
+    source_member: int
+    attack: str
+    loss: str
+    eps: float
+    steps: int
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from robustbench_ens.config.protocols import Sized
 from robustbench_ens.core.parallel import pool
 from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
@@ -77,8 +76,7 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
     Returns:
         ``(N, C, H, W)``, on the CPU, within ``eps`` of the sources.
     """
-    settings = job.settings
-    assert isinstance(settings, Sized)
+    settings = job.sized
     found = torch.empty_like(job.images[draws.targets])
 
     # Sorted by layer, a batch has few layers, and each of them many images.

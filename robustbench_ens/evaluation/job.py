@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,18 @@ from robustbench_ens.config.validation import Precision
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Silent, Task
 from robustbench_ens.core.store import Store
-from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, health_rows
+from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, RunKey, health_rows
+from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.predict import predict
 from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES
 from robustbench_ens.perturb.attack import Pool
-from robustbench_ens.perturb.craft import Paused, craft
+from robustbench_ens.perturb.capture import StateCapture
+from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.gradient import LoopState
 from robustbench_ens.perturb.health import Recorder
+from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute, Observers
 from robustbench_ens.weights.origin import GIVEN
 from robustbench_ens.weights.record import EnsembleRecord
 
@@ -52,6 +54,13 @@ class Subject:
 def _silent_task() -> Task:
     with Silent().task("", 0, "") as task:
         return task
+
+
+class CraftedOn(NamedTuple):
+    """The model that images are crafted on: the id of an ensemble, and the sub-model, if it is one of them."""
+
+    id: str
+    member: int = ENSEMBLE
 
 
 def no_outcomes() -> pd.DataFrame:
@@ -93,10 +102,7 @@ class Job:
         settings: the protocol.
         target: what is attacked.
         sources: the surrogates, in the protocol's order; empty where the attack is on the target itself.
-        indices: of the images in the test split, sorted.
-        images: ``(N, C, H, W)`` in [0, 1], on the CPU.
-        labels: ``(N,)``.
-        classes: names of the classes; empty where they are not known.
+        data: the images that are attacked.
         workers: batches crafted at the same time.
         fitting: how many images are computed together.
         task: told of each attempt on an image that is finished.
@@ -104,19 +110,15 @@ class Job:
         arrays: what a part left to be drawn.
         crafting: how the crafting runs of a part went.
         restarts: tells restarts that repeat each other.
-        paused: where the last crafting stood with the images that health looks at more closely.
+        captured: the state in which the last crafting ended, of the images that health looks at more closely.
     """
 
     settings: ProtocolFile
     target: Subject
     sources: Sequence[Subject]
-    indices: Tensor
-    images: Tensor
-    labels: Tensor
-    data_digest: str
+    data: EvaluationImages
     store: Store
     device: torch.device
-    classes: Sequence[str] = ()
     workers: int = 1
     fitting: Fitting = field(default_factory=Fitting)
     task: Task = field(default_factory=_silent_task)
@@ -124,7 +126,47 @@ class Job:
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     crafting: list[Crafting] = field(default_factory=list)
     restarts: Restarts = field(default_factory=Restarts)
-    paused: Paused = field(default_factory=lambda: Paused(0))
+    captured: StateCapture = field(default_factory=lambda: StateCapture(0))
+
+    @property
+    def indices(self) -> Tensor:
+        """Indices ``(N,)`` of the images in the test split, sorted."""
+        return self.data.indices
+
+    @property
+    def images(self) -> Tensor:
+        """The images ``(N, C, H, W)`` in [0, 1], on the CPU."""
+        return self.data.images
+
+    @property
+    def labels(self) -> Tensor:
+        """The true classes ``(N,)``."""
+        return self.data.labels
+
+    def clean(self, rows: Tensor) -> CleanImages:
+        """Return the images at positions ``rows``, to be crafted from."""
+        return CleanImages(self.images[rows], self.labels[rows], self.indices[rows].tolist())
+
+    @property
+    def compute(self) -> Compute:
+        """Where to craft, and how much at a time; the task is told of each batch."""
+        return Compute(
+            self.device, self.precision, fitting=self.fitting, workers=self.workers, on_batch=self.task.advance
+        )
+
+    @property
+    def sized(self) -> Sized:
+        """The protocol, which states a step size.
+
+        Raises:
+            UserError: its kind has none.
+        """
+        if not isinstance(self.settings, Sized):
+            raise UserError(
+                f"protocol kind {self.settings.kind!r}: expected a subclass of Sized, which has 'steps' and "
+                f"'step_size' to craft by, got {type(self.settings).__name__}"
+            )
+        return self.settings
 
     @property
     def health_images(self) -> int:
@@ -133,10 +175,17 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """The protocol's gradient steps. Of a ladder of them, each runs in a job of its own."""
-        settings = self.settings
-        assert isinstance(settings, Stepped) and isinstance(settings.steps, int)
-        return settings.steps
+        """The protocol's gradient steps. Of a ladder of them, each runs in a job of its own.
+
+        Raises:
+            UserError: the protocol's kind has none.
+        """
+        if not isinstance(self.settings, Stepped):
+            raise UserError(
+                f"protocol kind {self.settings.kind!r}: expected a subclass of Stepped, which has 'steps', got "
+                f"{type(self.settings).__name__}"
+            )
+        return self.settings.steps
 
     @property
     def precision(self) -> Precision:
@@ -156,7 +205,7 @@ class Job:
     def take_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays that were left since this was called last, with the names of the classes."""
         taken, self.arrays = self.arrays, {}
-        return taken | {"class_names": np.array(self.classes, dtype=str)} if taken else taken
+        return taken | {"class_names": np.array(self.data.classes, dtype=str)} if taken else taken
 
     def craft(
         self,
@@ -167,48 +216,63 @@ class Job:
         loss: str,
         eps: float,
         key: Sequence[object],
-        steps: int | None = None,
-        resume: LoopState | None = None,
-        source: str | None = None,
-        source_member: int = ENSEMBLE,
+        source: CraftedOn | None = None,
     ) -> Tensor:
-        """Craft on ``model`` for the images at positions ``rows``, with the protocol's seed; keeps how it went.
+        """Craft on ``model`` for the images at positions ``rows``, with the protocol's seed; record how it went.
 
-        ``steps`` are the protocol's unless given, and further ones where ``resume`` says where others ended.
-        ``source`` and ``source_member`` say what ``model`` is: the target's ensemble unless given.
+        Args:
+            model: the target's ensemble, or what ``source`` says.
+            rows: ``(n,)``, positions of the images.
+            attack, loss: as in :class:`~robustbench_ens.perturb.inputs.AttackSettings`.
+            eps: radius in pixel scale; step size and steps are the protocol's.
+            key: what random draws belong to besides the protocol's seed.
+            source: what ``model`` is; the target's ensemble unless given.
+
+        Returns:
+            ``(n, C, H, W)``, on the CPU, within ``eps`` of the images.
         """
-        recorder, settings = Recorder(loss), self.settings
-        assert isinstance(settings, Sized)
-        steps = self.steps if steps is None else steps
-        source = self.target.record.id if source is None else source
-        images = self.images[rows]
-        self.paused = Paused(self.health_images)
+        budget = Budget(eps, self.sized.step_size_at(eps), self.steps)
+        attacked = AttackSettings(attack, loss, budget, (self.settings.seed, *key))
+        return self._craft(model, rows, attacked, source or CraftedOn(self.target.record.id))
+
+    def _craft(
+        self,
+        model: nn.Module,
+        rows: Tensor,
+        settings: AttackSettings,
+        source: CraftedOn,
+        resume: LoopState | None = None,
+    ) -> Tensor:
+        recorder = Recorder(settings.loss)
+        self.captured = StateCapture(self.health_images)
+        clean = self.clean(rows)
         crafted = craft(
             model.attacked() if isinstance(model, Ensemble) else model,
-            images,
-            self.labels[rows],
-            self.indices[rows].tolist(),
-            attack=attack,
-            loss=loss,
-            eps=eps,
-            step_size=settings.step_size_at(eps),
-            steps=steps,
-            precision=self.precision,
-            start_key=(self.settings.seed, *key),
-            device=self.device,
-            fitting=self.fitting,
-            workers=self.workers,
-            on_batch=self.task.advance,
-            on_step=recorder,
-            on_end=self.paused,
+            clean,
+            settings,
+            self.compute,
+            observers=Observers(recorder, self.captured),
             resume=resume,
             pool=Pool(self.images, self.labels),
         )
-        if len(images):
-            made = (source, source_member, attack, loss, eps, steps)
-            repeated = self.restarts.repeated(made, rows, crafted)
-            self.crafting.append(Crafting(*made, recorder.health(crafted, images, eps), repeated))
+        budget = settings.budget
+        self.log(RunKey(*source, settings.attack, settings.loss, budget.eps, budget.steps), recorder, rows, crafted)
         return crafted
+
+    def log(self, key: RunKey, recorder: Recorder, rows: Tensor, crafted: Tensor) -> None:
+        """Record how a crafting run went; nothing if it crafted nothing.
+
+        Args:
+            key: what was crafted on, and how.
+            recorder: observed its steps.
+            rows: ``(n,)``, positions of the images.
+            crafted: ``(n, C, H, W)``.
+        """
+        if not len(rows):
+            return
+        repeated = self.restarts.repeated(key, rows, crafted)
+        health = recorder.health(crafted, self.images[rows], key.eps)
+        self.crafting.append(Crafting(*key, health, repeated))
 
     def double_the_steps(self, model: nn.Module, rows: Tensor, predicted: Tensor, key: Sequence[object]) -> None:
         """Note how much lower the accuracy of ``model`` is where the last crafting had taken twice the steps.
@@ -225,12 +289,14 @@ class Job:
         some = rows[: self.health_images]
         if not self.crafting or not len(some):
             return
-        once, labels, stood = self.crafting[-1], self.labels[some], self.paused.standing()
+        once = self.crafting[-1]
+        labels = self.labels[some]
+        state = self.captured.state()
         quiet = replace(self, task=_silent_task(), crafting=[], restarts=Restarts())
-        steps = 2 * once.steps if stood is None else once.steps
-        crafted = quiet.craft(
-            model, some, attack=once.attack, loss=once.loss, eps=once.eps, key=key, steps=steps, resume=stood
-        )
+        steps = 2 * once.steps if state is None else once.steps
+        budget = Budget(once.eps, self.sized.step_size_at(once.eps), steps)
+        attacked = AttackSettings(once.attack, once.loss, budget, (self.settings.seed, *key))
+        crafted = quiet._craft(model, some, attacked, CraftedOn(once.source, once.source_member), state)
         before = (predicted[: len(some)] == labels).double().mean()
         after = (self.predict(model, crafted) == labels).double().mean()
         self.crafting[-1] = replace(once, doubling_gain=float(before - after))
@@ -301,15 +367,3 @@ class Job:
         predicted = self.predict(self.target.ensemble, self.images)
         own = self.target.record.id
         return self.rows(positions, predicted, source=own, attack="clean", loss="none", eps=0.0, steps=0)
-
-
-def evaluation_images(settings: ProtocolFile, dataset: Dataset) -> dict[str, Any]:
-    """The images a protocol asks for: ``indices``, ``images`` and ``labels`` of :class:`Job`."""
-    indices = select_images(len(dataset.y_test), settings.images, settings.seed)
-    return {
-        "indices": indices,
-        "images": to_float(dataset.x_test[indices]),
-        "labels": dataset.y_test[indices],
-        "data_digest": dataset.digest,
-        "classes": dataset.classes,
-    }

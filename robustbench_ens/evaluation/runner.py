@@ -5,87 +5,63 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from robustbench_ens.config.kinds import KINDS
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Progress, Silent
-from robustbench_ens.core.provenance import hardware, now, software
-from robustbench_ens.core.store import Store, digest_json
+from robustbench_ens.core.store import Store
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import training_measurements
+from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.job import Job, Subject, measurement
+from robustbench_ens.evaluation.record import inputs_digest, outcomes_file, parts_folder, provenance
 from robustbench_ens.models.ensemble import DEFAULT_AGGREGATION, Ensemble
 from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.models.probe import same_probe
-from robustbench_ens.outcomes import (
-    MEASUREMENTS,
-    Arrays,
-    check_whole,
-    find_outcomes,
-    is_complete,
-    read_outcomes,
-    read_provenance,
-    write_outcomes,
-)
-from robustbench_ens.weights.record import EnsembleRecord
+from robustbench_ens.outcomes import MEASUREMENTS, Arrays, read_outcomes, read_provenance, write_outcomes
 
 
-def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> str:
-    """Digest of everything that decides the outcomes, but for an external model's probe, which no digest is made of."""
-    files = evaluation_of(protocol.settings).digest()
-    # Of code from outside the project, weights are not all that decides.
-    code = [record.code for record in (target, *sources)]
-    return digest_json(
-        {
-            "protocol": protocol.hash,
-            "target": target.weights,
-            "data": target.data_digest,
-            "sources": [source.weights for source in sources],
-            **({"files": files} if files else {}),
-            **({"code": code} if any(code) else {}),
-        }
-    )
+@dataclass(frozen=True)
+class Resources:
+    """What an evaluation computes with. It changes no outcome, but for rounding.
 
-
-def outcomes_file(store: Store, protocol: Protocol, target: EnsembleRecord) -> Path:
-    """Where the outcomes of ``target`` under ``protocol`` lie."""
-    key = f"{target.recipe.replace('/', '-')}-{target.recipe_hash}-seed-{target.seed}"
-    return store.outcomes_path(protocol.name, protocol.hash, key)
-
-
-def parts_folder(path: Path) -> Path:
-    """Where the parts of the unfinished evaluation lie whose outcomes will be at ``path``."""
-    return path.with_name(f".{path.stem}.parts")
-
-
-def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> bool:
-    """Whether the outcomes exist and come from these weights, this code and a model that still behaves as it did.
-
-    Raises:
-        UserError: the file is there but damaged.
+    Attributes:
+        device: where to compute.
+        workers: batches crafted at the same time.
+        batch_size: images computed together, by default what suits the device; halved if they do not fit in memory.
+        progress: who is told how far it is.
     """
-    path = outcomes_file(store, protocol, target)
-    if not is_complete(path):
-        return False
-    provenance = read_provenance(path)
-    same = provenance.get("inputs") == inputs_digest(protocol, target, sources)
-    return same and same_probe(provenance.get("target", {}).get("probe"), target.probe)
+
+    device: torch.device | str = "cpu"
+    workers: int = 1
+    batch_size: int | None = None
+    progress: Progress = field(default_factory=Silent)
+
+
+class TrainingTables(NamedTuple):
+    """What was recorded while the target was trained, for the report.
+
+    Attributes:
+        history: by epoch; none if there is none.
+        monitored: what a monitor measured; none if there was none.
+    """
+
+    history: pd.DataFrame | None = None
+    monitored: pd.DataFrame | None = None
 
 
 def aggregated(protocol: Protocol, target: Subject) -> Subject:
-    """``target`` as ``protocol`` looks at it: its sub-models under the protocol's aggregation.
+    """Return ``target`` as ``protocol`` attacks it: its sub-models under the protocol's aggregation.
 
     Raises:
         UserError: the target has no sub-models and the protocol needs them, or it has an aggregation of its own.
@@ -120,6 +96,13 @@ def aggregated(protocol: Protocol, target: Subject) -> Subject:
     return replace(target, ensemble=model.aggregated(wanted))
 
 
+class Digests(NamedTuple):
+    """Digests of all that decides the outcomes, and of the files beside the dataset, if there are any."""
+
+    inputs: str
+    files: str | None
+
+
 class Finished(NamedTuple):
     """What a part left: its outcomes, its measurements, its arrays, and the seconds they took."""
 
@@ -150,7 +133,7 @@ def _from_same_files(protocol: Protocol, before: str | None, compute: Callable[[
 
 
 def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
-    """One part: read where it was finished before, else computed and kept."""
+    """Read a part if it was finished before, else compute and keep it."""
     # A part of other inputs, which a kill may have left beside newer measurements, is not looked at further.
     before, now = read_provenance(path) if path.exists() else {}, job.target.record.probe
     if before.get("inputs") == digest and same_probe(before.get("probe"), now):
@@ -172,13 +155,8 @@ def evaluate(
     sources: Sequence[Subject],
     dataset: Dataset,
     store: Store,
-    *,
-    device: torch.device | str = "cpu",
-    workers: int = 1,
-    batch_size: int | None = None,
-    history: pd.DataFrame | None = None,
-    monitored: pd.DataFrame | None = None,
-    progress: Progress | None = None,
+    resources: Resources | None = None,
+    training: TrainingTables | None = None,
 ) -> Path:
     """Run ``protocol`` against ``target`` and write its outcomes; what an interrupted run finished is kept.
 
@@ -188,12 +166,8 @@ def evaluate(
         sources: the protocol's surrogates, in its order.
         dataset: what is attacked; the records of target and sources are of it.
         store: the run directory.
-        device: where to compute.
-        workers: batches crafted at the same time; changes no outcome.
-        batch_size: images computed together, by default what suits the device; halved if they do not fit in memory.
-        history: the target's training history, for the report.
-        monitored: what was measured while it was trained, for the report.
-        progress: who is told how far it is.
+        resources: what to compute with, by default the CPU.
+        training: what was recorded while the target was trained.
 
     Returns:
         path of the outcomes file.
@@ -211,19 +185,7 @@ def evaluate(
     files = evaluation.digest()
     chosen = evaluation.images(dataset)
     _check_files(protocol, files)
-    return evaluate_images(
-        protocol,
-        target,
-        sources,
-        store,
-        **chosen,
-        device=device,
-        workers=workers,
-        batch_size=batch_size,
-        history=history,
-        monitored=monitored,
-        progress=progress,
-    )
+    return evaluate_images(protocol, target, sources, store, chosen, resources, training)
 
 
 def evaluate_images(
@@ -231,99 +193,62 @@ def evaluate_images(
     target: Subject,
     sources: Sequence[Subject],
     store: Store,
-    *,
-    indices: Tensor,
-    images: Tensor,
-    labels: Tensor,
-    data_digest: str,
-    classes: Sequence[str] = (),
-    device: torch.device | str = "cpu",
-    workers: int = 1,
-    batch_size: int | None = None,
-    history: pd.DataFrame | None = None,
-    monitored: pd.DataFrame | None = None,
-    progress: Progress | None = None,
+    data: EvaluationImages,
+    resources: Resources | None = None,
+    training: TrainingTables | None = None,
 ) -> Path:
-    """:func:`evaluate` on these images, whatever number the protocol asks for; see :class:`Job` for what they are."""
-    device, progress = torch.device(device), progress or Silent()
+    """Run :func:`evaluate` on the images ``data``, whatever number of images the protocol asks for."""
+    resources = resources or Resources()
+    device = torch.device(resources.device)
     for subject in (target, *sources):
         subject.ensemble.to(device)
-    if any(needs_contiguous(subject.ensemble, images[:PROBED].to(device)) for subject in (target, *sources)):
-        images = contiguous(images)
+    if any(needs_contiguous(subject.ensemble, data.images[:PROBED].to(device)) for subject in (target, *sources)):
+        data = replace(data, images=contiguous(data.images))
     path = outcomes_file(store, protocol, target.record)
-    folder = parts_folder(path)
-    settings = protocol.settings
-    evaluation = evaluation_of(settings)
-    source_records = [source.record for source in sources]
-    files = evaluation.digest()
-    digest = inputs_digest(protocol, target.record, source_records)
+    # First, so that no change of the files between the two digests goes unseen.
+    files = evaluation_of(protocol.settings).digest()
+    inputs = inputs_digest(protocol, target.record, [source.record for source in sources])
     job = Job(
-        settings,
+        protocol.settings,
         aggregated(protocol, target),
         sources,
-        indices,
-        images,
-        labels,
-        data_digest,
-        classes=classes,
+        data,
         store=store,
         device=device,
-        workers=workers,
-        fitting=Fitting(batch_size, target.record.id, progress.message),
+        workers=resources.workers,
+        fitting=Fitting(resources.batch_size, target.record.id, resources.progress.message),
     )
-    total = evaluation.attempts(target.record.sub_models) * len(job.images)
-    frames, measured, seconds = [job.clean_rows()], [], 0.0
-    arrays: dict[str, Any] = {}
-    with progress.task(f"attack {target.record.id} under {protocol.label}", total, "image") as job.task:
+    clean = job.clean_rows()
+    found = _run_parts(protocol, job, parts_folder(path), Digests(inputs, files), resources.progress)
+    seconds = sum((part.seconds for part in found), 0.0)
+    measured = [
+        *training_measurements(target.record, *(training or TrainingTables())),
+        measurement(target.record.id, "time/attack", seconds, "s"),
+    ]
+    frames = [clean, *(part.outcomes for part in found)]
+    tables = [pd.DataFrame(measured), *(part.measurements for part in found)]
+    arrays = {name: array for part in found for name, array in part.arrays.items()}
+    origin = provenance(protocol, target, sources, inputs, seconds, device)
+    write_outcomes(path, _joined(frames), _joined(tables), origin, arrays)
+    shutil.rmtree(parts_folder(path), ignore_errors=True)
+    return path
+
+
+def _run_parts(protocol: Protocol, job: Job, folder: Path, digests: Digests, progress: Progress) -> list[Finished]:
+    """Return what each part left. Those that an interrupted run finished are read from ``folder``."""
+    evaluation = evaluation_of(protocol.settings)
+    total = evaluation.attempts(job.target.record.sub_models) * len(job.images)
+    found = []
+    with progress.task(f"attack {job.target.record.id} under {protocol.label}", total, "image") as job.task:
         parts = list(evaluation.parts(job))
         for name, compute in parts:
             part = folder / f"{name}.parquet"
             if part.exists():
                 job.task.advance(total // len(parts))
-            finished = _part(job, part, digest, partial(_from_same_files, protocol, files, compute))
-            frames.append(finished.outcomes)
-            measured.append(finished.measurements)
-            arrays |= finished.arrays
-            seconds += finished.seconds
-    provenance = {
-        "inputs": digest,
-        "protocol": {
-            "name": protocol.name,
-            "label": protocol.label,
-            "hash": protocol.hash,
-            "kind": settings.kind,
-            "version": settings.version,
-            "resolved": settings.model_dump(mode="json"),
-            **({} if settings.kind in KINDS else {"facts": settings.facts.model_dump(mode="json")}),
-        },
-        "target": target.record.to_json(),
-        "sources": [record.to_json() for record in source_records],
-        "origins": {"target": target.origin, "sources": [source.origin for source in sources]},
-        "software": software(),
-        "hardware": hardware(device),
-        "wall_time_s": round(seconds, 3),
-        "finished_at": now(),
-    }
-    measurements = [
-        *training_measurements(target.record, history, monitored),
-        measurement(target.record.id, "time/attack", seconds, "s"),
-    ]
-    outcomes = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
-    everything = pd.concat([pd.DataFrame(measurements), *(f for f in measured if len(f))], ignore_index=True)
-    write_outcomes(path, outcomes, everything, provenance, arrays)
-    shutil.rmtree(folder, ignore_errors=True)
-    return path
+            found.append(_part(job, part, digests.inputs, partial(_from_same_files, protocol, digests.files, compute)))
+    return found
 
 
-def past_seconds(store: Store) -> dict[tuple[str, str], list[float]]:
-    """Seconds that past evaluations took, by (protocol hash, target's recipe hash)."""
-    seconds: dict[tuple[str, str], list[float]] = {}
-    folder = store.root / "outcomes"
-    for path in find_outcomes([folder]) if folder.exists() else []:
-        try:
-            provenance = check_whole(path, read_provenance(path))
-        except UserError:
-            continue
-        key = (provenance["protocol"]["hash"], provenance["target"]["recipe_hash"])
-        seconds.setdefault(key, []).append(provenance["wall_time_s"])
-    return seconds
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of all frames; empty ones, whose columns have no types, are left out."""
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from robustbench_ens.config.attacks import loss_function
-from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.models.ensemble import AGGREGATIONS, Ensemble, log_mean_softmax
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb.attacks.apgd import Judged, apgd
-from robustbench_ens.perturb.craft import OnBatchStep
 from robustbench_ens.perturb.gradient import OnStep
 from robustbench_ens.perturb.harness import craft_in_batches
+from robustbench_ens.perturb.inputs import CleanImages, Compute, OnBatchStep
 from robustbench_ens.perturb.losses import AttackLoss
 from robustbench_ens.perturb.reweigh import reweighed
 
@@ -67,7 +67,8 @@ def judge(ensemble: Ensemble, labels: Tensor, objective: str, loss: str) -> Call
         objective: a key of ``OBJECTIVES``.
         loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``.
     """
-    values, maximised = OBJECTIVES[objective], loss_function(loss)
+    values = OBJECTIVES[objective]
+    maximised = loss_function(loss)
 
     def judged(images: Tensor) -> Judged:
         logits = torch.stack([member(images) for member in ensemble.members])
@@ -77,60 +78,52 @@ def judge(ensemble: Ensemble, labels: Tensor, objective: str, loss: str) -> Call
     return judged
 
 
-def craft_adaptively(
-    ensemble: Ensemble,
-    images: Tensor,
-    labels: Tensor,
-    starts: Tensor,
-    *,
-    objective: str,
-    loss: str,
-    eps: float,
-    steps: int,
-    device: torch.device,
-    batch_size: int | None = None,
-    fitting: Fitting | None = None,
-    workers: int = 1,
-    on_batch: Callable[[int], None] | None = None,
-    on_step: OnBatchStep | None = None,
-) -> Tensor:
-    """Adversarial images for ``ensemble`` in eval mode by APGD, crafted on a folded copy.
+@dataclass(frozen=True)
+class AdaptiveSettings:
+    """Settings of APGD on an ensemble.
 
-    Args:
-        ensemble: not touched; or a model of one's own with ``members``.
-        images: ``(N, C, H, W)`` in [0, 1], on the CPU.
-        labels: ``(N,)``, the true classes.
-        starts: ``(N, C, H, W)``, where to start; projected into the budget.
+    Attributes:
         objective: a key of ``OBJECTIVES``.
         loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``.
         eps: l-infinity radius in pixel scale.
         steps: gradients taken.
-        device: where to compute.
-        batch_size: images at a time, by default what suits the device; changes nothing else.
-        fitting: halves a batch that does not fit in memory.
-        workers: batches computed at the same time; changes nothing else.
-        on_batch: called with the number of images of each finished batch.
+    """
+
+    objective: str
+    loss: str
+    eps: float
+    steps: int
+
+
+def craft_adaptively(
+    ensemble: Ensemble,
+    clean: CleanImages,
+    starts: Tensor,
+    settings: AdaptiveSettings,
+    compute: Compute,
+    on_step: OnBatchStep | None = None,
+) -> Tensor:
+    """Craft adversarial images for ``ensemble`` in eval mode by APGD, on a folded copy.
+
+    Args:
+        ensemble: not touched; or a model of one's own with ``members``.
+        clean: the images to be perturbed, ``(N, C, H, W)``.
+        starts: ``(N, C, H, W)``, where to start; projected into the budget.
+        settings: what is maximised, and how far.
+        compute: where to compute, and how much at a time.
         on_step: an observer of the steps, called from the workers' threads.
 
     Returns:
-        ``(N, C, H, W)``, on the CPU, within ``eps`` of ``images`` and in [0, 1].
+        ``(N, C, H, W)``, on the CPU, within ``eps`` of the clean images and in [0, 1].
     """
-    fast = folded(ensemble, images[:PROBED].to(device))
+    fast = folded(ensemble, clean.images[:PROBED].to(compute.device))
 
     def watch(rows: slice) -> OnStep | None:
         return (lambda step, values, gradient: on_step(rows, step, values, gradient)) if on_step else None
 
-    def crafter(rows: slice, clean: Tensor) -> Tensor:
-        judged = judge(fast, labels[rows].to(device), objective, loss)
-        return apgd(clean, judged, eps=eps, steps=steps, start=starts[rows].to(clean), on_step=watch(rows))
+    def crafter(rows: slice, images: Tensor) -> Tensor:
+        judged = judge(fast, clean.labels[rows].to(compute.device), settings.objective, settings.loss)
+        start = starts[rows].to(images)
+        return apgd(images, judged, eps=settings.eps, steps=settings.steps, start=start, on_step=watch(rows))
 
-    return craft_in_batches(
-        crafter,
-        images,
-        eps=eps,
-        device=device,
-        batch_size=batch_size,
-        fitting=fitting,
-        workers=workers,
-        on_batch=on_batch,
-    )
+    return craft_in_batches(crafter, clean.images, settings.eps, compute)

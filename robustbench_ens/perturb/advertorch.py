@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from robustbench_ens.config.attacks import ADVERTORCH_ATTACKS, PREFIX
 from robustbench_ens.core.seeds import GLOBAL_GENERATORS
 from robustbench_ens.errors import UserError
+from robustbench_ens.perturb.inputs import Budget
 from robustbench_ens.perturb.losses import AttackLoss
 
 PER_IMAGE = {"LinfSPSAAttack"}
@@ -58,10 +59,7 @@ def build(
     name: str,
     model: nn.Module,
     loss: AttackLoss,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
+    budget: Budget,
     options: Mapping[str, object],
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """An attack of advertorch on ``model``: maps images and labels to adversarial images.
@@ -73,8 +71,7 @@ def build(
         name: ``advertorch:LinfSPSAAttack``; the class must be bounded in l-infinity, as every budget here is.
         model: maps images ``(B, C, H, W)`` in [0, 1] to logits or log-probabilities.
         loss: one value per image, maximised.
-        eps, step_size: in pixel scale.
-        steps: gradient steps.
+        budget: radius, step size and steps.
         options: further arguments of its constructor.
 
     Raises:
@@ -92,10 +89,10 @@ def build(
     given = {
         "predict": model,
         "loss_fn": loss if class_name in PER_IMAGE else summed,
-        "eps": float(eps),
-        "eps_iter": float(step_size),
-        "nb_iter": steps,
-        "n_iter": steps,
+        "eps": float(budget.eps),
+        "eps_iter": float(budget.step_size),
+        "nb_iter": budget.steps,
+        "n_iter": budget.steps,
         "clip_min": 0.0,
         "clip_max": 1.0,
     }

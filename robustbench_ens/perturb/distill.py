@@ -57,4 +57,4 @@ def distill(
             recorded.replay()
             return -distance
 
-        return perturb(source, closeness, eps=eps, step_size=step_size, steps=steps, treatment=momentum(decay=1.0))
+        return perturb(source, closeness, eps=eps, step_size=step_size, steps=steps, rule=momentum(decay=1.0))

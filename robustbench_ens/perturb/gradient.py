@@ -15,7 +15,7 @@ from robustbench_ens.errors import UserError
 Objective = Callable[[Tensor], Tensor]
 """Maps images ``(B, C, H, W)`` to one value per image ``(B,)``, to be maximised."""
 
-Treatment = Callable[[Tensor, Tensor], Tensor]
+GradientRule = Callable[[Tensor, Tensor], Tensor]
 """Maps a gradient and the previous direction (zeros at first) to the direction whose sign is followed."""
 
 OnStep = Callable[[int, Tensor, Tensor], None]
@@ -81,13 +81,13 @@ def plain(gradient: Tensor, previous: Tensor) -> Tensor:
     return gradient
 
 
-def momentum(decay: float = 1.0) -> Treatment:
+def momentum(decay: float = 1.0) -> GradientRule:
     """Accumulate gradients of unit L1 norm: ``g <- decay * g + grad / ||grad||_1`` per image (arXiv:1710.06081)."""
 
-    def treat(gradient: Tensor, previous: Tensor) -> Tensor:
+    def rule(gradient: Tensor, previous: Tensor) -> Tensor:
         return decay * previous + unit_l1(gradient)
 
-    return treat
+    return rule
 
 
 def unit_l1(gradient: Tensor) -> Tensor:
@@ -217,10 +217,10 @@ class _Rule:
 
     plain_values = True
 
-    def __init__(self, images: Tensor, objective: Objective, treatment: Treatment, start: Tensor | None) -> None:
+    def __init__(self, images: Tensor, objective: Objective, rule: GradientRule, start: Tensor | None) -> None:
         self.state = {"direction": torch.zeros_like(images)}
         self._objective = objective
-        self._treatment = treatment
+        self._rule = rule
         self._start = start
 
     def start(self) -> Tensor | None:
@@ -230,7 +230,7 @@ class _Rule:
         return value_and_gradient(self._objective, images)
 
     def direction(self, gradient: Tensor) -> Tensor:
-        return self._treatment(gradient, self.state["direction"])
+        return self._rule(gradient, self.state["direction"])
 
 
 def perturb(
@@ -241,17 +241,17 @@ def perturb(
     step_size: float,
     steps: int,
     start: Tensor | None = None,
-    treatment: Treatment = plain,
+    rule: GradientRule = plain,
 ) -> Tensor:
     """Craft by PGD, or by another rule of one gradient, without a class: what training does at every step.
 
     Args:
         images, objective, eps, step_size, steps: see :func:`ascend`.
         start: offset in units of ``eps``, in [-1, 1], of the shape of ``images``; none starts at the images.
-        treatment: what happens to the gradient before its sign is taken.
+        rule: makes the direction whose sign is followed out of the gradient and the direction before.
 
     Returns:
         images ``(B, C, H, W)`` within ``eps`` of ``images`` and in [0, 1], detached.
     """
-    rule = _Rule(images, objective, treatment, start)
-    return ascend(rule, images, objective, eps=eps, step_size=step_size, steps=steps)
+    hooks = _Rule(images, objective, rule, start)
+    return ascend(hooks, images, objective, eps=eps, step_size=step_size, steps=steps)

@@ -17,6 +17,7 @@ from robustbench_ens.models.layout import PROBED
 from robustbench_ens.models.predict import predict
 from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.diversity import distill_at_layers, diversity, transferred_losses
+from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute
 
 
 def transferability(beaten: Tensor) -> float:
@@ -105,22 +106,15 @@ class TrainingMonitor:
     def _transferability(self, members: list[SubModel], rows: Tensor) -> float:
         settings = self.settings
         images, labels = self.images[rows], self.labels[rows]
+        budget = Budget(settings.eps, settings.eps / 5, settings.steps)
         beaten = torch.zeros(len(members), len(members), len(rows), dtype=torch.bool, device="cpu")
         for i, source in enumerate(members):
             for restart in range(settings.restarts):
                 crafted = craft(
                     source,
-                    images,
-                    labels,
-                    self.indices[rows].tolist(),
-                    attack="pgd",
-                    loss="cross_entropy",
-                    eps=settings.eps,
-                    step_size=settings.eps / 5,
-                    steps=settings.steps,
-                    start_key=(self.seed, "monitor", i, restart),
-                    device=self.device,
-                    workers=self.workers,
+                    CleanImages(images, labels, self.indices[rows].tolist()),
+                    AttackSettings("pgd", "cross_entropy", budget, key=(self.seed, "monitor", i, restart)),
+                    Compute(self.device, workers=self.workers),
                 )
                 for j, target in enumerate(members):
                     beaten[i, j] |= predict(target, crafted, self.device) != labels

@@ -13,7 +13,7 @@ import torch
 
 from robustbench_ens.core.locks import HeldError, hold_artefact, remove_leftovers
 from robustbench_ens.core.process import full_precision
-from robustbench_ens.evaluation.runner import parts_folder
+from robustbench_ens.evaluation.record import parts_folder
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.workflow.executors import DEFAULT_EXECUTOR, executor_class
 from robustbench_ens.workflow.lanes import Bounds, Lanes

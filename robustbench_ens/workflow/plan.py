@@ -10,7 +10,7 @@ from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.evaluation.changed import since_attacked
 from robustbench_ens.evaluation.kinds.blackbox import check_hold_out
-from robustbench_ens.evaluation.runner import past_seconds
+from robustbench_ens.evaluation.record import past_seconds
 from robustbench_ens.models.build import network_builder
 from robustbench_ens.weights.changed import since_trained
 from robustbench_ens.weights.published import published

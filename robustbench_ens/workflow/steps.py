@@ -19,7 +19,8 @@ from robustbench_ens.core.text import counted
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import read_numbers
 from robustbench_ens.evaluation.job import Subject
-from robustbench_ens.evaluation.runner import evaluate, is_evaluated, outcomes_file
+from robustbench_ens.evaluation.record import is_evaluated, outcomes_file
+from robustbench_ens.evaluation.runner import Resources, TrainingTables, evaluate
 from robustbench_ens.outcomes import is_complete
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, EnsembleRecord, read_record, run_dir
@@ -238,12 +239,11 @@ class AttackStep:
             subjects[1:],
             place.dataset(*self.images),
             place.store,
-            device=place.device,
-            workers=workers,
-            batch_size=place.batch_size,
-            history=read_numbers(folder / HISTORY, "epoch") if folder else None,
-            monitored=read_numbers(folder / MONITORED, "step") if folder else None,
-            progress=place.progress,
+            Resources(place.device, workers, place.batch_size, place.progress),
+            TrainingTables(
+                read_numbers(folder / HISTORY, "epoch") if folder else None,
+                read_numbers(folder / MONITORED, "step") if folder else None,
+            ),
         )
 
 

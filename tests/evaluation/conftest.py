@@ -12,7 +12,8 @@ from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset
 from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation import runner as module
-from robustbench_ens.evaluation.job import Job, Subject, evaluation_images
+from robustbench_ens.evaluation.images import evaluation_images
+from robustbench_ens.evaluation.job import Job, Subject
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import run_dir
 from robustbench_ens.weights.trained import load_trained
@@ -49,15 +50,9 @@ def make_job(trained, digits, tmp_path):
         settings = load_protocol(reference).settings
         subjects = [Subject(trained[seed].ensemble.to(dtype), trained[seed].record) for seed in (0, 1000)]
         sources = subjects[1:] if hasattr(settings, "surrogates") else []
-        job = Job(
-            settings,
-            subjects[0],
-            sources,
-            **evaluation_images(settings, digits),
-            store=Store(tmp_path),
-            device=torch.device("cpu"),
-        )
-        return replace(job, images=job.images.to(dtype))
+        data = evaluation_images(settings, digits)
+        data = replace(data, images=data.images.to(dtype))
+        return Job(settings, subjects[0], sources, data, store=Store(tmp_path), device=torch.device("cpu"))
 
     yield make
     for subject in trained.values():

@@ -1,6 +1,7 @@
 """Defences that only hide their gradient are caught; a healthy baseline is not."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -109,7 +110,8 @@ def test_doubling_goes_on_where_the_attack_stood_and_is_a_run_of_twice_the_steps
     job = make_job("digits/blackbox-compact[images=40,eps=[0.1],steps=6,health.images=30]")
     ensemble, everything = job.target.ensemble, torch.arange(40)
     settings = {"attack": attack, "loss": "cross_entropy", "eps": 0.1, "key": ("surrogate", 0)}
-    longer = job.predict(ensemble, job.craft(ensemble, everything, **settings, steps=12))
+    twice = replace(job, settings=job.settings.model_copy(update={"steps": 12}))
+    longer = job.predict(ensemble, twice.craft(ensemble, everything, **settings))
     predicted = job.predict(ensemble, job.craft(ensemble, everything, **settings))
     job.double_the_steps(ensemble, everything, predicted, settings["key"])
     correct = [(classes == job.labels)[:30].double().mean() for classes in (predicted, longer)]

@@ -5,7 +5,8 @@ from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import runner as module
-from robustbench_ens.evaluation.runner import evaluate, is_evaluated
+from robustbench_ens.evaluation.record import is_evaluated
+from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import read_outcomes
 
 SMALL = "[images=20,eps=[0.1,0.2],steps=2"

@@ -6,7 +6,8 @@ from torch import nn
 
 from robustbench_ens.config.attacks import loss_function
 from robustbench_ens.models.ensemble import Ensemble
-from robustbench_ens.perturb.adaptive import OBJECTIVES, craft_adaptively, judge
+from robustbench_ens.perturb.adaptive import OBJECTIVES, AdaptiveSettings, craft_adaptively, judge
+from robustbench_ens.perturb.inputs import CleanImages, Compute
 from robustbench_ens.perturb.losses import cross_entropy, cw
 from robustbench_ens.perturb.reweigh import reweighed
 
@@ -97,14 +98,10 @@ def test_on_linear_sub_models_it_beats_what_can_be_beaten_and_goes_to_the_edge_e
     before = images.clone()
     found = craft_adaptively(
         model,
-        images,
-        labels,
+        CleanImages(images, labels, range(len(images))),
         images + 5,
-        objective=objective,
-        loss="cross_entropy",
-        eps=0.1,
-        steps=5,
-        device=torch.device("cpu"),
+        AdaptiveSettings(objective, "cross_entropy", eps=0.1, steps=5),
+        Compute(torch.device("cpu")),
     )
     assert torch.equal(images, before)
     assert model(found).argmax(1).tolist() == [1, 0]
@@ -113,8 +110,10 @@ def test_on_linear_sub_models_it_beats_what_can_be_beaten_and_goes_to_the_edge_e
 
 
 def test_no_images_and_eps_0():
-    settings = {"objective": "mean_softmax", "loss": "cw", "steps": 2, "device": torch.device("cpu")}
+    still, near = (AdaptiveSettings("mean_softmax", "cw", eps=eps, steps=2) for eps in (0.0, 0.1))
+    compute = Compute(torch.device("cpu"))
     model, images = Ensemble([Pixels(1.0), Pixels(2.0)]), torch.rand(2, 1, 1, 3)
     labels = torch.tensor([0, 1])
-    assert torch.equal(craft_adaptively(model, images, labels, images + 1, eps=0.0, **settings), images)
-    assert craft_adaptively(model, images[:0], labels[:0], images[:0], eps=0.1, **settings).shape == (0, 1, 1, 3)
+    clean, nothing = CleanImages(images, labels, range(2)), CleanImages(images[:0], labels[:0], [])
+    assert torch.equal(craft_adaptively(model, clean, images + 1, still, compute), images)
+    assert craft_adaptively(model, nothing, images[:0], near, compute).shape == (0, 1, 1, 3)

@@ -8,10 +8,10 @@ from robustbench_ens.config.attacks import ADVERTORCH_ATTACKS, loss_function
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.resnet import ResNet
 from robustbench_ens.perturb import advertorch
-from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.gradient import frozen, momentum, perturb, plain
 from robustbench_ens.perturb.starts import uniform_starts
 from tests import golden
+from tests.crafting import craft_by
 from tests.shared import needs_advertorch
 
 needs_advertorch()
@@ -35,7 +35,7 @@ def run(class_name, model=None, count=3, **changes):
     model = model or network()
     settings = {"loss": "cross_entropy", **BUDGET, "start_key": (0, 0), "device": torch.device("cpu")} | changes
     labels = model(IMAGES[:count]).argmax(1)
-    return craft(model, IMAGES[:count], labels, range(count), attack=f"advertorch:{class_name}", **settings)
+    return craft_by(model, IMAGES[:count], labels, range(count), attack=f"advertorch:{class_name}", **settings)
 
 
 def test_zero_gradients():
@@ -50,13 +50,13 @@ def test_zero_gradients():
 @pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
 @pytest.mark.parametrize("attacked", ["single", "ensemble"])
 @pytest.mark.parametrize(
-    ("name", "extra", "treatment"),
+    ("name", "extra", "rule"),
     [
         ("LinfPGDAttack", {"rand_init": False}, plain),
         ("LinfMomentumIterativeAttack", {"decay_factor": 1.0}, momentum(1.0)),
     ],
 )
-def test_its_attacks_agree_with_ours_image_by_image(name, extra, treatment, attacked, loss):
+def test_its_attacks_agree_with_ours_image_by_image(name, extra, rule, attacked, loss):
     """In float64 from the clean image. advertorch sums the loss over images, and so do we."""
     ensemble, vectors = golden.ensemble(), golden.vectors()
     model = ensemble if attacked == "ensemble" else ensemble.members[0]
@@ -66,7 +66,7 @@ def test_its_attacks_agree_with_ours_image_by_image(name, extra, treatment, atta
     )
     theirs = attack.perturb(x, y)
     with frozen(ensemble):
-        ours = perturb(x, lambda z: loss_function(loss)(model(z), y), **BUDGET, treatment=treatment)
+        ours = perturb(x, lambda z: loss_function(loss)(model(z), y), **BUDGET, rule=rule)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
 
@@ -81,7 +81,7 @@ def test_pgd_agrees_with_its_loop_from_the_same_random_start(loss):
     delta = (x + 0.03 * start).clamp(0, 1) - x
     summed = {"loss_fn": lambda logits, labels: loss_function(loss)(logits, labels).sum(), "delta_init": delta}
     theirs = loop(x, y, ensemble, **SETTINGS, **summed).detach()
-    ours = craft(
+    ours = craft_by(
         ensemble, x, y, range(4), attack="pgd", loss=loss, **BUDGET, start_key=(7, 2), device=torch.device("cpu")
     )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
@@ -125,7 +125,9 @@ def test_on_a_linear_model_every_pixel_goes_to_the_edge(name, options, loss):
     model[1].weight.data.copy_(weight)
     images, labels = IMAGES[..., :2, :2], torch.tensor([0, 1, 0, 1, 0, 1])
     settings = {"eps": 0.05, "step_size": 0.02, "steps": 12, "start_key": (0,), "device": torch.device("cpu")}
-    found = craft(model, images, labels, range(6), attack=f"advertorch:{name}", loss=loss, options=options, **settings)
+    found = craft_by(
+        model, images, labels, range(6), attack=f"advertorch:{name}", loss=loss, options=options, **settings
+    )
     towards = torch.where(labels == 0, -1.0, 1.0).reshape(-1, 1, 1, 1) * weight[0].reshape(1, 1, 2, 2)
     torch.testing.assert_close(found, images + 0.05 * towards)
 

@@ -3,7 +3,7 @@ import torch
 
 from robustbench_ens.config.attacks import EXPECTED_ATTACK, attack_class
 from robustbench_ens.errors import UserError
-from robustbench_ens.perturb.craft import Paused
+from robustbench_ens.perturb.capture import StateCapture
 from tests import golden
 from tests.perturb.attacks.toys import LABELS, MIXED, POSITIVE, Linear, run
 from tests.shared import needs_advertorch
@@ -76,4 +76,4 @@ def test_errors(changes, message):
 
 
 def test_nothing_stands_where_no_gradient_loop_ran():
-    assert Paused(5).standing() is None
+    assert StateCapture(5).state() is None

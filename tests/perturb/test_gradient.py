@@ -11,13 +11,13 @@ from robustbench_ens.perturb.gradient import frozen, momentum, perturb, plain, p
 from robustbench_ens.perturb.losses import cross_entropy
 from tests import golden
 
-TREATMENTS = {"plain": plain, "momentum": momentum(1.0)}
+RULES = {"plain": plain, "momentum": momentum(1.0)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("treatment", TREATMENTS)
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("model", ["single", "ensemble"])
-def test_pgd_matches_the_released_code(treatment, model):
+def test_pgd_matches_the_released_code(rule, model):
     ensemble, vectors = golden.ensemble(), golden.vectors()
     attacked = ensemble if model == "ensemble" else ensemble.members[0]
     with frozen(ensemble):
@@ -27,14 +27,14 @@ def test_pgd_matches_the_released_code(treatment, model):
             eps=0.03,
             step_size=0.006,
             steps=20,
-            treatment=TREATMENTS[treatment],
+            rule=RULES[rule],
         )
-    torch.testing.assert_close(found, vectors[f"pgd_{treatment}_{model}"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, vectors[f"pgd_{rule}_{model}"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("treatment", "name"), [("plain", "pgd"), ("momentum", "mim")])
-def test_pgd_matches_advertorchs_outputs(treatment, name):
+@pytest.mark.parametrize(("rule", "name"), [("plain", "pgd"), ("momentum", "mim")])
+def test_pgd_matches_advertorchs_outputs(rule, name):
     ensemble, vectors = golden.ensemble(), golden.vectors()
     with frozen(ensemble):
         found = perturb(
@@ -43,13 +43,13 @@ def test_pgd_matches_advertorchs_outputs(treatment, name):
             eps=0.03,
             step_size=0.006,
             steps=10,
-            treatment=TREATMENTS[treatment],
+            rule=RULES[rule],
         )
     torch.testing.assert_close(found, vectors[f"advertorch_{name}_ensemble"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("treatment", TREATMENTS)
-def test_on_a_linear_objective_every_pixel_goes_to_the_edge_of_the_budget(treatment):
+@pytest.mark.parametrize("rule", RULES)
+def test_on_a_linear_objective_every_pixel_goes_to_the_edge_of_the_budget(rule):
     images = torch.tensor([[[[0.5, 0.5], [0.02, 0.99]]]], dtype=torch.float64)
     weights = torch.tensor([[[[1.0, -2.0], [-3.0, 4.0]]]], dtype=torch.float64)
     found = perturb(
@@ -58,7 +58,7 @@ def test_on_a_linear_objective_every_pixel_goes_to_the_edge_of_the_budget(treatm
         eps=0.1,
         step_size=0.03,
         steps=5,
-        treatment=TREATMENTS[treatment],
+        rule=RULES[rule],
     )
     expected = torch.tensor([[[[0.6, 0.4], [0.0, 1.0]]]], dtype=torch.float64)  # clipped to [0, 1]
     torch.testing.assert_close(found, expected)
@@ -66,7 +66,7 @@ def test_on_a_linear_objective_every_pixel_goes_to_the_edge_of_the_budget(treatm
 
 def test_a_pixel_without_gradient_stays():
     images = torch.full((1, 1, 1, 2), 0.5)
-    found = perturb(images, lambda x: x[:, 0, 0, 0], eps=0.1, step_size=0.1, steps=3, treatment=momentum(1.0))
+    found = perturb(images, lambda x: x[:, 0, 0, 0], eps=0.1, step_size=0.1, steps=3, rule=momentum(1.0))
     torch.testing.assert_close(found, torch.tensor([[[[0.6, 0.5]]]]))
 
 
@@ -76,10 +76,10 @@ def test_a_pixel_without_gradient_stays():
     eps=st.floats(0, 1),
     relative=st.floats(0.01, 3),
     steps=st.integers(0, 4),
-    treatment=st.sampled_from(sorted(TREATMENTS)),
+    rule=st.sampled_from(sorted(RULES)),
     start=st.booleans(),
 )
-def test_budget_is_kept_and_the_input_untouched(seed, eps, relative, steps, treatment, start):
+def test_budget_is_kept_and_the_input_untouched(seed, eps, relative, steps, rule, start):
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(3, 2, 4, 4, generator=generator)
     before = images.clone()
@@ -94,7 +94,7 @@ def test_budget_is_kept_and_the_input_untouched(seed, eps, relative, steps, trea
             step_size=eps * relative,
             steps=steps,
             start=noise if start else None,
-            treatment=TREATMENTS[treatment],
+            rule=RULES[rule],
         )
     assert torch.equal(images, before)
     assert (found - images).abs().max() <= eps + 1e-6

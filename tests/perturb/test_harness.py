@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from robustbench_ens.perturb.harness import batch_size_for, craft_in_batches
+from robustbench_ens.perturb.inputs import Compute
 
 CPU = torch.device("cpu")
 
@@ -26,6 +27,6 @@ def test_every_image_is_crafted_once_and_in_order(workers):
         assert torch.equal(clean, images[rows])
         return clean + 0.2
 
-    found = craft_in_batches(crafter, images, eps=0.1, device=CPU, workers=workers)
+    found = craft_in_batches(crafter, images, 0.1, Compute(CPU, workers=workers))
     torch.testing.assert_close(found, (images + 0.1).clamp(max=1))
     assert sorted(batches) == ([70] if workers == 1 else [22, 24, 24])

@@ -6,9 +6,9 @@ from robustbench_ens.config.attacks import ATTACKS
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.resnet import ResNet
 from robustbench_ens.perturb.attack import Pool
-from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.losses import cross_entropy
 from robustbench_ens.perturb.precision import at_precision
+from tests.crafting import craft_by
 
 IMAGES = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 LABELS = torch.zeros(6, dtype=torch.int64)
@@ -54,9 +54,9 @@ def test_a_sure_answer_keeps_its_gradient(model):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_bf16_crafts_other_images_as_good_as_fp32s(attack):
-    model, device = ensemble(), torch.device("cpu")
+    model = ensemble()
     crafted = {
-        precision: craft(model, IMAGES, LABELS, range(6), attack=attack, device=device, precision=precision, **SETTINGS)
+        precision: craft_by(model, IMAGES, LABELS, range(6), attack=attack, precision=precision, **SETTINGS)
         for precision in ("fp32", "bf16")
     }
     if ATTACKS[attack].only_gradient:  # others settle by verdicts on images, which rounding seldom turns

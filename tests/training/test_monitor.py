@@ -6,11 +6,11 @@ from robustbench_ens import load_ensemble
 from robustbench_ens.config.recipes import Monitor, load_recipe
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset, to_float
-from robustbench_ens.perturb.craft import craft
 from robustbench_ens.training.monitor import TrainingMonitor, transferability
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import MONITORED, run_dir
 from tests.conftest import BASELINE
+from tests.crafting import craft_by
 
 PLAIN = "digits/baseline-3[network_args.width=4,steps=30]"
 WATCH = "monitor.images=12,monitor.every_steps=20,monitor.steps=2,monitor.restarts=1,monitor.eps=0.2"
@@ -78,7 +78,7 @@ def test_measured_transferability_is_that_of_pgd_between_the_sub_models(tiny_run
     for i, source in enumerate(ensemble.members):
         beaten = torch.zeros(3, len(labels), dtype=torch.bool)
         for restart in range(2):
-            found = craft(
+            found = craft_by(
                 source,
                 images,
                 labels,

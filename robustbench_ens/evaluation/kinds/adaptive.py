@@ -12,12 +12,12 @@ from torch import Tensor
 
 from robustbench_ens.config.protocols.kinds import Adaptive
 from robustbench_ens.evaluation.base import Evaluation
-from robustbench_ens.evaluation.crafting_log import Crafting
+from robustbench_ens.evaluation.crafting_log import RunKey
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.kinds.blackbox import check_hold_out, crafted, expand
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.perturb.adaptive import craft_adaptively
+from robustbench_ens.perturb.adaptive import AdaptiveSettings, craft_adaptively
 from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.perturb.starts import uniform_starts
 
@@ -60,25 +60,17 @@ def runs(settings: Adaptive, examples: Sequence[Tensor]) -> list[Run]:
 
 def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
     """APGD on the target, for the images at ``positions``; keeps how it went."""
-    recorder, steps, images = Recorder(run.loss), job.steps, job.images[positions]
+    recorder = Recorder(run.loss)
     found = craft_adaptively(
         job.target.ensemble,
-        images,
-        job.labels[positions],
+        job.clean(positions),
         run.starts(job, positions, eps),
-        objective=run.objective,
-        loss=run.loss,
-        eps=eps,
-        steps=steps,
-        device=job.device,
-        fitting=job.fitting,
-        workers=job.workers,
-        on_batch=job.task.advance,
+        AdaptiveSettings(run.objective, run.loss, eps, job.steps),
+        job.compute,
         on_step=recorder,
     )
-    made = (job.target.record.id, ENSEMBLE, run.attack, run.loss, eps, steps)
-    repeated = job.restarts.repeated(made, positions, found)
-    job.crafting.append(Crafting(*made, recorder.health(found, images, eps), repeated))
+    key = RunKey(job.target.record.id, ENSEMBLE, run.attack, run.loss, eps, job.steps)
+    job.log(key, recorder, positions, found)
     return found
 
 

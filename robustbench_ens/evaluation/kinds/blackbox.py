@@ -13,13 +13,14 @@ from torch import Tensor
 
 from robustbench_ens.config.attacks import code_of_names, raised_numerics
 from robustbench_ens.config.protocols.keys import VariantGroup
-from robustbench_ens.config.protocols.kinds import Blackbox, Sized
+from robustbench_ens.config.protocols.kinds import Blackbox
 from robustbench_ens.core.locks import waiting_for
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafted_images import load_crafted, read_crafting, read_digests, save_crafted
-from robustbench_ens.evaluation.job import Job, Part, Subject
+from robustbench_ens.evaluation.crafting_log import RunKey
+from robustbench_ens.evaluation.job import CraftedOn, Job, Part, Subject
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.weights.record import EnsembleRecord
 
@@ -70,19 +71,18 @@ def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
 
 
 def crafting_hash(job: Job, source: Subject, variant: Variant) -> str:
-    """Names the folder of the images crafted on ``source``: everything that decides them but variant and eps.
+    """Return the hash of all that decides the images crafted on ``source``, but variant and eps: their folder's name.
 
     Of an attack or a loss from outside the project, its code too.
     """
-    settings = job.settings
-    assert isinstance(settings, Sized)
+    settings = job.sized
     code = code_of_names([variant.attack, variant.loss])
     raised = raised_numerics([variant.attack], [variant.loss])
     return short_hash(
         {
             "weights": source.record.weights,
             **({"code": source.record.code} if source.record.code else {}),
-            "data": job.data_digest,
+            "data": job.data.digest,
             "images": job.indices.tolist(),
             "steps": settings.steps,
             "step_size": settings.step_size,
@@ -119,7 +119,7 @@ def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -
             loss=variant.loss,
             eps=eps,
             key=key,
-            source=source.record.id,
+            source=CraftedOn(source.record.id),
         )
         if variant.restart == 0:
             job.double_the_steps(source.ensemble, everything, job.predict(source.ensemble, found), key)
@@ -130,7 +130,7 @@ def _recall_restarts(job: Job, source: Subject, variant: Variant, eps: float, fo
     """Have the next crafting compared with the restarts before it, also where another process crafted these."""
     earlier = (replace(variant, restart=restart) for restart in range(variant.restart))
     found = [read_digests(folder / f"{one.key}.safetensors", len(job.images)) for one in earlier]
-    made = (source.record.id, ENSEMBLE, variant.attack, variant.loss, eps, job.steps)
+    made = RunKey(source.record.id, ENSEMBLE, variant.attack, variant.loss, eps, job.steps)
     job.restarts.recall(
         made, torch.arange(len(job.images), device="cpu"), [digests for digests in found if digests is not None]
     )

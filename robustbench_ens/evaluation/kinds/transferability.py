@@ -12,7 +12,7 @@ from torch import Tensor
 from robustbench_ens.config.protocols.kinds import Transferability
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
-from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.job import CraftedOn, Job, Part
 from robustbench_ens.outcomes import ENSEMBLE
 
 
@@ -48,7 +48,7 @@ def _from_source(
             loss=settings.loss,
             eps=eps,
             key=("member", source_member, restart),
-            source_member=source_member,
+            source=CraftedOn(own, source_member),
         )
         for target_member, model in members.items():
             predicted = job.predict(model, crafted)

@@ -8,7 +8,7 @@ from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.kinds import adaptive as module
 from robustbench_ens.evaluation.kinds.blackbox import crafted, crafting_hash, expand
-from robustbench_ens.perturb.adaptive import OBJECTIVES
+from robustbench_ens.perturb.adaptive import OBJECTIVES, AdaptiveSettings
 from tests.evaluation.runs import (
     attempts,
     check_a_beaten_image_rests,
@@ -80,8 +80,12 @@ def test_each_objective_alone_lowers_the_accuracy_within_the_budget(objective, l
 def test_outcomes_do_not_depend_on_batch_size_or_workers_but_on_the_seed(make_job, monkeypatch):
     whole = run(make_job(PROTOCOL))
     plain = module.craft_adaptively
+
+    def by_sevens(ensemble, clean, starts, settings, compute, **named):
+        return plain(ensemble, clean, starts, settings, replace(compute, batch_size=7), **named)
+
     with monkeypatch.context() as patch:
-        patch.setattr(module, "craft_adaptively", lambda *given, **named: plain(*given, **named, batch_size=7))
+        patch.setattr(module, "craft_adaptively", by_sevens)
         pd.testing.assert_frame_equal(run(replace(make_job(PROTOCOL), workers=2)), whole)
     other = run(make_job(PROTOCOL.replace("steps=3", "steps=3,seed=1")))
     assert not other["predicted"].equals(whole["predicted"])
@@ -93,9 +97,9 @@ def test_black_box_examples_are_where_it_starts(make_job, monkeypatch):
     job = make_job(f"digits/adaptive[{SMALL},{STARTS},{variants('mean_logits')}]")
     seen, plain = [], module.craft_adaptively
 
-    def watch(ensemble, images, labels, starts, **settings):
-        seen.append((images, starts, settings["eps"]))
-        return plain(ensemble, images, labels, starts, **settings)
+    def watch(ensemble, clean, starts, settings, compute, on_step):
+        seen.append((clean.images, starts, settings.eps))
+        return plain(ensemble, clean, starts, settings, compute, on_step)
 
     monkeypatch.setattr(module, "craft_adaptively", watch)
     run(job)
@@ -119,7 +123,8 @@ def test_the_shipped_examples_are_those_of_black_box(dataset, make_job):
         settings = load_protocol(f"{dataset}/{name}").settings
         indices = torch.arange(settings.images)
         ways = expand(settings.starts if name == "adaptive" else settings.variants)
-        hashes.add(crafting_hash(replace(job, settings=settings, indices=indices), job.sources[0], ways[0]))
+        other = replace(job, settings=settings, data=replace(job.data, indices=indices))
+        hashes.add(crafting_hash(other, job.sources[0], ways[0]))
         keys.append({way.key for way in ways})
     assert len(hashes) == 1
     assert keys[0] < keys[1]
@@ -137,11 +142,9 @@ def test_apgd_is_no_weaker_than_pgd_with_as_many_gradients(make_job):
     # points below PGD. At 0.05 they were 85 to 92%, too near to those without an attack to depend on.
     job = make_job("digits/whitebox[images=100,eps=[0.1],steps=20,restarts=1]")
     ensemble, everything = job.target.ensemble, torch.arange(100)
-    settings = {"loss": "cross_entropy", "eps": 0.1}
-    by_pgd = job.craft(ensemble, everything, attack="pgd", key=(0,), **settings)
-    by_apgd = module.craft_adaptively(
-        ensemble, job.images, job.labels, job.images, objective="mean_softmax", steps=20, device=job.device, **settings
-    )
+    by_pgd = job.craft(ensemble, everything, attack="pgd", key=(0,), loss="cross_entropy", eps=0.1)
+    settings = AdaptiveSettings("mean_softmax", "cross_entropy", eps=0.1, steps=20)
+    by_apgd = module.craft_adaptively(ensemble, job.clean(everything), job.images, settings, job.compute)
 
     def accuracy(images):
         return (job.predict(ensemble, images) == job.labels).double().mean().item()
@@ -154,9 +157,10 @@ def test_apgd_agrees_with_pyautoattacks(make_job):
     """Cross-entropy of the ensemble's output, ten gradients, one random start each, of another generator."""
     autopgd = pytest.importorskip("pyautoattack.autopgd_base")
     job = make_job("digits/adaptive[images=100,eps=[0.1],steps=10]", dtype=torch.float32)
-    settings = {"objective": "mean_softmax", "loss": "cross_entropy", "eps": 0.1, "steps": 10, "device": job.device}
+    settings = AdaptiveSettings("mean_softmax", "cross_entropy", eps=0.1, steps=10)
     noise = torch.rand(job.images.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    ours = module.craft_adaptively(job.target.ensemble, job.images, job.labels, job.images + 0.1 * noise, **settings)
+    clean = job.clean(torch.arange(100))
+    ours = module.craft_adaptively(job.target.ensemble, clean, job.images + 0.1 * noise, settings, job.compute)
     attack = autopgd.APGDAttack(job.target.ensemble, n_iter=10, eps=0.1, seed=0, device=job.device)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         theirs = attack.perturb(job.images, job.labels)

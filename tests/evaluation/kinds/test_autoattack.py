@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -123,7 +124,7 @@ def test_nothing_reaches_the_console(plain_job, capsys, monkeypatch):
     job = plain_job('digits/autoattack[images=5,eps=[0.1],steps=1,attacks=["apgd-dlr","apgd-t"]]')
     for member in job.target.ensemble.members:
         monkeypatch.setattr(member, "forward", lambda x: 0 * x.flatten(1)[:, :10] + torch.arange(10.0))
-    job.labels = torch.full_like(job.labels, 9)
+    job.data = replace(job.data, labels=torch.full_like(job.labels, 9))
     run(job)
     assert capsys.readouterr() == ("", "")
 

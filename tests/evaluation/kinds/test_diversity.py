@@ -13,6 +13,7 @@ from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation.distilled import Draws, draw
+from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.job import Job, Subject
 from robustbench_ens.evaluation.kinds.diversity import measured_images, pair_losses
 from robustbench_ens.evaluation.runner import evaluate
@@ -99,10 +100,12 @@ def test_equation_2_is_that_of_the_released_code(tmp_path):
         load_protocol("cifar10/diversity").settings,
         Subject(Ensemble(golden.ensemble().members[:2]), SimpleNamespace(id="golden#0")),
         [],
-        indices=torch.arange(16),
-        images=torch.cat([vectors["x"], vectors["x_target"]]),
-        labels=torch.cat([torch.zeros(8, dtype=torch.int64), vectors["y_target"]]),
-        data_digest="",
+        EvaluationImages(
+            torch.arange(16),
+            torch.cat([vectors["x"], vectors["x_target"]]),
+            torch.cat([torch.zeros(8, dtype=torch.int64), vectors["y_target"]]),
+            digest="",
+        ),
         store=Store(tmp_path),
         device=torch.device("cpu"),
     )

@@ -9,11 +9,13 @@ from torch import nn
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.job import Job, Subject
 from robustbench_ens.evaluation.kinds import regions as regions_module
 from robustbench_ens.evaluation.kinds.diversity import measured_images
 from robustbench_ens.evaluation.kinds.regions import directions, regions_around
-from robustbench_ens.evaluation.runner import evaluate, is_evaluated
+from robustbench_ens.evaluation.record import is_evaluated
+from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.outcomes import arrays_path, read_outcomes
 from robustbench_ens.perturb.plane import rademacher_direction
@@ -45,10 +47,7 @@ def linear_job(tmp_path, surrogate, reference="digits/regions[eps=[0.2],grid=9]"
         load_protocol(reference).settings,
         Subject(Ensemble(members), SimpleNamespace(id="linear#0")),
         [Subject(Ensemble([surrogate]), SimpleNamespace(id="surrogate#1"))],
-        indices=torch.tensor([7]),
-        images=torch.full((1, 1, 2, 2), 0.5),
-        labels=torch.tensor([0]),
-        data_digest="",
+        EvaluationImages(torch.tensor([7]), torch.full((1, 1, 2, 2), 0.5), torch.tensor([0]), digest=""),
         store=Store(tmp_path),
         device=torch.device("cpu"),
     )

@@ -16,16 +16,12 @@ from robustbench_ens.config.protocols.kinds import TransferFolder
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.find_images import find_images
 from robustbench_ens.evaluation.kinds import transfer_folder
-from robustbench_ens.evaluation.kinds.transfer_folder import (
-    check_folder,
-    find_images,
-    folder_digest,
-    folder_images,
-    read_name,
-    variants,
-)
-from robustbench_ens.evaluation.runner import evaluate, inputs_digest, is_evaluated
+from robustbench_ens.evaluation.kinds.transfer_folder import folder_images
+from robustbench_ens.evaluation.record import inputs_digest, is_evaluated
+from robustbench_ens.evaluation.released_examples import ReleasedExamples, read_name
+from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import gather, read_outcomes
 from tests.conftest import BASELINE
 
@@ -98,8 +94,8 @@ def test_every_variant_is_scored_on_the_images_it_was_made_from(released, traine
 def test_without_clean_images_they_are_found_in_the_test_split(released, digits, tmp_path):
     shutil.rmtree(released / "clean")
     found = folder_images(settings(released), digits)
-    assert torch.equal(found["indices"], torch.load(tmp_path / "indices.pt"))
-    assert torch.equal(found["images"], to_float(digits.x_test[found["indices"]]))
+    assert torch.equal(found.indices, torch.load(tmp_path / "indices.pt"))
+    assert torch.equal(found.images, to_float(digits.x_test[found.indices]))
 
 
 def test_fewer_images_are_drawn_by_the_seed(released, trained, digits, tmp_path):
@@ -133,8 +129,8 @@ def test_whatever_type_and_order_the_tensors_have(released, digits, images, labe
     for path in released.rglob("*.pt"):
         torch.save((images if path.name == "inputs.pt" else labels)(torch.load(path)), path)
     found = folder_images(settings(released), digits)
-    assert all(found[name].equal(expected[name]) for name in ("indices", "images", "labels"))
-    assert found["labels"].dtype == torch.int64
+    assert all(getattr(found, name).equal(getattr(expected, name)) for name in ("indices", "images", "labels"))
+    assert found.labels.dtype == torch.int64
 
 
 def other_bytes(path: Path) -> None:
@@ -303,15 +299,15 @@ def test_more_images_or_other_steps_than_the_folder_has(released, digits):
     with pytest.raises(UserError, match=r"expected at least 31 images \(key 'images'\), got 30"):
         folder_images(settings(released, images=31), digits)
     with pytest.raises(UserError, match=r"expected folders from_..._steps_50 \(key 'steps'\), got none"):
-        variants(settings(released, steps=50))
+        ReleasedExamples(settings(released, steps=50))
 
 
 def test_mistakes_in_the_layout_are_found_before_anything_runs(released):
-    check_folder(settings(released))
-    assert len(folder_digest(settings(released))) == 64
+    ReleasedExamples(settings(released)).check()
+    assert len(ReleasedExamples(settings(released)).digest()) == 64
     (released / "eps_0.05" / next(iter(NAMES)) / "labels.pt").unlink()
     with pytest.raises(UserError, match="labels.pt: expected a tensor of transfer examples, got no file there"):
-        check_folder(settings(released))
+        ReleasedExamples(settings(released)).check()
 
 
 def test_images_that_could_be_several_are_told_apart_by_further_versions_or_refused():
@@ -338,8 +334,8 @@ def test_images_that_could_be_several_are_told_apart_by_further_versions_or_refu
 def test_the_images_are_found_wherever_they_lie_in_the_test_split(released, trained, digits, tmp_path):
     other = replace(digits, x_test=digits.x_test.flip(0), y_test=digits.y_test.flip(0))
     found = folder_images(settings(released), other)
-    assert torch.equal(found["images"], torch.load(released / "clean" / "inputs.pt"))
-    assert torch.equal(found["indices"], len(digits.y_test) - 1 - torch.load(tmp_path / "indices.pt"))
+    assert torch.equal(found.images, torch.load(released / "clean" / "inputs.pt"))
+    assert torch.equal(found.indices, len(digits.y_test) - 1 - torch.load(tmp_path / "indices.pt"))
 
 
 OVERRIDES = ("--set", "dataset=digits", "--set", "eps=[0.05,0.1]")
@@ -371,7 +367,7 @@ def test_the_command_line_and_the_report(rbe, runs, released):
 def test_the_folder_may_begin_with_the_home_folder(released, digits, monkeypatch):
     monkeypatch.setenv("HOME", str(released.parent))
     expected, found = settings(released), settings("~/released")
-    assert folder_digest(found) == folder_digest(expected)
-    assert torch.equal(folder_images(found, digits)["indices"], folder_images(expected, digits)["indices"])
+    assert ReleasedExamples(found).digest() == ReleasedExamples(expected).digest()
+    assert torch.equal(folder_images(found, digits).indices, folder_images(expected, digits).indices)
     with pytest.raises(UserError, match="key 'folder': expected a path, got '~nobody-here/x', and there is no home"):
-        check_folder(settings("~nobody-here/x"))
+        ReleasedExamples(settings("~nobody-here/x")).check()

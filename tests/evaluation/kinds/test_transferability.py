@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,7 +44,7 @@ def test_each_column_scores_that_sub_model_on_images_crafted_on_that_row(make_jo
 
 def test_an_untrained_ensemble_is_an_error(make_job):
     job = make_job(PROTOCOL)
-    job.labels = (job.labels + 1) % 10
+    job.data = replace(job.data, labels=(job.labels + 1) % 10)
     with torch.no_grad():
         wrong = (job.target.ensemble.eval().member_logits(job.images).argmax(-1) == job.labels).all(0)
     job.labels[wrong] = (job.labels[wrong] + 1) % 10

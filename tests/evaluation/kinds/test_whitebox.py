@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -61,7 +63,11 @@ def test_outcomes_do_not_depend_on_the_batch_size(make_job, monkeypatch):
 
     whole = run(make_job(PROTOCOL))
     plain = job_module.craft
-    monkeypatch.setattr(job_module, "craft", lambda *args, **settings: plain(*args, **settings, batch_size=7))
+
+    def by_sevens(model, clean, settings, compute, **rest):
+        return plain(model, clean, settings, replace(compute, batch_size=7), **rest)
+
+    monkeypatch.setattr(job_module, "craft", by_sevens)
     pd.testing.assert_frame_equal(run(make_job(PROTOCOL)), whole)
 
 

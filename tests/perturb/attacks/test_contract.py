@@ -11,7 +11,7 @@ from torch import nn
 from robustbench_ens.config.attacks import ATTACKS, LOSSES, attack_class
 from robustbench_ens.errors import UserError
 from robustbench_ens.perturb.attack import Attack, GradientAttack, Pool
-from robustbench_ens.perturb.craft import Paused
+from robustbench_ens.perturb.capture import StateCapture
 from robustbench_ens.perturb.losses import cw
 from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Curved, Linear, run
 
@@ -134,20 +134,20 @@ def test_images_of_any_size_and_number_of_channels(attack, shape):
 @pytest.mark.parametrize("attack", BY_LOOP)
 def test_going_on_is_one_longer_run(attack):
     """With the starts, the draws and the state of the images; in whatever batches."""
-    model, paused = Curved(MIXED), Paused(7)
+    model, capture = Curved(MIXED), StateCapture(7)
     longer = run(model, attack=attack, step_size=0.02, steps=9)
-    shorter = run(model, attack=attack, step_size=0.02, steps=4, batch_size=3, on_end=paused)
+    shorter = run(model, attack=attack, step_size=0.02, steps=4, batch_size=3, on_end=capture)
     some = {"images": IMAGES[:7], "labels": LABELS[:7], "indices": range(7)}
-    further = run(model, **some, attack=attack, step_size=0.02, steps=5, batch_size=4, resume=paused.standing())
+    further = run(model, **some, attack=attack, step_size=0.02, steps=5, batch_size=4, resume=capture.state())
     assert torch.equal(further, longer[:7])
     assert not torch.equal(shorter[:7], longer[:7])
 
 
 @pytest.mark.parametrize("attack", sorted(ATTACKS.keys() - set(BY_LOOP)))
 def test_nothing_stands_where_no_gradient_loop_ran(attack):
-    paused = Paused(7)
-    run(attack=attack, on_end=paused)
-    assert paused.standing() is None
+    capture = StateCapture(7)
+    run(attack=attack, on_end=capture)
+    assert capture.state() is None
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

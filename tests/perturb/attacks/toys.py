@@ -5,7 +5,7 @@ from torch import nn
 
 from robustbench_ens.models.resnet import BasicBlock
 from robustbench_ens.perturb.attack import Pool
-from robustbench_ens.perturb.craft import craft
+from tests.crafting import craft_by
 
 IMAGES = torch.rand(10, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LABELS = torch.arange(10) % 2
@@ -42,5 +42,5 @@ class Curved(Linear):
 def run(model=None, images=IMAGES, labels=LABELS, indices=range(10), **changes):
     """Craft, by default with PGD on ten images, which are the pool whatever images are attacked."""
     settings = {"attack": "pgd", "loss": "cross_entropy", "eps": 0.1, "step_size": 0.05, "steps": 8}
-    settings |= {"start_key": (0, 0), "device": torch.device("cpu"), "pool": Pool(IMAGES, LABELS)} | changes
-    return craft(model or Linear(POSITIVE), images, labels, list(indices), **settings)
+    settings |= {"start_key": (0, 0), "pool": Pool(IMAGES, LABELS)} | changes
+    return craft_by(model or Linear(POSITIVE), images, labels, list(indices), **settings)

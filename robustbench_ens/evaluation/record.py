@@ -1,0 +1,111 @@
+"""What is recorded of an evaluation: where its outcomes lie, what decides them, and their provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustbench_ens.config.kinds import KINDS
+from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.core.provenance import hardware, now, software
+from robustbench_ens.core.store import Store, digest_json
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.models.probe import same_probe
+from robustbench_ens.outcomes import check_whole, find_outcomes, is_complete, read_provenance
+from robustbench_ens.weights.record import EnsembleRecord
+
+
+def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> str:
+    """Digest of everything that decides the outcomes, but for an external model's probe, which no digest is made of."""
+    files = evaluation_of(protocol.settings).digest()
+    # Of code from outside the project, weights are not all that decides.
+    code = [record.code for record in (target, *sources)]
+    return digest_json(
+        {
+            "protocol": protocol.hash,
+            "target": target.weights,
+            "data": target.data_digest,
+            "sources": [source.weights for source in sources],
+            **({"files": files} if files else {}),
+            **({"code": code} if any(code) else {}),
+        }
+    )
+
+
+def outcomes_file(store: Store, protocol: Protocol, target: EnsembleRecord) -> Path:
+    """Where the outcomes of ``target`` under ``protocol`` lie."""
+    key = f"{target.recipe.replace('/', '-')}-{target.recipe_hash}-seed-{target.seed}"
+    return store.outcomes_path(protocol.name, protocol.hash, key)
+
+
+def parts_folder(path: Path) -> Path:
+    """Where the parts of the unfinished evaluation lie whose outcomes will be at ``path``."""
+    return path.with_name(f".{path.stem}.parts")
+
+
+def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> bool:
+    """Whether the outcomes exist and come from these weights, this code and a model that still behaves as it did.
+
+    Raises:
+        UserError: the file is there but damaged.
+    """
+    path = outcomes_file(store, protocol, target)
+    if not is_complete(path):
+        return False
+    provenance = read_provenance(path)
+    same = provenance.get("inputs") == inputs_digest(protocol, target, sources)
+    return same and same_probe(provenance.get("target", {}).get("probe"), target.probe)
+
+
+def provenance(
+    protocol: Protocol, target: Subject, sources: Sequence[Subject], inputs: str, seconds: float, device: torch.device
+) -> dict[str, Any]:
+    """Return the provenance of outcomes.
+
+    Args:
+        protocol: what ran.
+        target: what was attacked.
+        sources: the surrogates.
+        inputs: of :func:`inputs_digest`.
+        seconds: that all parts took.
+        device: what they ran on.
+    """
+    settings = protocol.settings
+    return {
+        "inputs": inputs,
+        "protocol": {
+            "name": protocol.name,
+            "label": protocol.label,
+            "hash": protocol.hash,
+            "kind": settings.kind,
+            "version": settings.version,
+            "resolved": settings.model_dump(mode="json"),
+            **({} if settings.kind in KINDS else {"facts": settings.facts.model_dump(mode="json")}),
+        },
+        "target": target.record.to_json(),
+        "sources": [source.record.to_json() for source in sources],
+        "origins": {"target": target.origin, "sources": [source.origin for source in sources]},
+        "software": software(),
+        "hardware": hardware(device),
+        "wall_time_s": round(seconds, 3),
+        "finished_at": now(),
+    }
+
+
+def past_seconds(store: Store) -> dict[tuple[str, str], list[float]]:
+    """Seconds that past evaluations took, by (protocol hash, target's recipe hash)."""
+    seconds: dict[tuple[str, str], list[float]] = {}
+    folder = store.root / "outcomes"
+    for path in find_outcomes([folder]) if folder.exists() else []:
+        try:
+            provenance = check_whole(path, read_provenance(path))
+        except UserError:
+            continue
+        key = (provenance["protocol"]["hash"], provenance["target"]["recipe_hash"])
+        seconds.setdefault(key, []).append(provenance["wall_time_s"])
+    return seconds
