@@ -23,7 +23,7 @@ MANY_PARAMETERS = {
     "api.py: evaluate": "the Python API, by keyword and with defaults",
     "evaluation/job.py: measurement": "one keyword a column of the measurements",
     "evaluation/job.py: rows": "one keyword a column of the outcomes",
-    "perturb/gradient.py: perturb": "the symbols of the algorithm, then its hooks",
+    "perturb/gradient.py: ascend": "the symbols of the algorithm, then its hooks",
     "training/trainer.py: __init__": "a run is restored from the same arguments as it began with",
     "training/trainer.py: train": "those of a run, and what watches it",
     "weights/trained.py: save_trained": "one keyword a field of the record",
