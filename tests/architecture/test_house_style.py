@@ -20,6 +20,7 @@ MOST_PARAMETERS = 8
 
 LONG_FILES = {"outcomes.py": "the schema: one comment a column, and what reads and writes it"}
 MANY_PARAMETERS = {
+    "cli/attack.py: attack": "one parameter an option of the command",
     "api.py: evaluate": "the Python API, by keyword and with defaults",
     "evaluation/job.py: measurement": "one keyword a column of the measurements",
     "evaluation/job.py: rows": "one keyword a column of the outcomes",
