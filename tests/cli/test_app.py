@@ -25,7 +25,7 @@ from robustbench_ens.training.trainer import Training
 from robustbench_ens.weights.published import published
 from robustbench_ens.weights.record import read_record, run_dir
 from robustbench_ens.weights.trained import load_trained
-from robustbench_ens.workflow import execute, steps
+from robustbench_ens.workflow import steps
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 
 
@@ -65,7 +65,7 @@ def nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("computed again")
 
     for name in ("train", "evaluate", "load_trained"):
-        monkeypatch.setattr(execute, name, computed)
+        monkeypatch.setattr(steps, name, computed)
 
 
 # Help
