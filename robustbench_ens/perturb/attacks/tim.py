@@ -36,7 +36,9 @@ def gaussian_kernel(size: int) -> Tensor:
     Returns:
         ``(size, size)``, float64, on the CPU.
     """
-    points = torch.linspace(-SIGMAS, SIGMAS, size, dtype=torch.float64) if size > 1 else torch.zeros(1).double()
+    if size == 1:
+        return torch.ones(1, 1, dtype=torch.float64, device="cpu")
+    points = torch.linspace(-SIGMAS, SIGMAS, size, dtype=torch.float64, device="cpu")
     line = torch.exp(-points.square() / 2)
     kernel = torch.outer(line, line)
     return kernel / kernel.sum()
