@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from robustbench_ens.cli.console import OUT, show, table
-from robustbench_ens.cli.summaries import print_known, print_summary
 from robustbench_ens.core.text import duration
 from robustbench_ens.evaluation.record import outcomes_file
 from robustbench_ens.outcomes import OutcomeFile, read_evaluations
-from robustbench_ens.reporting.collect import collect
 from robustbench_ens.workflow.execute import leftovers, run
 from robustbench_ens.workflow.executors import DEFAULT_EXECUTOR
 from robustbench_ens.workflow.inputs import check_inputs
@@ -88,11 +86,17 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
 
 def print_results(plan: Plan) -> None:
     """Print the summary of what the attacks of a plan found."""
+    from robustbench_ens.cli.summaries import print_summary  # imports what planning needs not
+    from robustbench_ens.reporting.collect import collect
+
     print_summary(collect(plan_outcomes(plan)))
 
 
 def print_early(plan: Plan, step: Step) -> None:
     """Print the numbers of a step that has just finished, while others still run."""
+    from robustbench_ens.cli.summaries import print_known
+    from robustbench_ens.reporting.collect import collect
+
     if isinstance(step, TrainStep):
         training_summary(plan, [step])
         return
