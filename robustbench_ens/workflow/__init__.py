@@ -1,1 +1,1 @@
-"""What is to be done, in which order, and doing it."""
+"""Plan what is to be done, and do it through an executor."""

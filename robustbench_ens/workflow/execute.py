@@ -59,7 +59,7 @@ def _bounds(step: Step, place: Workplace) -> Bounds:
 
 
 class Leftover(NamedTuple):
-    """What a killed process left beside an artefact that is finished."""
+    """A file or folder that a killed process left beside a finished artefact."""
 
     artefact: Path
     path: Path

@@ -76,7 +76,7 @@ def check_inputs(plan: Plan) -> None:
 
 
 def _without_training(plan: Plan, step: TrainStep) -> str:
-    """What a person can do who has no training images for ``step``."""
+    """Return the way out for a person without training images for ``step``."""
     folder = run_dir(plan.workplace.store, step.ensemble.recipe, step.ensemble.seed)
     if read_record(folder) is not None:
         return f"{folder} was trained on other images of that name: bring its train split back"
@@ -87,7 +87,7 @@ def _without_training(plan: Plan, step: TrainStep) -> str:
 
 
 def _remarks(recipe: Recipe, network: nn.Module, dataset: Dataset) -> list[str]:
-    """What a person should know of ``network``, an untrained one of ``recipe``, each in one line."""
+    """Return remarks on ``network``, an untrained one of ``recipe``, each in one line."""
     where = f"recipe {recipe.label!r}: network {recipe.settings.network!r}"
     remarks = warnings_about(network, where)
     images = to_float(dataset.x_test[:PROBE_IMAGES])

@@ -20,7 +20,7 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a step waits for, and what waits for it.
+    """The things that a step waits for, and those that wait for it.
 
     Attributes:
         needs: names of things that earlier steps may make.
@@ -42,7 +42,7 @@ Contravariant = TypeVar("Contravariant", contravariant=True)
 
 
 class Runs(Protocol[Contravariant]):
-    """What runs steps: an executor, whose one verb is ``submit``."""
+    """An executor as lanes see it; its one verb is ``submit``."""
 
     most: int
     progress: Progress

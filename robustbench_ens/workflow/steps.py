@@ -48,12 +48,12 @@ class TrainStep:
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """The name that people see."""
         return f"train {self.ensemble.id}"
 
     @property
     def work(self) -> str:
-        """How much there is to do, before anything was timed."""
+        """The amount of work, in the recipe's own units."""
         settings = self.ensemble.recipe.settings
         return counted(settings.steps, "step") if settings.steps else counted(settings.epochs, "epoch")
 
@@ -65,18 +65,18 @@ class TrainStep:
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """What earlier steps may make that this one needs: the ensemble that it starts from."""
+        """Names of what earlier steps may make and this one needs: the ensemble that it starts from."""
         parent = self.ensemble.parent
         return frozenset() if parent is None else frozenset([parent.key])
 
     @property
     def makes(self) -> frozenset[Hashable]:
-        """What later steps may need."""
+        """Names of what later steps may need."""
         return frozenset([self.ensemble.key])
 
     @property
     def runs_outside_code(self) -> bool:
-        """Whether code from outside the project runs, which may draw from the process's generators."""
+        """True if code from outside the project runs, which may draw from the process's generators."""
         return _names_code(self.ensemble)
 
     def artefact(self, place: Workplace) -> Path:
@@ -160,12 +160,12 @@ class AttackStep:
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """The name that people see."""
         return f"attack {self.target.id} under {self.protocol.label}"
 
     @property
     def work(self) -> str:
-        """How much there is to do at most, before anything was timed: gradients or predictions of one image."""
+        """The most work there can be, in gradients or predictions of one image."""
         settings = self.protocol.settings
         attempts = evaluation_of(settings).attempts(self.target.sub_models)
         if settings.facts.crafts:
@@ -184,17 +184,17 @@ class AttackStep:
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """What earlier steps may make that this one needs: ensembles, and images crafted on the same surrogates."""
+        """Names of what earlier steps may make and this one needs: ensembles, images crafted on the same surrogates."""
         return self.makes | {ensemble.key for ensemble in self.ensembles}
 
     @property
     def makes(self) -> frozenset[Hashable]:
-        """What later steps may need: images crafted on the surrogates."""
+        """Names of what later steps may need: images crafted on the surrogates."""
         return frozenset(("crafted", *source.key) for source in self.sources)
 
     @property
     def runs_outside_code(self) -> bool:
-        """Whether code from outside the project runs, which may draw from the process's generators."""
+        """True if code from outside the project runs, which may draw from the process's generators."""
         own = isinstance(self.target, Given) or self.protocol.settings.kind not in KINDS
         return own or any(map(_names_code, self.ensembles))
 

@@ -1,4 +1,4 @@
-"""What an executor is."""
+"""The base class of executors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Executor:
             alone: whether no other step runs meanwhile.
 
         Returns:
-            what ends with the step, or with its error.
+            a future that ends with the step, or with its error.
         """
         raise NotImplementedError
 
