@@ -24,6 +24,9 @@ from robustbench_ens.perturb.gradient import (
 from robustbench_ens.perturb.losses import AttackLoss
 from robustbench_ens.perturb.starts import uniform_starts
 
+Scores = Callable[[Tensor], Tensor]
+"""Maps images ``(B, C, H, W)`` in [0, 1] to logits or log-probabilities ``(B, classes)``."""
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -81,6 +84,7 @@ class Problem:
         steps: to be taken, after those of ``resume``.
         draws: for each image its own.
         pool: images to mix with.
+        members: the sub-models of an ensemble, each from images to logits; of a single network, itself.
         on_step: an observer of every step; must change nothing.
         on_end: called with the state of the gradient loop after the last step.
         resume: where an earlier run stood, which this one continues.
@@ -88,13 +92,14 @@ class Problem:
 
     images: Tensor
     labels: Tensor
-    scores: Callable[[Tensor], Tensor]
+    scores: Scores
     loss: AttackLoss
     eps: float
     step_size: float
     steps: int
     draws: Draws
     pool: Pool
+    members: Sequence[Scores]
     on_step: OnStep | None = None
     on_end: Callable[[LoopState], None] | None = None
     resume: LoopState | None = None

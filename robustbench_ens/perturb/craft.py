@@ -12,6 +12,7 @@ from robustbench_ens.config.attacks import PREFIX, attack_class, attack_facts, l
 from robustbench_ens.core.fitting import Chunked, Fitting
 from robustbench_ens.core.seeds import derive_seed
 from robustbench_ens.errors import UserError
+from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb import advertorch
@@ -49,6 +50,7 @@ class _Task:
 def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, observers: Observers) -> Crafter:
     """Return what crafts batches by an attack; ``task.model`` is changed if the attack prepares it."""
     attack.prepare(task.model)
+    members = sub_models(task.model) or [task.model]
     on_step, on_end = observers.on_step, observers.on_end
 
     def crafter(batch: _Batch) -> Tensor:
@@ -62,6 +64,7 @@ def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, obser
             steps=task.budget.steps,
             draws=Draws(task.key, batch.clean.indices),
             pool=task.pool,
+            members=members,
             on_step=partial(on_step, batch.rows) if on_step else None,
             on_end=partial(on_end, batch.rows) if on_end else None,
             resume=resume[batch.rows] if resume else None,

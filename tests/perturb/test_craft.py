@@ -1,11 +1,15 @@
+from typing import ClassVar
+
 import pytest
 import torch
 
-from robustbench_ens.config.attacks import EXPECTED_ATTACK, attack_class
+from robustbench_ens.config.attacks import EXPECTED_ATTACK, AttackFacts, attack_class
 from robustbench_ens.errors import UserError
+from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.perturb.attack import Attack
 from robustbench_ens.perturb.capture import StateCapture
 from tests import golden
-from tests.perturb.attacks.toys import LABELS, MIXED, POSITIVE, Linear, run
+from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Linear, run
 from tests.shared import needs_advertorch
 
 
@@ -77,3 +81,25 @@ def test_errors(changes, message):
 
 def test_nothing_stands_where_no_gradient_loop_ran():
     assert StateCapture(5).state() is None
+
+
+class TellsMembers(Attack):
+    """An attack that returns the clean images, and writes down what it is told of sub-models."""
+
+    facts = AttackFacts("none")
+    told: ClassVar[list] = []
+
+    def run(self):
+        images = self.problem.images
+        self.told.append(torch.stack([member(images) for member in self.problem.members]))
+        return images
+
+
+def test_an_attack_knows_the_sub_models_of_an_ensemble_and_a_network_as_its_only_one():
+    TellsMembers.told.clear()
+    first, second = Linear(MIXED), Linear(POSITIVE)
+    name = f"{__name__}:TellsMembers"
+    run(Ensemble([first, second]).eval(), attack=name)
+    run(first, attack=name)
+    torch.testing.assert_close(TellsMembers.told[0], torch.stack([first(IMAGES), second(IMAGES)]))
+    torch.testing.assert_close(TellsMembers.told[1], first(IMAGES).unsqueeze(0))

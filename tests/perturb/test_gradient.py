@@ -152,6 +152,7 @@ def problem(images, **changes):
         lambda x: x,
         lambda x, labels: x.flatten(1).sum(1),
         pool=pool,
+        members=[lambda x: x],
         **settings,
     )
 

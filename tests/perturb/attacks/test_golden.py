@@ -100,6 +100,7 @@ def attacked(name, on, steps):
         steps,
         Draws((0,), range(4)),
         Pool(images, labels),
+        ensemble.members if on == "ens" else [scores],
         on_step=lambda step, values, gradient: seen.append(gradient / 4),
     )
     return ATTACKS[name](problem).run() - images, seen
