@@ -55,6 +55,9 @@ ATTACKS: dict[str, AttackFacts] = {
     "pgn": AttackFacts("PGN", "arXiv:2306.05225", runs=f"{_HERE}.pgn:Pgn"),
     "bsr": AttackFacts("BSR", "arXiv:2308.10299", runs=f"{_HERE}.bsr:Bsr"),
     "sia": AttackFacts("SIA", "arXiv:2309.14700", runs=f"{_HERE}.sia:Sia"),
+    "svre": AttackFacts("SVRE", "arXiv:2111.10752", runs=f"{_HERE}.svre:Svre"),
+    "adaea": AttackFacts("AdaEA", "arXiv:2308.02897", draws=False, runs=f"{_HERE}.adaea:AdaEa"),
+    "cwa": AttackFacts("CWA", "arXiv:2303.09105", draws=False, runs=f"{_HERE}.cwa:Cwa"),
     "apgd": AttackFacts("APGD", "arXiv:2003.01690", only_gradient=False, runs=f"{_HERE}.apgd:Apgd"),
     "square": AttackFacts("Square", "arXiv:1912.00049", only_gradient=False, runs=f"{_HERE}.square:Square"),
 }

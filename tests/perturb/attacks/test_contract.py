@@ -13,7 +13,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.perturb.attack import Attack, GradientAttack, Pool
 from robustbench_ens.perturb.capture import StateCapture
 from robustbench_ens.perturb.losses import cw
-from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Curved, Linear, run
+from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Linear, curved, run, three
 
 MOVES_PIXELS = {"m_di2_fgsm", "bsr", "sia"}
 """Moving an image mixes weights of neighbouring pixels, so that a closed form needs weights of one sign."""
@@ -24,6 +24,19 @@ STARTS = {"pgd", "momentum_pgd", "apgd"}
 BY_LOOP = [name for name in ATTACKS if issubclass(attack_class(name), GradientAttack)]
 STEPS = {"square": 400}
 """To reach the closed form; 8 unless given."""
+
+SMALLER = {"copies": 4, "scales": 2, "mixes": 2, "neighbours": 3, "inner_steps_per_member": 2}
+"""Of what attacks take many, so that these tests take seconds; what is tested does not depend on how many."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def smaller():
+    with pytest.MonkeyPatch.context() as patch:
+        for attack in map(attack_class, ATTACKS):
+            for name, count in SMALLER.items():
+                if getattr(attack, name, 1) > 1:
+                    patch.setattr(attack, name, count)
+        yield
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -43,6 +56,14 @@ def test_an_attack_lies_in_the_file_of_its_name_and_states_the_facts_of_the_tabl
 def test_on_a_linear_model_every_pixel_goes_to_the_edge(attack, weight, loss):
     """Class 0's score falls along -sign(w). It is so high that no image is beaten, where some attacks would rest."""
     found = run(Linear(weight, bias=9.0), labels=0 * LABELS, attack=attack, loss=loss, steps=STEPS.get(attack, 8))
+    torch.testing.assert_close(found, (IMAGES - 0.1 * weight.sign().reshape(1, 1, 4, 4)).clamp(0, 1))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_on_an_ensemble_of_linear_models_every_pixel_goes_to_the_edge(attack):
+    """As its sub-models agree; some attacks treat each apart."""
+    weight = POSITIVE if attack in MOVES_PIXELS else MIXED
+    found = run(three(Linear, weight, bias=9.0), labels=0 * LABELS, attack=attack, steps=STEPS.get(attack, 8))
     torch.testing.assert_close(found, (IMAGES - 0.1 * weight.sign().reshape(1, 1, 4, 4)).clamp(0, 1))
 
 
@@ -87,7 +108,7 @@ def test_the_budget_is_kept_and_the_input_untouched(attack, loss, eps, relative,
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_image_alone_is_crafted_as_in_any_batch(attack):
-    model = Curved(MIXED)
+    model = curved()
     whole = run(model, attack=attack, steps=3)
     for changes in ({"batch_size": 3}, {"batch_size": 7}, {"batch_size": 3, "workers": 2}, {"workers": 4}):
         assert torch.equal(run(model, attack=attack, steps=3, **changes), whole)
@@ -100,7 +121,7 @@ def test_an_image_alone_is_crafted_as_in_any_batch(attack):
 def test_starts_and_draws_go_with_the_image_not_with_its_place(attack):
     shuffled = torch.randperm(10, generator=torch.Generator().manual_seed(3))
     images, labels = IMAGES[shuffled], LABELS[shuffled]
-    model, changes = Curved(MIXED), {"attack": attack, "steps": 3, "step_size": 0.01}
+    model, changes = curved(), {"attack": attack, "steps": 3, "step_size": 0.01}
     whole = run(model, **changes)
     assert torch.equal(run(model, images, labels, shuffled.tolist(), **changes), whole[shuffled])
     assert torch.equal(run(model, start_key=(0, 1), **changes), whole) == (not ATTACKS[attack].draws)
@@ -134,7 +155,7 @@ def test_images_of_any_size_and_number_of_channels(attack, shape):
 @pytest.mark.parametrize("attack", BY_LOOP)
 def test_going_on_is_one_longer_run(attack):
     """With the starts, the draws and the state of the images; in whatever batches."""
-    model, capture = Curved(MIXED), StateCapture(7)
+    model, capture = curved(), StateCapture(7)
     longer = run(model, attack=attack, step_size=0.02, steps=9)
     shorter = run(model, attack=attack, step_size=0.02, steps=4, batch_size=3, on_end=capture)
     some = {"images": IMAGES[:7], "labels": LABELS[:7], "indices": range(7)}

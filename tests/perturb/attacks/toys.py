@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.resnet import BasicBlock
 from robustbench_ens.perturb.attack import Pool
 from tests.crafting import craft_by
@@ -37,6 +38,16 @@ class Curved(Linear):
 
     def forward(self, x):
         return super().forward(x) * torch.sin(9 * x.flatten(1)).sum(dim=1, keepdim=True)
+
+
+def three(kind, weight, **changes):
+    """An ensemble of three models whose weights differ in scale, so that all have the same closed form."""
+    return Ensemble([kind(scale * weight, **changes) for scale in (1.0, 0.3, 2.0)]).eval()
+
+
+def curved():
+    """An ensemble of three models that lead to different places."""
+    return Ensemble([Curved(MIXED), Curved(POSITIVE), Curved(POSITIVE.flip(0))]).eval()
 
 
 def run(model=None, images=IMAGES, labels=LABELS, indices=range(10), **changes):
