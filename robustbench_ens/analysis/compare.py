@@ -82,10 +82,18 @@ def answers(images: pd.DataFrame) -> list[Answers]:
     return found
 
 
-def at_headline(found: Iterable[Answers], eps: Mapping[str, float], tiers: Collection[str]) -> list[Answers]:
-    """Those at their dataset's ``eps``, then the worst case of every ensemble over the protocols in ``tiers``."""
+def at_headline(
+    found: Iterable[Answers], eps: Mapping[str, float], tiers: Collection[tuple[str, str]]
+) -> list[Answers]:
+    """Return those at their dataset's ``eps``, then the worst case of every ensemble over its protocols of a tier.
+
+    Args:
+        found: of all protocols.
+        eps: by dataset.
+        tiers: the (protocol, ensemble) that count.
+    """
     chosen = [own for own in found if own.eps == eps.get(own.dataset)]
-    return chosen + _worst([own for own in chosen if own.protocol in tiers])
+    return chosen + _worst([own for own in chosen if (own.protocol, own.ensemble) in tiers])
 
 
 def _worst(tiers: Sequence[Answers]) -> list[Answers]:

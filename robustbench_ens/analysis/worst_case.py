@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from robustbench_ens.analysis.derive import CELL, survivors, with_interval
 from robustbench_ens.analysis.standard import HeadlineEps, at_headline
+from robustbench_ens.config.aggregations import aggregation_of
 from robustbench_ens.config.kinds import facts_of, kinds_of
 from robustbench_ens.outcomes import OutcomeFile, gather
 
@@ -17,21 +18,29 @@ OWN = ["dataset", "ensemble", "seed", "method", "sub_models"]
 COLUMNS = [*OWN, "eps", "n", "correct", "accuracy", "low", "high", "tiers", "set_by", "alone", "protocols"]
 
 
-def as_defined(protocol: Mapping[str, Any]) -> bool:
-    """Whether a protocol, as provenance records it, is about ensembles as they are defined: the mean of softmaxes."""
-    return protocol["resolved"].get("aggregation", "mean_softmax") == "mean_softmax"
+def as_defined(document: Mapping[str, Any]) -> bool:
+    """Return whether the target of a provenance answered as it is defined, by its own aggregation."""
+    asked = document["protocol"]["resolved"].get("aggregation")
+    return not asked or asked == aggregation_of(document["target"])
 
 
-def usual_protocols(provenance: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Labels of the protocols that are about ensembles :func:`as_defined`."""
-    protocols = [document["protocol"] for document in provenance]
-    return {protocol["label"] for protocol in protocols if as_defined(protocol)}
+def as_they_are(provenance: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    """Return the (protocol, ensemble) whose numbers are about the ensemble :func:`as_defined`, by their labels."""
+    return {
+        (document["protocol"]["label"], document["target"]["label"]) for document in provenance if as_defined(document)
+    }
+
+
+def among(rates: pd.DataFrame, pairs: Collection[tuple[str, str]]) -> pd.Series:
+    """Return by row of ``rates`` whether its protocol and ensemble are one of ``pairs``."""
+    return pd.Series(
+        [pair in pairs for pair in zip(rates["protocol"], rates["ensemble"], strict=True)], rates.index, bool
+    )
 
 
 def counts(file: OutcomeFile) -> bool:
-    """Whether ``file`` is of a tier, against the ensemble as it is defined."""
-    protocol = file.provenance["protocol"]
-    return facts_of(protocol).tier and as_defined(protocol)
+    """Return whether ``file`` is of a tier, against the ensemble as it is defined."""
+    return facts_of(file.provenance["protocol"]).tier and as_defined(file.provenance)
 
 
 def _target(file: OutcomeFile) -> tuple[str, str, int]:
@@ -57,7 +66,7 @@ def _at_eps(images: pd.DataFrame) -> dict[str, object]:
 def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     """All or nothing over every attempt of every tier, at each eps that any of them has, on the images they share.
 
-    The kinds are tiers, on the ensemble as it is defined, the mean of softmaxes. Protocols that lack an eps do not
+    The kinds are tiers, on the ensemble as it is defined. Protocols that lack an eps do not
     count there.
 
     Returns:

@@ -24,7 +24,6 @@ class AttackFacts:
         title: in tables and plans.
         paper: such as ``arXiv:1706.06083``; empty if there is none.
         draws: whether it draws anything; if not, each restart would craft the same images again.
-        only_gradient: whether it needs nothing of a model but the gradient of the loss. A majority vote has no scores.
         needs_skips: whether it works only on networks with residual blocks whose skip is the identity.
         numerics: raised when a change of the code moves numbers.
         runs: the class that crafts, as ``package.module:Name``; a class from outside leaves it empty.
@@ -33,7 +32,6 @@ class AttackFacts:
     title: str
     paper: str = ""
     draws: bool = True
-    only_gradient: bool = True
     needs_skips: bool = False
     numerics: int = 1
     runs: str = ""
@@ -58,8 +56,8 @@ ATTACKS: dict[str, AttackFacts] = {
     "svre": AttackFacts("SVRE", "arXiv:2111.10752", runs=f"{_HERE}.svre:Svre"),
     "adaea": AttackFacts("AdaEA", "arXiv:2308.02897", draws=False, runs=f"{_HERE}.adaea:AdaEa"),
     "cwa": AttackFacts("CWA", "arXiv:2303.09105", draws=False, runs=f"{_HERE}.cwa:Cwa"),
-    "apgd": AttackFacts("APGD", "arXiv:2003.01690", only_gradient=False, runs=f"{_HERE}.apgd:Apgd"),
-    "square": AttackFacts("Square", "arXiv:1912.00049", only_gradient=False, runs=f"{_HERE}.square:Square"),
+    "apgd": AttackFacts("APGD", "arXiv:2003.01690", runs=f"{_HERE}.apgd:Apgd"),
+    "square": AttackFacts("Square", "arXiv:1912.00049", runs=f"{_HERE}.square:Square"),
 }
 """The project's own attacks by name."""
 
@@ -68,7 +66,7 @@ PREFIX = "advertorch:"
 
 
 def _advertorch(class_name: str, draws: bool) -> AttackFacts:
-    return AttackFacts(f"advertorch's {class_name}", draws=draws, only_gradient=False)
+    return AttackFacts(f"advertorch's {class_name}", draws=draws)
 
 
 ADVERTORCH_ATTACKS: dict[str, AttackFacts] = {

@@ -156,6 +156,7 @@ class RecipeKeys(Facts):
     optimizer: OptimizerKeys = OptimizerKeys()
     schedule: ScheduleKeys = ScheduleKeys()
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    aggregation: str = ""
 
 
 class CodeFacts(Facts):
@@ -243,7 +244,7 @@ class ProtocolKeys(Facts):
     steps: Positive | list[Positive] = 1
     step_size: float | str = ""
     restarts: Positive = 1
-    aggregation: str = ""
+    aggregation: str | None = None
     loss: str = ""
     attack: str = ""
     precision: str = ""

@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
 from robustbench_ens.config.identity import Code
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.schema import Probe
@@ -100,7 +101,10 @@ def external_record(
     first = members[0] if members else module
     state = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
     weights = digest_state(state)
-    decided = {"model": model.name, "weights": weights, "code": model.code or {}}
+    # Only an Ensemble has an aggregation that its code does not decide.
+    own = module.aggregation if isinstance(module, Ensemble) else DEFAULT_AGGREGATION
+    answers = {} if own == DEFAULT_AGGREGATION else {"aggregation": own}
+    decided = {"model": model.name, "weights": weights, "code": model.code or {}, **answers}
     return EnsembleRecord(
         id=model.name,
         recipe=model.name,
@@ -118,7 +122,7 @@ def external_record(
         classes=seen.scores.shape[1],
         parameters=count_parameters(module),
         lineage=[f"{OWN_MODEL} {weights}"],
-        resolved={"model": model.name},
+        resolved={"model": model.name, **answers},
         training=None,
         code=model.code or None,
         probe=recognised,

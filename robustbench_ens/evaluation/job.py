@@ -247,7 +247,7 @@ class Job:
         self.captured = StateCapture(self.health_images)
         clean = self.clean(rows)
         crafted = craft(
-            model.attacked() if isinstance(model, Ensemble) else model,
+            model,
             clean,
             settings,
             self.compute,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
+from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION, check_sub_models
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Progress, Silent
@@ -24,7 +25,7 @@ from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.job import Job, Subject, measurement
 from robustbench_ens.evaluation.record import inputs_digest, outcomes_file, parts_folder, provenance
-from robustbench_ens.models.ensemble import DEFAULT_AGGREGATION, Ensemble
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.models.probe import same_probe
@@ -61,10 +62,10 @@ class TrainingTables(NamedTuple):
 
 
 def aggregated(protocol: Protocol, target: Subject) -> Subject:
-    """Return ``target`` as ``protocol`` attacks it: its sub-models under the protocol's aggregation.
+    """Return ``target`` as ``protocol`` attacks it: as it answers by itself, or under the protocol's aggregation.
 
     Raises:
-        UserError: the target has no sub-models and the protocol needs them, or it has an aggregation of its own.
+        UserError: the target has too few sub-models, or aggregates by itself where the protocol has an aggregation.
     """
     model, own = target.ensemble, target.record.id
     fewest = protocol.settings.facts.fewest_sub_models
@@ -73,27 +74,30 @@ def aggregated(protocol: Protocol, target: Subject) -> Subject:
             f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got "
             f"{target.record.sub_models} in {own!r}"
         )
-    wanted = getattr(protocol.settings, "aggregation", DEFAULT_AGGREGATION)
+    wanted: str | None = getattr(protocol.settings, "aggregation", None)
     if not isinstance(model, Ensemble):
         if fewest and not sub_models(model):
             raise UserError(
                 f"protocol {protocol.label!r}: key 'kind': expected a target with sub-models, as its `members`, for "
                 f"{protocol.settings.kind!r}, got the single network {own!r}; use a white-box or black-box protocol"
             )
-        if wanted != DEFAULT_AGGREGATION:
+        if wanted is not None:
             raise UserError(
                 f"protocol {protocol.label!r}: key 'aggregation': expected an Ensemble for {wanted!r}, got {own!r}, "
                 "which aggregates by itself; leave the key out"
             )
         return target
-    if model.aggregation not in (wanted, DEFAULT_AGGREGATION):
-        settable = hasattr(protocol.settings, "aggregation")
-        hint = f"use --set aggregation={model.aggregation}" if settable else "this kind of protocol has no other"
-        raise UserError(
-            f"protocol {protocol.label!r}: key 'aggregation': expected {model.aggregation!r} as in {own!r}, got "
-            f"{wanted!r}; {hint}"
-        )
+    if wanted is None:
+        return target
+    check_sub_models(wanted, len(model), f"protocol {protocol.label!r}: target {own!r}")
     return replace(target, ensemble=model.aggregated(wanted))
+
+
+def _averaged(source: Subject) -> Subject:
+    """Return a surrogate whose sub-models' probabilities are averaged, however it answers as a target."""
+    if not isinstance(source.ensemble, Ensemble):
+        return source
+    return replace(source, ensemble=source.ensemble.aggregated(DEFAULT_AGGREGATION))
 
 
 class Digests(NamedTuple):
@@ -211,7 +215,7 @@ def evaluate_images(
     job = Job(
         protocol.settings,
         aggregated(protocol, target),
-        sources,
+        [_averaged(source) for source in sources],
         data,
         store=store,
         device=device,

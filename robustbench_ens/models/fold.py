@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
 
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.layout import layout_of
 from robustbench_ens.models.modes import copied, eval_mode
 from robustbench_ens.models.resnet import BasicBlock, ResNet
@@ -72,6 +73,13 @@ class Uncopied(nn.Module):
         return scores
 
 
+def _uncopied(model: nn.Module) -> Any:
+    """Return ``model`` seen from outside only; of an ensemble its sub-models, whose aggregation is followed."""
+    if type(model) is Ensemble:
+        return eval_mode(Ensemble(map(Uncopied, model.members), model.aggregation))
+    return Uncopied(model)
+
+
 def folded(model: Model, images: Tensor) -> Model:
     """A copy of ``model`` for crafting: in eval mode, channels-last, with BatchNorm folded and activations in place
     where the layers are known and have no hooks. Its parameters ask for no gradients.
@@ -88,8 +96,7 @@ def folded(model: Model, images: Tensor) -> Model:
     try:
         fast = eval_mode(copied(model))
     except Exception:  # copying runs a user's code, and refuses with whatever it likes
-        uncopied: Any = Uncopied(eval_mode(model))
-        return uncopied
+        return _uncopied(eval_mode(model))
     layout = layout_of(fast, images)
     for module in list(fast.modules()):
         _fold_known(module)

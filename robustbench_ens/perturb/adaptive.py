@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.config.attacks import loss_function
-from robustbench_ens.models.ensemble import AGGREGATIONS, Ensemble, log_mean_softmax
+from robustbench_ens.models.aggregation import load_aggregation
+from robustbench_ens.models.aggregations.mean_softmax import log_mean_softmax
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
-from robustbench_ens.perturb.attacks.apgd import Judged, apgd
+from robustbench_ens.perturb.attack import Judged
+from robustbench_ens.perturb.attacks.apgd import apgd
 from robustbench_ens.perturb.gradient import OnStep
 from robustbench_ens.perturb.harness import craft_in_batches
 from robustbench_ens.perturb.inputs import CleanImages, Compute, OnBatchStep
@@ -23,16 +26,6 @@ Values = Callable[[Tensor, Tensor, AttackLoss], Tensor]
 """Maps logits of the sub-models ``(M, B, classes)``, labels ``(B,)`` and a loss to one value per image ``(B,)``."""
 
 
-def _mean_softmax(logits: Tensor, labels: Tensor, loss: AttackLoss) -> Tensor:
-    """The loss of the log of the mean probability: the ensemble's own output."""
-    return loss(log_mean_softmax(logits), labels)
-
-
-def _mean_logits(logits: Tensor, labels: Tensor, loss: AttackLoss) -> Tensor:
-    """The loss of the mean logits, whose gradient does not fade in a sub-model that is sure of itself."""
-    return loss(logits.mean(dim=0), labels)
-
-
 def _reweighed(logits: Tensor, labels: Tensor, loss: AttackLoss) -> Tensor:
     """The value of the ensemble's own loss, with the gradient of the loss of :func:`reweighed` sub-models.
 
@@ -40,21 +33,27 @@ def _reweighed(logits: Tensor, labels: Tensor, loss: AttackLoss) -> Tensor:
     step size and the best point are decided by the ensemble's own.
     """
     steep = loss(reweighed(logits, labels), labels)
-    return _mean_softmax(logits, labels, loss).detach() + steep - steep.detach()
+    return loss(log_mean_softmax(logits), labels).detach() + steep - steep.detach()
 
 
-OBJECTIVES: dict[str, Values] = {
-    "mean_softmax": _mean_softmax,
-    "mean_logits": _mean_logits,
-    "reweighed": _reweighed,
-}
+OBJECTIVES: dict[str, Values] = {"reweighed": _reweighed}
+"""What is maximised beside the objectives of aggregations, by name."""
+
+
+def objective_values(name: str) -> Values:
+    """Return what is maximised under a name: of ``OBJECTIVES``, or the objective of an aggregation.
+
+    Raises:
+        UserError: there is no such aggregation.
+    """
+    return OBJECTIVES[name] if name in OBJECTIVES else load_aggregation(name).objective
 
 
 def _verdicts(ensemble: Ensemble, images: Tensor, logits: Tensor) -> Tensor:
     """Predicted classes ``(B,)``: from the sub-models' logits where their aggregation is known, else asked for."""
     with torch.no_grad():
         if isinstance(ensemble, Ensemble):
-            return AGGREGATIONS[ensemble.aggregation](logits).argmax(dim=1)
+            return ensemble.aggregate.scores(logits).argmax(dim=1)
         return ensemble(images).argmax(dim=1)
 
 
@@ -64,10 +63,10 @@ def judge(ensemble: Ensemble, labels: Tensor, objective: str, loss: str) -> Call
     Args:
         ensemble: or a model of one's own that maps images to scores of classes and has sub-models, its ``members``.
         labels: ``(B,)``.
-        objective: a key of ``OBJECTIVES``.
+        objective: a name of :func:`objective_values`.
         loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``.
     """
-    values = OBJECTIVES[objective]
+    values = objective_values(objective)
     maximised = loss_function(loss)
 
     def judged(images: Tensor) -> Judged:
@@ -83,7 +82,7 @@ class AdaptiveSettings:
     """Settings of APGD on an ensemble.
 
     Attributes:
-        objective: a key of ``OBJECTIVES``.
+        objective: a name of :func:`objective_values`.
         loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``.
         eps: l-infinity radius in pixel scale.
         steps: gradients taken.

@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_ens.config.attacks import ATTACKS, AttackFacts
 from robustbench_ens.core.seeds import derive_seed
+from robustbench_ens.models.aggregation import Aggregation
 from robustbench_ens.perturb.gradient import (
     Look,
     LoopState,
@@ -70,6 +71,18 @@ class Pool:
     labels: Tensor
 
 
+class Judged(NamedTuple):
+    """What is found of images.
+
+    Attributes:
+        values: ``(B,)``, to be maximised.
+        beaten: ``(B,)``, true where the attacked model errs, which is what the attack is after.
+    """
+
+    values: Tensor
+    beaten: Tensor
+
+
 @dataclass(frozen=True)
 class Problem:
     """A batch of images and what an attack may know of the model.
@@ -77,14 +90,15 @@ class Problem:
     Attributes:
         images: clean, ``(B, C, H, W)`` in [0, 1].
         labels: ``(B,)``, the true classes.
-        scores: maps images ``(B, C, H, W)`` to logits or log-probabilities ``(B, classes)``.
-        loss: maps scores and labels to one value per image, to be maximised.
+        scores: of the target's answer; maps images ``(B, C, H, W)`` to logits or log-probabilities ``(B, classes)``.
+        loss: maps scores and labels to one value per image.
         eps: l-infinity radius, in pixel scale.
         step_size: in pixel scale.
         steps: to be taken, after those of ``resume``.
         draws: for each image its own.
         pool: images to mix with.
         members: the sub-models of an ensemble, each from images to logits; of a single network, itself.
+        aggregation: that of the sub-models, where attacks do not follow the loss of ``scores``.
         on_step: an observer of every step; must change nothing.
         on_end: called with the state of the gradient loop after the last step.
         resume: where an earlier run stood, which this one continues.
@@ -100,13 +114,30 @@ class Problem:
     draws: Draws
     pool: Pool
     members: Sequence[Scores]
+    aggregation: Aggregation | None = None
     on_step: OnStep | None = None
     on_end: Callable[[LoopState], None] | None = None
     resume: LoopState | None = None
 
     def objective(self, images: Tensor) -> Tensor:
-        """Return the loss of each image, ``(B,)``."""
-        return self.loss(self.scores(images), self.labels)
+        """Return what attacks maximise, ``(B,)``: the loss of the scores, or what the aggregation states."""
+        if self.aggregation is None:
+            return self.loss(self.scores(images), self.labels)
+        return self.aggregation.objective(self._member_logits(images), self.labels, self.loss)
+
+    def judged(self, images: Tensor) -> Judged:
+        """Return :meth:`objective`, and whether the target's answer errs, from one pass through the model."""
+        if self.aggregation is None:
+            scores = self.scores(images)
+            values = self.loss(scores, self.labels)
+        else:
+            logits = self._member_logits(images)
+            scores = self.aggregation.scores(logits)
+            values = self.aggregation.objective(logits, self.labels, self.loss)
+        return Judged(values, scores.argmax(dim=1) != self.labels)
+
+    def _member_logits(self, images: Tensor) -> Tensor:
+        return torch.stack([member(images) for member in self.members])
 
     @cached_property
     def last_step(self) -> int:

@@ -12,6 +12,8 @@ from robustbench_ens.config.attacks import PREFIX, attack_class, attack_facts, l
 from robustbench_ens.core.fitting import Chunked, Fitting
 from robustbench_ens.core.seeds import derive_seed
 from robustbench_ens.errors import UserError
+from robustbench_ens.models.aggregation import Aggregation
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
@@ -65,6 +67,7 @@ def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, obser
             draws=Draws(task.key, batch.clean.indices),
             pool=task.pool,
             members=members,
+            aggregation=_followed(task.model),
             on_step=partial(on_step, batch.rows) if on_step else None,
             on_end=partial(on_end, batch.rows) if on_end else None,
             resume=resume[batch.rows] if resume else None,
@@ -72,6 +75,12 @@ def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, obser
         return attack(problem).run()
 
     return crafter
+
+
+def _followed(model: nn.Module) -> Aggregation | None:
+    """Return the aggregation that states what attacks on ``model`` follow; none if that is the loss of its scores."""
+    own = model.aggregate if isinstance(model, Ensemble) else None
+    return None if own is None or own.follows_scores else own
 
 
 def _by_advertorch(task: _Task, name: str, options: Mapping[str, object]) -> Crafter:

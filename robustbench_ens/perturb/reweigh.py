@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_ens.models.ensemble import log_mean_softmax
+from robustbench_ens.models.aggregations.mean_softmax import log_mean_softmax
 
 OWN_SHARE = 0.1
 """How much of the ensemble's own output stays in the mixture; the released code of MORA keeps this much."""

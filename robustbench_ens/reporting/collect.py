@@ -13,7 +13,7 @@ from robustbench_ens.analysis import derive
 from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons
 from robustbench_ens.analysis.health import collect_health, unhealthy
 from robustbench_ens.analysis.ledger import ledger
-from robustbench_ens.analysis.worst_case import counts, worst_case
+from robustbench_ens.analysis.worst_case import as_they_are, counts, worst_case
 from robustbench_ens.config.kinds import MEASUREMENTS, Kinds, facts_of, kinds_of
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OWN_MODEL, Arrays, OutcomeFile, gather, gather_measurements
@@ -102,7 +102,7 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
     history = _concat([_history(file) for file, once in zip(files, trained, strict=True) if once]).drop_duplicates(
         HISTORY[:-2], ignore_index=True
     )
-    tiers = {file.provenance["protocol"]["label"] for file in files if counts(file)}
+    tiers = as_they_are(file.provenance for file in files if counts(file))
     provenance, images = [file.provenance for file in files], [file.outcomes["image"].nunique() for file in files]
     return Collection(
         accuracies,

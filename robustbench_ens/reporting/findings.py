@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 import pandas as pd
 
 from robustbench_ens.analysis.derive import between_sub_models
+from robustbench_ens.analysis.worst_case import among
 from robustbench_ens.config.kinds import TRANSFER, Kinds, shipped_kinds
 from robustbench_ens.core.text import listing, percent, shorten, span
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds, together
@@ -59,17 +60,19 @@ def findings(
     return sentences
 
 
-def warnings(accuracies: pd.DataFrame, usual: Collection[str] | None = None, kinds: Kinds | None = None) -> list[str]:
+def warnings(
+    accuracies: pd.DataFrame, usual: Collection[tuple[str, str]] | None = None, kinds: Kinds | None = None
+) -> list[str]:
     """Signs that an attack is weaker than it should be, where the intervals show them, and unequal comparisons.
 
     Args:
         accuracies: as :mod:`derive` gives them.
-        usual: protocols that attack the ensembles as they are defined, whose numbers are of one model; all unless
-            given.
+        usual: (protocol, ensemble) that are about the ensemble as it is defined, so that their numbers are of one
+            model; all unless given.
         kinds: facts of the kinds of protocols, those of the table unless given.
     """
     known = shipped_kinds() if kinds is None else kinds
-    of_one_model = accuracies if usual is None else accuracies[accuracies["protocol"].isin(usual)]
+    of_one_model = accuracies if usual is None else accuracies[among(accuracies, usual)]
     return [
         *_less_knowledge_wins_more(of_one_model, known),
         *_rises_with_eps(accuracies),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
 from robustbench_ens.config.kinds import facts_of
 from robustbench_ens.config.method_facts import recorded_facts
 from robustbench_ens.config.recipes import Optimizer, ProgressiveResizing, RecipeFile, Schedule
@@ -69,6 +70,7 @@ def attack(protocol: Document) -> str:
         parts.append(listing(settings["attacks"]))
     elif "restarts" in settings:
         parts.append(f"random starts: {settings['restarts']}")
-    if settings.get("aggregation", "mean_softmax") != "mean_softmax":
-        parts.append(f"aggregation {settings['aggregation']}, loss {settings['loss']}")
+    if settings.get("aggregation") not in (None, "", DEFAULT_AGGREGATION):
+        loss = f", loss {settings['loss']}" if settings.get("loss") else ""
+        parts.append(f"aggregation {settings['aggregation']}{loss}")
     return ", ".join(parts) + (f"; {settings['precision']}" if "precision" in settings else "")

@@ -18,7 +18,7 @@ from robustbench_ens.training.method import Batch, Context, Method
 def _scores(model: nn.Module, images: Tensor, context: Context) -> Tensor:
     """What ``model`` says; the sub-models of an ensemble side by side."""
     if isinstance(model, Ensemble):
-        return model.aggregate(member_logits(images, model.members, context.side_by_side))
+        return model.aggregate.scores(member_logits(images, model.members, context.side_by_side))
     scores: Tensor = model(images)
     return scores
 

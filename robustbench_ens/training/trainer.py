@@ -23,8 +23,9 @@ from robustbench_ens.core.provenance import hardware, now, software
 from robustbench_ens.core.store import Store, write_csv
 from robustbench_ens.data import Dataset, to_float
 from robustbench_ens.errors import UserError
+from robustbench_ens.models.aggregations.mean_softmax import log_mean_softmax
 from robustbench_ens.models.build import build_ensemble
-from robustbench_ens.models.ensemble import Ensemble, log_mean_softmax
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import blamed
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.outcomes import ENSEMBLE

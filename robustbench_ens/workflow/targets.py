@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from robustbench_ens.config.aggregations import aggregation_facts
 from robustbench_ens.config.lookup import locate
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import load_recipe
@@ -106,8 +107,8 @@ def suitable_sources(protocol: Protocol, target: TrainingRun | Given) -> tuple[T
     """The surrogates of ``protocol`` against ``target``, after a look at whether the two go together.
 
     Raises:
-        UserError: the target is of another dataset than the protocol, has too few sub-models or not the aggregation
-            that is attacked, or a surrogate is unknown or not hold-out.
+        UserError: the target is of another dataset than the protocol, has too few sub-models, or aggregates by
+            itself where the protocol has an aggregation, or a surrogate is unknown or not hold-out.
     """
     dataset, wanted = target.dataset, protocol.settings.recipes_dataset
     if isinstance(target, TrainingRun) and dataset != wanted:
@@ -121,6 +122,12 @@ def suitable_sources(protocol: Protocol, target: TrainingRun | Given) -> tuple[T
         raise UnsuitableTargetError(
             f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got {sub_models} in "
             f"{target.where}"
+        )
+    aggregation: str | None = getattr(protocol.settings, "aggregation", None)
+    if aggregation is not None and (few := aggregation_facts(aggregation).fewest_sub_models) > sub_models:
+        raise UnsuitableTargetError(
+            f"protocol {protocol.label!r}: key 'aggregation': expected a target of at least {few} sub-models for "
+            f"{aggregation!r}, got {sub_models} in {target.where}"
         )
     if isinstance(target, Given):
         aggregated(protocol, target.subject)

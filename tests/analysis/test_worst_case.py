@@ -71,6 +71,20 @@ def test_other_questions_do_not_count(files, kind, resolved):
     pd.testing.assert_frame_equal(worst_case([white, other]), worst_case([white]))
 
 
+def answering(file, aggregation):
+    """The outcomes of a target that answers so by itself."""
+    target = file.provenance["target"]
+    target = target | {"resolved": target["resolved"] | {"aggregation": aggregation}}
+    return dataclasses.replace(file, provenance=file.provenance | {"target": target})
+
+
+@pytest.mark.parametrize(("asked", "counted"), [(None, True), ("crossmax", True), ("mean_softmax", False)])
+def test_a_defence_with_another_aggregation_counts_as_it_is_defined(files, asked, counted):
+    white = only(files, "whitebox")
+    found = worst_case([answering(as_kind(white, "whitebox", aggregation=asked), "crossmax")])
+    assert found["correct"].tolist() == (worst_case([white])["correct"].tolist() if counted else [])
+
+
 def test_nothing_attacked(files):
     assert worst_case([]).empty
 

@@ -18,9 +18,6 @@ from robustbench_ens.perturb.attack import MomentumAttack
 class Mine(MomentumAttack):
     facts = AttackFacts("mine", draws=False, numerics={numerics})
 
-class Drawing(MomentumAttack):
-    facts = AttackFacts("drawing", only_gradient=False)
-
 class Mute(MomentumAttack):
     pass
 
@@ -97,8 +94,6 @@ def test_raised_numerics_are_another_protocol_and_the_first_are_left_out(monkeyp
 def test_facts_of_an_attack_from_outside_count() -> None:
     with pytest.raises(UserError, match="'restarts': expected 1 restart, own_attacks:Mine has no random start, got 5"):
         load_protocol("digits/whitebox[attack=own_attacks:Mine]")
-    with pytest.raises(UserError, match="expected another aggregation, or as attack one of pgd"):
-        load_protocol("digits/whitebox[attack=own_attacks:Drawing,loss=cw,aggregation=majority_vote]")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,12 @@ def transfer():
     return {key: torch.from_numpy(array) for name in ("transfer", "common") for key, array in _arrays(name).items()}
 
 
+@cache
+def crossmax():
+    """The vectors of CrossMax, by number of sub-models."""
+    return {key: torch.from_numpy(array) for key, array in _arrays("crossmax").items()}
+
+
 def _arrays(name):
     with np.load(FOLDER / f"{name}.npz") as file:
         return {key: file[key] for key in file}

@@ -12,18 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from robustbench_ens.config.aggregations import AGGREGATIONS
 from robustbench_ens.errors import UserError
-from robustbench_ens.models.ensemble import (
-    AGGREGATIONS,
-    CEILING,
-    Ensemble,
-    log_mean_softmax,
-    majority_vote,
-    mean_logits,
-    vote_margins,
-)
+from robustbench_ens.models.aggregation import Loss, load_aggregation
+from robustbench_ens.models.aggregations.majority_vote import majority_vote
+from robustbench_ens.models.aggregations.mean_logits import mean_logits
+from robustbench_ens.models.aggregations.mean_softmax import log_mean_softmax
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.fold import Uncopied, folded
-from robustbench_ens.perturb.losses import cw
+from robustbench_ens.perturb.losses import cross_entropy, cw
 from tests import golden
 
 
@@ -100,7 +97,8 @@ def gradient(aggregation: str, label: int) -> Tensor:
     """Of the CW loss of what an attack follows."""
     ensemble = Ensemble(map(Linear, MEMBERS), aggregation)
     x = X.clone().requires_grad_()
-    (found,) = torch.autograd.grad(cw(ensemble.attacked()(x), torch.tensor([label])).sum(), x)
+    values = ensemble.aggregate.objective(ensemble.member_logits(x), torch.tensor([label]), cw)
+    (found,) = torch.autograd.grad(values.sum(), x)
     return found.flatten()
 
 
@@ -129,26 +127,44 @@ def test_the_gradient_of_mean_softmax_by_hand() -> None:
     torch.testing.assert_close(gradient("mean_softmax", 1), slope(0) - slope(1))
 
 
-@pytest.mark.parametrize("members", [2, 3, 5])
-def test_the_cw_loss_of_vote_margins_is_the_members_mean(members: int) -> None:
-    """Also in its gradient, where the sub-models' runners-up differ; in float32, as networks compute."""
-    logits = (5 * torch.randn(members, 40, 4, generator=torch.Generator().manual_seed(members))).requires_grad_()
+@pytest.mark.parametrize("loss", [cw, cross_entropy])
+@pytest.mark.parametrize("members", [2, 5])
+def test_what_attacks_on_a_vote_follow_is_the_members_mean_loss(members: int, loss: Loss) -> None:
+    logits = 5 * torch.randn(members, 40, 4, generator=torch.Generator().manual_seed(members))
     labels = torch.arange(40) % 4
-    mean = torch.stack([cw(z, labels) for z in logits]).mean(dim=0)
-    found = cw(vote_margins(logits), labels)
-    torch.testing.assert_close((found - CEILING).float(), mean, rtol=0, atol=2e-6)
-    (expected,) = torch.autograd.grad(mean.sum(), logits, retain_graph=True)
-    (through,) = torch.autograd.grad(found.sum(), logits)
-    torch.testing.assert_close(through, expected)
+    values = load_aggregation("majority_vote").objective(logits, labels, loss)
+    torch.testing.assert_close(values, sum(loss(own, labels) for own in logits) / members)
 
 
-def test_what_is_attacked_is_the_ensemble_itself_but_for_a_vote() -> None:
-    for aggregation in AGGREGATIONS:
-        ensemble = Ensemble(map(Linear, MEMBERS), aggregation)
-        attacked = ensemble.attacked()
-        assert (attacked is ensemble) == (aggregation != "majority_vote")
-        assert list(attacked.members) == list(ensemble.members)
-        assert attacked(X).shape == (1, 3 + (aggregation == "majority_vote"))
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_attacks_follow_the_loss_of_the_scores_unless_an_aggregation_states_something_else(name: str) -> None:
+    own = load_aggregation(name)
+    logits = torch.randn(3, 8, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(8) % 4
+    same = torch.equal(own.objective(logits, labels, cw), cw(own.scores(logits), labels))
+    assert same == own.follows_scores == (name != "majority_vote")
+
+
+def test_crossmax_by_hand() -> None:
+    """Minus (2, 4, 1): (0, -1, -2), (-4, 0, -2), (0, -1, 0); minus (0, 0, 0); the medians are 0, -1, -2."""
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 4.0, 2.0], [1.0, 0.0, 1.0]]).unsqueeze(1)
+    assert load_aggregation("crossmax").scores(logits).tolist() == [[0.0, -1.0, -2.0]]
+
+
+@pytest.mark.parametrize("members", [3, 4, 8, 10])
+def test_crossmax_is_that_of_the_released_code(members: int) -> None:
+    """The released notebook takes the third largest of eight, the paper the median; an even number has a lower one."""
+    given = golden.crossmax()
+    logits = given[f"m{members}_logits"].clone().requires_grad_()
+    scores = load_aggregation("crossmax").scores(logits)
+    torch.testing.assert_close(scores, given[f"m{members}_median"], rtol=0, atol=1e-9)
+    (gradient,) = torch.autograd.grad(cross_entropy(scores, given[f"m{members}_labels"]).sum(), logits)
+    torch.testing.assert_close(gradient, given[f"m{members}_median_ce_grad"], rtol=0, atol=1e-9)
+
+
+def test_an_aggregation_that_needs_more_sub_models_is_refused() -> None:
+    with pytest.raises(UserError, match="expected at least 2 sub-models for aggregation 'crossmax', got 1"):
+        Ensemble([Linear(MEMBERS[0])], "crossmax")
 
 
 def test_another_aggregation_shares_the_sub_models_and_their_mode() -> None:
@@ -164,7 +180,7 @@ def test_another_aggregation_shares_the_sub_models_and_their_mode() -> None:
 def test_one_sub_model_predicts_the_same_under_each() -> None:
     x = torch.rand(20, 1, 1, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     own = Linear(MEMBERS[0])(x).argmax(dim=1)
-    for aggregation in AGGREGATIONS:
+    for aggregation in (name for name, facts in AGGREGATIONS.items() if facts.fewest_sub_models == 1):
         assert torch.equal(Ensemble([Linear(MEMBERS[0])], aggregation)(x).argmax(dim=1), own)
 
 
@@ -173,14 +189,13 @@ def test_one_sub_model_predicts_the_same_under_each() -> None:
 def test_copies_keep_the_aggregation(aggregation: str) -> None:
     ensemble = golden.ensemble().aggregated(aggregation)
     x = golden.vectors()["x"]
-    for model in (ensemble, ensemble.attacked()):
-        for copied in (folded(model, x), copy.deepcopy(model)):
-            assert copied.aggregation == aggregation
-            torch.testing.assert_close(copied(x), model(x), rtol=0, atol=1e-6)
+    for copied in (folded(ensemble, x), copy.deepcopy(ensemble)):
+        assert copied.aggregation == aggregation
+        torch.testing.assert_close(copied(x), ensemble(x), rtol=0, atol=1e-6)
 
 
 def test_an_unknown_aggregation_is_told_the_valid_ones() -> None:
-    with pytest.raises(UserError, match="expected one of mean_softmax, mean_logits, majority_vote, got 'mean'"):
+    with pytest.raises(UserError, match="expected one of mean_softmax, .*, or package.module:Name, got 'mean'"):
         Ensemble([], "mean")
 
 
@@ -189,9 +204,10 @@ def test_a_model_that_cannot_be_copied_is_used_itself() -> None:
         def __deepcopy__(self, memo: object) -> Locked:
             raise RuntimeError("no")
 
-    model = Ensemble([Locked(MEMBERS[0])]).train()
+    model = Ensemble(map(Locked, MEMBERS), "majority_vote").train()
     fast = folded(model, X)
-    assert isinstance(fast, Uncopied)
+    assert fast.aggregation == "majority_vote"
+    assert isinstance(fast.members[0], Uncopied)
     torch.testing.assert_close(fast(X), model(X))
     torch.testing.assert_close(fast.members[0](X), model.members[0](X))
     fast.requires_grad_(False)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_ens.models.ensemble import Ensemble, Normalizer, log_mean_softmax
+from robustbench_ens.models.aggregations.mean_softmax import log_mean_softmax
+from robustbench_ens.models.ensemble import Ensemble, Normalizer
 from tests import golden
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 from torchvision.models.resnet import BasicBlock as TorchvisionBlock
 
-from robustbench_ens.models.ensemble import AGGREGATIONS, Ensemble, SubModel
+from robustbench_ens.config.aggregations import AGGREGATIONS
+from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.resnet import BasicBlock, ResNet
 

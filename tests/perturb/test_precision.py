@@ -59,7 +59,7 @@ def test_bf16_crafts_other_images_as_good_as_fp32s(attack):
         precision: craft_by(model, IMAGES, LABELS, range(6), attack=attack, precision=precision, **SETTINGS)
         for precision in ("fp32", "bf16")
     }
-    if ATTACKS[attack].only_gradient:  # others settle by verdicts on images, which rounding seldom turns
+    if attack not in ("apgd", "square"):  # others settle by verdicts on images, which rounding seldom turns
         assert not torch.equal(crafted["fp32"], crafted["bf16"])
     assert crafted["bf16"].dtype == torch.float32
     with torch.no_grad():

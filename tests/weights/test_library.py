@@ -149,7 +149,6 @@ WAYS: dict[str, Callable[[Ensemble], object]] = {
     "pickle": lambda ensemble: pickle.loads(pickle.dumps(ensemble)),
     "torch.save": lambda ensemble: torch.load(saved(ensemble), weights_only=False),
     "another aggregation": lambda ensemble: ensemble.aggregated("mean_logits"),
-    "what is attacked": lambda ensemble: ensemble.aggregated("majority_vote").attacked(),
     "torch.compile": lambda ensemble: torch.compile(ensemble, backend="eager"),
     "another device": lambda ensemble: ensemble.to("cpu"),
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from robustbench_ens.config import aggregations
 from robustbench_ens.config.attacks import code_of_names, raised_numerics
 from robustbench_ens.config.files import load_content
 from robustbench_ens.config.finding import is_outside
@@ -13,8 +14,10 @@ from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.kinds import KINDS, KindFacts
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.protocols.keys import (
+    NAMES_AGGREGATION,
     NAMES_ATTACK,
     NAMES_LOSS,
+    REWEIGHED,
     STANDARD_AUTOATTACK,
     HealthLimits,
     Names,
@@ -80,15 +83,21 @@ class Protocol:
         """Ten digits that name the protocol."""
         code = self.code
         raised = raised_numerics(self._named(NAMES_ATTACK), self._named(NAMES_LOSS))
+        raised |= aggregations.raised_numerics(self._aggregations)
         content = {"protocol": self.resolved, "numerics": self.settings.numerics}
         # Later additions are left out at their defaults, so that hashes of before stand.
         return short_hash(content | ({"code": code} if code else {}) | ({"numerics of": raised} if raised else {}))
 
     @cached_property
     def code(self) -> Code:
-        """What identifies the code from outside: of the kind, its attacks and its losses; empty if there is none."""
+        """What identifies the code from outside: of the kind, and of what it names; empty if there is none."""
         named = code_of_names([*self._named(NAMES_ATTACK), *self._named(NAMES_LOSS)])
+        named = merged(named, aggregations.code_of_aggregations(self._aggregations))
         return merged(self._code_of_kind(), named) if named else self._code_of_kind()
+
+    @property
+    def _aggregations(self) -> list[str]:
+        return [name for name in self._named(NAMES_AGGREGATION) if name != REWEIGHED]
 
     def _named(self, what: Names) -> list[str]:
         return named(self.settings, what)

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
+from robustbench_ens.config.aggregations import EXPECTED_AGGREGATION, aggregation_facts, is_aggregation
 from robustbench_ens.config.attacks import (
-    ATTACKS,
     EXPECTED_ATTACK,
     EXPECTED_LOSS,
     attack_facts,
@@ -34,6 +34,7 @@ class Names:
 
 NAMES_ATTACK = Names()
 NAMES_LOSS = Names()
+NAMES_AGGREGATION = Names()
 
 
 def _attack(name: str) -> str:
@@ -69,23 +70,20 @@ def _template(recipe: str) -> str:
     return recipe
 
 
-Aggregation = Literal["mean_softmax", "mean_logits", "majority_vote"]
+def _aggregation(name: str | None) -> str | None:
+    if name is not None:
+        _check_aggregation(name)
+    return name
 
 
-def _attackable(aggregation: str, info: ValidationInfo) -> str:
-    """See that a majority vote is attacked through its sub-models' mean CW margin."""
-    if aggregation == "majority_vote":
-        if info.data.get("loss", "cw") != "cw":
-            raise ValueError(
-                "expected another aggregation, or key 'loss' to be \"cw\": a majority vote is attacked through its "
-                "sub-models' mean CW margin"
-            )
-        # The scores of a vote have no meaning beyond their loss and its gradient.
-        if not attack_facts(info.data.get("attack", "pgd")).only_gradient:
-            valid = ", ".join(name for name, facts in ATTACKS.items() if facts.only_gradient)
-            raise ValueError(f"expected another aggregation, or as attack one of {valid}")
-    return aggregation
+def _check_aggregation(name: str, valid: str = EXPECTED_AGGREGATION) -> None:
+    if not is_aggregation(name):
+        raise ValueError(valid)
+    aggregation_facts(name)  # one from outside is imported, so that a mistake in it shows before anything runs
 
+
+Aggregation = Annotated[str | None, AfterValidator(_aggregation), NAMES_AGGREGATION]
+"""How the target answers; none is its own aggregation."""
 
 Loss = Annotated[str, AfterValidator(_loss), NAMES_LOSS]
 Attack = Annotated[str, AfterValidator(_attack), NAMES_ATTACK]
@@ -203,10 +201,23 @@ def _of_logits(loss: str) -> str:
 LossOfLogits = Annotated[str, AfterValidator(_of_logits)]
 
 
-class AdaptiveGroup(Settings):
-    """APGD on one objective with each of its losses, from each of its random starts and each black-box example."""
+REWEIGHED = "reweighed"
+"""The objective that is no aggregation's."""
 
-    objective: Literal["mean_softmax", "mean_logits", "reweighed"]
+
+def _objective(name: str) -> str:
+    if name != REWEIGHED:
+        _check_aggregation(name, EXPECTED_AGGREGATION.replace("one of", f"one of {REWEIGHED},"))
+    return name
+
+
+class AdaptiveGroup(Settings):
+    """APGD on one objective with each of its losses, from each of its random starts and each black-box example.
+
+    ``objective`` is that of an aggregation, whatever the target's own is, or ``reweighed``.
+    """
+
+    objective: Annotated[str, AfterValidator(_objective), NAMES_AGGREGATION]
     losses: Annotated[tuple[LossOfLogits, ...], ITEMS, NAMES_LOSS] = ("cross_entropy", "cw")
     restarts: Restarts = 1
 
@@ -224,7 +235,6 @@ def _odd(number: int) -> int:
 
 
 EpsLadder = Annotated[tuple[Eps, ...], ITEMS, AfterValidator(_ascending)]
-AttackedAggregation = Annotated[Aggregation, AfterValidator(_attackable)]
 AutoAttackNames = Annotated[tuple[AutoAttackName, ...], ITEMS, AfterValidator(_no_repeats)]
 Grid = Annotated[int, Field(ge=3, le=501), AfterValidator(_odd)]
 OneEps = Annotated[tuple[Eps, ...], Field(strict=False), AfterValidator(_exactly_one)]
@@ -232,18 +242,18 @@ OneSurrogate = Annotated[tuple[Surrogate, ...], Field(strict=False), AfterValida
 
 
 def named(settings: Settings, what: Names) -> list[str]:
-    """Return the names of attacks, or of losses, that stand anywhere in ``settings``, in their order.
+    """Return the names of attacks, losses or aggregations that stand anywhere in ``settings``, in their order.
 
     Args:
         settings: a protocol.
-        what: ``NAMES_ATTACK`` or ``NAMES_LOSS``.
+        what: ``NAMES_ATTACK``, ``NAMES_LOSS`` or ``NAMES_AGGREGATION``.
     """
     found: list[str] = []
     for key, field in type(settings).model_fields.items():
         value = getattr(settings, key)
         items = value if isinstance(value, tuple) else (value,)
         if what in field.metadata:
-            found += items
+            found += [item for item in items if item is not None]
         for item in items:
             if isinstance(item, Settings):
                 found += named(item, what)

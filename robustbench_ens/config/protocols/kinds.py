@@ -13,7 +13,6 @@ from robustbench_ens.config.protocols.keys import (
     AdaptiveGroup,
     Aggregation,
     Attack,
-    AttackedAggregation,
     AutoAttackNames,
     EpsLadder,
     Grid,
@@ -113,13 +112,16 @@ class ByGradient(Crafted):
 
 
 class Whitebox(ByGradient):
-    """PGD with random starts on the ensemble's own gradient; correct only if all starts fail to beat the image."""
+    """PGD with random starts on the ensemble's own gradient; correct only if all starts fail to beat the image.
+
+    ``aggregation`` is how the target answers; by default, here and in other kinds, as it does by itself.
+    """
 
     kind: Literal["whitebox"]
     attack: Attack = "pgd"
     loss: Loss = "cross_entropy"
     restarts: Restarts = Field(5, validate_default=True)
-    aggregation: AttackedAggregation = "mean_softmax"
+    aggregation: Aggregation = None
 
     facts: ClassVar[KindFacts] = KindFacts(
         title="White-box",
@@ -163,7 +165,7 @@ class Blackbox(ByGradient):
     kind: Literal["blackbox"]
     surrogates: Surrogates
     variants: Variants
-    aggregation: Aggregation = "mean_softmax"
+    aggregation: Aggregation = None
 
     facts: ClassVar[KindFacts] = KindFacts(
         title="Black-box",
@@ -293,6 +295,7 @@ class Autoattack(Stepped):
     targets: Count = 9
     restarts: Restarts = 1
     square_queries: Count = 5000
+    aggregation: Aggregation = None
 
     facts: ClassVar[KindFacts] = KindFacts(
         title="AutoAttack", yields=ACCURACY, meaning=None, tier=True, leaderboard=True, successive=True
@@ -311,6 +314,7 @@ class Adaptive(Crafted):
     surrogates: Surrogates
     starts: Variants = (VariantGroup(attack="momentum_pgd", losses=("cross_entropy", "cw")),)
     variants: Annotated[tuple[AdaptiveGroup, ...], ITEMS]
+    aggregation: Aggregation = None
 
     facts: ClassVar[KindFacts] = KindFacts(
         title="Adaptive", yields=ACCURACY, meaning=None, tier=True, successive=True, fewest_sub_models=1, adapts=True

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from robustbench_ens.perturb.attack import Attack, own_facts
+from robustbench_ens.perturb.attack import Attack, Judged, own_facts
 from robustbench_ens.perturb.gradient import OnStep, project
 from robustbench_ens.perturb.starts import uniform_starts
 
@@ -17,18 +16,6 @@ MOMENTUM = 0.75
 
 RISING = 0.75
 """``rho`` in condition 1: the part of the steps since the last checkpoint that must have raised the objective."""
-
-
-class Judged(NamedTuple):
-    """What an objective says of images.
-
-    Attributes:
-        values: ``(B,)``, to be maximised.
-        beaten: ``(B,)``, true where the attacked model errs, which is what the attack is after.
-    """
-
-    values: Tensor
-    beaten: Tensor
 
 
 Objective = Callable[[Tensor], Judged]
@@ -182,10 +169,5 @@ class Apgd(Attack):
         """Return for each image the first point that beat the model, or else the one of the highest loss."""
         problem = self.problem
         images, draws = problem.images, problem.draws
-
-        def judged(points: Tensor) -> Judged:
-            scores = problem.scores(points)
-            return Judged(problem.loss(scores, problem.labels), scores.argmax(dim=1) != problem.labels)
-
         start = images + problem.eps * uniform_starts(images.shape[1:], draws.images, *draws.key).to(images)
-        return apgd(images, judged, eps=problem.eps, steps=problem.steps, start=start, on_step=problem.on_step)
+        return apgd(images, problem.judged, eps=problem.eps, steps=problem.steps, start=start, on_step=problem.on_step)

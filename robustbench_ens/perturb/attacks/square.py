@@ -79,12 +79,11 @@ class Square(Attack):
                     best, drawn[:, :2], side, torch.where(drawn[:, 2:] < 0.5, -1.0, 1.0).to(images), eps
                 )
             with torch.no_grad():
-                scores = problem.scores((images + change).clamp(0, 1))
-                found = problem.loss(scores, problem.labels)
-            better = (found > values) & ~beaten
+                found = problem.judged((images + change).clamp(0, 1))
+            better = (found.values > values) & ~beaten
             best = torch.where(better.view(-1, 1, 1, 1), change, best)
-            values = torch.where(better, found, values)
-            beaten |= better & (scores.argmax(dim=1) != problem.labels)
+            values = torch.where(better, found.values, values)
+            beaten |= better & found.beaten
             if beaten.all():
                 break
         return (images + best).clamp(0, 1)

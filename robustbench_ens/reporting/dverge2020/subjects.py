@@ -96,7 +96,7 @@ def questions(provenance: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
     found = {}
     for document in provenance:
         protocol, target = document["protocol"], document["target"]
-        if not as_defined(protocol):
+        if not as_defined(document):
             continue
         key = protocol["label"], target["label"]
         methods = {source["method"] for source in document["sources"]}

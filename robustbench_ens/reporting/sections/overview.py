@@ -6,7 +6,7 @@ import pandas as pd
 
 from robustbench_ens.analysis.health import health_warnings, unhealthy
 from robustbench_ens.analysis.resolution import resolution_warnings, unequal_tiers
-from robustbench_ens.analysis.worst_case import usual_protocols
+from robustbench_ens.analysis.worst_case import as_they_are
 from robustbench_ens.config.kinds import Kinds
 from robustbench_ens.core.text import listing
 from robustbench_ens.reporting.collect import Collection, headlines
@@ -39,7 +39,7 @@ def overview_sections(context: Context) -> list[Section]:
     worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
     odd = [
         *health_warnings(collection.health),
-        *warnings(collection.accuracies, usual_protocols(collection.provenance), collection.kinds),
+        *warnings(collection.accuracies, as_they_are(collection.provenance), collection.kinds),
         *unequal_tiers(worst),
         *resolution_warnings(worst, collection.comparisons),
     ]

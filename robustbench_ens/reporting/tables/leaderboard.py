@@ -9,7 +9,7 @@ import pandas as pd
 from robustbench_ens.analysis import derive
 from robustbench_ens.analysis.health import MARK, unhealthy
 from robustbench_ens.analysis.standard import HeadlineEps, at_headline
-from robustbench_ens.analysis.worst_case import usual_protocols, worst_at
+from robustbench_ens.analysis.worst_case import among, as_they_are, worst_at
 from robustbench_ens.config.kinds import ACCURACY, TRANSFER, Kinds
 from robustbench_ens.core.text import mean_and_std, span, with_brackets
 from robustbench_ens.reporting.collect import Collection
@@ -77,9 +77,9 @@ def _row(
         "n": span(rates["n"]),
         "Seeds": str(own["seed"].nunique()),
     }
-    usual = usual_protocols(collection.provenance)
+    usual = among(own, as_they_are(collection.provenance))
     for kind in (name for name, facts in collection.kinds.items() if facts.leaderboard):
-        asked = (own["kind"] == kind) & own["protocol"].isin(usual)
+        asked = (own["kind"] == kind) & usual
         cell = at_headline(own[asked], chosen)
         row[collection.kinds[kind].title] = _strongest(cell, own, sick) if len(cell) else lacking(own[asked])
     return row

@@ -1,0 +1,124 @@
+"""Aggregations by name: how the sub-models of a defence answer together, and the facts of each. No torch.
+
+What an aggregation does is a class in a file of its own under ``robustbench_ens/models/aggregations/``, named in
+``runs``. One from outside, ``package.module:Name``, states its facts itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from robustbench_ens.config.finding import is_outside
+from robustbench_ens.config.identity import Code, code_of, merged
+from robustbench_ens.config.outside import import_object
+from robustbench_ens.errors import UserError
+
+
+@dataclass(frozen=True)
+class AggregationFacts:
+    """What the rest of the project must know of an aggregation.
+
+    Attributes:
+        title: in tables and plans.
+        paper: such as ``arXiv:2408.05446``; empty if there is none.
+        fewest_sub_models: that it is defined for.
+        numerics: raised when a change of the code moves numbers.
+        runs: the class that aggregates, as ``package.module:Name``; a class from outside leaves it empty.
+    """
+
+    title: str
+    paper: str = ""
+    fewest_sub_models: int = 1
+    numerics: int = 1
+    runs: str = ""
+
+
+_HERE = "robustbench_ens.models.aggregations"
+
+DEFAULT_AGGREGATION = "mean_softmax"
+"""How ensembles are trained, and answer unless a recipe or a protocol says otherwise (DVERGE, Section 4.1)."""
+
+AGGREGATIONS: dict[str, AggregationFacts] = {
+    "mean_softmax": AggregationFacts("mean of probabilities", runs=f"{_HERE}.mean_softmax:MeanSoftmax"),
+    "mean_logits": AggregationFacts("mean of logits", runs=f"{_HERE}.mean_logits:MeanLogits"),
+    "majority_vote": AggregationFacts("majority vote", runs=f"{_HERE}.majority_vote:MajorityVote"),
+    "crossmax": AggregationFacts(
+        "CrossMax (known broken)", "arXiv:2408.05446", fewest_sub_models=2, runs=f"{_HERE}.crossmax:CrossMax"
+    ),
+}
+"""The project's own aggregations by name. A recipe or a protocol may also name one as ``package.module:Name``."""
+
+EXPECTED_AGGREGATION = f"expected one of {', '.join(AGGREGATIONS)}, or package.module:Name"
+
+
+def from_outside(name: str) -> bool:
+    """Return whether ``name`` is of code from outside the project, as ``package.module:Name``."""
+    module, _, attribute = name.partition(":")
+    return bool(module and attribute) and is_outside(name)
+
+
+def is_aggregation(name: str) -> bool:
+    """Return whether ``name`` is of the table, or may be of code from outside."""
+    return name in AGGREGATIONS or from_outside(name)
+
+
+def aggregation_facts(name: str) -> AggregationFacts:
+    """Return the facts of an aggregation; one from outside the project is imported.
+
+    Raises:
+        UserError: there is no such aggregation, or what is imported states no facts.
+    """
+    if name in AGGREGATIONS:
+        return AGGREGATIONS[name]
+    facts = getattr(aggregation_class(name), "facts", None)
+    if not isinstance(facts, AggregationFacts):
+        raise UserError(
+            f"aggregation {name!r}: expected a subclass of robustbench_ens.models.aggregation.Aggregation that states "
+            "'facts', as AggregationFacts, got none"
+        )
+    return facts
+
+
+def aggregation_class(name: str) -> Any:
+    """Return the class of an aggregation of the table or from outside the project; imports torch.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    if not is_aggregation(name):
+        raise UserError(f"aggregation: {EXPECTED_AGGREGATION}, got {name!r}")
+    spec = AGGREGATIONS[name].runs if name in AGGREGATIONS else name
+    return import_object(spec, f"aggregation {name!r}")
+
+
+def check_sub_models(name: str, sub_models: int, where: str) -> None:
+    """Check that an aggregation is defined for so many sub-models.
+
+    Raises:
+        UserError: it needs more.
+    """
+    fewest = aggregation_facts(name).fewest_sub_models
+    if sub_models < fewest:
+        raise UserError(f"{where}: expected at least {fewest} sub-models for aggregation {name!r}, got {sub_models}")
+
+
+def code_of_aggregations(names: Iterable[str]) -> Code:
+    """Return what identifies the code of aggregations from outside; empty if there are none."""
+    found: Code = {}
+    for name in sorted(set(names)):
+        if from_outside(name):
+            found = merged(found, code_of(name.partition(":")[0]))
+    return found
+
+
+def raised_numerics(names: Iterable[str]) -> dict[str, int]:
+    """Return the ``numerics`` of aggregations by name, of those that are above 1."""
+    found = {name: aggregation_facts(name).numerics for name in sorted(set(names))}
+    return {name: numerics for name, numerics in found.items() if numerics != 1}
+
+
+def aggregation_of(target: Mapping[str, Any]) -> str:
+    """Return how a target answers by itself, from its record in provenance."""
+    return str(target["resolved"].get("aggregation", DEFAULT_AGGREGATION))
