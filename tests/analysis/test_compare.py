@@ -10,7 +10,7 @@ from scipy.stats import ttest_ind
 from robustbench_ens.analysis import compare
 from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons, mcnemar_p, welch_p
 from robustbench_ens.analysis.derive import survivors
-from robustbench_ens.analysis.worst_case import counts
+from robustbench_ens.analysis.worst_case import as_they_are, counts
 from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
@@ -112,7 +112,7 @@ def test_answers_of_files(files):
     white, black = only(files, "whitebox"), only(files, "blackbox")
 
     def headline(eps, *files):
-        tiers = {file.provenance["protocol"]["label"] for file in files if counts(file)}
+        tiers = as_they_are(file.provenance for file in files if counts(file))
         return at_headline(answers(survivors(gather(files))), eps, tiers)
 
     found = {own.protocol: own for own in headline({"digits": 0.2}, white, black)}
