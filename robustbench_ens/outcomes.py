@@ -59,7 +59,7 @@ OUTCOMES = pa.schema(
         ("loss", _LABEL),  # none, cross_entropy, cw, cw_legacy; dlr, targeted_dlr of AutoAttack
         ("restart", pa.int16()),
         ("steps", pa.int32()),
-        ("aggregation", _LABEL),  # mean_softmax, mean_logits, majority_vote; own: as a model of one's own does
+        ("aggregation", _LABEL),  # mean_softmax, ..., package.module:Name; own: as an external model does
         ("eps", pa.float64()),  # l-infinity radius in [0, 1] pixel scale; 0 is the clean image
         ("image", pa.int32()),  # index in the test split
         ("label", pa.int32()),
