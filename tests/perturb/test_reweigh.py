@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from robustbench_ens.models.ensemble import log_mean_softmax
+from robustbench_ens.models.aggregations.mean_softmax import log_mean_softmax
 from robustbench_ens.perturb.reweigh import member_weights, reweighed
 
 
