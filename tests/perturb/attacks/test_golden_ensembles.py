@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from robustbench_ens.models.ensemble import mean_logits
+from robustbench_ens.models.aggregations.mean_logits import mean_logits
 from robustbench_ens.perturb.attack import Draws, Pool, Problem
 from robustbench_ens.perturb.attacks.adaea import AdaEa, similarity
 from robustbench_ens.perturb.attacks.cwa import Cwa
