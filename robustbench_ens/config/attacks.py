@@ -58,6 +58,7 @@ ATTACKS: dict[str, AttackFacts] = {
     "cwa": AttackFacts("CWA", "arXiv:2303.09105", draws=False, runs=f"{_HERE}.cwa:Cwa"),
     "apgd": AttackFacts("APGD", "arXiv:2003.01690", runs=f"{_HERE}.apgd:Apgd"),
     "square": AttackFacts("Square", "arXiv:1912.00049", runs=f"{_HERE}.square:Square"),
+    "arc": AttackFacts("ARC", "arXiv:2206.06737", runs=f"{_HERE}.arc:Arc"),
 }
 """The project's own attacks by name."""
 

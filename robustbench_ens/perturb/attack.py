@@ -99,6 +99,7 @@ class Problem:
         pool: images to mix with.
         members: the sub-models of an ensemble, each from images to logits; of a single network, itself.
         aggregation: that of the sub-models, where attacks do not follow the loss of ``scores``.
+        chances: with what probability each of the members answers, if one of them is drawn; equal unless given.
         on_step: an observer of every step; must change nothing.
         on_end: called with the state of the gradient loop after the last step.
         resume: where an earlier run stood, which this one continues.
@@ -115,6 +116,7 @@ class Problem:
     pool: Pool
     members: Sequence[Scores]
     aggregation: Aggregation | None = None
+    chances: Sequence[float] = ()
     on_step: OnStep | None = None
     on_end: Callable[[LoopState], None] | None = None
     resume: LoopState | None = None
@@ -138,6 +140,12 @@ class Problem:
 
     def _member_logits(self, images: Tensor) -> Tensor:
         return torch.stack([member(images) for member in self.members])
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """With what probability each of the members answers, ``(M,)``, in float64, on the CPU."""
+        equal = [1 / len(self.members)] * len(self.members)
+        return torch.tensor(list(self.chances) or equal, dtype=torch.float64)
 
     @cached_property
     def last_step(self) -> int:

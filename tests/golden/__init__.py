@@ -56,6 +56,12 @@ def crossmax():
     return {key: torch.from_numpy(array) for key, array in _arrays("crossmax").items()}
 
 
+@cache
+def arc():
+    """The vectors of ARC."""
+    return {key: torch.from_numpy(array) for key, array in _arrays("arc").items()}
+
+
 def _arrays(name):
     with np.load(FOLDER / f"{name}.npz") as file:
         return {key: file[key] for key in file}

@@ -18,7 +18,7 @@ from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Linear, 
 MOVES_PIXELS = {"m_di2_fgsm", "bsr", "sia"}
 """Moving an image mixes weights of neighbouring pixels, so that a closed form needs weights of one sign."""
 
-STARTS = {"pgd", "momentum_pgd", "apgd"}
+STARTS = {"pgd", "momentum_pgd", "apgd", "arc"}
 """Begin at random noise, and not at the clean image."""
 
 BY_LOOP = [name for name in ATTACKS if issubclass(attack_class(name), GradientAttack)]
