@@ -4,7 +4,8 @@ An evaluation leaves two Parquet files side by side, and a third file where its 
 
 ``<name>.parquet``
     Table *outcomes*, one row per image and attempt. ``correct`` is null where nothing was attempted because an
-    earlier restart had already won. Rows with attack ``clean`` and eps 0 score the unperturbed images.
+    earlier restart had already won. Rows with attack ``clean`` and eps 0 score the unperturbed images. If the target
+    answers at random, there is a row per answer, with its ``probability``: a column that other files lack.
 ``<name>.measurements.parquet``
     Table *measurements*: named numbers that are not classifications (training history, times).
 ``<name>.arrays.npz``
@@ -67,6 +68,13 @@ OUTCOMES = pa.schema(
         ("correct", pa.bool_()),  # null: not attempted
     ]
 )
+
+PROBABILITY = "probability"
+AT_RANDOM = OUTCOMES.append(pa.field(PROBABILITY, pa.float64()))
+"""Outcomes of a target that answers by one sub-model at random: a row per sub-model and its probability, above 0.
+
+A row with probability 0 is of a sub-model that is no answer of the target.
+"""
 
 MEASUREMENTS = pa.schema(
     [
@@ -146,7 +154,7 @@ def write_outcomes(
     if arrays:
         provenance["arrays"] = _write_arrays(arrays, arrays_path(path))
     _write_table(measurements, MEASUREMENTS, provenance, measurements_path(path))
-    _write_table(outcomes, OUTCOMES, provenance, path)
+    _write_table(outcomes, AT_RANDOM if PROBABILITY in outcomes else OUTCOMES, provenance, path)
 
 
 def _write_arrays(arrays: Arrays, path: Path) -> str:
@@ -208,7 +216,7 @@ def _content(path: Path) -> tuple[bytes, bool]:
         raise _damaged(path, error) from None
 
 
-def _read_table(path: Path, schema: pa.Schema) -> _Table:
+def _read_table(path: Path, *schemas: pa.Schema) -> _Table:
     content, sealed = _content(path)
     threads = len(content) >= _THREADS_FROM
     try:
@@ -218,7 +226,7 @@ def _read_table(path: Path, schema: pa.Schema) -> _Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from None
     provenance = _provenance(path, table.schema.metadata, sealed)
-    if not table.schema.equals(schema, check_metadata=False):
+    if not any(table.schema.equals(schema, check_metadata=False) for schema in schemas):
         raise _foreign(path)
     problem = _contradiction(table, provenance)
     if problem:
@@ -255,7 +263,8 @@ def _contradiction(table: pa.Table, provenance: dict[str, Any]) -> str | None:
         members = table["target_member"].to_numpy()
         if (members >= target["sub_models"]).any():
             return f"no sub-model above {target['sub_models'] - 1}, got {members.max()}"
-    return _contradicting_classes(table) if "predicted" in table.column_names else None
+    problem = _contradicting_classes(table) if "predicted" in table.column_names else None
+    return problem or (_contradicting_chances(table) if PROBABILITY in table.column_names else None)
 
 
 def _numbers(column: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -280,6 +289,60 @@ def _contradicting_classes(table: pa.Table) -> str | None:
             f"{image} with label {label[first]} and predicted {predicted[first]}"
         )
     return None
+
+
+def _contradicting_chances(table: pa.Table) -> str | None:
+    rows = table.to_pandas()
+    chances = rows[PROBABILITY]
+    outside = chances[~((chances >= 0) & (chances <= 1))]
+    if len(outside):
+        return f"a probability in [0, 1] in every row, got {outside.iloc[0]}"
+    sums = rows[chances > 0].groupby(_ATTEMPT, observed=True)[PROBABILITY].sum()
+    wrong = sums[(sums - 1).abs() > 1e-9]
+    return f"probabilities of sub-models that sum to 1 for every image, got {wrong.iloc[0]:g}" if len(wrong) else None
+
+
+_ATTEMPT = ["source", "source_member", "attack", "loss", "restart", "steps", "eps", "image"]
+"""Columns in which the answers to one attempt on one image agree."""
+
+
+def expected(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per attempt on an image: of a target that answers at random, with what is expected of its answers.
+
+    ``correct`` is the sum over sub-models of probability times correctness, in [0, 1]; ``predicted`` is a number that
+    two attempts have in common if every sub-model predicts the same under both. Other outcomes are returned as they
+    are. All that is derived of outcomes begins here.
+    """
+    if PROBABILITY not in outcomes:
+        return outcomes
+    rows = outcomes[outcomes[PROBABILITY] > 0].sort_values("target_member", kind="stable")
+    attempts = rows.groupby(_ATTEMPT, observed=True, sort=False)
+    number = attempts.ngroup().to_numpy()
+    place = attempts.cumcount().to_numpy()
+    tried = rows["correct"].notna().to_numpy()
+    right = np.where(tried, rows["correct"].to_numpy(dtype=float, na_value=0), 0)
+    chance = rows[PROBABILITY].to_numpy()
+    # Both sums are of few numbers each: what rounding adds is cut off, so that certain answers count as 0 or 1.
+    correct = np.round(np.bincount(number, chance * right), 9)
+    codes = _weights(place) * (1 + rows["predicted"].to_numpy(dtype=float, na_value=0)) % _PRIME
+    first = rows[place == 0].assign(target_member=ENSEMBLE)
+    made = pd.Series(tried, rows.index)[place == 0]
+    return (
+        first.assign(
+            correct=pd.Series(correct, first.index).where(made),
+            predicted=pd.Series(np.bincount(number, codes), first.index).where(made),
+        )
+        .drop(columns=PROBABILITY)
+        .sort_index()
+    )
+
+
+_PRIME = 2**31 - 1
+
+
+def _weights(place: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return a weight per place, so that sums of weighted classes are equal only if the classes are, but for luck."""
+    return np.array([pow(1_000_003, power, _PRIME) for power in range(int(place.max()) + 1)], dtype=float)[place]
 
 
 def _foreign(path: Path) -> UserError:
@@ -334,7 +397,7 @@ def read_outcomes(path: Path) -> OutcomeFile:
         UserError: a file is missing, damaged, of another version, or not ours; rows contradict themselves or the
             provenance; the measurements are of another evaluation.
     """
-    outcomes = _read_table(path, OUTCOMES)
+    outcomes = _read_table(path, OUTCOMES, AT_RANDOM)
     measurements = _read_table(measurements_path(path), MEASUREMENTS)
     if measurements.provenance != outcomes.provenance:
         raise UserError(
@@ -405,22 +468,23 @@ IDENTITY = ("protocol", "protocol_hash", "kind", "dataset", "ensemble", "seed", 
 def gather(files: Iterable[OutcomeFile]) -> pd.DataFrame:
     """All outcome rows of ``files`` in one frame, with the provenance that tables group by.
 
-    Adds the columns ``protocol``, ``protocol_hash``, ``kind``, ``dataset``, ``ensemble`` (the label without the
-    seed), ``seed``, ``method`` and ``sub_models``. Texts are categories, in alphabetical order: the millions of rows of
-    a whole zoo would not fit into memory as text.
+    Answers at random are :func:`expected` ones. Adds the columns ``protocol``, ``protocol_hash``, ``kind``,
+    ``dataset``, ``ensemble`` (the label without the seed), ``seed``, ``method`` and ``sub_models``. Texts are
+    categories, in alphabetical order: the millions of rows of a whole zoo would not fit into memory as text.
     """
     own = list(files)
     if not own:
         return pd.DataFrame(columns=[*OUTCOMES.names, *IDENTITY])
     identities = [_identity(file) for file in own]
-    texts = {name: set[str]().union(*(file.outcomes[name].unique() for file in own)) for name in _LABELS}
+    tables = [expected(file.outcomes) for file in own]
+    texts = {name: set[str]().union(*(table[name].unique() for table in tables)) for name in _LABELS}
     texts |= {name: {identity[name] for identity in identities} for name in IDENTITY if name not in _NUMBERS}
     types = {name: pd.CategoricalDtype(sorted(values)) for name, values in texts.items()}
     frames = [
-        file.outcomes.astype({name: types[name] for name in _LABELS}).assign(
-            **{name: _constant(value, len(file.outcomes), types.get(name)) for name, value in identity.items()}
+        table.astype({name: types[name] for name in _LABELS}).assign(
+            **{name: _constant(value, len(table), types.get(name)) for name, value in identity.items()}
         )
-        for file, identity in zip(own, identities, strict=True)
+        for table, identity in zip(tables, identities, strict=True)
     ]
     return pd.concat(frames, ignore_index=True)
 

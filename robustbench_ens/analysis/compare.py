@@ -3,8 +3,10 @@
 Two things may make a difference by luck, and both must speak against it; the p-value of a pair is the larger of the two
 (an intersection-union test: it claims too little rather than too much, however seeds and images depend on each other).
 
-*Images.* McNemar's exact test on the images that only one of the two gets right. Over several seeds, seed s of one is
-paired with seed s of the other, and the largest p-value counts; it is 1 where the seeds disagree about who is better.
+*Images.* McNemar's exact test on the images that only one of the two gets right. If an answer is random, an image may
+be right by a share: then the test of random signs, of which McNemar's is the special case. Over several seeds, seed s
+of one is paired with seed s of the other, and the largest p-value counts; it is 1 where the seeds disagree about who is
+better.
 
 *Training.* Over several seeds, which are then the unit of replication, Welch's t-test between the accuracies of the
 seeds. A count of images is whole, so that the variance over seeds is never taken for less than 1/12 images^2. With one
@@ -31,6 +33,7 @@ from robustbench_ens.analysis.bootstrap import mean_interval
 from robustbench_ens.analysis.derive import CONFIDENCE
 from robustbench_ens.analysis.holm import holm
 from robustbench_ens.analysis.rounding import COUNT_VARIANCE
+from robustbench_ens.analysis.tally import Shares
 
 WORST = "worst case"
 """Stands in place of a protocol for the worst case over those that both ensembles were attacked under."""
@@ -49,7 +52,7 @@ A report of many ensembles so takes time in proportion to them.
 
 @dataclass(frozen=True)
 class Answers:
-    """What one ensemble keeps under one protocol at one eps: ``correct`` is boolean, by image.
+    """What one ensemble keeps under one protocol at one eps: ``correct`` is boolean, or in [0, 1], by image.
 
     ``protocols`` are those behind it, several for the worst case; only answers to the same are compared.
     """
@@ -100,7 +103,7 @@ def _worst(tiers: Sequence[Answers]) -> list[Answers]:
     found = []
     for _, group in groupby(sorted(tiers, key=_target), key=_target):
         several = list(group)
-        shared = pd.concat([own.correct for own in several], axis=1, join="inner").all(axis=1)
+        shared = pd.concat([own.correct for own in several], axis=1, join="inner").min(axis=1)
         names = frozenset(own.protocol for own in several)
         if len(shared):
             found.append(replace(several[0], protocol=WORST, protocols=names, correct=shared))
@@ -113,10 +116,11 @@ def comparisons(found: Sequence[Answers]) -> pd.DataFrame:
     Returns:
         the columns ``COLUMNS``, one row per pair: ``better`` has the higher mean accuracy over seeds, by ``difference``
         in [0, 1] (bootstrap 95% interval over images ``low`` to ``high``; ``spread`` is the standard deviation over
-        images); ``only_better`` and ``only_worse`` are images that only one gets right, summed over seeds;
-        ``p_by_seed`` are McNemar's p-values, ``p_images`` and ``p_seeds`` (null for one seed) the two tests, ``p`` the
-        larger, ``p_adjusted`` after Holm's correction; ``supported``: the claim that ``better`` beats ``worse`` stands;
-        ``left_out``: how many pairs under the same protocol were not compared, for the number of ensembles.
+        images); ``only_better`` and ``only_worse`` are images that one gets right more often than the other, summed
+        over seeds; ``p_by_seed`` are the p-values of :func:`paired_p`, ``p_images`` and ``p_seeds`` (null for one seed)
+        the two tests, ``p`` the larger, ``p_adjusted`` after Holm's correction; ``supported``: the claim that
+        ``better`` beats ``worse`` stands; ``left_out``: how many pairs under the same protocol were not compared, for
+        the number of ensembles.
     """
     tables = []
     for _, group in groupby(sorted(found, key=_question), key=_question):
@@ -158,15 +162,15 @@ def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[s
     both = pd.concat([of[seed].correct for of in (one, other) for seed in seeds], axis=1, join="inner")
     if not len(both):
         return None
-    first, second = np.split(both.to_numpy(dtype=bool).T, 2)
+    first, second = np.split(both.to_numpy(dtype=float).T, 2)
     names = (one[seeds[0]].ensemble, other[seeds[0]].ensemble)
     if first.mean() < second.mean():
         first, second, names = second, first, names[::-1]
-    only_first, only_second = (first & ~second).sum(axis=1), (second & ~first).sum(axis=1)
+    only_first, only_second = (first > second).sum(axis=1), (second > first).sum(axis=1)
     difference = first.mean(axis=0) - second.mean(axis=0)
     low, high = mean_interval(difference, CONFIDENCE)
-    by_seed = [mcnemar_p(first[row], second[row]) for row in range(len(seeds))]
-    agree = bool((only_first > only_second).all())
+    by_seed = [paired_p(first[row], second[row]) for row in range(len(seeds))]
+    agree = bool((first.sum(axis=1) > second.sum(axis=1)).all())
     p_images = max(by_seed) if agree else 1.0
     p_seeds = welch_p(first, second)
     own = one[seeds[0]]
@@ -197,7 +201,28 @@ def mcnemar_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> fl
     return float(mcnemar(table, exact=True).pvalue)
 
 
-def welch_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float | None:
+SIGN_FLIPS = 99_999
+"""Draws of random signs: p-values are multiples of 1 / 100,000."""
+
+
+def paired_p(first: Shares, second: Shares) -> float:
+    """Return the two-sided p-value of a paired test on two classifiers' right answers, both ``(images,)`` in [0, 1].
+
+    If each is 0 or 1, it is :func:`mcnemar_p`. Otherwise it is that of random signs: if neither is better, each
+    image's difference is as likely its negative. ``(1 + draws as far from 0) / (1 + draws)`` is valid for any number
+    of draws (Phipson and Smyth 2010, "Permutation p-values should never be zero"). The draws are the same each time.
+    """
+    difference = first - second
+    if np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all():
+        return mcnemar_p(first.astype(bool), second.astype(bool))
+    sizes, counts = np.unique(np.abs(difference).round(9), return_counts=True)
+    # The sum of n signs is 2 * Binomial(n, 1/2) - n.
+    heads = np.random.default_rng(0).binomial(counts, 0.5, size=(SIGN_FLIPS, len(counts)))
+    sums = np.abs((2 * heads - counts) @ sizes)
+    return float((1 + (sums >= abs(difference.sum()) - 1e-6).sum()) / (1 + SIGN_FLIPS))
+
+
+def welch_p(first: Shares, second: Shares) -> float | None:
     """Two-sided p-value of Welch's t-test between seeds' accuracies, both ``(seeds, images)``; none for one seed."""
     return welch_p_of_rates(first.mean(axis=1), second.mean(axis=1), first.shape[1])
 

@@ -28,7 +28,12 @@ def that_yield(outcomes: pd.DataFrame, what: Yields, kinds: Kinds | None) -> pd.
 
 
 def with_interval(frame: pd.DataFrame, count: str, rate: str) -> pd.DataFrame:
-    """Add ``rate``, ``low`` and ``high``: ``count / n`` and its Wilson 95% interval, all in [0, 1]; :func:`plain`."""
+    """Add ``rate``, ``low`` and ``high``: ``count / n`` and its Wilson 95% interval, all in [0, 1]; :func:`plain`.
+
+    The interval also holds for sums of numbers in [0, 1], as where answers are random. It takes ``q (1 - q)`` for the
+    variance of one of them if their mean is q, and none has more (Bhatia and Davis 2000, "A better bound on the
+    variance", Am. Math. Mon. 107:353); it is wider than it need be.
+    """
     low, high = proportion_confint(frame[count], frame["n"], alpha=1 - CONFIDENCE, method="wilson")
     value = frame[count] / frame["n"]
     # At 0 and 1 an end of the interval is the rate itself, but for rounding.
@@ -41,7 +46,8 @@ def plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """One row per ``keys`` and image: ``correct`` only if no attempt changed the prediction.
+    """One row per ``keys`` and image: ``correct`` only if no attempt changed the prediction; if the answer is random,
+    how likely it is right under the worst attempt.
 
     ``correct`` is null where nothing was attempted, because an earlier restart had already won; such a row neither
     saves nor loses the image.
@@ -67,11 +73,16 @@ def _numbers(column: pd.Series) -> npt.NDArray[Any]:
     return column.to_numpy() if column.dtype.kind in "if" else pd.factorize(column, sort=True)[0]
 
 
-def correct_and_tried(column: pd.Series) -> tuple[tally.Flags, tally.Flags]:
-    """Split outcomes that are null where nothing was attempted: were they correct (false if null), were they made."""
+def correct_and_tried(column: pd.Series) -> tuple[tally.Flags | tally.Shares, tally.Flags]:
+    """Split outcomes that are null where nothing was attempted: were they correct (false if null), were they made.
+
+    If any answer is neither right nor wrong for certain, the first has how likely each is right.
+    """
     tried = column.notna().to_numpy()
-    correct = np.zeros(len(column), dtype=bool)
-    correct[tried] = column[tried].astype(bool)
+    values = column[tried].astype(float).to_numpy()
+    certain = bool(((values == 0) | (values == 1)).all())
+    correct = np.zeros(len(column), dtype=bool if certain else float)
+    correct[tried] = values
     return correct, tried
 
 
@@ -94,11 +105,13 @@ def no_clean_row(ensemble: str, seed: int, protocol: str, image: int) -> UserErr
 def withstood(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     """Return which images withstood every attempt at an eps (``correct``), and which are right as they are (``clean``).
 
-    One row per ensemble, eps and image; eps 0 is the clean image. Attempts that were not made (``correct`` is null: an
+    Of targets that answer at random, both are how likely an answer is right, ``correct`` under the worst attempt. One
+    row per ensemble, eps and image; eps 0 is the clean image. Attempts that were not made (``correct`` is null: an
     earlier restart had won) do not count. Rows of sub-models and of kinds that do not yield accuracy are left out.
 
     Returns:
-        the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``clean`` (both bool).
+        the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``clean`` (both bool; in [0, 1] if any answer is
+        random).
 
     Raises:
         UserError: an attacked image has no row for its clean version, or attempts are missing.
@@ -108,7 +121,7 @@ def withstood(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFram
 
 
 def _beside_clean(images: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Add to ``images`` whether the clean image is right, as the outcome ``rows`` say: ``clean`` (bool).
+    """Add to ``images`` whether the clean image is right, as the outcome ``rows`` say: ``clean``.
 
     Raises:
         UserError: an image has no row for its clean version.
@@ -120,12 +133,12 @@ def _beside_clean(images: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     if len(missing):
         first = missing.iloc[0]
         raise no_clean_row(first["ensemble"], first["seed"], first["protocol"], first["image"])
-    return images.astype({"clean": bool})
+    return images.astype({"clean": clean["clean"].dtype})
 
 
 def _all_or_nothing(images: pd.DataFrame) -> pd.DataFrame:
     """Count the clean image as one more attempt: an attacker may leave an image as it is."""
-    return images.assign(correct=images["correct"] & images["clean"]).drop(columns="clean")
+    return images.assign(correct=np.minimum(images["correct"], images["clean"])).drop(columns="clean")
 
 
 def survivors(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
@@ -134,7 +147,7 @@ def survivors(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFram
     The clean image counts as an attempt at every eps. What else counts, see :func:`withstood`.
 
     Returns:
-        the columns of ``CELL``, ``eps``, ``image``, ``correct`` (bool).
+        the columns of ``CELL``, ``eps``, ``image``, ``correct`` (see :func:`withstood`).
 
     Raises:
         UserError: see :func:`withstood`.

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from robustbench_ens.analysis.derive import CELL, with_interval
+from robustbench_ens.analysis.rounding import ROUNDING, whole_numbers
 from robustbench_ens.analysis.standard import headline_eps
+from robustbench_ens.analysis.tally import Flags, Shares
 from robustbench_ens.config.kinds import Kinds, shipped_kinds
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE
@@ -21,23 +23,24 @@ NUMBERS = [
 ]
 COLUMNS = [*CELL, "eps", *VARIANT, *NUMBERS]
 
-Matrix = npt.NDArray[np.bool_]
+Matrix = Flags | Shares
 
 
 def greedy(broken: Matrix) -> list[int]:
     """Variants in the order in which each adds the most broken images to those before it; the first of equals wins.
 
     Args:
-        broken: ``(images, variants)``.
+        broken: ``(images, variants)``; of targets that answer at random, how likely the answer is wrong.
 
     Returns:
-        columns of ``broken``; together they break every image that any variant breaks.
+        columns of ``broken``; together they break every image as far as any variant does.
     """
     order: list[int] = []
-    left = broken
-    while left.any():
+    left = broken.astype(float)
+    while (left > ROUNDING).any():
         order.append(int(left.sum(axis=0).argmax()))
-        left = left[~left[:, order[-1]]]
+        left = np.maximum(left - left[:, order[-1:]], 0)
+        left = left[left.any(axis=1)]
     return order
 
 
@@ -64,7 +67,7 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
 
     Args:
         attacked: outcome rows of one target at one eps: every variant on every image.
-        clean: whether the clean image is right, by image.
+        clean: whether the clean image is right, by image; of targets that answer at random, how likely.
 
     Returns:
         the columns ``VARIANT`` and ``NUMBERS``: ``correct`` of ``n`` images under this variant alone, their share
@@ -72,7 +75,7 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
         is right; ``unique``, the images that only this variant breaks; ``order``, its place in :func:`greedy` from 1
         (null: it never decides), and ``cumulative``, the accuracy that is left there; ``twins`` as in :func:`twins`;
         ``all_or_nothing``, the accuracy over all variants and the clean images. Only the last and ``kills`` ask for the
-        clean image: the others say what variants do.
+        clean image: the others say what variants do. Where answers are random, images count by how likely they are.
 
     Raises:
         UserError: a variant lacks an image, or an attempt was not made.
@@ -82,22 +85,23 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
     table = number.pivot(index="image", columns="variant", values=["correct", "predicted"])
     if table["correct"].isna().to_numpy().any():
         raise UserError("expected an outcome of every variant on every image, got gaps; run `rbe attack` again")
-    broken: Matrix = ~table["correct"].to_numpy().astype(bool)
+    broken = 1 - table["correct"].to_numpy().astype(float)
     predicted = np.asarray(table["predicted"].astype("Int64").fillna(-1), dtype=np.int64)
-    right = clean.reindex(table.index).to_numpy().astype(bool)
+    right = clean.reindex(table.index).to_numpy().astype(float)
+    others = [np.delete(broken, column, axis=1).max(axis=1, initial=0) for column in range(len(variants))]
     chosen = greedy(broken)
     place = {variant: position for position, variant in enumerate(chosen, start=1)}
-    left = {variant: float((~broken[:, chosen[:position]].any(axis=1)).mean()) for variant, position in place.items()}
+    left = {variant: float((1 - broken[:, chosen[:number]].max(axis=1)).mean()) for variant, number in place.items()}
     ledger = variants.assign(
         n=len(broken),
-        correct=(~broken).sum(axis=0),
-        n_clean=int(right.sum()),
-        kills=broken[right].sum(axis=0),
-        unique=(broken & (broken.sum(axis=1, keepdims=True) == 1)).sum(axis=0),
+        correct=whole_numbers((1 - broken).sum(axis=0)),
+        n_clean=whole_numbers(right.sum()),
+        kills=whole_numbers(np.maximum(broken - (1 - right)[:, None], 0).sum(axis=0)),
+        unique=whole_numbers(np.maximum(broken - np.stack(others, axis=1), 0).sum(axis=0)),
         order=pd.array([place.get(variant) for variant in variants.index], dtype="Int64"),
         cumulative=[left.get(variant, np.nan) for variant in variants.index],
         twins=twins(predicted),
-        all_or_nothing=float((~broken.any(axis=1) & right).mean()),
+        all_or_nothing=float(np.minimum(1 - broken.max(axis=1), right).mean()),
     )
     return with_interval(ledger, "correct", "accuracy")[[*VARIANT, *NUMBERS]]
 

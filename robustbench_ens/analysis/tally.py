@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Shares = npt.NDArray[np.float64]
+"""In [0, 1]: probabilities that an answer at random is correct."""
 
 _ROOM = 4
 """Places per row up to which a table of places is filled instead of sorting the rows."""
@@ -32,6 +34,12 @@ class Groups(NamedTuple):
         """Return whether any row of each group has its flag set, (groups,)."""
         found = np.zeros(len(self.first), dtype=bool)
         found[self.number[flags]] = True
+        return found
+
+    def least(self, values: Shares) -> Shares:
+        """Return the least of 1 and the values of each group's rows, (groups,)."""
+        found = np.ones(len(self.first))
+        np.minimum.at(found, self.number, values)
         return found
 
 
@@ -74,13 +82,16 @@ def _codes_by_sorting(column: npt.NDArray[Any]) -> tuple[Integers, int]:
 
 
 class Withstood(NamedTuple):
-    """Whether each group's image withstood its attempts, and whether that is unknown; both (groups,)."""
+    """Whether each group's image withstood its attempts, and whether that is unknown; both (groups,).
 
-    correct: Flags
+    Of answers at random, ``correct`` is how likely the answer under the worst attempt is right.
+    """
+
+    correct: Flags | Shares
     unknown: Flags
 
 
-def withstood(groups: Groups, correct: Flags, tried: Flags) -> Withstood:
+def withstood(groups: Groups, correct: Flags | Shares, tried: Flags) -> Withstood:
     """Return whether no attempt of each group changed the prediction.
 
     An attempt that was not made, because an earlier restart had already won, neither saves nor loses the image. If
@@ -88,8 +99,12 @@ def withstood(groups: Groups, correct: Flags, tried: Flags) -> Withstood:
 
     Args:
         groups: of the attempts on one image.
-        correct: whether each attempt left the prediction correct, (rows,); of no meaning where not ``tried``.
+        correct: whether each attempt left the prediction correct, or how likely it is, (rows,); of no meaning where
+            not ``tried``.
         tried: whether each attempt was made, (rows,).
     """
-    held = ~groups.any(tried & ~correct)
-    return Withstood(held, held & groups.any(~tried))
+    if correct.dtype == bool:
+        held: Flags | Shares = ~groups.any(tried & (correct == 0))
+    else:
+        held = groups.least(np.where(tried, correct, 1.0))
+    return Withstood(held, (held > 0) & groups.any(~tried))

@@ -51,14 +51,14 @@ def _target(file: OutcomeFile) -> tuple[str, str, int]:
 def _at_eps(images: pd.DataFrame) -> dict[str, object]:
     """Worst case of one ensemble at one eps: ``images`` are the survivors of every protocol, a row per image."""
     wide = images.pivot(index="image", columns="protocol", values="correct")
-    shared = wide.dropna().astype(bool)
+    shared = wide.dropna().astype(images["correct"].dtype)
     alone = shared.sum().sort_values(kind="stable")
     return {
         "n": len(shared),
-        "correct": int(shared.all(axis=1).sum()),
+        "correct": shared.min(axis=1).sum(),
         "tiers": images["kind"].nunique(),
         "set_by": alone.index[0] if len(alone) else "",
-        "alone": int(alone.iloc[0]) if len(alone) else 0,
+        "alone": alone.iloc[0] if len(alone) else 0,
         "protocols": tuple(sorted(map(str, wide.columns))),
     }
 
@@ -72,7 +72,8 @@ def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     Returns:
         one row per ensemble, seed and eps above 0 with the columns ``COLUMNS``: ``tiers`` is the number of kinds,
         ``protocols`` those that count, ``set_by`` the one that leaves fewest images right alone, and ``alone`` how
-        many those are. No row where the protocols share no image.
+        many those are. Of targets that answer at random, both counts are expected ones. No row where the protocols
+        share no image.
     """
     rows = []
     kinds = kinds_of(file.provenance for file in files)

@@ -1,7 +1,8 @@
 """Cells: the named rates and measured numbers, and the exact facts, that one outcomes file amounts to.
 
 A cell is a rate over *units*, and a unit is one yes-or-no outcome of one image: whether it survived, whether an
-attack crafted on sub-model i beat sub-model j, whether two losses led to different predictions. A cell is kept as a
+attack crafted on sub-model i beat sub-model j, whether two losses led to different predictions. If the target answers
+at random, a unit is how likely the answer is right. A cell is kept as a
 matrix of units, (images, units per image), so that two evaluations of the same weights can be compared unit by unit.
 Kinds of protocol that measure instead of classifying have, beside their clean accuracy, the cells of
 :mod:`robustbench_ens.check.measured`.
@@ -24,8 +25,8 @@ from robustbench_ens.core.store import digest_json, short_hash
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile
 
-Units = npt.NDArray[np.bool_]
-"""Outcomes of one cell, (images, units per image)."""
+Units = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
+"""Outcomes of one cell, (images, units per image); shares if any answer is random."""
 
 CLEAN_CELLS = ("clean accuracy", "images every sub-model gets right")
 """Cells over all the images that a protocol asks for, whichever of them are attacked."""
@@ -99,7 +100,7 @@ def _attacked(about: _About, rows: Rows, facts: KindFacts) -> dict[str, Units]:
     if facts.yields != ACCURACY:
         return {}
     images = _withstood(about, rows)
-    survivors = images.changed(correct=images["correct"] & images["clean"])
+    survivors = images.changed(correct=np.minimum(images["correct"], images["clean"]))
     cells = _accuracy(survivors, "accuracy")
     if facts.successive:
         return cells | _successive(attacked, survivors)
@@ -134,7 +135,7 @@ def _units(rows: Rows, columns: tuple[str, ...], value: str, cell: str) -> Units
     filled[images.number, attempts.number] = True
     if len(rows) != filled.size or not filled.all():
         raise _RaggedError(cell)
-    units = np.empty(shape, dtype=bool)
+    units = np.empty(shape, dtype=rows[value].dtype)
     units[images.number, attempts.number] = rows[value]
     return units
 
@@ -220,7 +221,7 @@ def _successive(attacked: Rows, survivors: Rows) -> dict[str, Units]:
     An attempt that was not made is on an image that is beaten already. An image that is wrong when clean is beaten by
     every attack.
     """
-    right = survivors["image"][(survivors["eps"] == 0) & survivors["correct"]]
+    clean = survivors.where(survivors["eps"] == 0)
     groups = attacked.groups("attack", "loss")
     order = np.argsort(groups.first, kind="stable")
     turn = np.argsort(order, kind="stable")[groups.number] if len(order) else groups.number
@@ -228,16 +229,18 @@ def _successive(attacked: Rows, survivors: Rows) -> dict[str, Units]:
     for last, place in enumerate(groups.first[order][:-1]):
         made = attacked.where(turn <= last)
         images = made.groups("eps", "image")
-        held = ~images.any(~made["correct"])
+        # Where nothing was attempted, an earlier attempt has won.
+        held = tally.withstood(images, made["correct"], np.ones(len(made), dtype=bool)).correct
         left = made.where(images.first)
+        right = clean["correct"][np.searchsorted(clean["image"], left["image"])]
         name = f"accuracy after {attacked.text('attack', place)} with {attacked.text('loss', place)}"
-        cells |= _accuracy(left.changed(correct=held & np.isin(left["image"], right)), name)
+        cells |= _accuracy(left.changed(correct=np.minimum(held, right)), name)
     return cells
 
 
 def _by_steps(about: _About, rows: Rows) -> dict[str, Units]:
     images = _beside_clean(about, _worst_case(about, rows.where(rows["eps"] > 0), "eps", "steps"), rows)
-    images = images.changed(correct=images["correct"] & images["clean"])
+    images = images.changed(correct=np.minimum(images["correct"], images["clean"]))
     return {
         f"accuracy at eps {group['eps'][0]:g} after {group['steps'][0]} steps": _units(
             group, ("eps",), "correct", "accuracy"
@@ -305,6 +308,6 @@ def _restarts(attacked: Rows) -> dict[str, int]:
     images = made.groups(*_ATTEMPT, "eps", "image")
     starts = made.where(made.groups(*_ATTEMPT, "eps", "image", "restart").first)
     counts = np.bincount(starts.groups(*_ATTEMPT, "eps", "image").number, minlength=len(images.first))
-    held = ~images.any(~made["correct"])
+    held = ~images.any(made["correct"] == 0)
     attack = made["attack"][images.first][held]
     return {made.texts["attack"][own]: int(counts[held][attack == own].min()) for own in np.unique(attack)}

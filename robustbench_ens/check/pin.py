@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from robustbench_ens.analysis.rounding import ROUNDING
 from robustbench_ens.check.cells import Evaluation, Units, evaluate
 from robustbench_ens.check.measured import Measured
 from robustbench_ens.config.validation import Settings, validate
@@ -35,12 +36,14 @@ FEWEST_SEEDS = 5
 class PinnedCell(Settings):
     """One rate for each seed: ``count`` of ``images * units_per_image`` outcomes; ``bits`` are those outcomes.
 
-    Keys of the tables are seeds. The bits are packed image by image, then base64.
+    Keys of the tables are seeds. The bits are packed image by image, then base64. If the target answers at random, each
+    outcome is how likely the answer is right: 64 bits in place of one, a little-endian float, and ``count`` is their
+    sum.
     """
 
     units_per_image: int = Field(ge=1)
     images: dict[str, Annotated[int, Field(ge=1)]]
-    count: dict[str, Annotated[int, Field(ge=0)]]
+    count: dict[str, Annotated[int | float, Field(ge=0, allow_inf_nan=False)]]
     bits: dict[str, str]
 
     def rate(self, seed: str) -> float:
@@ -55,10 +58,13 @@ class PinnedCell(Settings):
         """
         size = self.images[seed] * self.units_per_image
         packed = np.frombuffer(base64.b64decode(self.bits[seed], validate=True), dtype=np.uint8)
-        if len(packed) != (size + 7) // 8:
+        if len(packed) == 8 * size:
+            units: Units = packed.view("<f8").astype(np.float64)
+        elif len(packed) == (size + 7) // 8:
+            units = np.unpackbits(packed, count=size).astype(bool)
+        else:
             raise ValueError(f"expected {size} outcomes, got {8 * len(packed)}")
-        units = np.unpackbits(packed, count=size).astype(bool)
-        if units.sum() != self.count[seed]:
+        if not abs(units.sum() - self.count[seed]) <= ROUNDING * size:
             raise ValueError(f"expected {self.count[seed]} outcomes that are true, got {units.sum()}")
         return units.reshape(self.images[seed], self.units_per_image)
 
@@ -207,6 +213,11 @@ def _pinned_measured(means: dict[str, Measured]) -> dict[str, Any]:
     }
 
 
+def _bits(units: Units) -> bytes:
+    """Return outcomes as :class:`PinnedCell` packs them."""
+    return np.packbits(units.astype(bool)).tobytes() if units.dtype == bool else units.astype("<f8").tobytes()
+
+
 def _pinned(members: list[Evaluation]) -> dict[str, Any]:
     """Content of one :class:`PinnedEvaluation`."""
     first = members[0]
@@ -227,11 +238,8 @@ def _pinned(members: list[Evaluation]) -> dict[str, Any]:
             name: {
                 "units_per_image": units.shape[1],
                 "images": {str(item.seed): len(item.cells[name]) for item in members},
-                "count": {str(item.seed): int(item.cells[name].sum()) for item in members},
-                "bits": {
-                    str(item.seed): base64.b64encode(np.packbits(item.cells[name]).tobytes()).decode()
-                    for item in members
-                },
+                "count": {str(item.seed): item.cells[name].sum().item() for item in members},
+                "bits": {str(item.seed): base64.b64encode(_bits(item.cells[name])).decode() for item in members},
             }
             for name, units in first.cells.items()
         },

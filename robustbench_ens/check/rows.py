@@ -12,6 +12,7 @@ import pandas as pd
 
 from robustbench_ens.analysis import tally
 from robustbench_ens.analysis.derive import correct_and_tried
+from robustbench_ens.outcomes import expected
 
 Column = npt.NDArray[Any]
 _COLUMNS = ("target_member", "source_member", "restart", "steps", "eps", "image")
@@ -22,8 +23,8 @@ _TEXTS = ("source", "attack", "loss", "aggregation")
 class Rows:
     """Outcome rows by column, arrays of shape (rows,).
 
-    Texts are numbers, their places in ``texts``. ``correct`` is false where the
-    attempt was not made; ``tried`` tells which were. ``predicted`` is -1 there.
+    Texts are numbers, their places in ``texts``. ``correct`` is false where the attempt was not made, and how likely
+    the answer is right if it is random; ``tried`` tells which were. ``predicted`` is -1 there.
     """
 
     columns: Mapping[str, Column]
@@ -60,6 +61,7 @@ class Rows:
 
 def rows_of(outcomes: pd.DataFrame) -> Rows:
     """Return the rows of a table of outcomes."""
+    outcomes = expected(outcomes)
     correct, tried = correct_and_tried(outcomes["correct"])
     columns: dict[str, Column] = {name: outcomes[name].to_numpy() for name in _COLUMNS}
     predicted = np.where(tried, outcomes["predicted"].to_numpy(dtype=float, na_value=-1), -1)

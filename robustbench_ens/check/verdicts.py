@@ -13,6 +13,7 @@ from scipy import stats
 from robustbench_ens.analysis.derive import CONFIDENCE, with_interval
 from robustbench_ens.analysis.health import collect_health, health_warnings
 from robustbench_ens.analysis.holm import holm
+from robustbench_ens.analysis.rounding import ROUNDING
 from robustbench_ens.check.cells import CLEAN_CELLS, Evaluation, Units, family
 from robustbench_ens.check.pin import Pin, PinnedCell, PinnedEvaluation, evaluate_all
 from robustbench_ens.check.spread import (
@@ -210,7 +211,7 @@ def _flips(cell: PinnedCell, seed: str, units: Units, same_images: bool) -> int:
     """Outcomes that differ. If other images were attacked the net change stands in: it never exceeds the flips."""
     before = cell.units(seed)
     if same_images and before.shape == units.shape:
-        return int((before != units).sum())
+        return int((np.abs(before.astype(float) - units) > ROUNDING).sum())
     return round(abs(float(before.mean() - units.mean())) * units.size)
 
 

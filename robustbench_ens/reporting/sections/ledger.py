@@ -71,7 +71,7 @@ def sentence(name: str, own: pd.DataFrame) -> str:
 
 
 def _table(title: str, own: pd.DataFrame) -> Table:
-    n, right = int(own["n"].iloc[0]), int(own["n_clean"].iloc[0])
+    n, right = int(own["n"].iloc[0]), round(own["n_clean"].iloc[0], 1)
     caption = (
         f"{title}, eps {own['eps'].iloc[0]:g}: {len(own)} variants on {n} images, of which {right} are right when clean"
     )

@@ -32,8 +32,8 @@ def ledger_table(ledger: pd.DataFrame) -> pd.DataFrame:
                 row["loss"],
                 str(row["restart"]),
                 with_brackets(row["accuracy"], row["low"], row["high"]),
-                str(row["kills"]),
-                str(row["unique"]),
+                str(round(row["kills"], 1)),
+                str(round(row["unique"], 1)),
                 percent(row["cumulative"]) if decides else "",
                 _letter(row["twins"]),
             )
