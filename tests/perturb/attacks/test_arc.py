@@ -33,8 +33,8 @@ class Golden(Arc):
 def attacked(class_, images, labels, members, eps, steps, chances=(), step_size=None):
     draws, pool = Draws((0,), range(len(images))), Pool(images, labels)
     step_size = eps / 4 if step_size is None else step_size
-    rest = (members[0], cross_entropy, eps, step_size, steps, draws, pool, members, chances)
-    return class_(Problem(images, labels, *rest)).run()
+    rest = (members[0], cross_entropy, eps, step_size, steps, draws, pool, members)
+    return class_(Problem(images, labels, *rest, chances=chances)).run()
 
 
 @pytest.mark.slow
