@@ -28,9 +28,9 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.models.predict import predict
 from robustbench_ens.models.resnet import ResNet
-from robustbench_ens.perturb import advertorch
 from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute
+from robustbench_ens.perturb.libraries import advertorch
 from robustbench_ens.perturb.starts import uniform_starts
 from robustbench_ens.weights.released import from_released
 

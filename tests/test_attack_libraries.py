@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from robustbench_ens import load_ensemble
 from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.models.predict import predict
-from robustbench_ens.perturb import advertorch
+from robustbench_ens.perturb.libraries import advertorch
 from tests.conftest import DVERGE
 from tests.shared import needs_advertorch
 

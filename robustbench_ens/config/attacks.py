@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustbench_ens.config.finding import is_outside
-from robustbench_ens.config.identity import Code, code_of, merged
+from robustbench_ens.config.identity import Code, code_of, code_of_library, merged
+from robustbench_ens.config.libraries import LIBRARIES, PREFIXES, library_attack, split, unknown_attack
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.errors import UserError
 
@@ -25,6 +26,7 @@ class AttackFacts:
         paper: such as ``arXiv:1706.06083``; empty if there is none.
         draws: whether it draws anything; if not, each restart would craft the same images again.
         needs_skips: whether it works only on networks with residual blocks whose skip is the identity.
+        losses: names of those that it can maximise; empty for any.
         numerics: raised when a change of the code moves numbers.
         runs: the class that crafts, as ``package.module:Name``; a class from outside leaves it empty.
     """
@@ -33,6 +35,7 @@ class AttackFacts:
     paper: str = ""
     draws: bool = True
     needs_skips: bool = False
+    losses: tuple[str, ...] = ()
     numerics: int = 1
     runs: str = ""
 
@@ -62,30 +65,6 @@ ATTACKS: dict[str, AttackFacts] = {
 }
 """The project's own attacks by name."""
 
-PREFIX = "advertorch:"
-"""What the name of an attack of advertorch begins with, before the class."""
-
-
-def _advertorch(class_name: str, draws: bool) -> AttackFacts:
-    return AttackFacts(f"advertorch's {class_name}", draws=draws)
-
-
-ADVERTORCH_ATTACKS: dict[str, AttackFacts] = {
-    name: _advertorch(name, draws)
-    for name, draws in (
-        ("FGSM", False),
-        ("GradientSignAttack", False),
-        ("LinfBasicIterativeAttack", False),
-        ("LinfFABAttack", False),
-        ("LinfMomentumIterativeAttack", False),
-        ("LinfPGDAttack", True),
-        ("LinfSPSAAttack", True),
-        ("MomentumIterativeAttack", False),
-        ("PGDAttack", True),
-    )
-}
-"""advertorch's attacks within an l-infinity radius, by class."""
-
 LOSSES: dict[str, str] = {
     "cross_entropy": "robustbench_ens.perturb.losses:cross_entropy",
     "cw": "robustbench_ens.perturb.losses:cw",
@@ -97,24 +76,38 @@ LOSSES: dict[str, str] = {
 def names_outside_code(name: str) -> bool:
     """Return whether ``name`` is of code from outside the project, as ``package.module:Name``."""
     module, _, attribute = name.partition(":")
-    return bool(module and attribute) and not name.startswith(PREFIX) and is_outside(name)
+    return bool(module and attribute) and module not in LIBRARIES and is_outside(name)
 
 
-EXPECTED_ATTACK = (
-    f"expected one of {', '.join(ATTACKS)}, {PREFIX} and one of {', '.join(ADVERTORCH_ATTACKS)}, or package.module:Name"
-)
 EXPECTED_LOSS = f"expected one of {', '.join(LOSSES)}, or package.module:name"
 
 
+def expected_attack(name: str) -> str:
+    """Return what is expected in place of ``name``, which is no attack's."""
+    if name.startswith(PREFIXES) and name not in PREFIXES:
+        return unknown_attack(name)
+    return (
+        f"expected one of {', '.join(ATTACKS)}, an attack of a library by class ({', '.join(PREFIXES)}), or "
+        "package.module:Name"
+    )
+
+
 def is_attack(name: str) -> bool:
-    """Return whether ``name`` is of the table, of advertorch, or may be of code from outside."""
-    of_advertorch = name.startswith(PREFIX) and name.removeprefix(PREFIX) in ADVERTORCH_ATTACKS
-    return name in ATTACKS or of_advertorch or names_outside_code(name)
+    """Return whether ``name`` is of the table, of a library, or may be of code from outside."""
+    return name in ATTACKS or library_attack(name) is not None or names_outside_code(name)
 
 
 def is_loss(name: str) -> bool:
     """Return whether ``name`` is of the table, or may be of code from outside."""
     return name in LOSSES or names_outside_code(name)
+
+
+def expected_loss(loss: str, attack: str | None = None) -> str | None:
+    """Return what is expected in place of ``loss``; none if it is a loss, and one that ``attack`` can maximise."""
+    valid = attack_facts(attack).losses if attack is not None else ()
+    if valid:
+        return None if loss in valid else f"expected {' or '.join(valid)}, which is what {attack} maximises"
+    return None if is_loss(loss) else EXPECTED_LOSS
 
 
 def attack_facts(name: str) -> AttackFacts:
@@ -124,11 +117,13 @@ def attack_facts(name: str) -> AttackFacts:
         UserError: there is no such attack, or what is imported states no facts.
     """
     if not is_attack(name):
-        raise UserError(f"attack: {EXPECTED_ATTACK}, got {name!r}")
+        raise UserError(f"attack: {expected_attack(name)}, got {name!r}")
     if name in ATTACKS:
         return ATTACKS[name]
-    if name.startswith(PREFIX):
-        return ADVERTORCH_ATTACKS[name.removeprefix(PREFIX)]
+    library, known = split(name), library_attack(name)
+    if library and known:
+        title = f"{library[0].title}'s {library[1]}"
+        return AttackFacts(title, draws=known.draws, losses=known.losses)
     facts = getattr(_imported("attack", name), "facts", None)
     if not isinstance(facts, AttackFacts):
         raise UserError(
@@ -162,11 +157,14 @@ def loss_function(name: str) -> Any:
 
 
 def code_of_names(names: Iterable[str]) -> Code:
-    """Return what identifies the code of attacks and losses from outside; empty if there are none."""
+    """Return what identifies the code of attacks and losses from outside, and of libraries; empty if there are none."""
     found: Code = {}
     for name in sorted(set(names)):
+        module = name.partition(":")[0]
         if names_outside_code(name):
-            found = merged(found, code_of(name.partition(":")[0]))
+            found = merged(found, code_of(module))
+        elif name.startswith(PREFIXES):
+            found = merged(found, code_of_library(module))
     return found
 
 

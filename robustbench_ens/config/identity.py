@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import metadata
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import NamedTuple
 
 from robustbench_ens.config.finding import (
@@ -91,6 +92,22 @@ def code_of(module: str, others: Iterable[str] = ()) -> Code:
     modules = {name: found[name].digest for name in sorted(found)}
     versions = _versions(packages)
     return {key: table for key, table in (("modules", modules), ("packages", versions)) if table}
+
+
+def code_of_library(top: str) -> Code:
+    """Identify an attack library by its version, or by its files if it was not installed but is importable.
+
+    Returns:
+        no tables if it is of ``FLOOR`` or not there.
+    """
+    spec = find_module(top)
+    if top in FLOOR or spec is None:
+        return {}
+    if is_installed(spec) and _distributions(top):
+        return {"packages": _versions([top])}
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = {file.relative_to(folder.parent): file for folder in folders for file in folder.rglob("*.py")}
+    return {"modules": {str(name): hashlib.sha256(read_bytes(files[name])).hexdigest() for name in sorted(files)}}
 
 
 def merged(one: Code, other: Code) -> Code:

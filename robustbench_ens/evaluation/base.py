@@ -11,7 +11,6 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 import pyarrow as pa
 
-from robustbench_ens.config.attacks import PREFIX
 from robustbench_ens.config.kinds import KINDS
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.protocols import NAMES_ATTACK, ProtocolFile, named
@@ -22,7 +21,7 @@ from robustbench_ens.evaluation.images import EvaluationImages, evaluation_image
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.models.external import blamed
 from robustbench_ens.outcomes import OUTCOMES
-from robustbench_ens.perturb import advertorch
+from robustbench_ens.perturb.libraries import check_installed
 
 AnyProtocol = TypeVar("AnyProtocol", bound=ProtocolFile)
 
@@ -59,8 +58,7 @@ class Evaluation(ABC, Generic[AnyProtocol]):
         Raises:
             UserError: one is missing.
         """
-        if any(name.startswith(PREFIX) for name in named(self.settings, NAMES_ATTACK)):
-            advertorch.attacks()
+        check_installed(named(self.settings, NAMES_ATTACK))
 
     def fits(self, classes: int) -> None:
         """Check that it works with so many classes.

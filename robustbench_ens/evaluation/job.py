@@ -278,7 +278,7 @@ class Job:
         """Note how much lower the accuracy of ``model`` is where the last crafting had taken twice the steps.
 
         On the first of its images, as many as the protocol's health settings say. The gradient loop goes on from where
-        it stood; advertorch's attacks begin again.
+        it stood; attacks of libraries begin again.
 
         Args:
             model: what was crafted on.

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
-from robustbench_ens.config.attacks import PREFIX, attack_class, attack_facts, loss_function
+from robustbench_ens.config.attacks import attack_class, attack_facts, expected_loss, loss_function
+from robustbench_ens.config.libraries import OWN_LOSS, split
 from robustbench_ens.core.fitting import Chunked, Fitting
 from robustbench_ens.core.seeds import derive_seed
 from robustbench_ens.errors import UserError
@@ -17,11 +19,11 @@ from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
-from robustbench_ens.perturb import advertorch
 from robustbench_ens.perturb.attack import Attack, Draws, Pool, Problem
 from robustbench_ens.perturb.gradient import LoopState
 from robustbench_ens.perturb.harness import LARGEST_BATCH, craft_in_batches
 from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute, Observers
+from robustbench_ens.perturb.libraries import Order, adversary
 from robustbench_ens.perturb.losses import AttackLoss
 from robustbench_ens.perturb.precision import at_precision
 from robustbench_ens.perturb.skip_gradient import check_skips
@@ -43,7 +45,7 @@ class _Task:
     """What all batches share; ``key`` is what draws belong to, but for the image."""
 
     model: nn.Module
-    loss: AttackLoss
+    loss: AttackLoss | None
     budget: Budget
     key: tuple[object, ...]
     pool: Pool
@@ -51,6 +53,8 @@ class _Task:
 
 def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, observers: Observers) -> Crafter:
     """Return what crafts batches by an attack; ``task.model`` is changed if the attack prepares it."""
+    loss = task.loss
+    assert loss is not None  # only attacks of libraries have an objective of their own
     attack.prepare(task.model)
     members = sub_models(task.model) or [task.model]
     on_step, on_end = observers.on_step, observers.on_end
@@ -60,7 +64,7 @@ def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, obser
             images=batch.clean.images,
             labels=batch.clean.labels,
             scores=task.model,
-            loss=task.loss,
+            loss=loss,
             eps=task.budget.eps,
             step_size=task.budget.step_size,
             steps=task.budget.steps,
@@ -83,16 +87,29 @@ def _followed(model: nn.Module) -> Aggregation | None:
     return None if own is None or own.follows_scores else own
 
 
-def _by_advertorch(task: _Task, name: str, options: Mapping[str, object]) -> Crafter:
-    """Return what crafts batches by an attack of advertorch, one at a time: it draws from the process's generators."""
-    adversary = advertorch.build(name, task.model, task.loss, task.budget, options)
+def _by_library(task: _Task, name: str, options: Mapping[str, object], device: torch.device) -> Crafter:
+    """Return what crafts batches by an attack of a library, one at a time: it draws from the process's generators."""
+    attack = adversary(Order(name, task.model, task.loss, task.budget, options, device))
+    library = name.partition(":")[0]
 
     def crafter(batch: _Batch) -> Tensor:
         clean = batch.clean
-        with advertorch.global_generator(derive_seed("advertorch", *task.key, *clean.indices), clean.images.device):
-            return adversary(clean.images, clean.labels)
+        return attack(clean.images, clean.labels, derive_seed(library, *task.key, *clean.indices))
 
     return crafter
+
+
+def _loss(settings: AttackSettings) -> AttackLoss | None:
+    """Return the loss to maximise; none if the attack has an objective of its own.
+
+    Raises:
+        UserError: there is no such loss, or the attack cannot maximise it.
+    """
+    expected = expected_loss(settings.loss, settings.attack)
+    if expected is not None:
+        raise UserError(f"loss: {expected}, got {settings.loss!r}")
+    found: AttackLoss | None = None if settings.loss == OWN_LOSS else loss_function(settings.loss)
+    return found
 
 
 def _whole(crafter: Crafter, fitting: Fitting) -> Crafter:
@@ -145,10 +162,10 @@ def craft(
     fast = at_precision(folded(model, clean.images[:PROBED].to(compute.device)), compute.precision)
     pool = pool or Pool(clean.images, clean.labels)
     key = (name, settings.loss, *settings.key)
-    task = _Task(fast, loss_function(settings.loss), settings.budget, key, pool)
-    if name.startswith(PREFIX):
+    task = _Task(fast, _loss(settings), settings.budget, key, pool)
+    if split(name):
         task = replace(task, model=Chunked(fast, compute.fitting))
-        crafter = _whole(_by_advertorch(task, name, settings.options), compute.fitting)
+        crafter = _whole(_by_library(task, name, settings.options, compute.device), compute.fitting)
         # Its draws belong to the whole batch, which must stay as it is.
         compute = replace(compute, workers=1, batch_size=compute.batch_size or LARGEST_BATCH, fitting=Fitting())
     else:

@@ -33,13 +33,14 @@ class AttackSettings:
     """Everything besides model and images that decides what is crafted.
 
     Attributes:
-        attack: a key of :data:`~robustbench_ens.config.attacks.ATTACKS`, ``package.module:Name``, or ``advertorch:``
-            with a class name, whose draws belong to the batch of images and whose batches are crafted one after the
-            other.
-        loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``, maximised.
+        attack: a key of :data:`~robustbench_ens.config.attacks.ATTACKS`, ``package.module:Name``, or a library's
+            attack such as ``torchattacks:PGD``, whose draws belong to the batch of images and whose batches are crafted
+            one after the other.
+        loss: a key of :data:`~robustbench_ens.config.attacks.LOSSES` or ``package.module:name``, maximised; ``own``
+            for a library's attack with an objective of its own.
         budget: radius, step size and steps.
         key: seed, variant and restart; with the image's index it decides the random start and every draw.
-        options: further arguments of an advertorch attack's constructor.
+        options: further arguments of the constructor of a library's attack.
     """
 
     attack: str
@@ -72,7 +73,8 @@ class Compute:
         device: where to compute.
         precision: of the networks.
         batch_size: images at a time, by default what suits the device.
-        fitting: halves a batch that does not fit in memory; one of advertorch's stays whole, and is computed in parts.
+        fitting: halves a batch that does not fit in memory; one of a library's attack stays whole, and is computed in
+            parts.
         workers: batches computed at the same time.
         on_batch: called with the number of images of each finished batch.
     """
@@ -94,7 +96,7 @@ OnBatchEnd = Callable[[slice, LoopState], None]
 
 @dataclass(frozen=True)
 class Observers:
-    """Observers of the gradient loop, called from the workers' threads; advertorch has no loop to observe.
+    """Observers of the gradient loop, called from the workers' threads; attacks of libraries have no loop to observe.
 
     Attributes:
         on_step: called after each step of a batch.

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_ens.config.attacks import ADVERTORCH_ATTACKS, ATTACKS, attack_facts
+from robustbench_ens.config.attacks import ATTACKS, attack_facts
+from robustbench_ens.config.libraries import LIBRARIES
 from robustbench_ens.config.lookup import locate, names
 from robustbench_ens.config.protocols import (
     KINDS,
@@ -203,24 +204,58 @@ def test_kind_is_needed(attacks: Path) -> None:
         load_protocol("x")
 
 
-EVERY_ATTACK = [*ATTACKS, *(f"advertorch:{name}" for name in ADVERTORCH_ATTACKS)]
+EVERY_ATTACK = [*ATTACKS, *(f"{library}:{name}" for library in LIBRARIES for name in LIBRARIES[library].attacks)]
 
 
 @pytest.mark.parametrize("attack", EVERY_ATTACK)
 def test_every_attack_by_name(attack: str) -> None:
-    settings = load_protocol(f"digits/whitebox[attack={attack},restarts=1,loss=cw_legacy]").settings
-    assert (settings.attack, settings.loss) == (attack, "cw_legacy")  # type: ignore[union-attr]
-    assert load_protocol(f'digits/blackbox-compact[variants=[{{attack="{attack}"}}]]')
+    loss = (*attack_facts(attack).losses, "cw_legacy")[0]
+    settings = load_protocol(f"digits/whitebox[attack={attack},restarts=1,loss={loss}]").settings
+    assert (settings.attack, settings.loss) == (attack, loss)  # type: ignore[union-attr]
+    assert load_protocol(f'digits/blackbox-compact[variants=[{{attack="{attack}",losses=["{loss}"]}}]]')
 
 
-@pytest.mark.parametrize("attack", ["fgsm", "FGSM", "advertorch:", "advertorch:Foo", "advertorch:L2PGDAttack", "sgm "])
+@pytest.mark.parametrize("attack", ["fgsm", "FGSM", "advertorch:", "torchattacks:", "sgm "])
 def test_an_unknown_attack_is_told_the_valid_ones(attack: str) -> None:
     with pytest.raises(UserError) as error:
         load_protocol("digits/whitebox", {"attack": attack})
     assert str(error.value).endswith(
-        f"key 'attack': expected one of {', '.join(ATTACKS)}, advertorch: and one of {', '.join(ADVERTORCH_ATTACKS)}, "
-        f"or package.module:Name, got {attack!r}"
+        f"key 'attack': expected one of {', '.join(ATTACKS)}, an attack of a library by class (advertorch:, "
+        f"torchattacks:, foolbox:, transferattack:), or package.module:Name, got {attack!r}"
     )
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        ("advertorch:L2PGDAttack", "of advertorch (the closest: advertorch:PGDAttack, advertorch:LinfPGDAttack"),
+        ("torchattacks:pgd", "of torchattacks (the closest: torchattacks:PGD, torchattacks:"),
+        ("foolbox:Boundary", "of foolbox, foolbox: and one of "),
+        ("transferattack:../x", "of TransferAttack, transferattack: and by the name that its loader takes"),
+    ],
+)
+def test_a_typo_in_a_librarys_class_is_told_the_closest(attack: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_protocol("digits/whitebox", {"attack": attack})
+    assert f"key 'attack': expected an l-infinity attack {message}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("attack=torchattacks:PGD,loss=cw", "'loss': expected cross_entropy, which is what torchattacks:PGD maximises"),
+        ("attack=torchattacks:Square", "'loss': expected own, which is what torchattacks:Square maximises, got 'cross"),
+        ("loss=own", "'loss': expected one of cross_entropy, cw, cw_legacy, or package.module:name, got 'own'"),
+    ],
+)
+def test_a_librarys_attack_keeps_to_its_losses(changes: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_protocol(f"digits/whitebox[{changes}]")
+
+
+def test_default_losses_are_refused_too_if_a_librarys_attack_has_others() -> None:
+    with pytest.raises(UserError, match="'variants.0.losses.1': expected cross_entropy, which is what foolbox:LinfPGD"):
+        load_protocol('digits/blackbox-compact[variants=[{attack="foolbox:LinfPGD"}]]')
 
 
 def test_an_unknown_loss_is_told_the_valid_ones() -> None:
@@ -232,13 +267,15 @@ def test_an_unknown_loss_is_told_the_valid_ones() -> None:
 
 @pytest.mark.parametrize("attack", [name for name in EVERY_ATTACK if not attack_facts(name).draws])
 def test_an_attack_that_draws_nothing_has_one_restart(attack: str) -> None:
-    where = f'digits/blackbox-compact[variants=[{{attack="pgd"}},{{attack="{attack}",restarts=3}}]]'
+    loss = (*attack_facts(attack).losses, "cw")[0]
+    group = f'{{attack="{attack}",losses=["{loss}"],restarts=3}}'
+    where = f'digits/blackbox-compact[variants=[{{attack="pgd"}},{group}]]'
     with pytest.raises(UserError, match=f"key 'variants.1.restarts': expected 1 restart, {attack} has no random start"):
         load_protocol(where)
     for kind in ("whitebox", "transferability"):
         with pytest.raises(UserError, match=f"'restarts': expected 1 restart, {attack} has no random start, got 5"):
-            load_protocol(f"digits/{kind}[attack={attack}]")
-        load_protocol(f"digits/{kind}[attack={attack},restarts=1]")
+            load_protocol(f"digits/{kind}[attack={attack},loss={loss}]")
+        load_protocol(f"digits/{kind}[attack={attack},loss={loss},restarts=1]")
 
 
 def test_restarts_of_m_di2_fgsm_draw_anew() -> None:

@@ -16,7 +16,7 @@ from tests.conftest import BASELINE, Rbe
 
 SPSA = "advertorch:LinfSPSAAttack"
 LINE = (
-    "attack 'advertorch:'...: expected the extra 'advertorch' to be installed, got import of advertorch.attacks "
+    "attack 'advertorch:'...: expected advertorch to be installed, got import of advertorch.attacks "
     "halted; None in sys.modules; run `pip install 'robustbench_ens[advertorch]'`"
 )
 GROUPS = f'[{{attack="pgd"}},{{attack="{SPSA}"}}]'

@@ -3,7 +3,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from robustbench_ens.config.attacks import EXPECTED_ATTACK, AttackFacts, attack_class
+from robustbench_ens.config.attacks import AttackFacts, attack_class, expected_attack
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.attack import Attack
@@ -68,7 +68,7 @@ def test_moved_images_are_what_the_gradient_is_taken_of():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attack": "fgsm"}, f"attack: {EXPECTED_ATTACK}, got 'fgsm'"),
+        ({"attack": "fgsm"}, f"attack: {expected_attack('fgsm')}, got 'fgsm'"),
         ({"loss": "ce"}, "loss: expected one of cross_entropy, cw, cw_legacy, or package.module:name, got 'ce'"),
         ({"options": {"rand_init": False}}, "attack 'pgd': expected no options, got rand_init"),
     ],

@@ -9,11 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 
 from robustbench_ens.config.aggregations import EXPECTED_AGGREGATION, aggregation_facts, is_aggregation
 from robustbench_ens.config.attacks import (
-    EXPECTED_ATTACK,
-    EXPECTED_LOSS,
     attack_facts,
+    expected_attack,
+    expected_loss,
     is_attack,
-    is_loss,
     loss_function,
     names_outside_code,
 )
@@ -39,14 +38,15 @@ NAMES_AGGREGATION = Names()
 
 def _attack(name: str) -> str:
     if not is_attack(name):
-        raise ValueError(EXPECTED_ATTACK)
+        raise ValueError(expected_attack(name))
     attack_facts(name)  # one from outside is imported, so that a mistake in it shows before anything runs
     return name
 
 
-def _loss(name: str) -> str:
-    if not is_loss(name):
-        raise ValueError(EXPECTED_LOSS)
+def _loss(name: str, info: ValidationInfo) -> str:
+    expected = expected_loss(name, info.data.get("attack"))
+    if expected is not None:
+        raise ValueError(expected)
     if names_outside_code(name):
         loss_function(name)
     return name
@@ -174,7 +174,7 @@ class VariantGroup(Settings):
     """One attack with each of its losses, from each of its random starts."""
 
     attack: Attack
-    losses: Losses = ("cross_entropy", "cw")
+    losses: Losses = Field(("cross_entropy", "cw"), validate_default=True)
     restarts: Restarts = 1
 
 
@@ -192,10 +192,10 @@ AutoAttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "squar
 STANDARD_AUTOATTACK: tuple[AutoAttackName, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 
-def _of_logits(loss: str) -> str:
+def _of_logits(loss: str, info: ValidationInfo) -> str:
     if loss not in ("cross_entropy", "cw") and not names_outside_code(loss):
         raise ValueError("expected one of cross_entropy, cw, or package.module:name")
-    return _loss(loss)
+    return _loss(loss, info)
 
 
 LossOfLogits = Annotated[str, AfterValidator(_of_logits)]

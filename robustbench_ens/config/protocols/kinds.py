@@ -119,7 +119,7 @@ class Whitebox(ByGradient):
 
     kind: Literal["whitebox"]
     attack: Attack = "pgd"
-    loss: Loss = "cross_entropy"
+    loss: Loss = Field("cross_entropy", validate_default=True)
     restarts: Restarts = Field(5, validate_default=True)
     aggregation: Aggregation = None
 
@@ -140,7 +140,7 @@ class Transferability(ByGradient):
 
     kind: Literal["transferability"]
     attack: Attack = "pgd"
-    loss: Loss = "cross_entropy"
+    loss: Loss = Field("cross_entropy", validate_default=True)
     restarts: Restarts = Field(5, validate_default=True)
 
     facts: ClassVar[KindFacts] = KindFacts(
@@ -261,7 +261,7 @@ class WhiteboxConvergence(Convergence):
 
     kind: Literal["whitebox-convergence"]
     attack: Attack = "pgd"
-    loss: Loss = "cross_entropy"
+    loss: Loss = Field("cross_entropy", validate_default=True)
     restarts: Restarts = 1
 
     facts: ClassVar[KindFacts] = KindFacts(title="White-box convergence", yields=BY_STEPS, meaning=None)

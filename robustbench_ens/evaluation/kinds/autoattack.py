@@ -22,8 +22,8 @@ from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
-from robustbench_ens.perturb.advertorch import global_generator
 from robustbench_ens.perturb.gradient import check_budget, project
+from robustbench_ens.perturb.libraries.generators import global_generators
 
 BATCH_SIZE = 250
 """As in the standard version. The draws belong to a batch, so it is part of the method."""
@@ -124,7 +124,7 @@ def build(model: nn.Module, settings: Autoattack, name: str, *, eps: float, clas
 
 
 def _perturbed(job: Job, settings: Autoattack, attack: Any, clean: Tensor, labels: Tensor) -> Tensor:
-    with torch.no_grad(), global_generator(settings.seed, job.device):
+    with torch.no_grad(), global_generators(settings.seed, job.device):
         found: Tensor = attack.perturb(clean.float(), labels)
     return found
 

@@ -4,18 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_ens.config.attacks import ADVERTORCH_ATTACKS, loss_function
+from robustbench_ens.config.attacks import loss_function
+from robustbench_ens.config.libraries import LIBRARIES
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.resnet import ResNet
-from robustbench_ens.perturb import advertorch
-from robustbench_ens.perturb.gradient import frozen, momentum, perturb, plain
+from robustbench_ens.perturb.libraries import advertorch
+from robustbench_ens.perturb.libraries.generators import global_generators
 from robustbench_ens.perturb.starts import uniform_starts
-from tests import golden
 from tests.crafting import craft_by
 from tests.shared import needs_advertorch
 
 needs_advertorch()
 
+ADVERTORCH_ATTACKS = LIBRARIES["advertorch"].attacks
 BUDGET = {"eps": 0.03, "step_size": 0.006, "steps": 6}
 SETTINGS = {"eps": 0.03, "nb_iter": 6, "eps_iter": 0.006}
 
@@ -46,62 +47,21 @@ def test_zero_gradients():
     assert weight.grad.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
-@pytest.mark.parametrize("attacked", ["single", "ensemble"])
-@pytest.mark.parametrize(
-    ("name", "extra", "rule"),
-    [
-        ("LinfPGDAttack", {"rand_init": False}, plain),
-        ("LinfMomentumIterativeAttack", {"decay_factor": 1.0}, momentum(1.0)),
-    ],
-)
-def test_its_attacks_agree_with_ours_image_by_image(name, extra, rule, attacked, loss):
-    """In float64 from the clean image. advertorch sums the loss over images, and so do we."""
-    ensemble, vectors = golden.ensemble(), golden.vectors()
-    model = ensemble if attacked == "ensemble" else ensemble.members[0]
-    x, y = vectors["x"][:4], vectors["y"][:4]
-    attack = getattr(advertorch.attacks(), name)(
-        model, loss_fn=lambda logits, labels: loss_function(loss)(logits, labels).sum(), **SETTINGS, **extra
-    )
-    theirs = attack.perturb(x, y)
-    with frozen(ensemble):
-        ours = perturb(x, lambda z: loss_function(loss)(model(z), y), **BUDGET, rule=rule)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
 def test_pgd_agrees_with_its_loop_from_the_same_random_start(loss):
-    ensemble, vectors = golden.ensemble(), golden.vectors()
-    x, y = vectors["x"][:4], vectors["y"][:4]
+    model = network().double()
+    x = IMAGES[:4].double()
+    y = model(x).argmax(1)
     start = uniform_starts(x.shape[1:], range(4), "pgd", loss, 7, 2).double()
     advertorch.attacks()
     loop = importlib.import_module("advertorch.attacks.iterative_projected_gradient").perturb_iterative
     delta = (x + 0.03 * start).clamp(0, 1) - x
     summed = {"loss_fn": lambda logits, labels: loss_function(loss)(logits, labels).sum(), "delta_init": delta}
-    theirs = loop(x, y, ensemble, **SETTINGS, **summed).detach()
+    theirs = loop(x, y, model, **SETTINGS, **summed).detach()
     ours = craft_by(
-        ensemble, x, y, range(4), attack="pgd", loss=loss, **BUDGET, start_key=(7, 2), device=torch.device("cpu")
+        model, x, y, range(4), attack="pgd", loss=loss, **BUDGET, start_key=(7, 2), device=torch.device("cpu")
     )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ADVERTORCH_ATTACKS)
-def test_every_class_by_name(name):
-    """It keeps the budget, leaves its input and the global generator alone; it draws from the start key or not."""
-    before, state = IMAGES.clone(), torch.get_rng_state()
-    found = run(name)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(IMAGES, before)
-    used = (found - IMAGES[:3]).abs().flatten(1).amax(1)
-    assert (used > 0.001).all()
-    assert (used <= 0.03 + 1e-6).all()
-    torch.rand(3)
-    assert torch.equal(run(name), found)
-    assert torch.equal(run(name, start_key=(0, 1)), found) == (not ADVERTORCH_ATTACKS[name].draws)
-    assert torch.equal(run(name, eps=0.0, step_size=0.0), IMAGES[:3])
 
 
 @pytest.mark.parametrize("name", ["LinfPGDAttack", "LinfSPSAAttack"])
@@ -147,19 +107,23 @@ def test_options_reach_the_constructor():
 
 def test_the_global_generator_comes_back_even_after_an_error():
     state = torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="stop"), advertorch.global_generator(1, torch.device("cpu")):
+    with pytest.raises(RuntimeError, match="stop"), global_generators(1, torch.device("cpu")):
         first = torch.rand(2)
         raise RuntimeError("stop")
     assert torch.equal(torch.get_rng_state(), state)
-    with advertorch.global_generator(1, torch.device("cpu")):
+    with global_generators(1, torch.device("cpu")):
         assert torch.equal(torch.rand(2), first)
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("Foo", {}, "attack 'advertorch:Foo': expected an l-infinity attack of advertorch, one of advertorch:FGSM, "),
-        ("L2PGDAttack", {}, "expected an l-infinity attack of advertorch, one of advertorch:FGSM, adve"),
+        (
+            "Foo",
+            {},
+            "attack: expected an l-infinity attack of advertorch, advertorch: and one of L",
+        ),
+        ("L2PGDAttack", {}, "attack of advertorch (the closest: advertorch:PGDAttack"),
         (
             "LinfSPSAAttack",
             {"samples": 3},
