@@ -62,6 +62,27 @@ def twins(predicted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return numbers
 
 
+def outcomes_by_variant(attacked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the variants of outcome rows, and what each does to each image.
+
+    Args:
+        attacked: outcome rows of one target at one eps: every variant on every image.
+
+    Returns:
+        the columns ``VARIANT``, a row per variant, in the order of the rows; and a row per image with columns
+        ``correct`` and ``predicted``, each by the number of the variant.
+
+    Raises:
+        UserError: a variant lacks an image, or an attempt was not made.
+    """
+    variants = attacked[VARIANT].drop_duplicates(ignore_index=True)
+    number = attacked.merge(variants.assign(variant=variants.index), on=VARIANT, how="left")
+    table = number.pivot(index="image", columns="variant", values=["correct", "predicted"])
+    if table["correct"].isna().to_numpy().any():
+        raise UserError("expected an outcome of every variant on every image, got gaps; run `rbe attack` again")
+    return variants, table
+
+
 def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
     """One row per variant, in the order of the rows.
 
@@ -80,11 +101,7 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
     Raises:
         UserError: a variant lacks an image, or an attempt was not made.
     """
-    variants = attacked[VARIANT].drop_duplicates(ignore_index=True)
-    number = attacked.merge(variants.assign(variant=variants.index), on=VARIANT, how="left")
-    table = number.pivot(index="image", columns="variant", values=["correct", "predicted"])
-    if table["correct"].isna().to_numpy().any():
-        raise UserError("expected an outcome of every variant on every image, got gaps; run `rbe attack` again")
+    variants, table = outcomes_by_variant(attacked)
     broken = 1 - table["correct"].to_numpy().astype(float)
     predicted = np.asarray(table["predicted"].astype("Int64").fillna(-1), dtype=np.int64)
     right = clean.reindex(table.index).to_numpy().astype(float)

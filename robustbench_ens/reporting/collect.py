@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.analysis import derive
+from robustbench_ens.analysis.beyond import Beyond, beyond
 from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons
 from robustbench_ens.analysis.health import collect_health, unhealthy
 from robustbench_ens.analysis.ledger import ledger
@@ -30,10 +31,10 @@ class Collection:
     """The input of every section.
 
     ``accuracies``, ``transferability``, ``mean_transferability``, ``attempts`` and ``convergence`` are the frames of
-    the same names in :mod:`derive`, ``ledger`` that of :func:`~robustbench_ens.analysis.ledger.ledger`; ``history``
-    has the columns ``HISTORY``, one row per ensemble, seed, name, member and epoch; ``health`` is that of
-    :func:`~robustbench_ens.analysis.health.collect_health`, ``worst_case`` that of
-    :func:`~robustbench_ens.analysis.worst_case.worst_case`; ``comparisons`` is that of
+    the same names in :mod:`derive`, ``ledger`` that of :func:`~robustbench_ens.analysis.ledger.ledger`, ``beyond`` that
+    of :func:`~robustbench_ens.analysis.beyond.beyond`; ``history`` has the columns ``HISTORY``, one row per ensemble,
+    seed, name, member and epoch; ``health`` is that of :func:`~robustbench_ens.analysis.health.collect_health`,
+    ``worst_case`` that of :func:`~robustbench_ens.analysis.worst_case.worst_case`; ``comparisons`` is that of
     :func:`~robustbench_ens.analysis.compare.comparisons`, at :func:`headlines`; ``answers`` are those of
     :func:`~robustbench_ens.analysis.compare.answers`, at every eps; ``measurements`` are
     those of kinds that yield measurements; ``provenance`` is one dict,
@@ -47,6 +48,7 @@ class Collection:
     attempts: pd.DataFrame
     convergence: pd.DataFrame
     ledger: pd.DataFrame
+    beyond: Beyond
     history: pd.DataFrame
     health: pd.DataFrame
     worst_case: pd.DataFrame
@@ -111,6 +113,7 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         attempts,
         convergence,
         variants,
+        beyond(files),
         history,
         collect_health(files),
         worst_case(files),

@@ -23,6 +23,7 @@ from robustbench_ens.reporting.document import FigureBlock, Section
 from robustbench_ens.reporting.filters import NAMES, filters_of
 from robustbench_ens.reporting.own_sections import OwnSection, check_names, figures_of
 from robustbench_ens.reporting.sections.accuracy import accuracy_sections, every_variant_sections
+from robustbench_ens.reporting.sections.beyond import beyond_sections
 from robustbench_ens.reporting.sections.comparison import comparison_sections
 from robustbench_ens.reporting.sections.gallery import gallery_sections
 from robustbench_ens.reporting.sections.health import health_sections
@@ -43,6 +44,7 @@ RESULTS: tuple[MakeSections, ...] = (
     comparison_sections,
     every_variant_sections,
     ledger_sections,
+    beyond_sections,
     accuracy_sections,
     other_images_sections,
     transfer_sections,
