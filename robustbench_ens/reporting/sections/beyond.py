@@ -78,5 +78,5 @@ def sentence(found: Beyond, names: tuple[str, str, str, float]) -> str:
     )
     if attacks.empty:
         return text + "."
-    order = [f"{row.attack} (+{round(row.adds, 1)})" for row in attacks.itertuples()]
+    order = [f"{attack} (+{round(adds, 1)})" for attack, adds in zip(attacks["attack"], attacks["adds"], strict=True)]
     return f"{text}; in greedy order, its attacks add {listing(order)}."
