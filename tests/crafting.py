@@ -29,11 +29,11 @@ def craft_by(
     start_key: Sequence[object] = (0, 0),
     **keywords: Any,
 ) -> Tensor:
-    """Craft on the CPU; keywords are those of the groups of settings, ``start_key``, ``resume`` and ``pool``."""
+    """Craft on the CPU; keywords are those of the groups of settings and of crafting itself."""
     budget = Budget(**_given(Budget, keywords))
     compute = Compute(**{"device": CPU, **_given(Compute, keywords)})
     observers = Observers(**_given(Observers, keywords))
-    more = {name: keywords.pop(name) for name in ("resume", "pool") if name in keywords}
+    more = {name: keywords.pop(name) for name in ("resume", "pool", "begin") if name in keywords}
     settings = AttackSettings(**keywords, budget=budget, key=start_key)
     clean = CleanImages(images, labels, indices)
     return craft(model, clean, settings, compute, observers=observers, **more)

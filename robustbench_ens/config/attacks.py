@@ -27,6 +27,7 @@ class AttackFacts:
         draws: whether it draws anything; if not, each restart would craft the same images again.
         needs_skips: whether it works only on networks with residual blocks whose skip is the identity.
         losses: names of those that it can maximise; empty for any.
+        begins_anywhere: whether it can start at images that it is given.
         numerics: raised when a change of the code moves numbers.
         runs: the class that crafts, as ``package.module:Name``; a class from outside leaves it empty.
     """
@@ -36,6 +37,7 @@ class AttackFacts:
     draws: bool = True
     needs_skips: bool = False
     losses: tuple[str, ...] = ()
+    begins_anywhere: bool = False
     numerics: int = 1
     runs: str = ""
 
@@ -43,8 +45,10 @@ class AttackFacts:
 _HERE = "robustbench_ens.perturb.attacks"
 
 ATTACKS: dict[str, AttackFacts] = {
-    "pgd": AttackFacts("PGD", "arXiv:1706.06083", runs=f"{_HERE}.pgd:Pgd"),
-    "momentum_pgd": AttackFacts("momentum PGD", "arXiv:1710.06081", runs=f"{_HERE}.momentum_pgd:MomentumPgd"),
+    "pgd": AttackFacts("PGD", "arXiv:1706.06083", begins_anywhere=True, runs=f"{_HERE}.pgd:Pgd"),
+    "momentum_pgd": AttackFacts(
+        "momentum PGD", "arXiv:1710.06081", begins_anywhere=True, runs=f"{_HERE}.momentum_pgd:MomentumPgd"
+    ),
     "m_di2_fgsm": AttackFacts("M-DI2-FGSM", "arXiv:1803.06978", runs=f"{_HERE}.m_di2_fgsm:MDi2Fgsm"),
     "sgm": AttackFacts("SGM", "arXiv:2002.05990", draws=False, needs_skips=True, runs=f"{_HERE}.sgm:Sgm"),
     "ni_fgsm": AttackFacts("NI-FGSM", "arXiv:1908.06281", draws=False, runs=f"{_HERE}.ni_fgsm:NiFgsm"),
@@ -59,7 +63,14 @@ ATTACKS: dict[str, AttackFacts] = {
     "svre": AttackFacts("SVRE", "arXiv:2111.10752", runs=f"{_HERE}.svre:Svre"),
     "adaea": AttackFacts("AdaEA", "arXiv:2308.02897", draws=False, runs=f"{_HERE}.adaea:AdaEa"),
     "cwa": AttackFacts("CWA", "arXiv:2303.09105", draws=False, runs=f"{_HERE}.cwa:Cwa"),
-    "apgd": AttackFacts("APGD", "arXiv:2003.01690", runs=f"{_HERE}.apgd:Apgd"),
+    "apgd": AttackFacts("APGD", "arXiv:2003.01690", begins_anywhere=True, runs=f"{_HERE}.apgd:Apgd"),
+    "mora": AttackFacts("MORA", "arXiv:2211.08008", begins_anywhere=True, runs=f"{_HERE}.mora:Mora"),
+    "mora_targeted": AttackFacts(
+        "targeted MORA",
+        "arXiv:2211.08008",
+        begins_anywhere=True,
+        runs=f"{_HERE}.mora_targeted:MoraTargeted",
+    ),
     "square": AttackFacts("Square", "arXiv:1912.00049", runs=f"{_HERE}.square:Square"),
     "arc": AttackFacts("ARC", "arXiv:2206.06737", runs=f"{_HERE}.arc:Arc"),
 }

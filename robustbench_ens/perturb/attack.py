@@ -34,12 +34,18 @@ class Draws:
     """Random numbers that belong to an image: a function of ``key``, the image, the step and the purpose alone.
 
     Attributes:
-        key: attack, loss, seed, variant and restart.
+        key: attack, loss, seed, variant and, last, restart.
         images: indices of the images of the batch in their dataset.
     """
 
     key: tuple[object, ...]
     images: Sequence[int]
+
+    @property
+    def restart(self) -> int:
+        """The number of the restart, from 0; 0 if the key ends in something else."""
+        last = self.key[-1] if self.key else 0
+        return last if isinstance(last, int) else 0
 
     def uniform(self, purpose: str, step: int, shape: Sequence[int], like: Tensor) -> Tensor:
         """Return uniform numbers in [0, 1), ``(B, *shape)``, of the dtype and on the device of ``like``.
@@ -100,6 +106,7 @@ class Problem:
         members: the sub-models of an ensemble, each from images to logits; of a single network, itself.
         aggregation: that of the sub-models, where attacks do not follow the loss of ``scores``.
         chances: with what probability each of the members answers, if one of them is drawn; equal unless given.
+        begin: images ``(B, C, H, W)`` to start at, of attacks whose facts allow it; none starts where the attack does.
         on_step: an observer of every step; must change nothing.
         on_end: called with the state of the gradient loop after the last step.
         resume: where an earlier run stood, which this one continues.
@@ -117,6 +124,7 @@ class Problem:
     members: Sequence[Scores]
     aggregation: Aggregation | None = None
     chances: Sequence[float] = ()
+    begin: Tensor | None = None
     on_step: OnStep | None = None
     on_end: Callable[[LoopState], None] | None = None
     resume: LoopState | None = None
@@ -146,6 +154,12 @@ class Problem:
         """With what probability each of the members answers, ``(M,)``, in float64, on the CPU."""
         equal = [1 / len(self.members)] * len(self.members)
         return torch.tensor(list(self.chances) or equal, dtype=torch.float64)
+
+    def random_start(self) -> Tensor:
+        """Return offsets in units of eps, ``(B, C, H, W)``: to ``begin`` if that is given, or else uniform noise."""
+        if self.begin is not None:
+            return (self.begin - self.images) / max(self.eps, torch.finfo(self.images.dtype).tiny)
+        return uniform_starts(self.images.shape[1:], self.draws.images, *self.draws.key).to(self.images)
 
     @cached_property
     def last_step(self) -> int:
@@ -203,10 +217,7 @@ class GradientAttack(Attack):
 
     def start(self) -> Tensor | None:
         """Return offsets in [-1, 1], in units of eps, to start at; none starts at the clean images."""
-        if not self.random_start:
-            return None
-        images, draws = self.problem.images, self.problem.draws
-        return uniform_starts(images.shape[1:], draws.images, *draws.key).to(images)
+        return self.problem.random_start() if self.random_start else None
 
     def transform(self, images: Tensor, step: int, copy: int) -> Tensor:
         """Return what the model is shown in place of ``images``, of the same shape; differentiable.

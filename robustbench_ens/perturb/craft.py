@@ -49,6 +49,7 @@ class _Task:
     budget: Budget
     key: tuple[object, ...]
     pool: Pool
+    begin: Tensor | None = None
 
 
 def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, observers: Observers) -> Crafter:
@@ -72,6 +73,7 @@ def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, obser
             pool=task.pool,
             members=members,
             aggregation=_followed(task.model),
+            begin=None if task.begin is None else task.begin[batch.rows].to(batch.clean.images),
             on_step=partial(on_step, batch.rows) if on_step else None,
             on_end=partial(on_end, batch.rows) if on_end else None,
             resume=resume[batch.rows] if resume else None,
@@ -140,6 +142,7 @@ def craft(
     observers: Observers | None = None,
     resume: LoopState | None = None,
     pool: Pool | None = None,
+    begin: Tensor | None = None,
 ) -> Tensor:
     """Craft adversarial images for ``model`` in eval mode, on a folded copy; the model itself is not touched.
 
@@ -151,18 +154,22 @@ def craft(
         observers: of the gradient loop.
         resume: the state in which an earlier crafting of the same images ended, on the device; this one goes on.
         pool: images to mix with, for attacks that do; the clean images unless given.
+        begin: images ``(N, C, H, W)`` to start at, projected into the budget; where the attack starts unless given.
 
     Returns:
         ``(N, C, H, W)``, on the CPU, within ``eps`` of the clean images and in [0, 1].
 
     Raises:
-        UserError: no such attack, loss or option; a network that the attack does not work on.
+        UserError: no such attack, loss or option; a network that the attack does not work on; images to start at for
+            an attack that starts where it does.
     """
     name = settings.attack
+    if begin is not None and not attack_facts(name).begins_anywhere:
+        raise UserError(f"attack {name!r}: expected one that starts at given images")
     fast = at_precision(folded(model, clean.images[:PROBED].to(compute.device)), compute.precision)
     pool = pool or Pool(clean.images, clean.labels)
     key = (name, settings.loss, *settings.key)
-    task = _Task(fast, _loss(settings), settings.budget, key, pool)
+    task = _Task(fast, _loss(settings), settings.budget, key, pool, begin)
     if split(name):
         task = replace(task, model=Chunked(fast, compute.fitting))
         crafter = _whole(_by_library(task, name, settings.options, compute.device), compute.fitting)

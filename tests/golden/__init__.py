@@ -62,6 +62,12 @@ def arc():
     return {key: torch.from_numpy(array) for key, array in _arrays("arc").items()}
 
 
+@cache
+def mora():
+    """The vectors of MORA."""
+    return {key: torch.from_numpy(array) for name in ("mora", "common") for key, array in _arrays(name).items()}
+
+
 def _arrays(name):
     with np.load(FOLDER / f"{name}.npz") as file:
         return {key: file[key] for key in file}

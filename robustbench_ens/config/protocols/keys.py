@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo, model_validator
 
 from robustbench_ens.config.aggregations import EXPECTED_AGGREGATION, aggregation_facts, is_aggregation
 from robustbench_ens.config.attacks import (
@@ -212,14 +212,22 @@ def _objective(name: str) -> str:
 
 
 class AdaptiveGroup(Settings):
-    """APGD on one objective with each of its losses, from each of its random starts and each black-box example.
+    """APGD on one objective, or an attack, with each of its losses, from each random start and black-box example.
 
-    ``objective`` is that of an aggregation, whatever the target's own is, or ``reweighed``.
+    ``objective`` is that of an aggregation, whatever the target's own is, or ``reweighed``. An attack that starts only
+    where it does is not started at black-box examples.
     """
 
-    objective: Annotated[str, AfterValidator(_objective), NAMES_AGGREGATION]
+    objective: Annotated[Annotated[str, AfterValidator(_objective)] | None, NAMES_AGGREGATION] = None
+    attack: Annotated[Attack | None, NAMES_ATTACK] = None
     losses: Annotated[tuple[LossOfLogits, ...], ITEMS, NAMES_LOSS] = ("cross_entropy", "cw")
     restarts: Restarts = 1
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.objective is None) == (self.attack is None):
+            raise ValueError("expected one of the keys 'objective', which is for APGD, and 'attack', and not both")
+        return self
 
 
 def _exactly_one(items: tuple[Any, ...]) -> tuple[Any, ...]:

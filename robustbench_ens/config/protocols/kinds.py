@@ -304,10 +304,11 @@ class Autoattack(Stepped):
 
 
 class Adaptive(Crafted):
-    """APGD that knows the target is an ensemble; correct only if every variant, from every start, fails.
+    """Attacks that know the target is an ensemble; correct only if every variant, from every start, fails.
 
     ``starts`` are crafted on every surrogate by ``steps`` of ``step_size``, as for black-box; APGD takes ``steps``
-    gradients from each and adapts its own step size.
+    gradients from each and adapts its own step size. Attacks by name take ``steps`` of ``step_size``, unless they have
+    step sizes of their own.
     """
 
     kind: Literal["adaptive"]

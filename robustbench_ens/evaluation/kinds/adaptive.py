@@ -1,4 +1,4 @@
-"""Adaptive: Auto-PGD that knows the target is an ensemble, from random starts and from black-box examples."""
+"""Adaptive: attacks that know the target is an ensemble, from random starts and from black-box examples."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.attacks import attack_facts
+from robustbench_ens.config.protocols.keys import AdaptiveGroup
 from robustbench_ens.config.protocols.kinds import Adaptive
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafting_log import RunKey
@@ -18,15 +20,21 @@ from robustbench_ens.evaluation.kinds.blackbox import check_hold_out, crafted, e
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.perturb.adaptive import AdaptiveSettings, craft_adaptively
+from robustbench_ens.perturb.attack import Pool
+from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.health import Recorder
+from robustbench_ens.perturb.inputs import AttackSettings, Budget, Observers
 from robustbench_ens.perturb.starts import uniform_starts
 
 
 @dataclass(frozen=True)
 class Run:
-    """APGD on one objective with one loss from one start: uniform noise, or a black-box example of each image."""
+    """APGD on one objective, or an attack by name, with one loss from one start.
 
-    objective: str
+    The start is uniform noise, or whatever an attack by name starts at by itself, or a black-box example of each image.
+    """
+
+    group: AdaptiveGroup
     loss: str
     restart: int
     example: Tensor | None = None
@@ -34,10 +42,11 @@ class Run:
     @property
     def attack(self) -> str:
         """Its name in the outcomes."""
-        return f"apgd_{self.objective}" + ("" if self.example is None else "_from_blackbox")
+        name = self.group.attack or f"apgd_{self.group.objective}"
+        return name + ("" if self.example is None else "_from_blackbox")
 
     def starts(self, job: Job, positions: Tensor, eps: float) -> Tensor:
-        """Where it starts, for the images at ``positions``."""
+        """Where APGD starts, for the images at ``positions``."""
         if self.example is not None:
             return self.example[positions]
         images, indices = job.images[positions], job.indices[positions].tolist()
@@ -45,30 +54,55 @@ class Run:
         return images + eps * uniform_starts(images.shape[1:], indices, *key).to(images)
 
 
+def _from_examples(group: AdaptiveGroup) -> bool:
+    return group.attack is None or attack_facts(group.attack).begins_anywhere
+
+
 def runs(settings: Adaptive, examples: Sequence[Tensor]) -> list[Run]:
-    """All runs in the protocol's order: for each variant from noise, then from each of the black-box examples."""
+    """All runs in the protocol's order: for each variant by itself, then from each of the black-box examples."""
     return [
         run
         for group in settings.variants
         for loss in group.losses
         for run in (
-            *(Run(group.objective, loss, restart) for restart in range(group.restarts)),
-            *(Run(group.objective, loss, number, example) for number, example in enumerate(examples)),
+            *(Run(group, loss, restart) for restart in range(group.restarts)),
+            *(Run(group, loss, number, one) for number, one in enumerate(examples) if _from_examples(group)),
         )
     ]
 
 
-def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
-    """APGD on the target, for the images at ``positions``; keeps how it went."""
-    recorder = Recorder(run.loss)
-    found = craft_adaptively(
+def _by_apgd(job: Job, run: Run, eps: float, positions: Tensor, recorder: Recorder) -> Tensor:
+    assert run.group.objective is not None
+    return craft_adaptively(
         job.target.ensemble,
         job.clean(positions),
         run.starts(job, positions, eps),
-        AdaptiveSettings(run.objective, run.loss, eps, job.steps),
+        AdaptiveSettings(run.group.objective, run.loss, eps, job.steps),
         job.compute,
         on_step=recorder,
     )
+
+
+def _by_name(job: Job, run: Run, eps: float, positions: Tensor, recorder: Recorder) -> Tensor:
+    assert run.group.attack is not None
+    budget = Budget(eps, job.sized.step_size_at(eps), job.steps)
+    key = (job.settings.seed, *(() if run.example is None else ("example",)), run.restart)
+    return craft(
+        job.target.ensemble,
+        job.clean(positions),
+        AttackSettings(run.group.attack, run.loss, budget, key),
+        job.compute,
+        observers=Observers(recorder),
+        pool=Pool(job.images, job.labels),
+        begin=None if run.example is None else run.example[positions],
+    )
+
+
+def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
+    """Craft on the target, for the images at ``positions``; keep how it went."""
+    recorder = Recorder(run.loss)
+    by = _by_apgd if run.group.attack is None else _by_name
+    found = by(job, run, eps, positions, recorder)
     key = RunKey(job.target.record.id, ENSEMBLE, run.attack, run.loss, eps, job.steps)
     job.log(key, recorder, positions, found)
     return found

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from robustbench_ens.perturb.attack import Attack, Judged, own_facts
 from robustbench_ens.perturb.gradient import OnStep, project
-from robustbench_ens.perturb.starts import uniform_starts
 
 MOMENTUM = 0.75
 """``alpha`` in Section 3.1: the part of a step that is new; the rest continues the step before."""
@@ -168,6 +167,7 @@ class Apgd(Attack):
     def run(self) -> Tensor:
         """Return for each image the first point that beat the model, or else the one of the highest loss."""
         problem = self.problem
-        images, draws = problem.images, problem.draws
-        start = images + problem.eps * uniform_starts(images.shape[1:], draws.images, *draws.key).to(images)
-        return apgd(images, problem.judged, eps=problem.eps, steps=problem.steps, start=start, on_step=problem.on_step)
+        start = problem.images + problem.eps * problem.random_start()
+        return apgd(
+            problem.images, problem.judged, eps=problem.eps, steps=problem.steps, start=start, on_step=problem.on_step
+        )

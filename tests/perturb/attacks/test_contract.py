@@ -18,8 +18,11 @@ from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Linear, 
 MOVES_PIXELS = {"m_di2_fgsm", "bsr", "sia"}
 """Moving an image mixes weights of neighbouring pixels, so that a closed form needs weights of one sign."""
 
-STARTS = {"pgd", "momentum_pgd", "apgd", "arc"}
+STARTS = {name for name, facts in ATTACKS.items() if facts.begins_anywhere or name == "arc"}
 """Begin at random noise, and not at the clean image."""
+
+WHOLE_AT_ONCE = {"apgd", "mora", "mora_targeted"}
+"""Their first step is twice eps, which is all that a linear model asks for."""
 
 BY_LOOP = [name for name in ATTACKS if issubclass(attack_class(name), GradientAttack)]
 STEPS = {"square": 400}
@@ -80,8 +83,7 @@ def test_more_steps_are_no_weaker(attack):
     unbeaten = LABELS == 0
     before, after = (cw(model(found), LABELS)[unbeaten] for found in (few, many))
     assert (after >= before).all()
-    # The first step of APGD is twice eps, which is all that a linear model asks for.
-    assert attack == "apgd" or (after > before).any()
+    assert attack in WHOLE_AT_ONCE or (after > before).any()
 
 
 @pytest.mark.slow
@@ -133,6 +135,16 @@ def test_the_model_is_left_as_it_was(attack):
     run(model, attack=attack)
     assert all(module.training and not module._forward_hooks for module in model.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_an_attack_that_can_start_at_given_images_does(attack):
+    begin = (IMAGES + 0.1 * MIXED.reshape(1, 1, 4, 4)).clamp(0, 1)
+    if ATTACKS[attack].begins_anywhere:
+        torch.testing.assert_close(run(attack=attack, steps=0, begin=begin, batch_size=3), begin)
+    else:
+        with pytest.raises(UserError, match=f"attack '{attack}': expected one that starts at given images"):
+            run(attack=attack, begin=begin)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
