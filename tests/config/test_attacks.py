@@ -60,9 +60,9 @@ def test_names_are_found_wherever_a_protocol_names_attacks_and_losses() -> None:
         settings = load_protocol(f"digits/{kind}[variants={group}]").settings
         assert named(settings, NAMES_ATTACK) == ["own_attacks:Mine"]
         assert named(settings, NAMES_LOSS) == ["cw", "own_attacks:gap"]
-    variants = '[{objective="mean_logits",losses=["own_attacks:gap"]}]'
+    variants = '[{objective="mean_logits",losses=["own_attacks:gap"]},{attack="mora"}]'
     adaptive = load_protocol(f"digits/adaptive[starts={group},variants={variants}]")
-    assert named(adaptive.settings, NAMES_ATTACK) == ["own_attacks:Mine"]
+    assert named(adaptive.settings, NAMES_ATTACK) == ["own_attacks:Mine", "mora"]
     assert "own_attacks" in adaptive.code["modules"]
 
 

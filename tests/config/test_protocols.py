@@ -145,6 +145,8 @@ CHANGES = {
         'variants=[{objective="mean_logits"}]',
         'variants=[{objective="mean_logits",losses=["cw"]}]',
         'variants=[{objective="mean_logits",restarts=2}]',
+        'variants=[{attack="mora"}]',
+        'variants=[{attack="mora",restarts=2}]',
     ],
     "digits/regions": ["grid=21", "right_images=2", "eps=[0.2]"],
     "digits/gallery": ["steps=20", 'variants=[{attack="pgd"}]'],

@@ -52,6 +52,27 @@ def test_every_run_in_order_and_a_beaten_image_is_not_attempted_again(make_job):
     assert 0 < large < small < 1
 
 
+def test_attacks_by_name_run_in_turn_and_from_examples_where_they_can(make_job):
+    """MORA starts at its own noise and at the black-box examples, Square only where it does."""
+    named = '[{attack="mora",losses=["cross_entropy"],restarts=2},{attack="square",losses=["cw"]}]'
+    protocol = f"digits/adaptive[images=30,eps=[0.08],steps=3,{STARTS},variants={named}]"
+    job = make_job(protocol)
+    rows = run(job)
+    runs = list(dict.fromkeys(zip(rows["attack"], rows["loss"], rows["restart"], strict=True)))
+    assert runs == [
+        ("mora", "cross_entropy", 0),
+        ("mora", "cross_entropy", 1),
+        ("mora_from_blackbox", "cross_entropy", 0),
+        ("square", "cw", 0),
+    ]
+    check_a_beaten_image_rests(rows, len(runs))
+    assert rows["correct"].fillna(False).groupby(rows["image"]).min().mean() < 0.9
+    names = {row["name"] for row in job.take_measurements()}
+    assert {f"health/{attack}/budget_used" for attack in ("mora/cross_entropy", "square/cw")} <= names
+    pd.testing.assert_frame_equal(run(replace(make_job(protocol), workers=2)), rows)
+    assert progress(make_job(protocol), run) == attempts(job.settings, 3) * 30 == (1 + 4) * 30
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "cw"])
 @pytest.mark.parametrize("objective", ["mean_softmax", "mean_logits", "majority_vote", "reweighed"])
@@ -203,6 +224,13 @@ def test_a_surrogate_of_the_same_lineage_is_an_error(make_job):
             "key 'variants.0.losses.0': expected one of cross_entropy, cw, or package.module:name, got 'dlr'",
         ),
         (variants("reweighed", restarts=0), "restarts': expected a number greater than or equal to 1"),
+        (
+            'variants=[{losses=["cw"]}]',
+            "key 'variants.0': expected one of the keys 'objective', which is for APGD, and",
+        ),
+        ('variants=[{objective="mean_logits",attack="mora"}]', "which is for APGD, and 'attack', and not both"),
+        ('variants=[{attack="morra"}]', "key 'variants.0.attack': expected one of pgd, momentum_pgd"),
+        ('variants=[{attack="sgm",restarts=2}]', "restarts': expected 1 restart, sgm has no random start, got 2"),
         ('starts=[{attack="fgsm"}]', "key 'starts.0.attack': expected one of pgd, momentum_pgd"),
     ],
 )
