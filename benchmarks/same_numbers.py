@@ -50,10 +50,11 @@ TRAININGS = (
     "digits/gal-3[epochs=1]",
 )
 SURROGATES = 'surrogates=[{recipe="digits/baseline-3[epochs=1]",seed=1000}]'
+OBJECTIVES = [f'{{objective="{name}",restarts=2}}' for name in ("mean_softmax", "mean_logits", "reweighed")]
 TARGETS = ("digits/baseline-3", "digits/dverge-3")
 
 SMALL: Mapping[str, tuple[str, ...]] = {
-    "adaptive": ("images=20", "steps=4", SURROGATES),
+    "adaptive": ("images=20", "steps=4", SURROGATES, f"variants=[{','.join(OBJECTIVES)}]"),
     "autoattack": ("images=12", "steps=4", "square_queries=10"),
     "blackbox": ("images=20", "steps=3", SURROGATES),
     "blackbox-compact": ("images=20", "steps=3", SURROGATES),

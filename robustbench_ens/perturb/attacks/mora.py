@@ -155,19 +155,19 @@ class Mora(Attack):
         weigh: makes weights out of odds.
         temperature: of the weights.
         schedule: a key of ``SCHEDULES``.
-        mixes: one for each restart, by turns.
+        sweep: mixes, one for each restart, by turns.
     """
 
     facts = own_facts("mora")
     weigh: ClassVar[Callable[[Odds], Tensor]] = staticmethod(paper_weights)
     temperature: ClassVar[float] = 0.2
     schedule: ClassVar[str] = "linear"
-    mixes: ClassVar[tuple[float, ...]] = MIXES
+    sweep: ClassVar[tuple[float, ...]] = MIXES
 
     @property
     def mix(self) -> float:
         """The share of the reweighed sub-models in this restart."""
-        return self.mixes[self.problem.draws.restart % len(self.mixes)]
+        return self.sweep[self.problem.draws.restart % len(self.sweep)]
 
     def targets(self, mean: Tensor) -> Tensor:
         """Return the classes that weights count towards, ``(B,)``: the likeliest wrong ones of ``(B, classes)``."""

@@ -116,7 +116,7 @@ class Replayed(Mora):
 def replay(name):
     """Run what the name of a run states, on images of 32 pixels; returns the attack and its images."""
     _, pattern, eps, schedule, temperature, mix = name.split("_")
-    settings = {"schedule": schedule, "temperature": float(temperature[1:]), "mixes": (float(mix[3:]),)}
+    settings = {"schedule": schedule, "temperature": float(temperature[1:]), "sweep": (float(mix[3:]),)}
     radius = 8 / 255 if eps == "eps0.031" else float(eps[3:])
     ensemble = golden.shifted_ensemble().aggregated({"softmax": "mean_softmax", "logits": "mean_logits"}[pattern])
     images, labels = golden.vectors()["x"], VECTORS["y_attack"]
