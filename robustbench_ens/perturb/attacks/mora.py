@@ -93,7 +93,7 @@ def paper_weights(odds: Odds) -> Tensor:
 def released_weights(odds: Odds) -> Tensor:
     """Return ``p_t ((1 + p_t) / P_t - p_y / P_y)`` while the reference is right: the released code's slip of a sign.
 
-    Where the reference errs it is :func:`paper_weights`. A weight may be negative.
+    Where the reference errs it is :func:`paper_weights`. Both are positive.
     """
     slipped = odds.own_target * ((1 + odds.own_target) / odds.target - odds.own_label / odds.label)
     return torch.where(odds.label >= odds.target, slipped, paper_weights(odds))
@@ -152,14 +152,15 @@ class Mora(Attack):
     to observers is the loss of the answer, for the mixed logits of two steps cannot be compared.
 
     Attributes:
-        weigh: makes weights out of odds.
+        weigh: makes weights out of odds; the released form, which left fewer images right than the paper's where both
+            were measured (``attacks/README.md``).
         temperature: of the weights.
         schedule: a key of ``SCHEDULES``.
         sweep: mixes, one for each restart, by turns.
     """
 
     facts = own_facts("mora")
-    weigh: ClassVar[Callable[[Odds], Tensor]] = staticmethod(paper_weights)
+    weigh: ClassVar[Callable[[Odds], Tensor]] = staticmethod(released_weights)
     temperature: ClassVar[float] = 0.2
     schedule: ClassVar[str] = "linear"
     sweep: ClassVar[tuple[float, ...]] = MIXES

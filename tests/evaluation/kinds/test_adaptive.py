@@ -218,7 +218,7 @@ def test_a_surrogate_of_the_same_lineage_is_an_error(make_job):
         ("surrogates=[]", "key 'surrogates': expected at least 1 item"),
         ("starts=[]", "key 'starts': expected at least 1 item"),
         ("variants=[]", "key 'variants': expected at least 1 item"),
-        (variants("logits"), "expected 'mean_softmax', 'mean_logits' or 'reweighed', got 'logits'"),
+        (variants("logits"), "key 'variants.0.objective': expected one of reweighed, mean_softmax, mean_logits"),
         (
             variants("reweighed", '["dlr"]'),
             "key 'variants.0.losses.0': expected one of cross_entropy, cw, or package.module:name, got 'dlr'",
