@@ -24,6 +24,7 @@ class AggregationFacts:
         title: in tables and plans.
         paper: such as ``arXiv:2408.05446``; empty if there is none.
         fewest_sub_models: that it is defined for.
+        at_random: whether one sub-model answers alone, drawn anew for every query; accuracy is then the expected one.
         numerics: raised when a change of the code moves numbers.
         runs: the class that aggregates, as ``package.module:Name``; a class from outside leaves it empty.
     """
@@ -31,6 +32,7 @@ class AggregationFacts:
     title: str
     paper: str = ""
     fewest_sub_models: int = 1
+    at_random: bool = False
     numerics: int = 1
     runs: str = ""
 
@@ -46,6 +48,9 @@ AGGREGATIONS: dict[str, AggregationFacts] = {
     "majority_vote": AggregationFacts("majority vote", runs=f"{_HERE}.majority_vote:MajorityVote"),
     "crossmax": AggregationFacts(
         "CrossMax (known broken)", "arXiv:2408.05446", fewest_sub_models=2, runs=f"{_HERE}.crossmax:CrossMax"
+    ),
+    "random_member": AggregationFacts(
+        "one random sub-model", "arXiv:2002.11565", at_random=True, runs=f"{_HERE}.random_member:RandomMember"
     ),
 }
 """The project's own aggregations by name. A recipe or a protocol may also name one as ``package.module:Name``."""

@@ -72,7 +72,7 @@ ATTACKS: dict[str, AttackFacts] = {
         runs=f"{_HERE}.mora_targeted:MoraTargeted",
     ),
     "square": AttackFacts("Square", "arXiv:1912.00049", runs=f"{_HERE}.square:Square"),
-    "arc": AttackFacts("ARC", "arXiv:2206.06737", runs=f"{_HERE}.arc:Arc"),
+    "arc": AttackFacts("ARC", "arXiv:2206.06737", begins_anywhere=True, runs=f"{_HERE}.arc:Arc"),
 }
 """The project's own attacks by name."""
 

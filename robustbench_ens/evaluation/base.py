@@ -20,7 +20,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.images import EvaluationImages, evaluation_images
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.models.external import blamed
-from robustbench_ens.outcomes import OUTCOMES
+from robustbench_ens.outcomes import AT_RANDOM, OUTCOMES, PROBABILITY
 from robustbench_ens.perturb.libraries import check_installed
 
 AnyProtocol = TypeVar("AnyProtocol", bound=ProtocolFile)
@@ -117,13 +117,14 @@ class _FromOutside(Evaluation[ProtocolFile]):
                 rows = compute()
             except UserError as error:
                 raise UserError(f"{self._where}: part {name!r}: {error}") from error
-            if not isinstance(rows, pd.DataFrame) or list(rows.columns) != OUTCOMES.names:
+            if not isinstance(rows, pd.DataFrame) or list(rows.columns) not in (OUTCOMES.names, AT_RANDOM.names):
                 got = f"columns {list(rows.columns)}" if isinstance(rows, pd.DataFrame) else f"a {type(rows).__name__}"
                 raise UserError(
                     f"{self._where}: part {name!r}: expected rows as `job.rows`, `Survivors.rows` or `no_outcomes` "
                     f"make them, got {shown(got)}"
                 )
-            pa.Table.from_pandas(rows, schema=OUTCOMES, preserve_index=False)
+            schema = AT_RANDOM if PROBABILITY in rows else OUTCOMES
+            pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
         return rows
 
 

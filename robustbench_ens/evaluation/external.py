@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -103,7 +103,9 @@ def external_record(
     weights = digest_state(state)
     # Only an Ensemble has an aggregation that its code does not decide.
     own = module.aggregation if isinstance(module, Ensemble) else DEFAULT_AGGREGATION
-    answers = {} if own == DEFAULT_AGGREGATION else {"aggregation": own}
+    answers: dict[str, Any] = {} if own == DEFAULT_AGGREGATION else {"aggregation": own}
+    if isinstance(module, Ensemble) and module.chances:
+        answers["member_probabilities"] = list(module.chances)
     decided = {"model": model.name, "weights": weights, "code": model.code or {}, **answers}
     return EnsembleRecord(
         id=model.name,

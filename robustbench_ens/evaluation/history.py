@@ -13,7 +13,7 @@ from robustbench_ens.config.schema import LARGEST
 from robustbench_ens.core.files import read_bytes
 from robustbench_ens.core.store import parse_csv
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import measurement
+from robustbench_ens.evaluation.tables import measurement
 from robustbench_ens.weights.record import EnsembleRecord
 
 UNITS = {"lr": "1", "layer": "1", "epoch_s": "s", "transferability": "1", "images": "1"}

@@ -20,9 +20,10 @@ from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, RunKey, health_rows
 from robustbench_ens.evaluation.images import EvaluationImages
-from robustbench_ens.models.ensemble import Ensemble
+from robustbench_ens.evaluation.tables import measurement, predictions
+from robustbench_ens.models.ensemble import Ensemble, chances_of
 from robustbench_ens.models.predict import predict
-from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES
+from robustbench_ens.outcomes import ENSEMBLE, PROBABILITY
 from robustbench_ens.perturb.attack import Pool
 from robustbench_ens.perturb.capture import StateCapture
 from robustbench_ens.perturb.craft import craft
@@ -61,37 +62,6 @@ class CraftedOn(NamedTuple):
 
     id: str
     member: int = ENSEMBLE
-
-
-def no_outcomes() -> pd.DataFrame:
-    """What a part computes that leaves only measurements or arrays."""
-    return pd.DataFrame(columns=OUTCOMES.names)
-
-
-def measurement(
-    target: str,
-    name: str,
-    value: float,
-    unit: str,
-    *,
-    step: int = 0,
-    member: int = ENSEMBLE,
-    source: str | None = None,
-    source_member: int = ENSEMBLE,
-    eps: float = 0.0,
-) -> dict:
-    """One row of the measurements table about ``target``; where no ``source`` is given it is the target itself."""
-    return {
-        "target": target,
-        "target_member": member,
-        "source": target if source is None else source,
-        "source_member": source_member,
-        "name": name,
-        "eps": eps,
-        "step": step,
-        "value": float(value),
-        "unit": unit,
-    }
 
 
 @dataclass
@@ -274,7 +244,7 @@ class Job:
         health = recorder.health(crafted, self.images[rows], key.eps)
         self.crafting.append(Crafting(*key, health, repeated))
 
-    def double_the_steps(self, model: nn.Module, rows: Tensor, predicted: Tensor, key: Sequence[object]) -> None:
+    def double_the_steps(self, model: nn.Module, rows: Tensor, answers: Tensor, key: Sequence[object]) -> None:
         """Note how much lower the accuracy of ``model`` is where the last crafting had taken twice the steps.
 
         On the first of its images, as many as the protocol's health settings say. The gradient loop goes on from where
@@ -283,22 +253,21 @@ class Job:
         Args:
             model: what was crafted on.
             rows: ``(N,)``, positions of the images that were crafted.
-            predicted: ``(N,)``, the classes that ``model`` gives to what was crafted.
+            answers: ``(N, A)``, those of ``model`` to what was crafted; see :meth:`answers`.
             key: of the crafting, so that the starts are the same.
         """
         some = rows[: self.health_images]
         if not self.crafting or not len(some):
             return
         once = self.crafting[-1]
-        labels = self.labels[some]
         state = self.captured.state()
         quiet = replace(self, task=_silent_task(), crafting=[], restarts=Restarts())
         steps = 2 * once.steps if state is None else once.steps
         budget = Budget(once.eps, self.sized.step_size_at(once.eps), steps)
         attacked = AttackSettings(once.attack, once.loss, budget, (self.settings.seed, *key))
         crafted = quiet._craft(model, some, attacked, CraftedOn(once.source, once.source_member), state)
-        before = (predicted[: len(some)] == labels).double().mean()
-        after = (self.predict(model, crafted) == labels).double().mean()
+        before = self.right(model, answers[: len(some)], some).mean()
+        after = self.right(model, self.answers(model, crafted), some).mean()
         self.crafting[-1] = replace(once, doubling_gain=float(before - after))
 
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
@@ -312,6 +281,19 @@ class Job:
         except UserError as error:
             owners = [own.record.id for own in (*self.sources, self.target) if model in own.ensemble.modules()]
             raise UserError(f"{(owners or [self.target.record.id])[0]}: {error}") from None
+
+    def answers(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return the predicted classes of every answer that ``model`` may give: ``(N, A)``, on the CPU.
+
+        ``A`` is 1, or the number of sub-models if one of them answers at random.
+        """
+        models = list(model.members) if isinstance(model, Ensemble) and chances_of(model) else [model]
+        return torch.stack([self.predict(one, images) for one in models], dim=1)
+
+    def right(self, model: nn.Module, answers: Tensor, positions: Tensor) -> Tensor:
+        """Return how likely :meth:`answers` ``(n, A)`` to the images at ``positions`` are right: ``(n,)``, float64."""
+        chances = torch.tensor(chances_of(model) or (1.0,), dtype=torch.float64, device="cpu")
+        return (chances * (answers == self.labels[positions].unsqueeze(1))).sum(dim=1)
 
     def predict_each(self, images: Tensor) -> Tensor:
         """:meth:`predict` of every sub-model of the target and, last, the ensemble: ``(M + 1, N)``."""
@@ -333,10 +315,18 @@ class Job:
         target_member: int = ENSEMBLE,
         attempted: Tensor | None = None,
     ) -> pd.DataFrame:
-        """Outcome rows for the images at ``positions``; where ``attempted`` is false they are null."""
+        """Outcome rows for the images at ``positions``; where ``attempted`` is false they are null.
+
+        Raises:
+            UserError: the target answers at random, so that there is no one prediction; :meth:`answer_rows` has more.
+        """
+        if target_member == ENSEMBLE and chances_of(self.target.ensemble):
+            raise UserError(
+                f"{self.target.record.id}: expected outcomes of every sub-model of a target that answers at random, "
+                "as job.answers and job.answer_rows give them, got those of one answer"
+            )
         labels = self.labels[positions].numpy()
         tried = np.ones(len(positions), dtype=bool) if attempted is None else attempted.numpy()
-        correct = predicted.numpy() == labels
         model = self.target.ensemble
         aggregation = model.aggregation if isinstance(model, Ensemble) else OWN_AGGREGATION
         return pd.DataFrame(
@@ -353,17 +343,30 @@ class Job:
                 "eps": eps,
                 "image": self.indices[positions].numpy(),
                 "label": labels,
-                "predicted": pd.array(np.where(tried, predicted.numpy(), 0), dtype="Int32").copy(),
-                "correct": pd.array(correct, dtype="boolean"),
+                **predictions(predicted.numpy(), labels, tried),
             }
-        ).assign(
-            predicted=lambda frame: frame["predicted"].mask(~tried),
-            correct=lambda frame: frame["correct"].mask(~tried),
         )
+
+    def answer_rows(self, positions: Tensor, answers: Tensor, **columns: Any) -> pd.DataFrame:
+        """Return :meth:`rows` of the target's answers: if one is drawn, of every sub-model with its probability.
+
+        Args:
+            positions: ``(n,)``.
+            answers: ``(n, A)``, see :meth:`answers`.
+            columns: keywords of :meth:`rows`.
+        """
+        chances = chances_of(self.target.ensemble)
+        if not chances:
+            return self.rows(positions, answers[:, 0], **columns)
+        frames = [
+            self.rows(positions, own, target_member=member, **columns).assign(**{PROBABILITY: chance})
+            for member, (own, chance) in enumerate(zip(answers.unbind(1), chances, strict=True))
+        ]
+        return pd.concat(frames, ignore_index=True)
 
     def clean_rows(self) -> pd.DataFrame:
         """The target's predictions of the clean images: attack ``clean``, eps 0."""
         positions = torch.arange(len(self.images), device="cpu")
-        predicted = self.predict(self.target.ensemble, self.images)
+        answers = self.answers(self.target.ensemble, self.images)
         own = self.target.record.id
-        return self.rows(positions, predicted, source=own, attack="clean", loss="none", eps=0.0, steps=0)
+        return self.answer_rows(positions, answers, source=own, attack="clean", loss="none", eps=0.0, steps=0)

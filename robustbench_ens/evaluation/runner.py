@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION, check_sub_models
+from robustbench_ens.config.kinds import ACCURACY, BY_STEPS
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Progress, Silent
@@ -23,8 +24,9 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.images import EvaluationImages
-from robustbench_ens.evaluation.job import Job, Subject, measurement
+from robustbench_ens.evaluation.job import Job, Subject
 from robustbench_ens.evaluation.record import inputs_digest, outcomes_file, parts_folder, provenance
+from robustbench_ens.evaluation.tables import measurement
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
@@ -87,6 +89,9 @@ def aggregated(protocol: Protocol, target: Subject) -> Subject:
                 "which aggregates by itself; leave the key out"
             )
         return target
+    if wanted is None and model.aggregate.chances and protocol.settings.facts.yields not in (ACCURACY, BY_STEPS):
+        # These look at the sub-models, and at their mean beside them: there is no one answer.
+        wanted = DEFAULT_AGGREGATION
     if wanted is None:
         return target
     check_sub_models(wanted, len(model), f"protocol {protocol.label!r}: target {own!r}")

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job
+from robustbench_ens.models.ensemble import chances_of
 from robustbench_ens.perturb.gradient import check_budget
 
 
 class Survivors:
     """The images that no attempt at one eps has beaten yet, and the outcomes of the attempts.
 
-    An image that is beaten is not attempted again: the worst case is the same.
+    An image that is beaten is not attempted again: the worst case is the same. If the target answers at random, an
+    image is beaten only when no answer is right.
     """
 
     def __init__(self, job: Job, eps: float) -> None:
@@ -39,7 +41,7 @@ class Survivors:
             attack, loss, restart, steps: what the outcomes say of it.
 
         Returns:
-            predicted classes ``(N,)``; 0 where nothing was attempted.
+            the target's answers ``(N, A)``, see :meth:`~.job.Job.answers`; 0 where nothing was attempted.
 
         Raises:
             UserError: what comes back has another shape, or is not within eps of the images.
@@ -47,18 +49,19 @@ class Survivors:
         job, attempted = self._job, self._alive.clone()
         everything = torch.arange(len(attempted), device="cpu")
         positions = everything[attempted]
-        predicted = torch.zeros(len(attempted), dtype=torch.int64, device="cpu")
+        target = job.target.ensemble
+        answers = torch.zeros(len(attempted), len(chances_of(target)) or 1, dtype=torch.int64, device="cpu")
         if len(positions):
             found = craft(positions)
             images = job.images[positions]
             if found.shape != images.shape:
                 raise UserError(f"expected crafted images of shape {tuple(images.shape)}, got {tuple(found.shape)}")
             check_budget(found, images, self._eps)
-            predicted[attempted] = job.predict(job.target.ensemble, found)
+            answers[attempted] = job.answers(target, found)
         self._frames.append(
-            job.rows(
+            job.answer_rows(
                 everything,
-                predicted,
+                answers,
                 source=job.target.record.id,
                 attack=attack,
                 loss=loss,
@@ -68,8 +71,8 @@ class Survivors:
                 attempted=attempted,
             )
         )
-        self._alive &= predicted == job.labels
-        return predicted
+        self._alive &= job.right(target, answers, everything) > 0
+        return answers
 
     def rows(self) -> pd.DataFrame:
         """The outcomes of all attempts: one row for each and every image."""

@@ -110,7 +110,8 @@ def was_changed(model: nn.Module) -> bool:
 
 def _wrapped(model: nn.Module, wrapper: type[Adapted], converts: bool) -> nn.Module:
     if type(model) is Ensemble:  # one sub-model that changes its input would change the input of those after it
-        return eval_mode(Ensemble([wrapper(member, converts) for member in model.members], model.aggregation))
+        members = [wrapper(member, converts) for member in model.members]
+        return eval_mode(Ensemble(members, model.aggregation, model.chances))
     return eval_mode(wrapper(model, converts))
 
 

@@ -20,9 +20,11 @@ class Aggregation(ABC):
 
     Attributes:
         facts: what recipes and protocols must know of it.
+        chances: with what probability each sub-model is the one that answers; empty if they answer together.
     """
 
     facts: ClassVar[AggregationFacts]
+    chances: tuple[float, ...] = ()
 
     @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
@@ -47,18 +49,28 @@ class Aggregation(ABC):
         """
         return loss(self.scores(logits), labels)
 
+    def beaten(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return whether nothing is left to gain for an attack, ``(B,)``: the highest score is of a wrong class.
+
+        Args:
+            logits: of the sub-models, ``(M, B, classes)``.
+            labels: ``(B,)``.
+        """
+        return self.scores(logits).argmax(dim=1) != labels
+
     @property
     def follows_scores(self) -> bool:
         """Whether attacks follow the loss of the scores."""
         return type(self).objective is Aggregation.objective
 
 
-def load_aggregation(name: str, sub_models: int | None = None) -> Aggregation:
+def load_aggregation(name: str, sub_models: int | None = None, chances: tuple[float, ...] = ()) -> Aggregation:
     """Return an aggregation of the table or from outside the project.
 
     Args:
         name: a key of :data:`~robustbench_ens.config.aggregations.AGGREGATIONS` or ``package.module:Name``.
         sub_models: how many it is for, if that is to be checked.
+        chances: the probability of each sub-model, if one of them answers at random; equal unless given.
 
     Raises:
         UserError: there is none of that name, it is no aggregation, or it needs more sub-models.
@@ -68,7 +80,10 @@ def load_aggregation(name: str, sub_models: int | None = None) -> Aggregation:
         raise UserError(f"aggregation {name!r}: expected a subclass of {__name__}.Aggregation, got {found!r}")
     if sub_models is not None:
         check_sub_models(name, sub_models, "ensemble")
-    return found()
+    own = found()
+    if own.facts.at_random and sub_models:
+        own.chances = tuple(chances) or (1 / sub_models,) * sub_models
+    return own
 
 
 def own_facts(name: str) -> AggregationFacts:

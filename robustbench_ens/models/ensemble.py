@@ -61,15 +61,23 @@ class Ensemble(nn.Module):
 
     With the default aggregation, ``mean_softmax``, the scores are log-probabilities.
 
-    ``aggregation`` is the name of an aggregation, ``aggregate`` the aggregation itself. ``record`` is what was trained,
-    and ``origin`` where its weights come from; both are none of what was not loaded. They are no part of the state.
+    ``aggregation`` is the name of an aggregation, ``aggregate`` the aggregation itself. ``chances`` are the
+    probabilities of the sub-models if one of them answers at random, equal if there are none. ``record`` is what was
+    trained, and ``origin`` where its weights come from; both are none of what was not loaded. They are no part of the
+    state.
     """
 
-    def __init__(self, members: Iterable[nn.Module], aggregation: str = DEFAULT_AGGREGATION) -> None:
+    def __init__(
+        self,
+        members: Iterable[nn.Module],
+        aggregation: str = DEFAULT_AGGREGATION,
+        chances: tuple[float, ...] = (),
+    ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.aggregation = aggregation
-        self.aggregate: Aggregation = load_aggregation(aggregation, len(self.members))
+        self.chances = tuple(chances)
+        self.aggregate: Aggregation = load_aggregation(aggregation, len(self.members), self.chances)
         self.record: EnsembleRecord | None = None
         self.origin: Origin | None = None
 
@@ -78,7 +86,7 @@ class Ensemble(nn.Module):
 
     def aggregated(self, aggregation: str) -> Ensemble:
         """Return the same sub-models, not copies of them, under another aggregation."""
-        same = Ensemble(self.members, aggregation)
+        same = Ensemble(self.members, aggregation, self.chances)
         # The members stay in their own modes: exported ones refuse to be put into any.
         same.training = self.training
         same.members.training = self.members.training
@@ -93,3 +101,8 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the ensemble, ``(B, classes)``: its aggregation of :meth:`member_logits`."""
         return self.aggregate.scores(self.member_logits(x))
+
+
+def chances_of(model: nn.Module) -> tuple[float, ...]:
+    """Return with what probability each sub-model is the one that answers; empty if they answer together."""
+    return model.aggregate.chances if isinstance(model, Ensemble) else ()

@@ -76,7 +76,7 @@ class Uncopied(nn.Module):
 def _uncopied(model: nn.Module) -> Any:
     """Return ``model`` seen from outside only; of an ensemble its sub-models, whose aggregation is followed."""
     if type(model) is Ensemble:
-        return eval_mode(Ensemble(map(Uncopied, model.members), model.aggregation))
+        return eval_mode(Ensemble(map(Uncopied, model.members), model.aggregation, model.chances))
     return Uncopied(model)
 
 

@@ -49,12 +49,12 @@ def objective_values(name: str) -> Values:
     return OBJECTIVES[name] if name in OBJECTIVES else load_aggregation(name).objective
 
 
-def _verdicts(ensemble: Ensemble, images: Tensor, logits: Tensor) -> Tensor:
-    """Predicted classes ``(B,)``: from the sub-models' logits where their aggregation is known, else asked for."""
+def _beaten(ensemble: Ensemble, images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which images are beaten: by the sub-models' logits if their aggregation is known; else it is asked."""
     with torch.no_grad():
         if isinstance(ensemble, Ensemble):
-            return ensemble.aggregate.scores(logits).argmax(dim=1)
-        return ensemble(images).argmax(dim=1)
+            return ensemble.aggregate.beaten(logits, labels)
+        return ensemble(images).argmax(dim=1) != labels
 
 
 def judge(ensemble: Ensemble, labels: Tensor, objective: str, loss: str) -> Callable[[Tensor], Judged]:
@@ -71,7 +71,7 @@ def judge(ensemble: Ensemble, labels: Tensor, objective: str, loss: str) -> Call
 
     def judged(images: Tensor) -> Judged:
         logits = torch.stack([member(images) for member in ensemble.members])
-        beaten = _verdicts(ensemble, images, logits) != labels
+        beaten = _beaten(ensemble, images, logits, labels)
         return Judged(values(logits, labels, maximised), beaten)
 
     return judged

@@ -105,7 +105,6 @@ class Problem:
         pool: images to mix with.
         members: the sub-models of an ensemble, each from images to logits; of a single network, itself.
         aggregation: that of the sub-models, where attacks do not follow the loss of ``scores``.
-        chances: with what probability each of the members answers, if one of them is drawn; equal unless given.
         begin: images ``(B, C, H, W)`` to start at, of attacks whose facts allow it; none starts where the attack does.
         on_step: an observer of every step; must change nothing.
         on_end: called with the state of the gradient loop after the last step.
@@ -123,7 +122,6 @@ class Problem:
     pool: Pool
     members: Sequence[Scores]
     aggregation: Aggregation | None = None
-    chances: Sequence[float] = ()
     begin: Tensor | None = None
     on_step: OnStep | None = None
     on_end: Callable[[LoopState], None] | None = None
@@ -139,21 +137,22 @@ class Problem:
         """Return :meth:`objective`, and whether the target's answer errs, from one pass through the model."""
         if self.aggregation is None:
             scores = self.scores(images)
-            values = self.loss(scores, self.labels)
-        else:
-            logits = self._member_logits(images)
-            scores = self.aggregation.scores(logits)
-            values = self.aggregation.objective(logits, self.labels, self.loss)
-        return Judged(values, scores.argmax(dim=1) != self.labels)
+            return Judged(self.loss(scores, self.labels), scores.argmax(dim=1) != self.labels)
+        logits = self._member_logits(images)
+        values = self.aggregation.objective(logits, self.labels, self.loss)
+        return Judged(values, self.aggregation.beaten(logits, self.labels))
 
     def _member_logits(self, images: Tensor) -> Tensor:
         return torch.stack([member(images) for member in self.members])
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """With what probability each of the members answers, ``(M,)``, in float64, on the CPU."""
-        equal = [1 / len(self.members)] * len(self.members)
-        return torch.tensor(list(self.chances) or equal, dtype=torch.float64)
+        """With what probability each of the members is the one that answers, ``(M,)``, in float64, on the CPU.
+
+        If they answer together, it is the same for each.
+        """
+        chances = self.aggregation.chances if self.aggregation else ()
+        return torch.tensor(chances or [1 / len(self.members)] * len(self.members), dtype=torch.float64)
 
     def random_start(self) -> Tensor:
         """Return offsets in units of eps, ``(B, C, H, W)``: to ``begin`` if that is given, or else uniform noise."""

@@ -22,7 +22,7 @@ LONG_FILES = {"outcomes.py": "the schema: one comment a column, and what reads a
 MANY_PARAMETERS = {
     "cli/attack.py: attack": "one parameter an option of the command",
     "api.py: evaluate": "the Python API, by keyword and with defaults",
-    "evaluation/job.py: measurement": "one keyword a column of the measurements",
+    "evaluation/tables.py: measurement": "one keyword a column of the measurements",
     "evaluation/job.py: rows": "one keyword a column of the outcomes",
     "perturb/gradient.py: ascend": "the symbols of the algorithm, then its hooks",
     "training/trainer.py: __init__": "a run is restored from the same arguments as it began with",

@@ -142,7 +142,33 @@ def test_attacks_follow_the_loss_of_the_scores_unless_an_aggregation_states_some
     logits = torch.randn(3, 8, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(8) % 4
     same = torch.equal(own.objective(logits, labels, cw), cw(own.scores(logits), labels))
-    assert same == own.follows_scores == (name != "majority_vote")
+    assert same == own.follows_scores == (name not in ("majority_vote", "random_member"))
+
+
+def test_a_random_sub_model_by_hand() -> None:
+    """Probabilities 0.2 of (0.5, 0.5) and 0.8 of (0.25, 0.75)."""
+    own = load_aggregation("random_member", 2, (0.2, 0.8))
+    logits = probabilities([0.5, 0.5], [0.25, 0.75])
+    torch.testing.assert_close(own.scores(logits).exp(), torch.tensor([[0.3, 0.7]], dtype=torch.float64))
+    values = own.objective(logits, torch.tensor([1]), cross_entropy)
+    torch.testing.assert_close(values, torch.tensor([-0.2 * math.log(0.5) - 0.8 * math.log(0.75)], dtype=torch.float64))
+    equal = load_aggregation("random_member", 2)
+    assert equal.chances == (0.5, 0.5)
+    torch.testing.assert_close(equal.scores(logits), log_mean_softmax(logits))
+
+
+@pytest.mark.parametrize(
+    ("label", "chances", "beaten"),
+    [(0, (), [False]), (1, (), [False]), (2, (), [True]), (0, (0.0, 1.0), [True]), (1, (0.0, 1.0), [False])],
+)
+def test_a_random_sub_model_is_beaten_if_none_that_may_answer_is_right(
+    label: int, chances: tuple, beaten: list
+) -> None:
+    logits = probabilities([0.5, 0.3, 0.2], [0.2, 0.5, 0.3])
+    found = load_aggregation("random_member", 2, chances).beaten(logits, torch.tensor([label]))
+    assert found.tolist() == beaten
+    # The others are beaten if the highest score is of another class.
+    assert load_aggregation("mean_softmax").beaten(logits, torch.tensor([label])).tolist() == [label != 1]
 
 
 def test_crossmax_by_hand() -> None:

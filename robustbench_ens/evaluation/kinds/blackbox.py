@@ -122,7 +122,7 @@ def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -
             source=CraftedOn(source.record.id),
         )
         if variant.restart == 0:
-            job.double_the_steps(source.ensemble, everything, job.predict(source.ensemble, found), key)
+            job.double_the_steps(source.ensemble, everything, job.answers(source.ensemble, found), key)
         save_crafted(path, found, job.images, eps, job.crafting[-1:])
 
 
@@ -138,9 +138,9 @@ def _recall_restarts(job: Job, source: Subject, variant: Variant, eps: float, fo
 
 def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFrame:
     found = crafted(job, source, variant, eps)
-    return job.rows(
+    return job.answer_rows(
         torch.arange(len(job.images), device="cpu"),
-        job.predict(job.target.ensemble, found),
+        job.answers(job.target.ensemble, found),
         source=source.record.id,
         attack=variant.attack,
         loss=variant.loss,

@@ -20,7 +20,8 @@ from robustbench_ens.evaluation.distilled import (
     measure_mean,
     measure_pairs,
 )
-from robustbench_ens.evaluation.job import Job, Part, no_outcomes
+from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.tables import no_outcomes
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.predict import BATCH_SIZE
 

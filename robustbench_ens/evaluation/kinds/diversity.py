@@ -13,8 +13,9 @@ from robustbench_ens.config.protocols.kinds import Diversity, Regions
 from robustbench_ens.core.seeds import derive_seed
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.distilled import Draws, distill_from, draw, fast_members, losses_on, measure_pairs
-from robustbench_ens.evaluation.job import Job, Part, no_outcomes
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.kinds.transferability import images_all_get_right
+from robustbench_ens.evaluation.tables import no_outcomes
 
 
 def measured_images(job: Job, settings: Diversity | Regions) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from robustbench_ens.config.protocols.kinds import Gallery
 from robustbench_ens.evaluation.base import Evaluation
-from robustbench_ens.evaluation.job import Job, Part, no_outcomes
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.kinds.blackbox import Variant, check_hold_out, expand
+from robustbench_ens.evaluation.tables import no_outcomes
 
 WHITEBOX = Variant("pgd", "cross_entropy", 0)
 """On the target itself, as the white-box protocols start."""

@@ -13,9 +13,10 @@ from torch import Tensor
 from robustbench_ens.config.protocols.kinds import Regions
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
-from robustbench_ens.evaluation.job import Job, Part, no_outcomes
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.kinds.blackbox import check_hold_out
 from robustbench_ens.evaluation.kinds.diversity import measured_images
+from robustbench_ens.evaluation.tables import no_outcomes
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb.gradient import check_budget

@@ -43,9 +43,9 @@ def _rows(job: Job, examples: ReleasedExamples, variant: ReleasedVariant, eps: f
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     job.task.advance(len(crafted))
-    return job.rows(
+    return job.answer_rows(
         torch.arange(len(crafted), device="cpu"),
-        job.predict(job.target.ensemble, crafted),
+        job.answers(job.target.ensemble, crafted),
         source=f"released:{variant.source}",
         attack=variant.attack,
         loss=variant.loss,

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from robustbench_ens.perturb.attack import Attack, Scores, own_facts
 from robustbench_ens.perturb.gradient import project
-from robustbench_ens.perturb.starts import uniform_starts
 
 MARGIN = 0.05
 """``rho`` in units of eps: how far beyond a boundary to go."""
@@ -110,9 +109,8 @@ class Arc(Attack):
     as_released: ClassVar[bool] = False
 
     def start(self) -> Tensor:
-        """Return offsets in [-1, 1], in units of eps, to start at."""
-        images, draws = self.problem.images, self.problem.draws
-        return uniform_starts(images.shape[1:], draws.images, *draws.key).to(images)
+        """Return offsets in units of eps to start at, ``(B, C, H, W)``."""
+        return self.problem.random_start()
 
     def expected_accuracy(self, images: Tensor) -> Tensor:
         """Return the probability that the answer to each image is right, ``(B,)``, in float64."""

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from robustbench_ens.models.aggregation import load_aggregation
 from robustbench_ens.perturb.attack import Draws, Pool, Problem
 from robustbench_ens.perturb.attacks.arc import Arc, Boundary, local_step, nearest_boundary
 from robustbench_ens.perturb.losses import cross_entropy
@@ -34,7 +35,8 @@ def attacked(class_, images, labels, members, eps, steps, chances=(), step_size=
     draws, pool = Draws((0,), range(len(images))), Pool(images, labels)
     step_size = eps / 4 if step_size is None else step_size
     rest = (members[0], cross_entropy, eps, step_size, steps, draws, pool, members)
-    return class_(Problem(images, labels, *rest, chances=chances)).run()
+    aggregation = load_aggregation("random_member", len(members), chances)
+    return class_(Problem(images, labels, *rest, aggregation=aggregation)).run()
 
 
 @pytest.mark.slow
