@@ -36,6 +36,7 @@ class Crafting:
         health: signs of the run.
         identical: share of its images that an earlier restart had crafted pixel by pixel; none for a first restart.
         doubling_gain: by how much twice the steps lower the accuracy of what it was crafted on; none where not tried.
+        passes: forward and backward passes for each image; none in files of before they were counted.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Crafting:
     health: Health
     identical: float | None = None
     doubling_gain: float | None = None
+    passes: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -160,24 +162,56 @@ def health_rows(target: str, runs: Iterable[Crafting]) -> Iterator[dict[str, Any
     Names are ``health/<attack>/<loss>/<sign>``; ``step`` is the gradient step, from 0, of signs by step, and else the
     number of steps.
     """
+    for key, group in _by_crafting(runs):
+        for name, value, step in _signs(group):
+            yield _row(target, key, health_name(key.attack, key.loss, name), value, "1", step)
 
-    def what(run: Crafting) -> tuple[str, int, str, str, float, int]:
-        return run.source, run.source_member, run.attack, run.loss, run.eps, run.steps
 
-    for (source, member, attack, loss, eps, _), group in groupby(sorted(runs, key=what), key=what):
-        for name, value, step in _signs(list(group)):
-            yield {
-                "target": target,
-                "name": health_name(attack, loss, name),
-                "value": value,
-                "unit": "1",
-                "step": step,
-                "source": source,
-                "source_member": member,
-                "eps": eps,
-            }
+def budget_rows(target: str, runs: Iterable[Crafting]) -> Iterator[dict[str, Any]]:
+    """Keyword arguments of :func:`~.job.measurement` for the passes of crafting runs, means over restarts.
+
+    Names are ``budget/<attack>/<loss>/forward`` and ``.../backward``; values are passes for each image attacked.
+    """
+    for key, group in _by_crafting(runs):
+        for part, direction in enumerate(DIRECTIONS):
+            value = _mean((run.passes[part] if run.passes else None, run.health.images) for run in group)
+            if value is not None:
+                yield _row(target, key, budget_name(key.attack, key.loss, direction), value, PASSES, key.steps)
+
+
+def _by_crafting(runs: Iterable[Crafting]) -> Iterator[tuple[RunKey, list[Crafting]]]:
+    """The restarts of each crafting."""
+
+    def what(run: Crafting) -> RunKey:
+        return RunKey(run.source, run.source_member, run.attack, run.loss, run.eps, run.steps)
+
+    for key, group in groupby(sorted(runs, key=what), key=what):
+        yield key, list(group)
+
+
+def _row(target: str, key: RunKey, name: str, value: float, unit: str, step: int) -> dict[str, Any]:
+    return {
+        "target": target,
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "step": step,
+        "source": key.source,
+        "source_member": key.source_member,
+        "eps": key.eps,
+    }
 
 
 def health_name(attack: str, loss: str, sign: str) -> str:
     """The name of a sign in the measurements table."""
     return f"health/{attack}/{loss}/{sign}"
+
+
+DIRECTIONS = ("forward", "backward")
+PASSES = "passes"
+"""The unit of what :func:`budget_rows` leaves."""
+
+
+def budget_name(attack: str, loss: str, direction: str) -> str:
+    """The name of a count of passes in the measurements table."""
+    return f"budget/{attack}/{loss}/{direction}"

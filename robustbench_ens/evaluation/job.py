@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Silent, Task
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, RunKey, health_rows
+from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, RunKey, budget_rows, health_rows
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.tables import measurement, predictions
 from robustbench_ens.models.ensemble import Ensemble, chances_of
@@ -168,8 +169,9 @@ class Job:
 
     def take_measurements(self) -> list[dict]:
         """What was measured since this was called last."""
-        health = [measurement(**row) for row in health_rows(self.target.record.id, self.crafting)]
-        taken, self.measured, self.crafting = self.measured + health, [], []
+        rows = [make(self.target.record.id, self.crafting) for make in (health_rows, budget_rows)]
+        logged = [measurement(**row) for row in chain(*rows)]
+        taken, self.measured, self.crafting = self.measured + logged, [], []
         return taken
 
     def take_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -221,7 +223,7 @@ class Job:
             clean,
             settings,
             self.compute,
-            observers=Observers(recorder, self.captured),
+            observers=Observers(recorder, self.captured, recorder.passes),
             resume=resume,
             pool=Pool(self.images, self.labels),
         )
@@ -234,7 +236,7 @@ class Job:
 
         Args:
             key: what was crafted on, and how.
-            recorder: observed its steps.
+            recorder: observed its steps, and counted its passes.
             rows: ``(n,)``, positions of the images.
             crafted: ``(n, C, H, W)``.
         """
@@ -242,7 +244,7 @@ class Job:
             return
         repeated = self.restarts.repeated(key, rows, crafted)
         health = recorder.health(crafted, self.images[rows], key.eps)
-        self.crafting.append(Crafting(*key, health, repeated))
+        self.crafting.append(Crafting(*key, health, repeated, passes=recorder.passes.per_image(len(rows))))
 
     def double_the_steps(self, model: nn.Module, rows: Tensor, answers: Tensor, key: Sequence[object]) -> None:
         """Note how much lower the accuracy of ``model`` is where the last crafting had taken twice the steps.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from robustbench_ens.perturb.attack import Judged
 from robustbench_ens.perturb.attacks.apgd import apgd
 from robustbench_ens.perturb.gradient import OnStep
 from robustbench_ens.perturb.harness import craft_in_batches
-from robustbench_ens.perturb.inputs import CleanImages, Compute, OnBatchStep
+from robustbench_ens.perturb.inputs import CleanImages, Compute, Observers
 from robustbench_ens.perturb.losses import AttackLoss
 from robustbench_ens.perturb.reweigh import reweighed
 
@@ -100,7 +101,7 @@ def craft_adaptively(
     starts: Tensor,
     settings: AdaptiveSettings,
     compute: Compute,
-    on_step: OnBatchStep | None = None,
+    observers: Observers | None = None,
 ) -> Tensor:
     """Craft adversarial images for ``ensemble`` in eval mode by APGD, on a folded copy.
 
@@ -110,12 +111,13 @@ def craft_adaptively(
         starts: ``(N, C, H, W)``, where to start; projected into the budget.
         settings: what is maximised, and how far.
         compute: where to compute, and how much at a time.
-        on_step: an observer of the steps, called from the workers' threads.
+        observers: of the steps, called from the workers' threads, and of what the model is shown.
 
     Returns:
         ``(N, C, H, W)``, on the CPU, within ``eps`` of the clean images and in [0, 1].
     """
-    fast = folded(ensemble, clean.images[:PROBED].to(compute.device))
+    observers = observers or Observers()
+    fast, on_step = folded(ensemble, clean.images[:PROBED].to(compute.device)), observers.on_step
 
     def watch(rows: slice) -> OnStep | None:
         return (lambda step, values, gradient: on_step(rows, step, values, gradient)) if on_step else None
@@ -123,6 +125,8 @@ def craft_adaptively(
     def crafter(rows: slice, images: Tensor) -> Tensor:
         judged = judge(fast, clean.labels[rows].to(compute.device), settings.objective, settings.loss)
         start = starts[rows].to(images)
-        return apgd(images, judged, eps=settings.eps, steps=settings.steps, start=start, on_step=watch(rows))
+        run = partial(apgd, images, judged, eps=settings.eps, steps=settings.steps, start=start, on_step=watch(rows))
+        return observers.passes.attempt(run)
 
-    return craft_in_batches(crafter, clean.images, settings.eps, compute)
+    with observers.passes.watching(fast):
+        return craft_in_batches(crafter, clean.images, settings.eps, compute)

@@ -25,6 +25,7 @@ from robustbench_ens.perturb.harness import LARGEST_BATCH, craft_in_batches
 from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute, Observers
 from robustbench_ens.perturb.libraries import Order, adversary
 from robustbench_ens.perturb.losses import AttackLoss
+from robustbench_ens.perturb.passes import Passes
 from robustbench_ens.perturb.precision import at_precision
 from robustbench_ens.perturb.skip_gradient import check_skips
 
@@ -114,6 +115,11 @@ def _loss(settings: AttackSettings) -> AttackLoss | None:
     return found
 
 
+def _counted(crafter: Crafter, passes: Passes) -> Crafter:
+    """Return ``crafter``, each batch of which is an attempt to ``passes``."""
+    return lambda batch: passes.attempt(lambda: crafter(batch))
+
+
 def _whole(crafter: Crafter, fitting: Fitting) -> Crafter:
     """Return ``crafter``, whose draws belong to a batch, starting again with smaller parts if memory runs out."""
     return lambda batch: fitting.whole(len(batch.clean.images), lambda: crafter(batch))
@@ -151,7 +157,7 @@ def craft(
         clean: the images to start from.
         settings: the attack, its loss, its budget and its draws.
         compute: where to compute, and how much at a time.
-        observers: of the gradient loop.
+        observers: of the gradient loop, and of what the model is shown.
         resume: the state in which an earlier crafting of the same images ended, on the device; this one goes on.
         pool: images to mix with, for attacks that do; the clean images unless given.
         begin: images ``(N, C, H, W)`` to start at, projected into the budget; where the attack starts unless given.
@@ -163,7 +169,7 @@ def craft(
         UserError: no such attack, loss or option; a network that the attack does not work on; images to start at for
             an attack that starts where it does.
     """
-    name = settings.attack
+    name, observers = settings.attack, observers or Observers()
     if begin is not None and not attack_facts(name).begins_anywhere:
         raise UserError(f"attack {name!r}: expected one that starts at given images")
     fast = at_precision(folded(model, clean.images[:PROBED].to(compute.device)), compute.precision)
@@ -172,17 +178,19 @@ def craft(
     task = _Task(fast, _loss(settings), settings.budget, key, pool, begin)
     if split(name):
         task = replace(task, model=Chunked(fast, compute.fitting))
-        crafter = _whole(_by_library(task, name, settings.options, compute.device), compute.fitting)
+        crafter = _counted(_by_library(task, name, settings.options, compute.device), observers.passes)
+        crafter = _whole(crafter, compute.fitting)
         # Its draws belong to the whole batch, which must stay as it is.
         compute = replace(compute, workers=1, batch_size=compute.batch_size or LARGEST_BATCH, fitting=Fitting())
     else:
         found = _class_of(name, fast)
         if settings.options:
             raise UserError(f"attack {name!r}: expected no options, got {', '.join(settings.options)}")
-        crafter = _by_class(task, found, resume, observers or Observers())
+        crafter = _counted(_by_class(task, found, resume, observers), observers.passes)
 
     def craft_rows(rows: slice, images: Tensor) -> Tensor:
         labels = clean.labels[rows].to(compute.device)
         return crafter(_Batch(rows, CleanImages(images, labels, clean.indices[rows])))
 
-    return craft_in_batches(craft_rows, clean.images, settings.budget.eps, compute)
+    with observers.passes.watching(task.model):
+        return craft_in_batches(craft_rows, clean.images, settings.budget.eps, compute)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.perturb.losses import saturated
+from robustbench_ens.perturb.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ class Recorder:
 
     ``loss`` names what the loop maximises. Counts stay on the device until
     :meth:`health` asks for them, so that watching does not wait for a GPU.
+
+    ``passes`` counts what the attack shows to its model.
     """
 
     def __init__(self, loss: str) -> None:
         self._loss = loss
+        self.passes = Passes()
         self._lock = threading.Lock()
         # By step and by a batch's first row: a batch that memory did not last for comes again, as two.
         self._zero: dict[int, dict[int, Tensor]] = defaultdict(dict)

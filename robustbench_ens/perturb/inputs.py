@@ -11,6 +11,7 @@ from torch import Tensor
 from robustbench_ens.config.validation import Precision
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.perturb.gradient import LoopState
+from robustbench_ens.perturb.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,16 @@ OnBatchEnd = Callable[[slice, LoopState], None]
 
 @dataclass(frozen=True)
 class Observers:
-    """Observers of the gradient loop, called from the workers' threads; attacks of libraries have no loop to observe.
+    """Observers of crafting.
+
+    Those of the gradient loop are called from the workers' threads; attacks of libraries have no loop to observe.
 
     Attributes:
         on_step: called after each step of a batch.
         on_end: called after the last step of a batch.
+        passes: counts what the model is shown, of every attack.
     """
 
     on_step: OnBatchStep | None = None
     on_end: OnBatchEnd | None = None
+    passes: Passes = field(default_factory=Passes)

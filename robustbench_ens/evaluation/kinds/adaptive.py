@@ -79,7 +79,7 @@ def _by_apgd(job: Job, run: Run, eps: float, positions: Tensor, recorder: Record
         run.starts(job, positions, eps),
         AdaptiveSettings(run.group.objective, run.loss, eps, job.steps),
         job.compute,
-        on_step=recorder,
+        observers=Observers(recorder, passes=recorder.passes),
     )
 
 
@@ -92,7 +92,7 @@ def _by_name(job: Job, run: Run, eps: float, positions: Tensor, recorder: Record
         job.clean(positions),
         AttackSettings(run.group.attack, run.loss, budget, key),
         job.compute,
-        observers=Observers(recorder),
+        observers=Observers(recorder, passes=recorder.passes),
         pool=Pool(job.images, job.labels),
         begin=None if run.example is None else run.example[positions],
     )

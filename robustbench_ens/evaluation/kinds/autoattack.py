@@ -18,12 +18,14 @@ from robustbench_ens.config.protocols.kinds import Autoattack
 from robustbench_ens.core.fitting import Chunked
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
+from robustbench_ens.evaluation.crafting_log import DIRECTIONS, PASSES, budget_name
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
 from robustbench_ens.perturb.gradient import check_budget, project
 from robustbench_ens.perturb.libraries.generators import global_generators
+from robustbench_ens.perturb.passes import Passes
 
 BATCH_SIZE = 250
 """As in the standard version. The draws belong to a batch, so it is part of the method."""
@@ -101,6 +103,10 @@ def _runs(settings: Autoattack, name: str) -> int:
     return settings.restarts * per_restart
 
 
+def _steps(settings: Autoattack, name: str) -> int:
+    return settings.square_queries if name == "square" else settings.steps
+
+
 def build(model: nn.Module, settings: Autoattack, name: str, *, eps: float, classes: int, device: torch.device) -> Any:
     """The package's attack ``name`` on ``model``, with the protocol's settings.
 
@@ -129,8 +135,10 @@ def _perturbed(job: Job, settings: Autoattack, attack: Any, clean: Tensor, label
     return found
 
 
-def _craft(job: Job, settings: Autoattack, attack: Any, name: str, eps: float, positions: Tensor) -> Tensor:
-    """Adversarial images for the images at ``positions``, a batch at a time.
+def _craft(
+    job: Job, settings: Autoattack, attack: Any, name: str, passes: Passes, eps: float, positions: Tensor
+) -> Tensor:
+    """Adversarial images for the images at ``positions``, a batch at a time; measures the passes that they took.
 
     The package draws from PyTorch's global generators, which it seeds alike for every batch; their states are as
     before afterwards.
@@ -138,11 +146,15 @@ def _craft(job: Job, settings: Autoattack, attack: Any, name: str, eps: float, p
     crafted = []
     for batch in positions.split(BATCH_SIZE):
         clean, labels = job.images[batch].to(job.device), job.labels[batch].to(job.device)
-        found = job.fitting.whole(len(batch), partial(_perturbed, job, settings, attack, clean, labels))
+        perturb = partial(_perturbed, job, settings, attack, clean, labels)
+        found = job.fitting.whole(len(batch), partial(passes.attempt, perturb))
         found = project(found.detach().to(clean), clean, eps)
         check_budget(found, clean, eps)
         crafted.append(found.cpu())
         job.task.advance(_runs(settings, name) * len(batch))
+    for direction, value in zip(DIRECTIONS, passes.per_image(len(positions)), strict=True):
+        measured = budget_name(name, ATTACKS[name].loss, direction)
+        job.measure(measured, value, PASSES, step=_steps(settings, name), eps=eps)
     return torch.cat(crafted)
 
 
@@ -158,12 +170,10 @@ def _at_eps(job: Job, settings: Autoattack, eps: float) -> pd.DataFrame:
     for name in settings.attacks:
         job.task.advance(_runs(settings, name) * survivors.beaten)
         attack = build(model, settings, name, eps=eps, classes=job.target.record.classes, device=job.device)
-        survivors.attempt(
-            partial(_craft, job, settings, attack, name, eps),
-            attack=name,
-            loss=ATTACKS[name].loss,
-            steps=settings.square_queries if name == "square" else settings.steps,
-        )
+        passes = Passes()
+        craft = partial(_craft, job, settings, attack, name, passes, eps)
+        with passes.watching(model):
+            survivors.attempt(craft, attack=name, loss=ATTACKS[name].loss, steps=_steps(settings, name))
     return survivors.rows()
 
 

@@ -118,9 +118,9 @@ def test_black_box_examples_are_where_it_starts(make_job, monkeypatch):
     job = make_job(f"digits/adaptive[{SMALL},{STARTS},{variants('mean_logits')}]")
     seen, plain = [], module.craft_adaptively
 
-    def watch(ensemble, clean, starts, settings, compute, on_step):
+    def watch(ensemble, clean, starts, settings, compute, observers):
         seen.append((clean.images, starts, settings.eps))
-        return plain(ensemble, clean, starts, settings, compute, on_step)
+        return plain(ensemble, clean, starts, settings, compute, observers)
 
     monkeypatch.setattr(module, "craft_adaptively", watch)
     run(job)
