@@ -48,7 +48,7 @@ def test_autoattack(make_job: MakeJob) -> None:
     found = {name: value for (name, _, _), value in budget(job).items()}
     assert set(found) == {f"{name}/{way}" for name in ("apgd-ce/cross_entropy", "square/cw") for way in WAYS}
     assert 3 <= found["apgd-ce/cross_entropy/backward"] <= found["apgd-ce/cross_entropy/forward"] <= 10
-    assert 1 <= found["square/cw/forward"] <= 7
+    assert 1 <= found["square/cw/forward"] <= 10
     assert found["square/cw/backward"] == 0
 
 
