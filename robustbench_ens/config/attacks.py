@@ -71,6 +71,7 @@ ATTACKS: dict[str, AttackFacts] = {
         begins_anywhere=True,
         runs=f"{_HERE}.mora_targeted:MoraTargeted",
     ),
+    "eot_pgd": AttackFacts("EoT-PGD", "arXiv:1707.07397", begins_anywhere=True, runs=f"{_HERE}.eot_pgd:EotPgd"),
     "square": AttackFacts("Square", "arXiv:1912.00049", runs=f"{_HERE}.square:Square"),
     "arc": AttackFacts("ARC", "arXiv:2206.06737", begins_anywhere=True, runs=f"{_HERE}.arc:Arc"),
 }

@@ -8,7 +8,7 @@ from robustbench_ens.perturb.attack import Draws, Pool, Problem
 from robustbench_ens.perturb.attacks.arc import Arc, Boundary, local_step, nearest_boundary
 from robustbench_ens.perturb.losses import cross_entropy
 from tests import golden
-from tests.perturb.attacks.toys import POSITIVE, Linear
+from tests.perturb.attacks.toys import POSITIVE, Linear, run
 
 SKEWED = (0.25, 0.45, 0.30)
 EVERY, TWO = slice(4), slice(1, 3)
@@ -114,3 +114,18 @@ def test_the_start_is_scored_and_a_member_that_errs_is_left_alone():
 
     found = attacked(Bad, GREY, CLASS_0, members, 0.1, 8)
     assert int(members[0](found).argmax()) == 1
+
+
+def test_sampled_expectation_follows_the_mean_of_ten_looks():
+    """A model that answers by one of two opposite networks in turn, so that ten looks see each five times."""
+    members, asked = [away(POSITIVE, 0.2), away(-2 * POSITIVE, 0.2)], []
+
+    class InTurn(Linear):
+        def forward(self, x):
+            asked.append(len(x))
+            return members[len(asked) % 2](x)
+
+    found = run(InTurn(POSITIVE), GREY, CLASS_0, [0], attack="eot_pgd", loss="cw", steps=4, step_size=0.05)
+    assert len(asked) >= 40
+    # The second has twice the gradient: its first logit falls towards brighter pixels.
+    torch.testing.assert_close(found, GREY + 0.1)

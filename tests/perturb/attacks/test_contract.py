@@ -18,7 +18,7 @@ from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Linear, 
 MOVES_PIXELS = {"m_di2_fgsm", "bsr", "sia"}
 """Moving an image mixes weights of neighbouring pixels, so that a closed form needs weights of one sign."""
 
-STARTS = {name for name, facts in ATTACKS.items() if facts.begins_anywhere or name == "arc"}
+STARTS = {name for name, facts in ATTACKS.items() if facts.begins_anywhere}
 """Begin at random noise, and not at the clean image."""
 
 WHOLE_AT_ONCE = {"apgd", "mora", "mora_targeted"}
