@@ -109,12 +109,13 @@ def evaluate(
 
     Returns:
         one row per image and attempt, clean images too: table *outcomes* of :mod:`robustbench_ens.outcomes`. An image
-        counts as robust only if all of its rows that are not null are correct, the clean one too. ``attrs`` holds plain
-        values: ``protocol`` and ``protocol_hash``; ``warnings``, every warning that was raised; ``health``, one entry
-        for each attack, loss and sign, with its worst ``value``, the protocol's ``limit`` and whether it is ``healthy``
-        (empty under kinds that craft nothing, and AutoAttack, which has no signs); and ``weights``, which says of the
-        model and each surrogate whether it is a published ensemble, one trained here, or ``given``; see
-        :func:`robustbench_ens.weights.origin.facts_of`.
+        counts as robust only if all of its rows that are not null are correct, the clean one too. If one sub-model
+        answers at random, there is a row of each with its ``probability``, and an image counts by the least expected
+        correctness. ``attrs`` holds plain values: ``protocol`` and ``protocol_hash``; ``warnings``, every warning that
+        was raised; ``health``, one entry for each attack, loss and sign, with its worst ``value``, the protocol's
+        ``limit`` and whether it is ``healthy`` (empty under kinds that craft nothing, and AutoAttack, which has no
+        signs); and ``weights``, which says of the model and each surrogate whether it is a published ensemble, one
+        trained here, or ``given``; see :func:`robustbench_ens.weights.origin.facts_of`.
 
     Raises:
         robustbench_ens.errors.UserError: the model does not score the images, or a value is not what is expected.

@@ -32,6 +32,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robustbench_ens.config.aggregations import ROUNDING
 from robustbench_ens.config.schema import Provenance, check_facts
 from robustbench_ens.core import strict_json
 from robustbench_ens.core.files import digest_file, read_bytes, visible_files
@@ -298,7 +299,7 @@ def _contradicting_chances(table: pa.Table) -> str | None:
     if len(outside):
         return f"a probability in [0, 1] in every row, got {outside.iloc[0]}"
     sums = rows[chances > 0].groupby(_ATTEMPT, observed=True)[PROBABILITY].sum()
-    wrong = sums[(sums - 1).abs() > 1e-9]
+    wrong = sums[(sums - 1).abs() > ROUNDING]
     return f"probabilities of sub-models that sum to 1 for every image, got {wrong.iloc[0]:g}" if len(wrong) else None
 
 

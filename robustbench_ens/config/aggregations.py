@@ -6,13 +6,14 @@ What an aggregation does is a class in a file of its own under ``robustbench_ens
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.outside import import_object
+from robustbench_ens.core.limits import shown
 from robustbench_ens.errors import UserError
 
 
@@ -107,6 +108,24 @@ def check_sub_models(name: str, sub_models: int, where: str) -> None:
     fewest = aggregation_facts(name).fewest_sub_models
     if sub_models < fewest:
         raise UserError(f"{where}: expected at least {fewest} sub-models for aggregation {name!r}, got {sub_models}")
+
+
+def check_probabilities(probabilities: Sequence[float], sub_models: int, where: str) -> None:
+    """Check that there is a probability for each sub-model, and that they sum to 1; none stand for equal ones.
+
+    Raises:
+        UserError: they are not.
+    """
+    fits = len(probabilities) == sub_models and all(0 <= one <= 1 for one in probabilities)
+    if probabilities and not (fits and abs(sum(probabilities) - 1) <= ROUNDING):
+        raise UserError(
+            f"{where}: expected {sub_models} numbers in [0, 1] that sum to 1, one for each sub-model, got "
+            f"{shown(list(probabilities))}"
+        )
+
+
+ROUNDING = 1e-9
+"""By how much probabilities may miss a sum of 1."""
 
 
 def code_of_aggregations(names: Iterable[str]) -> Code:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
+from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION, check_probabilities
 from robustbench_ens.models.aggregation import Aggregation, load_aggregation
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.aggregation = aggregation
+        check_probabilities(chances, len(self.members), "ensemble: chances")
         self.chances = tuple(chances)
         self.aggregate: Aggregation = load_aggregation(aggregation, len(self.members), self.chances)
         self.record: EnsembleRecord | None = None

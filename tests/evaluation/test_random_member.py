@@ -93,6 +93,12 @@ def test_probabilities_stay_with_the_ensemble(trained):
     assert trained[0].ensemble.aggregated("random_member").aggregate.chances == (1 / 3,) * 3
 
 
+@pytest.mark.parametrize("chances", [(0.5, 0.5), (0.5, 0.3, 0.3), (1.2, -0.1, -0.1), (float("nan"), 0.5, 0.5)])
+def test_probabilities_are_one_for_each_sub_model_and_sum_to_1(trained, chances):
+    with pytest.raises(UserError, match=r"chances: expected 3 numbers in \[0, 1\] that sum to 1, .* got \["):
+        at_random(trained[0], chances)
+
+
 def test_what_looks_at_sub_models_takes_their_mean_for_the_ensemble(trained):
     target = at_random(trained[0])
     assert aggregated(load_protocol("digits/transferability"), target).ensemble.aggregation == "mean_softmax"
