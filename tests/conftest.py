@@ -6,7 +6,7 @@ import gc
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import hypothesis
 import pytest
@@ -77,6 +77,16 @@ def _make_tiny_runs(folder: Path) -> None:
 def runs(tiny_runs: Path, tmp_path: Path) -> Path:
     """A copy of ``tiny_runs`` of the test's own."""
     return Path(shutil.copytree(tiny_runs, tmp_path / "runs"))
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing: most of the time of a small report is matplotlib's. ``reporting/conftest.py`` draws."""
+
+    def save(figure: object, file: TextIO, **_: object) -> None:
+        file.write('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>\n')
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
 
 
 class Result(NamedTuple):

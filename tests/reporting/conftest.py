@@ -16,6 +16,11 @@ from tests.fake_outcomes import write_fake_outcomes
 HOSTILE = "<script>alert(1)</script> ../../x|y `z` $\\frac$ 数字 \N{RIGHT-TO-LEFT OVERRIDE}\x1b[31m" + "long" * 60
 
 
+@pytest.fixture(autouse=True)
+def undrawn() -> None:
+    """Draw, in place of the fixture of that name for all other tests."""
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[OutcomeFile]:
     """Both ensembles, every kind, one seed, 100 images."""

@@ -4,11 +4,14 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_ens.config.attacks import ATTACKS, LOSSES, loss_function
+from robustbench_ens.config.attacks import LOSSES, loss_function
 from robustbench_ens.perturb.starts import uniform_starts
 from tests.evaluation.runs import check_a_beaten_image_rests, check_train_mode_changes_nothing, outcomes
 
 PROTOCOL = "digits/whitebox[images=40,eps=[0.05,0.15],steps=5,restarts=4]"
+THROUGH_THE_JOB = ("pgd", "m_di2_fgsm", "sgm", "apgd", "square")
+"""One attack of each way to craft; ``perturb/attacks/test_contract.py`` tries them all."""
+
 NAIVE = PROTOCOL.replace("images=40", "images=16")
 """Few images, as the plainest code takes each by itself."""
 
@@ -79,7 +82,7 @@ def test_a_model_in_train_mode_is_attacked_and_scored_in_eval_mode(make_job):
 
 @pytest.mark.slow
 def test_every_attack_and_loss_keeps_the_budget_and_beats_no_more_at_smaller_eps(make_job):
-    for attack in ATTACKS:
+    for attack in THROUGH_THE_JOB:
         for loss in LOSSES:
             job = make_job(f"digits/whitebox[images=30,eps=[0.02,0.3],steps=5,restarts=1,attack={attack},loss={loss}]")
             positions = torch.arange(30)
