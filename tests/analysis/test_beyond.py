@@ -11,7 +11,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
-from robustbench_ens.reporting.sections.beyond import beyond_sections, sentence
+from robustbench_ens.reporting.sections.beyond import OPEN_ROWS, beyond_sections, sentence
 from robustbench_ens.reporting.tables.beyond import COLUMNS, beyond_table, variants_table
 from tests.analysis.test_ledger import broken_rows
 
@@ -151,6 +151,19 @@ def test_tables():
     assert variants_table(found.variants).to_numpy().tolist() == [
         ["digits/a-3", "0", "1", "digits/s-3#1000", "bsr", "cw", "0", "3", "1"]
     ]
+
+
+def test_the_table_that_is_open_has_the_largest_suite_and_few_rows(files):
+    """Of twenty targets under three suites; all of them stand in a table below."""
+    three = suites(("digits/c", OLD, {}), ("digits/b", NEW, {}), ("digits/a", {("pgd", "cw", 0): "x......."}, {}))
+    found = assembled(pair for number in range(20) for pair in pairs_of_target(three.assign(ensemble=f"e-{number}")))
+    (section,) = beyond_sections(context_of(replace(collect(files), beyond=found)))
+    said, opened, every, *order = section.blocks
+    assert len(said.items) == 1
+    assert set(opened.frame["Protocol"]) == {"digits/b"}
+    assert (len(opened.frame), opened.collapsed) == (OPEN_ROWS, False)
+    assert (len(every.frame), every.collapsed) == (40, True)
+    assert [table.collapsed for table in order] == [True, True]
 
 
 def test_the_section_of_a_report(files):

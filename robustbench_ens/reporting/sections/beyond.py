@@ -28,8 +28,8 @@ def beyond_sections(context: Context) -> list[Section]:
     pairs = found.pairs
     if pairs.empty:
         return []
-    largest = pairs.loc[pairs.groupby(["dataset", "ensemble", "seed"])["variants"].idxmax()]
-    shown = largest.sort_values(["dataset", "only"], ascending=[True, False], kind="stable").head(OPEN_ROWS)
+    most = pairs["variants"] == pairs.groupby("dataset")["variants"].transform("max")
+    shown = pairs[most].sort_values(["dataset", "only"], ascending=[True, False], kind="stable").head(OPEN_ROWS)
     blocks: list[Block] = [Bullets([sentence(found, names) for names in _pairs_of(shown)])]
     sick = context.collection.sick
     blocks.append(Table(beyond_table(shown, sick), _caption(shown, pairs), numeric=NUMERIC, facts=facts_of(shown)))
