@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,16 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "seeds": seeds,
 }
 
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Every setting at once; each by itself is tried where that takes no second."""
+    with ExitStack() as stack:
+        for setting in reversed(SETTINGS):  # seeds first: noting them is of the CPU
+            stack.enter_context(SETTINGS[setting]())
+        yield
+
+
 PROTOCOLS = {
     "whitebox": WHITEBOX,
     "momentum and diversity": "digits/whitebox[eps=[0.1],steps=2,attack=m_di2_fgsm,loss=cw,restarts=1]",
@@ -124,16 +134,23 @@ def expected() -> dict[str, pd.DataFrame]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_outcomes_do_not_depend_on_it(setting: str, protocol: str, expected: dict[str, pd.DataFrame]) -> None:
+@pytest.mark.parametrize(
+    ("protocol", "setting"),
+    [
+        *(pytest.param("whitebox", setting, id=name) for name, setting in SETTINGS.items()),
+        *(pytest.param(protocol, together, id=protocol) for protocol in PROTOCOLS if protocol != "whitebox"),
+    ],
+)
+def test_outcomes_do_not_depend_on_it(
+    setting: Callable[[], AbstractContextManager[object]], protocol: str, expected: dict[str, pd.DataFrame]
+) -> None:
     if "advertorch" in PROTOCOLS[protocol]:
         needs_advertorch()
     if protocol not in expected:
         expected[protocol] = evaluated(PROTOCOLS[protocol])
     images, labels, _ = test_images(20)
     model = small()
-    with SETTINGS[setting]():
+    with setting():
         found = robustbench_ens.evaluate(model, images, labels, PROTOCOLS[protocol])
     pd.testing.assert_frame_equal(found, expected[protocol])
     assert found.attrs == expected[protocol].attrs
@@ -172,6 +189,9 @@ TRAINED = {
 }
 
 
+FOR_TRAINING = ["default type", "default device", "autocast", "no_grad", "inference mode", "seeds"]
+
+
 def weights(folder: Path, reference: str) -> str:
     recipe, store, digits = load_recipe(reference), Store(folder), load_dataset("digits")
     for one in [*([recipe.parent] if recipe.parent else []), recipe]:
@@ -187,12 +207,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", TRAINED)
 @pytest.mark.parametrize(
-    "setting", ["default type", "default device", "autocast", "no_grad", "inference mode", "seeds"]
+    ("method", "setting"),
+    [
+        *(pytest.param("baseline", SETTINGS[name], id=name) for name in FOR_TRAINING),
+        *(pytest.param(method, together, id=method) for method in TRAINED if method != "baseline"),
+    ],
 )
-def test_weights_do_not_depend_on_it(setting: str, method: str, trained: dict[str, str], tmp_path: Path) -> None:
-    with SETTINGS[setting]():
+def test_weights_do_not_depend_on_it(
+    setting: Callable[[], AbstractContextManager[object]], method: str, trained: dict[str, str], tmp_path: Path
+) -> None:
+    with setting():
         assert weights(tmp_path, TRAINED[method]) == trained[method]
 
 

@@ -19,6 +19,7 @@ from robustbench_ens.evaluation.kinds import blackbox
 from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import gather, read_outcomes
 from robustbench_ens.weights.trained import digest_state
+from tests.perturb.attacks.toys import smaller
 
 SMALL = "[images=8,steps=1,eps=[0.2],health.images=0]"
 VARIANT = ["source", "attack", "loss", "restart"]
@@ -101,15 +102,24 @@ def test_interrupted_work_goes_on_at_the_last_finished_variant_and_serves_the_ne
     assert set(other["target"]) == {"another#0"}
 
 
+SHIPPED = {
+    str(protocol.settings.variants): protocol.name
+    for protocol in map(load_protocol, names("attacks"))
+    if protocol.settings.kind == "blackbox"
+}
+"""The shipped black-box protocols, one of each list of variants."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in names("attacks") if load_protocol(name).settings.kind == "blackbox"])
-def test_every_shipped_black_box_protocol_runs(name, trained, surrogates, digits, tmp_path):
-    """On digits, whatever it is for: four images (Admix wants two classes), one step, the last eps."""
-    shipped = load_protocol(name)
-    small = {"dataset": "digits", "images": 4, "steps": 1, "eps": [shipped.settings.eps[-1]], "health.images": 0}
-    sources = surrogates[: len(shipped.settings.surrogates)]
-    found = rows(evaluate(load_protocol(name, small), trained[0], sources, digits, Store(tmp_path)))
-    assert len(found) == 4 * (1 + len(blackbox.variants(shipped.settings)) * len(sources))
+@pytest.mark.parametrize("name", SHIPPED.values())
+def test_the_variants_of_every_shipped_black_box_protocol_run(name, trained, surrogates, digits, tmp_path, monkeypatch):
+    """On digits, whatever they are for: four images (Admix wants two classes), one step, one eps and surrogate."""
+    smaller(monkeypatch)
+    shipped = load_protocol(name).settings
+    source = {"recipe": "digits/baseline-3", "seed": 1000}
+    small = {"dataset": "digits", "images": 4, "steps": 1, "eps": [0.2], "health.images": 0, "surrogates": [source]}
+    found = rows(evaluate(load_protocol(name, small), trained[0], surrogates[:1], digits, Store(tmp_path)))
+    assert len(found) == 4 * (1 + len(blackbox.variants(shipped)))
 
 
 def test_the_papers_thirty_variants():

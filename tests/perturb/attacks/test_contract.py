@@ -13,7 +13,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.perturb.attack import Attack, GradientAttack, Pool
 from robustbench_ens.perturb.capture import StateCapture
 from robustbench_ens.perturb.losses import cw
-from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Linear, curved, run, three
+from tests.perturb.attacks.toys import IMAGES, LABELS, MIXED, POSITIVE, Linear, curved, run, smaller, three
 
 MOVES_PIXELS = {"m_di2_fgsm", "bsr", "sia"}
 """Moving an image mixes weights of neighbouring pixels, so that a closed form needs weights of one sign."""
@@ -28,17 +28,11 @@ BY_LOOP = [name for name in ATTACKS if issubclass(attack_class(name), GradientAt
 STEPS = {"square": 400}
 """To reach the closed form; 8 unless given."""
 
-SMALLER = {"copies": 4, "scales": 2, "mixes": 2, "neighbours": 3, "inner_steps_per_member": 2}
-"""Of what attacks take many, so that these tests take seconds; what is tested does not depend on how many."""
-
 
 @pytest.fixture(autouse=True, scope="module")
-def smaller():
+def fewer_copies():
     with pytest.MonkeyPatch.context() as patch:
-        for attack in map(attack_class, ATTACKS):
-            for name, count in SMALLER.items():
-                if getattr(attack, name, 1) > 1:
-                    patch.setattr(attack, name, count)
+        smaller(patch)
         yield
 
 

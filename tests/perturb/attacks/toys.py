@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from robustbench_ens.config.attacks import ATTACKS, attack_class
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.resnet import BasicBlock
 from robustbench_ens.perturb.attack import Pool
@@ -48,6 +49,18 @@ def three(kind, weight, **changes):
 def curved():
     """An ensemble of three models that lead to different places."""
     return Ensemble([Curved(MIXED), Curved(POSITIVE), Curved(POSITIVE.flip(0))]).eval()
+
+
+SMALLER = {"copies": 4, "scales": 2, "mixes": 2, "neighbours": 3, "inner_steps_per_member": 2}
+"""Of what attacks take many; what is tested does not depend on how many."""
+
+
+def smaller(patch):
+    """Let every attack take few copies and neighbours, so that tests of many attacks take seconds."""
+    for attack in map(attack_class, ATTACKS):
+        for name, count in SMALLER.items():
+            if getattr(attack, name, 1) > 1:
+                patch.setattr(attack, name, count)
 
 
 def run(model=None, images=IMAGES, labels=LABELS, indices=range(10), **changes):
