@@ -152,7 +152,8 @@ class Problem:
         If they answer together, it is the same for each.
         """
         chances = self.aggregation.chances if self.aggregation else ()
-        return torch.tensor(chances or [1 / len(self.members)] * len(self.members), dtype=torch.float64)
+        each = chances or [1 / len(self.members)] * len(self.members)
+        return torch.tensor(each, dtype=torch.float64, device="cpu")
 
     def random_start(self) -> Tensor:
         """Return offsets in units of eps, ``(B, C, H, W)``: to ``begin`` if that is given, or else uniform noise."""

@@ -27,7 +27,7 @@ class _Shown(nn.Module):
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         super().__init__()
-        self.anchor = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
+        self.anchor = nn.Parameter(torch.zeros((), dtype=torch.float32, device=device), requires_grad=False)
         self.model = model
         self.raised: Exception | None = None
 
