@@ -25,6 +25,7 @@ HIGHEST = {
     "saturated": "loss saturated",
     "identical_restarts": "restarts that repeat",
     "doubling_gain": "accuracy lost to twice the steps",
+    "self_transfer_gain": "accuracy lost to self-transfer",
 }
 """Signs that must not be above their limit, and what people call them."""
 
@@ -32,6 +33,20 @@ LOWEST = {"loss_rising": "loss rose", "budget_used": "budget used", "budget_kept
 """Signs that must not be below their limit."""
 
 SIGNS = HIGHEST | LOWEST
+
+BY_SCORES = ("attack=square", "a black-box protocol")
+NEXT: Mapping[str, tuple[str, ...]] = {
+    "zero_gradient": BY_SCORES,
+    "non_finite_gradient": BY_SCORES,
+    "saturated": ("loss=cw", *BY_SCORES),
+    "loss_rising": ("attack=apgd", *BY_SCORES),
+    "budget_used": ("more steps",),
+    "identical_restarts": ("more steps",),
+    "doubling_gain": ("more steps", "attack=apgd"),
+    "self_transfer_gain": BY_SCORES,
+    "budget_kept": ("another attack",),
+}
+"""What to run next where a sign is beyond its limit."""
 MARK = f"{NBSP}⚠"
 """Behind a number that rests on an unhealthy attack."""
 
@@ -96,6 +111,12 @@ def _value(row: Mapping[Hashable, Any]) -> str:
     return f"{SIGNS[row['sign']]} {percent(row['value'])} (limit {percent(row['limit'])}; eps {row['eps']:g}{at_step})"
 
 
+def _next(rows: pd.DataFrame) -> str:
+    """Return what to run next for the signs of ``rows``, each step once."""
+    steps = [step for sign in SIGNS if sign in set(rows["sign"]) for step in NEXT[sign]]
+    return ", ".join(dict.fromkeys(steps))
+
+
 def health_warnings(health: pd.DataFrame) -> list[str]:
     """One sentence per protocol and ensemble with an unhealthy attack."""
     sick = health[~health["healthy"].astype(bool)]
@@ -103,7 +124,8 @@ def health_warnings(health: pd.DataFrame) -> list[str]:
     for (protocol, ensemble, seed), rows in sick.groupby(["protocol", "ensemble", "seed"], observed=True):
         signs = "; ".join(f"{row['attack']}, {row['loss']}: {_value(row)}" for row in rows.to_dict("records"))
         texts.append(
-            f"{protocol} against {ensemble} (seed {seed}) is unhealthy, its accuracy may be too high: {signs}."
+            f"{protocol} against {ensemble} (seed {seed}) is unhealthy, its accuracy may be too high: {signs}; "
+            f"try next: {_next(rows)}."
         )
     return texts
 
@@ -118,7 +140,7 @@ def attack_warnings(health: pd.DataFrame) -> list[str]:
         signs = "; ".join(map(_value, rows.to_dict("records"))).replace(NBSP, " ")
         texts.append(
             f"{ensemble}: attack {attack} with {loss} under {protocol} is unhealthy, its accuracy may be too high: "
-            f"{signs}"
+            f"{signs}; try next: {_next(rows)}"
         )
     return texts
 

@@ -44,6 +44,10 @@ class Evaluation(ABC, Generic[AnyProtocol]):
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image of a target with so many sub-models, for progress and plans."""
 
+    def further_attempts(self, job: Job) -> int:
+        """Return the attempts on each image that depend on the target of ``job``, for progress."""
+        return 0
+
     def images(self, dataset: Dataset) -> EvaluationImages:
         """Return the images that are attacked."""
         return evaluation_images(self.settings, dataset)
@@ -94,6 +98,10 @@ class _FromOutside(Evaluation[ProtocolFile]):
     def attempts(self, sub_models: int) -> int:
         with blamed(self._where, "kind"):
             return int(self._own.attempts(sub_models))
+
+    def further_attempts(self, job: Job) -> int:
+        with blamed(self._where, "kind"):
+            return int(self._own.further_attempts(job))
 
     def images(self, dataset: Dataset) -> EvaluationImages:
         with blamed(self._where, "kind"):

@@ -37,6 +37,8 @@ class Crafting:
         identical: share of its images that an earlier restart had crafted pixel by pixel; none for a first restart.
         doubling_gain: by how much twice the steps lower the accuracy of what it was crafted on; none where not tried.
         passes: forward and backward passes for each image; none in files of before they were counted.
+        self_transfer_gain: share of images that survived it, and not an attack on a plain mean of the sub-models; none
+            where not tried.
     """
 
     source: str
@@ -49,6 +51,7 @@ class Crafting:
     identical: float | None = None
     doubling_gain: float | None = None
     passes: tuple[float, float] | None = None
+    self_transfer_gain: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -149,6 +152,7 @@ def _all_signs(runs: list[Crafting]) -> Iterator[Sign]:
         "budget_used": _mean((run.health.budget_used, run.health.images) for run in runs),
         "budget_kept": min(float(run.health.budget_kept) for run in runs),
         "identical_restarts": _mean((run.identical, run.health.images) for run in runs),
+        "self_transfer_gain": _mean((run.self_transfer_gain, run.health.images) for run in runs),
     }
     yield from ((name, value, steps) for name, value in single.items() if value is not None)
     gain = _mean((run.doubling_gain, run.health.images) for run in runs)

@@ -59,10 +59,21 @@ def _silent_task() -> Task:
 
 
 class CraftedOn(NamedTuple):
-    """The model that images are crafted on: the id of an ensemble, and the sub-model, if it is one of them."""
+    """The model that images are crafted on.
+
+    Attributes:
+        id: of an ensemble.
+        member: the sub-model, if it is one of them.
+        through: the aggregation of the sub-models, if it is not the one that answers.
+    """
 
     id: str
     member: int = ENSEMBLE
+    through: str = ""
+
+    def named(self, attack: str) -> str:
+        """Return the name of ``attack`` in outcomes and health."""
+        return f"{attack}_through_{self.through}" if self.through else attack
 
 
 @dataclass
@@ -228,7 +239,9 @@ class Job:
             pool=Pool(self.images, self.labels),
         )
         budget = settings.budget
-        self.log(RunKey(*source, settings.attack, settings.loss, budget.eps, budget.steps), recorder, rows, crafted)
+        name = source.named(settings.attack)
+        key = RunKey(source.id, source.member, name, settings.loss, budget.eps, budget.steps)
+        self.log(key, recorder, rows, crafted)
         return crafted
 
     def log(self, key: RunKey, recorder: Recorder, rows: Tensor, crafted: Tensor) -> None:
@@ -271,6 +284,11 @@ class Job:
         before = self.right(model, answers[: len(some)], some).mean()
         after = self.right(model, self.answers(model, crafted), some).mean()
         self.crafting[-1] = replace(once, doubling_gain=float(before - after))
+
+    def note_self_transfer(self, share: float) -> None:
+        """Note the share of images that survived the attack on the answer, and not that on a plain mean."""
+        if self.crafting:
+            self.crafting[0] = replace(self.crafting[0], self_transfer_gain=share)
 
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
         """Predicted classes ``(N,)`` of ``images``, on the CPU; ``model`` in eval mode, always in fp32.

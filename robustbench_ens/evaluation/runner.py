@@ -246,7 +246,8 @@ def evaluate_images(
 def _run_parts(protocol: Protocol, job: Job, folder: Path, digests: Digests, progress: Progress) -> list[Finished]:
     """Return what each part left. Those that an interrupted run finished are read from ``folder``."""
     evaluation = evaluation_of(protocol.settings)
-    total = evaluation.attempts(job.target.record.sub_models) * len(job.images)
+    attempts = evaluation.attempts(job.target.record.sub_models) + evaluation.further_attempts(job)
+    total = attempts * len(job.images)
     found = []
     with progress.task(f"attack {job.target.record.id} under {protocol.label}", total, "image") as job.task:
         parts = list(evaluation.parts(job))

@@ -137,6 +137,8 @@ class HealthLimits(Settings):
         identical_restarts: largest share that a restart merely repeats. On small images, starts that converge to one
             corner of the budget are no fault.
         doubling_gain: largest fall of accuracy by twice the steps.
+        self_transfer_gain: largest share of images that survive the attack on the answer, and not that on a plain mean
+            of the sub-models.
     """
 
     images: int = Field(default=100, ge=0, le=LARGEST_COUNT)
@@ -147,6 +149,7 @@ class HealthLimits(Settings):
     budget_used: Number = Field(default=0.9, ge=0, le=1)
     identical_restarts: Number = Field(default=0.5, ge=0, le=1)
     doubling_gain: Number = Field(default=0.05, ge=0, le=1)
+    self_transfer_gain: Number = Field(default=0.05, ge=0, le=1)
 
 
 class Surrogate(Settings):

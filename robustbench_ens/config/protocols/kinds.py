@@ -115,6 +115,8 @@ class Whitebox(ByGradient):
     """PGD with random starts on the ensemble's own gradient; correct only if all starts fail to beat the image.
 
     ``aggregation`` is how the target answers; by default, here and in other kinds, as it does by itself.
+    ``self_transfer``: the same sub-models are also attacked through the plain means of their probabilities and of their
+    logits, and scored on the answer; by default wherever the answer is not the mean of probabilities.
     """
 
     kind: Literal["whitebox"]
@@ -122,6 +124,7 @@ class Whitebox(ByGradient):
     loss: Loss = Field("cross_entropy", validate_default=True)
     restarts: Restarts = Field(5, validate_default=True)
     aggregation: Aggregation = None
+    self_transfer: bool | None = None
 
     facts: ClassVar[KindFacts] = KindFacts(
         title="White-box",

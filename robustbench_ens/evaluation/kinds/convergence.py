@@ -26,6 +26,10 @@ class ConvergenceEvaluation(Evaluation[Convergence]):
         """Attempts on each image, for progress."""
         return sum(evaluation_of(self.settings.at(steps)).attempts(sub_models) for steps in self.settings.steps)
 
+    def further_attempts(self, job: Job) -> int:
+        """Attempts on each image that depend on the target."""
+        return sum(evaluation_of(self.settings.at(steps)).further_attempts(job) for steps in self.settings.steps)
+
     def _plain_parts(self, job: Job, steps: int) -> Iterator[Part]:
         plain = self.settings.at(steps)
         return evaluation_of(plain).parts(replace(job, settings=plain))

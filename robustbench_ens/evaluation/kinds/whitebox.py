@@ -10,20 +10,40 @@ import torch
 
 from robustbench_ens.config.protocols.kinds import Whitebox
 from robustbench_ens.evaluation.base import Evaluation
-from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.job import CraftedOn, Job, Part
+from robustbench_ens.evaluation.self_transfer import plain_means
 from robustbench_ens.evaluation.survivors import Survivors
+from robustbench_ens.models.ensemble import Ensemble
+
+
+def _attack(
+    job: Job, settings: Whitebox, survivors: Survivors, eps: float, restart: int, mean: Ensemble | None = None
+) -> torch.Tensor:
+    """Attack the survivors on the target's own gradient, or on that of a plain ``mean``; return predicted classes."""
+    job.task.advance(survivors.beaten)
+    source = CraftedOn(job.target.record.id, through=mean.aggregation if mean else "")
+    key = (restart, source.through) if mean else (restart,)
+    model = job.target.ensemble if mean is None else mean
+    attack, loss = settings.attack, settings.loss
+    craft = partial(job.craft, model, attack=attack, loss=loss, eps=eps, key=key, source=source)
+    return survivors.attempt(craft, attack=source.named(attack), loss=loss, restart=restart)
 
 
 def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
     """All restarts at one eps, each on the images that those before have not beaten."""
-    ensemble, survivors = job.target.ensemble, Survivors(job, eps)
-    attack, loss = settings.attack, settings.loss
+    survivors = Survivors(job, eps)
     for restart in range(settings.restarts):
-        job.task.advance(survivors.beaten)
-        craft = partial(job.craft, ensemble, attack=attack, loss=loss, eps=eps, key=(restart,))
-        predicted = survivors.attempt(craft, attack=attack, loss=loss, restart=restart)
+        predicted = _attack(job, settings, survivors, eps, restart)
         if restart == 0:
-            job.double_the_steps(ensemble, torch.arange(len(predicted), device="cpu"), predicted, key=(restart,))
+            everything = torch.arange(len(predicted), device="cpu")
+            job.double_the_steps(job.target.ensemble, everything, predicted, key=(restart,))
+    means = plain_means(job, settings)
+    directly = survivors.beaten
+    for mean in means:
+        for restart in range(settings.restarts):
+            _attack(job, settings, survivors, eps, restart, mean)
+    if means:
+        job.note_self_transfer((survivors.beaten - directly) / len(job.images))
     return survivors.rows()
 
 
@@ -38,3 +58,7 @@ class WhiteboxEvaluation(Evaluation[Whitebox]):
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image, for progress."""
         return len(self.settings.eps) * self.settings.restarts
+
+    def further_attempts(self, job: Job) -> int:
+        """Attempts on each image by self-transfer."""
+        return self.attempts(job.target.record.sub_models) * len(plain_means(job, self.settings))
