@@ -27,7 +27,7 @@ def import_checkpoint(where: Where, checkpoint: Path, recipe: str, seed: int, se
     from robustbench_ens.weights.imported import import_released
 
     place = where.workplace()
-    loaded = load_recipe(recipe, parse_overrides(list(sets)))
+    loaded = load_recipe(recipe, parse_overrides(list(sets))).trained
     found = import_released(checkpoint, loaded, seed, place.dataset, place.store)
     if found.there_before:
         line = f"{found.record.id}: imported already, these very weights lie in {found.folder}"

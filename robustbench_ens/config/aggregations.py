@@ -146,3 +146,8 @@ def raised_numerics(names: Iterable[str]) -> dict[str, int]:
 def aggregation_of(target: Mapping[str, Any]) -> str:
     """Return how a target answers by itself, from its record in provenance."""
     return str(target["resolved"].get("aggregation", DEFAULT_AGGREGATION))
+
+
+def is_plain(target: Mapping[str, Any]) -> bool:
+    """Return whether a target answers by the default aggregation, as the ensembles of papers do."""
+    return aggregation_of(target) == DEFAULT_AGGREGATION

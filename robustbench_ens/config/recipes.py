@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from robustbench_ens.config.files import load_content
+from robustbench_ens.config import aggregations
+from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
+from robustbench_ens.config.files import Content, load_content
 from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.lookup import locate
@@ -30,13 +32,17 @@ from robustbench_ens.config.validation import (
     finite,
     validate,
 )
-from robustbench_ens.core.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS
+from robustbench_ens.core.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS, shown
 from robustbench_ens.core.notices import silenced
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 
 SHARED_WITH_PARENT = ("dataset", "max_pixels", "network", "network_args", "sub_models")
 """Keys in which an ensemble and the one it starts from must agree; overriding one overrides it in the parent too."""
+
+
+AGGREGATION = "aggregation"
+"""The key that decides nothing of the weights."""
 
 
 class Optimizer(Settings):
@@ -108,7 +114,9 @@ FiniteValue = Annotated[Any, AfterValidator(finite)]
 class RecipeFile(Settings):
     """The keys of a recipe.
 
-    ``max_pixels`` is the largest image, height times width, that is read of the dataset.
+    ``max_pixels`` is the largest image, height times width, that is read of the dataset. ``aggregation`` is how the
+    trained sub-models answer; they are trained under the default one. ``members_of`` names the recipe whose sub-models
+    answer, so that nothing is trained; other keys are then that recipe's.
     """
 
     dataset: str = Field(min_length=1)
@@ -130,6 +138,8 @@ class RecipeFile(Settings):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     monitor: Monitor | None = None
+    aggregation: str = DEFAULT_AGGREGATION
+    members_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class Recipe:
     """A recipe with its name, its overrides and the recipe it starts from.
 
     ``settings`` are the validated keys, ``method`` the training method with its hyper-parameters, ``parent`` the
-    recipe of ``init_from``, ``file`` the path that it was read from.
+    recipe of ``init_from``, ``file`` the path that it was read from, ``members`` the recipe of ``members_of``.
     """
 
     name: str
@@ -146,6 +156,7 @@ class Recipe:
     method: Any
     parent: Recipe | None
     file: str = field(default="", compare=False)
+    members: Recipe | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as a reference, for the class of a method may be made from a function."""
@@ -155,6 +166,20 @@ class Recipe:
     def label(self) -> str:
         """Name and overrides: a reference that loads this recipe again."""
         return label(self.name, self.overrides)
+
+    @cached_property
+    def trained(self) -> Recipe:
+        """The recipe that the sub-models are trained by: itself, unless it only says how others answer."""
+        if self.members is not None:
+            return self.members
+        if self.settings.aggregation == DEFAULT_AGGREGATION:
+            return self
+        overrides = {key: value for key, value in self.overrides.items() if key != AGGREGATION}
+        with silenced():
+            found = load_recipe(self.file or self.name, overrides)
+            if found.settings.aggregation != DEFAULT_AGGREGATION:
+                found = load_recipe(self.file or self.name, overrides | {AGGREGATION: DEFAULT_AGGREGATION})
+        return found
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -173,21 +198,26 @@ class Recipe:
                 "numerics": self.method.numerics,
                 "parent": self.parent.hash if self.parent else None,
                 **({"code": self.code} if self.code else {}),
+                **(
+                    {"numerics of": raised}
+                    if (raised := aggregations.raised_numerics([self.settings.aggregation]))
+                    else {}
+                ),
             }
         )
 
     @property
     def names_outside_code(self) -> bool:
         """Whether it, or what it starts from, names code from outside the project; its hash then needs that code."""
-        specs = (self.settings.method, self.settings.network)
+        specs = (self.settings.method, self.settings.network, self.settings.aggregation)
         own = any(":" in spec and is_outside(spec) for spec in specs)
         return own or (self.parent is not None and self.parent.names_outside_code)
 
     @cached_property
     def code(self) -> Code:
-        """What identifies the code from outside that method and network name; empty where they name none."""
+        """What identifies the code from outside that its keys name; empty if they name none."""
         found: Code = {}
-        for key in ("method", "network"):
+        for key in ("method", "network", AGGREGATION):
             spec = getattr(self.settings, key)
             if ":" not in spec or not is_outside(spec):
                 continue
@@ -201,6 +231,8 @@ class Recipe:
 
     def initialisations(self, seed: int) -> list[str]:
         """One for each sub-model, as ``recipe#seed/member``."""
+        if self.members is not None:
+            return self.members.initialisations(seed)
         return [f"{self.name}#{seed}/{member}" for member in range(self.settings.sub_models)]
 
     def lineage(self, seed: int) -> list[str]:
@@ -238,10 +270,52 @@ def load_recipe(reference: str, overrides: dict[str, Any] | None = None, _chain:
         UserError: unknown recipe or method, an invalid key or value, a cycle in `extends` or `init_from`.
     """
     content = load_content("zoo", reference, overrides)
-    settings = validate(RecipeFile, content.keys, content.where)
+    members = _members(content)
+    keys = content.keys if members is None else members.settings.model_dump(exclude_defaults=True) | content.keys
+    settings = validate(RecipeFile, keys, content.where)
+    _check_aggregation(settings, members, content.where)
     method = load_method(settings, content.where)
-    parent = _parent(content.where, settings, content.overrides, _chain or (split_reference(reference)[0],))
-    return Recipe(content.name, content.overrides, settings, method, parent, content.file)
+    parent = members.parent if members is not None else None
+    if members is None:
+        parent = _parent(content.where, settings, content.overrides, _chain or (split_reference(reference)[0],))
+    return Recipe(content.name, content.overrides, settings, method, parent, content.file, members)
+
+
+def _members(content: Content) -> Recipe | None:
+    """Return the recipe whose sub-models answer, with the overrides of the recipe that names it; none if none is named.
+
+    Raises:
+        UserError: there is no such recipe, or it is not one that is trained.
+    """
+    reference, where = content.keys.get("members_of"), f"{content.where}: key 'members_of'"
+    if reference is None:
+        return None
+    if not isinstance(reference, str):
+        raise UserError(f"{where}: expected the name or path of a recipe, got {shown(reference)}")
+    locate("zoo", split_reference(reference)[0], f"{where}: ")
+    overrides = {key: value for key, value in content.overrides.items() if key not in (AGGREGATION, "members_of")}
+    own = load_content("zoo", reference, overrides).keys
+    for key in (AGGREGATION, "members_of"):
+        if own.get(key, DEFAULT_AGGREGATION) != DEFAULT_AGGREGATION:
+            raise UserError(f"{where}: expected a recipe that is trained, got {reference!r}, which has a key {key!r}")
+    return load_recipe(reference, overrides)
+
+
+def _check_aggregation(settings: RecipeFile, members: Recipe | None, where: str) -> None:
+    """Check that there is such an aggregation for so many sub-models, and that keys are those of ``members``.
+
+    Raises:
+        UserError: they are not.
+    """
+    name = settings.aggregation
+    if not aggregations.is_aggregation(name):
+        raise UserError(f"{where}: key 'aggregation': {aggregations.EXPECTED_AGGREGATION}, got {name!r}")
+    if may_import_outside_code() or not aggregations.from_outside(name):
+        aggregations.check_sub_models(name, settings.sub_models, f"{where}: key 'aggregation'")
+    for key in RecipeFile.model_fields if members is not None else ():
+        mine, theirs = getattr(settings, key), getattr(members and members.settings, key)
+        if key not in (AGGREGATION, "members_of") and mine != theirs:
+            raise UserError(f"{where}: key {key!r}: expected it left out with 'members_of', got {shown(mine)}")
 
 
 def load_method(settings: RecipeFile, where: str) -> Any:

@@ -157,6 +157,7 @@ class RecipeKeys(Facts):
     schedule: ScheduleKeys = ScheduleKeys()
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     aggregation: str = ""
+    members_of: str | None = None
 
 
 class CodeFacts(Facts):

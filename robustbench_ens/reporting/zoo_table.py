@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from robustbench_ens.config.aggregations import aggregation_facts
 from robustbench_ens.config.listed import listed_recipe
 from robustbench_ens.config.lookup import names
 from robustbench_ens.config.recipes import Recipe
@@ -42,6 +43,9 @@ def _flat(values: dict[str, object], prefix: str = "") -> list[str]:
 
 def key_numbers(recipe: Recipe) -> str:
     """What tells a recipe from others in a line: networks, length, optimiser, hyper-parameters that it sets, start."""
+    if recipe.trained is not recipe:
+        title = aggregation_facts(recipe.settings.aggregation).title
+        return f"{title} of the sub-models of `{recipe.trained.label}`; nothing is trained"
     keys, optimizer = recipe.settings, recipe.settings.optimizer
     size = f" ({', '.join(_flat(keys.network_args))})" if keys.network_args else ""
     length = counted(keys.steps, "step") if keys.steps else counted(keys.epochs, "epoch")
@@ -91,7 +95,7 @@ def costs_of(records: Iterable[EnsembleRecord]) -> pd.DataFrame:
 
 
 def _paper(recipe: Recipe) -> str:
-    paper = recipe.method.paper or ""
+    paper = aggregation_facts(recipe.settings.aggregation).paper or recipe.method.paper or ""
     return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})" if paper.startswith("arXiv:") else paper
 
 

@@ -14,7 +14,7 @@ from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.weights.changed import since_trained
 from robustbench_ens.weights.origin import IMPORTED, PUBLISHED, TRAINED, Origin
 from robustbench_ens.weights.published import published
-from robustbench_ens.weights.record import EnsembleRecord, check_weights, fingerprint, read_record, run_dir
+from robustbench_ens.weights.record import EnsembleRecord, answering, check_weights, fingerprint, read_record, run_dir
 from robustbench_ens.weights.run import TrainingRun
 
 if TYPE_CHECKING:
@@ -87,6 +87,10 @@ class Library:
         Raises:
             UserError: record or weights are damaged; the dataset is not here.
         """
+        record = self._trained_record(ensemble.trained)
+        return None if record is None else answering(record, ensemble.recipe)
+
+    def _trained_record(self, ensemble: TrainingRun) -> EnsembleRecord | None:
         folder = self.home(ensemble)
         if folder == self.own(ensemble):
             return self._own_record(ensemble)
@@ -145,7 +149,7 @@ class Library:
         Raises:
             UserError: there are none, or they are damaged.
         """
-        from robustbench_ens.weights.trained import load_trained  # imports torch
+        from robustbench_ens.weights.trained import load_answering  # imports torch
 
         origin = self.origin(ensemble)
         if read_record(origin.folder) is None:
@@ -155,6 +159,6 @@ class Library:
                 raise UserError(f"{origin.folder}: no trained ensemble here: {why}; run `rbe train {label}`")
         if instead := self.instead_of(ensemble):
             notice(f"{ensemble.id}: published weights, from {origin.folder}, for {instead}")
-        loaded, _ = load_trained(origin.folder, ensemble.recipe)
+        loaded = load_answering(origin.folder, ensemble.recipe)
         loaded.origin = origin
         return loaded

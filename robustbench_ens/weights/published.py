@@ -28,6 +28,7 @@ def published(recipe: Recipe) -> dict[int, Path]:
         UserError: a record is damaged.
     """
     found: dict[int, Path] = {}
+    recipe = recipe.trained
     for zoo in folders("zoo"):
         place = _folder(zoo, recipe)
         # Where a publication was killed between its two moves, the older version is the published one.
@@ -44,8 +45,13 @@ def check_publishable(recipe: Recipe, zoo: Path) -> None:
     """See that ``recipe`` is one of the folder ``zoo``, unchanged.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not, or it only says how the sub-models of another answer.
     """
+    if recipe.trained is not recipe:
+        raise UserError(
+            f"recipe {recipe.label!r}: expected one that is trained, to publish weights of; publish "
+            f"{recipe.trained.label!r}, whose sub-models answer"
+        )
     file = zoo / f"{recipe.name}.toml"
     if recipe.label not in names("zoo") or not file.is_file() or load_recipe(str(file)).hash != recipe.hash:
         raise UserError(

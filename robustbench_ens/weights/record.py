@@ -81,12 +81,27 @@ _RECORD = TypeAdapter(EnsembleRecord)
 def fingerprint(recipe: Recipe, seed: int, data_digest: str, parent: EnsembleRecord | None) -> str:
     """Digest of everything that decides the weights of ``recipe`` at ``seed``."""
     parent_weights = parent.weights if parent else None
-    return digest_json({"recipe": recipe.hash, "seed": seed, "data": data_digest, "parent": parent_weights})
+    return digest_json({"recipe": recipe.trained.hash, "seed": seed, "data": data_digest, "parent": parent_weights})
 
 
 def run_dir(store: Store, recipe: Recipe, seed: int) -> Path:
-    """Where the ensemble of ``recipe`` and ``seed`` lies."""
-    return store.ensemble_dir(recipe.name, recipe.hash, seed)
+    """Where the ensemble of ``recipe`` and ``seed`` lies: its sub-models, however they answer."""
+    return store.ensemble_dir(recipe.trained.name, recipe.trained.hash, seed)
+
+
+def answering(record: EnsembleRecord, recipe: Recipe) -> EnsembleRecord:
+    """Return the record of trained sub-models as that of ``recipe``, which says how they answer."""
+    if recipe.trained is recipe:
+        return record
+    return replace(
+        record,
+        id=f"{recipe.label}#{record.seed}",
+        recipe=recipe.name,
+        label=recipe.label,
+        recipe_hash=recipe.hash,
+        resolved=recipe.resolved,
+        code=recipe.code or None,
+    )
 
 
 def read_record(folder: Path) -> EnsembleRecord | None:
@@ -141,9 +156,10 @@ def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
         UserError: the file is missing, truncated, foreign, or of another recipe or run.
     """
     path = folder / WEIGHTS
-    if record.recipe_hash != recipe.hash:
+    trained = recipe.trained
+    if record.recipe_hash != trained.hash:
         raise UserError(
-            f"{path}: expected weights of recipe hash {recipe.hash} ({recipe.label}), got {record.recipe_hash} "
+            f"{path}: expected weights of recipe hash {trained.hash} ({trained.label}), got {record.recipe_hash} "
             f"({record.label}); move that folder away and train again"
         )
     try:

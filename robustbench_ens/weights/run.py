@@ -21,8 +21,14 @@ class TrainingRun:
 
     @property
     def key(self) -> tuple[str, int]:
-        """The recipe's hash and the seed."""
-        return self.recipe.hash, self.seed
+        """The hash of the recipe that it is trained by, and the seed: what its weights are known by."""
+        return self.recipe.trained.hash, self.seed
+
+    @property
+    def trained(self) -> TrainingRun:
+        """The run that makes its sub-models: itself, unless its recipe only says how those of another answer."""
+        recipe = self.recipe.trained
+        return self if recipe is self.recipe else TrainingRun(recipe, self.seed)
 
     @property
     def parent(self) -> TrainingRun | None:

@@ -20,6 +20,7 @@ from robustbench_ens.weights.record import (
     RECORD,
     WEIGHTS,
     EnsembleRecord,
+    answering,
     check_fingerprint,
     check_weights,
     read_record,
@@ -88,6 +89,20 @@ def save_trained(
     )
     write_json(folder / RECORD, record.to_json())
     return record
+
+
+def load_answering(folder: Path, recipe: Recipe) -> Ensemble:
+    """Load the sub-models in ``folder`` as the ensemble of ``recipe``, which says how they answer, with its record.
+
+    Raises:
+        UserError: as :func:`load_trained`.
+    """
+    trained, record = load_trained(folder, recipe.trained)
+    if recipe.trained is recipe:
+        return trained
+    ensemble = trained.aggregated(recipe.settings.aggregation)
+    ensemble.record = answering(record, recipe)
+    return ensemble
 
 
 def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord]:

@@ -73,7 +73,7 @@ def protocols(store: Store, skipped: Listener) -> Inventory:
 def trained_records(place: Workplace) -> Iterator[EnsembleRecord]:
     """Yield the records of recipes that have a name and were trained in the run directory."""
     for recipe in map(listed_recipe, names("zoo")):
-        if recipe is None:
+        if recipe is None or recipe.trained is not recipe:
             continue
         for seed in _seeds(place.store, recipe):
             record = place.library.record(TrainingRun(recipe, seed))
@@ -109,7 +109,7 @@ def _seed_list(seeds: Sequence[int]) -> str:
 
 
 def _seeds(store: Store, recipe: Recipe) -> list[int]:
-    folder = store.root / "ensembles" / f"{recipe.name}-{recipe.hash}"
+    folder = store.root / "ensembles" / f"{recipe.trained.name}-{recipe.trained.hash}"
     numbers = (path.name.removeprefix("seed-") for path in entries(folder) if path.name.startswith("seed-"))
     return sorted(int(number) for number in numbers if re.fullmatch("[0-9]{1,18}", number))
 

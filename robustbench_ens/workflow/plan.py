@@ -61,6 +61,7 @@ class Plan:
 
     def add_training(self, ensemble: TrainingRun) -> bool:
         """Plan an ensemble and what it starts from; returns whether it is done already."""
+        ensemble = ensemble.trained
         if ensemble.key not in self._planned:
             network_builder(ensemble.recipe)
             done = record_of(self.workplace, ensemble) is not None

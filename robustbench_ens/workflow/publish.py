@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from robustbench_ens.config.aggregations import is_plain
 from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.core.locks import hold_artefact
 from robustbench_ens.errors import UserError
@@ -50,7 +51,8 @@ def publish_weights(place: Workplace, recipes: Sequence[Recipe], seed: int, zoo:
         outcomes = place.store.root / "outcomes"
         files = read_evaluations(find_outcomes([outcomes] if outcomes.exists() else []))
         for recipe, record in zip(recipes, records, strict=True):
-            own = [file for file in files if file.provenance["target"]["weights"] == record.weights]
+            targets = ((file, file.provenance["target"]) for file in files)
+            own = [file for file, target in targets if target["weights"] == record.weights and is_plain(target)]
             folder = publish(place.store, recipe, record, zoo, model_card(record, own))
             yield Published(record, folder, len(own))
 

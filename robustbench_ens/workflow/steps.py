@@ -25,7 +25,7 @@ from robustbench_ens.outcomes import is_complete
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, EnsembleRecord, read_record, run_dir
 from robustbench_ens.weights.run import TrainingRun
-from robustbench_ens.weights.trained import load_trained
+from robustbench_ens.weights.trained import load_answering
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.targets import Given
 
@@ -298,7 +298,9 @@ def _load(place: Workplace, ensemble: TrainingRun | Given) -> Subject:
     if key not in place.loaded:
         _say_published(place, ensemble)
         origin = place.library.origin(ensemble)
-        loaded, record = load_trained(origin.folder, ensemble.recipe)
+        loaded = load_answering(origin.folder, ensemble.recipe)
+        record = loaded.record
+        assert record is not None
         if not record.sealed:
             place.progress.message(f"{ensemble.id}: its record is of an earlier version: no digest")
         place.loaded[key] = Subject(loaded, record, origin.kind)

@@ -5,6 +5,7 @@ import pytest
 
 from robustbench_ens.analysis.health import (
     MARK,
+    NEXT,
     SIGNS,
     attack_warnings,
     collect_health,
@@ -30,6 +31,7 @@ HEALTHY = {
     "budget_kept": 1.0,
     "identical_restarts": 0.0,
     "doubling_gain": 0.01,
+    "self_transfer_gain": 0.1,
 }
 SICK = {
     "zero_gradient": 0.06,
@@ -40,6 +42,7 @@ SICK = {
     "budget_kept": 0.0,
     "identical_restarts": 0.51,
     "doubling_gain": 0.051,
+    "self_transfer_gain": 0.201,
 }
 
 
@@ -76,6 +79,7 @@ def test_each_sign_alone_makes_it_unhealthy_and_its_worst_step_counts(whitebox, 
     assert (row["sign"], row["step"], row["value"]) == (sign, 1, SICK[sign])
     (text,) = health_warnings(health)
     assert SIGNS[sign] in text and "digits/whitebox" in text
+    assert text.endswith(f"; try next: {', '.join(NEXT[sign])}.")
     assert unhealthy(health) == {("digits/whitebox", whitebox.provenance["target"]["label"])}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.analysis.worst_case import as_defined
+from robustbench_ens.config.aggregations import is_plain
 from robustbench_ens.config.method_facts import recorded_facts
 from robustbench_ens.core.text import span
 from robustbench_ens.reporting.dverge2020.reference import LAYERS, METHODS, TRAIN_EPS, of_family
@@ -27,7 +28,7 @@ def subjects(provenance: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """
     rows = {}
     for target in (document["target"] for document in provenance):
-        if target["method"] not in METHODS:
+        if target["method"] not in METHODS or not is_plain(target):
             continue
         settings = recorded_facts(target).hyperparameters
         diverse = target["method"].startswith("dverge")
@@ -96,7 +97,7 @@ def questions(provenance: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
     found = {}
     for document in provenance:
         protocol, target = document["protocol"], document["target"]
-        if not as_defined(document):
+        if not (as_defined(document) and is_plain(target)):
             continue
         key = protocol["label"], target["label"]
         methods = {source["method"] for source in document["sources"]}
