@@ -36,17 +36,17 @@ SIGNS = HIGHEST | LOWEST
 
 BY_SCORES = ("attack=square", "a black-box protocol")
 NEXT: Mapping[str, tuple[str, ...]] = {
+    "saturated": ("loss=cw",),
     "zero_gradient": BY_SCORES,
     "non_finite_gradient": BY_SCORES,
-    "saturated": ("loss=cw", *BY_SCORES),
-    "loss_rising": ("attack=apgd", *BY_SCORES),
+    "loss_rising": (*BY_SCORES, "attack=apgd"),
     "budget_used": ("more steps",),
     "identical_restarts": ("more steps",),
     "doubling_gain": ("more steps", "attack=apgd"),
     "self_transfer_gain": BY_SCORES,
     "budget_kept": ("another attack",),
 }
-"""What to run next where a sign is beyond its limit."""
+"""What to run next where a sign is beyond its limit, the most telling sign first."""
 MARK = f"{NBSP}⚠"
 """Behind a number that rests on an unhealthy attack."""
 
@@ -113,7 +113,7 @@ def _value(row: Mapping[Hashable, Any]) -> str:
 
 def _next(rows: pd.DataFrame) -> str:
     """Return what to run next for the signs of ``rows``, each step once."""
-    steps = [step for sign in SIGNS if sign in set(rows["sign"]) for step in NEXT[sign]]
+    steps = [step for sign, steps in NEXT.items() if sign in set(rows["sign"]) for step in steps]
     return ", ".join(dict.fromkeys(steps))
 
 

@@ -25,6 +25,7 @@ class AttackFacts:
         title: in tables and plans.
         paper: such as ``arXiv:1706.06083``; empty if there is none.
         draws: whether it draws anything; if not, each restart would craft the same images again.
+        follows_gradient: whether it needs a model that can be differentiated.
         needs_skips: whether it works only on networks with residual blocks whose skip is the identity.
         losses: names of those that it can maximise; empty for any.
         begins_anywhere: whether it can start at images that it is given.
@@ -35,6 +36,7 @@ class AttackFacts:
     title: str
     paper: str = ""
     draws: bool = True
+    follows_gradient: bool = True
     needs_skips: bool = False
     losses: tuple[str, ...] = ()
     begins_anywhere: bool = False
@@ -72,7 +74,7 @@ ATTACKS: dict[str, AttackFacts] = {
         runs=f"{_HERE}.mora_targeted:MoraTargeted",
     ),
     "eot_pgd": AttackFacts("EoT-PGD", "arXiv:1707.07397", begins_anywhere=True, runs=f"{_HERE}.eot_pgd:EotPgd"),
-    "square": AttackFacts("Square", "arXiv:1912.00049", runs=f"{_HERE}.square:Square"),
+    "square": AttackFacts("Square", "arXiv:1912.00049", follows_gradient=False, runs=f"{_HERE}.square:Square"),
     "arc": AttackFacts("ARC", "arXiv:2206.06737", begins_anywhere=True, runs=f"{_HERE}.arc:Arc"),
 }
 """The project's own attacks by name."""

@@ -12,7 +12,26 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.perturb.health import Health
+
+
+class CraftedOn(NamedTuple):
+    """The model that images are crafted on.
+
+    Attributes:
+        id: of an ensemble.
+        member: the sub-model, if it is one of them.
+        through: the aggregation of the sub-models, if it is not the one that answers.
+    """
+
+    id: str
+    member: int = ENSEMBLE
+    through: str = ""
+
+    def named(self, attack: str) -> str:
+        """Return the name of ``attack`` in outcomes and health."""
+        return f"{attack}_through_{self.through}" if self.through else attack
 
 
 class RunKey(NamedTuple):

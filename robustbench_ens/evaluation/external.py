@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, cast
 from torch import Tensor, nn
 
 from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
+from robustbench_ens.config.attacks import attack_facts
 from robustbench_ens.config.identity import Code
-from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.config.protocols import NAMES_ATTACK, Protocol, named
 from robustbench_ens.config.schema import Probe
 from robustbench_ens.core.limits import check_name, shown
 from robustbench_ens.core.store import digest_json, short_hash
@@ -73,7 +74,7 @@ def inspected(model: UserModel, images: Shown, protocol: Protocol, *, is_target:
     transfers = bool(getattr(protocol.settings, "surrogates", ()))
     members = is_target and facts.fewest_sub_models > 0
     # Where there are surrogates, the target's own gradient is followed by no kind but those that look at sub-models.
-    gradient = facts.crafts and (members or transfers != is_target)
+    gradient = facts.crafts and (members or transfers != is_target) and _follows_gradient(protocol)
     seen = inspect_model(model.module, images.images, images.classes, model.where, members=members, gradient=gradient)
     attacked = adapted(model.module, changes_input=seen.changes_input, converts=seen.converts)
     recognised = None
@@ -82,6 +83,12 @@ def inspected(model: UserModel, images: Shown, protocol: Protocol, *, is_target:
     record = external_record(model, seen, images, recognised)
     # A kind that asks for sub-models is refused where there are none; others need no more than a module.
     return Inspected(Subject(cast(Ensemble, attacked), record), seen.remarks)
+
+
+def _follows_gradient(protocol: Protocol) -> bool:
+    """Return whether an attack of ``protocol`` follows gradients; those that a kind does not name are taken to."""
+    names = named(protocol.settings, NAMES_ATTACK)
+    return not names or any(attack_facts(name).follows_gradient for name in names)
 
 
 def external_record(

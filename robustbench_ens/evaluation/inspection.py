@@ -78,7 +78,8 @@ def check_gradient(model: nn.Module, images: Tensor, where: str) -> None:
         problem = failure(error)
     raise UserError(
         f"{where}: expected scores that can be differentiated with respect to the images, as this protocol follows "
-        f"their gradient, got {problem} Where only the target is meant to have none, use a black-box protocol"
+        f"their gradient, got {problem} Where only the target is meant to have none, use attack=square or a black-box "
+        "protocol"
     )
 
 
@@ -128,7 +129,9 @@ def inspect_model(
     again = check_scores(seen, images, classes, where)
     steady = soundness.alike(scores, again)
     if not steady:
-        remarks.append(f"{where}: the model's scores change from one pass to the next; every number is one draw")
+        remarks.append(
+            f"{where}: the model's scores change from one pass to the next; every number is one draw; use more restarts"
+        )
     for index, member in enumerate(sub_models(seen) if members else ()):
         check_scores(member, images, scores.shape[1], f"{where}: sub-model {index}")
     if gradient:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Silent, Task
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, RunKey, budget_rows, health_rows
+from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, Restarts, RunKey, budget_rows, health_rows
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.tables import measurement, predictions
 from robustbench_ens.models.ensemble import Ensemble, chances_of
@@ -56,24 +56,6 @@ class Subject:
 def _silent_task() -> Task:
     with Silent().task("", 0, "") as task:
         return task
-
-
-class CraftedOn(NamedTuple):
-    """The model that images are crafted on.
-
-    Attributes:
-        id: of an ensemble.
-        member: the sub-model, if it is one of them.
-        through: the aggregation of the sub-models, if it is not the one that answers.
-    """
-
-    id: str
-    member: int = ENSEMBLE
-    through: str = ""
-
-    def named(self, attack: str) -> str:
-        """Return the name of ``attack`` in outcomes and health."""
-        return f"{attack}_through_{self.through}" if self.through else attack
 
 
 @dataclass

@@ -63,7 +63,7 @@ def about_scores(scores: Tensor) -> list[str]:
         return [
             f"cross-entropy is exactly 0 or not finite on {int(certain.sum())} of {len(scores)} images, where attacks "
             "see no loss rise; return logits or log_softmax of them, not the logarithm of a softmax, and divide "
-            "logits that are very large by a constant"
+            "logits that are very large by a constant, or use loss=cw"
         ]
     if spread(scores) < TINY:
         return [
@@ -89,13 +89,15 @@ def about_gradient(model: nn.Module, images: Tensor, *, coupled: bool = False) -
     if float(dead.double().mean()) > FEW:
         return [
             f"the gradient of cross-entropy is zero or not finite on {int(dead.sum())} of {len(images)} images, where "
-            "attacks cannot follow it; is something rounded, clamped, detached or saturated inside?"
+            "attacks cannot follow it; is something rounded, clamped, detached or saturated inside? Use attack=square "
+            "and a black-box protocol too"
         ]
     likeness = None if coupled else gradient_likeness(model, images[:LOOKED_AT])
     if likeness is not None and likeness < ALIKE:
         return [
             f"the scores do not change as their gradient says (cosine {likeness:.2f}, expected at least {ALIKE}), so "
-            "that attacks follow a wrong one; is a part of it rounded, detached, or replaced in the backward pass?"
+            "that attacks follow a wrong one; is a part of it rounded, detached, or replaced in the backward pass? Use "
+            "attack=square and a black-box protocol too"
         ]
     return []
 

@@ -43,7 +43,7 @@ def test_a_name_does_not_reach_outside_the_zoo(refused: Refused) -> None:
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("epoch=3", "unknown key 'epoch'; did you mean 'epochs'? valid keys: augmentation, batch_size, "),
+        ("epoch=3", "unknown key 'epoch'; did you mean 'epochs'? valid keys: aggregation, augmentation, "),
         (
             "optimizer.weight_dacay=3",
             "unknown key 'optimizer.weight_dacay'; did you mean 'weight_decay'? valid keys: lr, ",

@@ -125,7 +125,8 @@ CHANGES = {
             "seed=1",
         ),
         *("attack=momentum_pgd", "loss=cw", "restarts=4", "kind=transferability"),
-        *("health.images=10", "precision=bf16"),
+        *("health.images=10", "health.self_transfer_gain=0.1", "precision=bf16"),
+        *("self_transfer=true", "self_transfer=false", "aggregation=mean_softmax", "aggregation=crossmax"),
         *("attack=m_di2_fgsm", "attack=advertorch:LinfSPSAAttack", "loss=cw_legacy", "aggregation=mean_logits"),
     ],
     "digits/blackbox-compact": [

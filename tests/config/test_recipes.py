@@ -36,6 +36,9 @@ def test_every_shipped_recipe(name: str) -> None:
     assert load_recipe(str(locate("zoo", name))).hash == recipe.hash
     folder, _, file = name.partition("/")
     assert folder.removesuffix("-short") == recipe.settings.dataset
+    if recipe.trained is not recipe:
+        assert file == f"{recipe.settings.aggregation}-{recipe.settings.sub_models}"
+        return
     single = recipe.settings.sub_models == 1
     method = recipe.settings.method
     if single:
@@ -114,13 +117,16 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
         crop_padding = 0.125
         precision = "fp32"
         channels_last = true
+        aggregation = "mean_softmax"
         network_args = {}
         hyperparameters = {}
         optimizer = {name = "sgd", lr = 0.1, momentum = 0.9, nesterov = false, weight_decay = 1e-4}
         schedule = {name = "multi-step", milestones = [0.5, 0.75], gamma = 0.1, warmup = 0.3, anneal = "cosine"}
         """,
     )
-    written = set(RecipeFile.model_fields) - {"dataset", "init_from", "steps", "monitor", "progressive_resizing"}
+    written = set(RecipeFile.model_fields) - {
+        *("dataset", "init_from", "steps", "monitor", "progressive_resizing", "members_of")
+    }
     assert written == {
         *(
             "max_pixels",
@@ -133,7 +139,7 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
             "crop_padding",
             "precision",
         ),
-        *("channels_last", "network_args", "hyperparameters", "optimizer", "schedule"),
+        *("channels_last", "aggregation", "network_args", "hyperparameters", "optimizer", "schedule"),
     }, "a new key: write its default into the text above"
 
 
@@ -167,6 +173,7 @@ CHANGES = [
     *("schedule.warmup=0.2", "hyperparameters.eps=0.1", "hyperparameters.steps=5", "hyperparameters.step_size=0.1"),
     *("hyperparameters.layer=3", "hyperparameters.layer=step", "hyperparameters.distill_batch_norm=batch"),
     *("hyperparameters.layer_steps=5", "monitor.images=10", "crop_padding=0.0625", "schedule.anneal=linear"),
+    *("aggregation=crossmax", "members_of=digits/dverge-3"),
     *("init_from=digits/baseline-3[epochs=7]", "progressive_resizing.size=0.75", "progressive_resizing.until=0.3"),
 ]
 

@@ -103,10 +103,12 @@ def test_what_our_ensembles_are_in_the_papers_words(cifar):
         ("adaptive", ["dverge"], {}, None),
     ],
 )
-def test_which_table_asks_the_same(kind, methods, resolved, table):
+@pytest.mark.parametrize("own", ["mean_softmax", "majority_vote"])
+def test_which_table_asks_the_same(kind, methods, resolved, table, own):
+    table = table if own == "mean_softmax" else None
     document = {
         "protocol": {"label": "p", "kind": kind, "resolved": resolved},
-        "target": {"label": "a", "method": "dverge"},
+        "target": {"label": "a", "method": "dverge", "resolved": {"aggregation": own}},
         "sources": [{"method": method} for method in methods],
     }
     assert questions([document]).get(("p", "a")) == table
