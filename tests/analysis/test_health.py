@@ -42,7 +42,7 @@ SICK = {
     "budget_kept": 0.0,
     "identical_restarts": 0.51,
     "doubling_gain": 0.051,
-    "self_transfer_gain": 0.201,
+    "self_transfer_gain": 0.251,
 }
 
 

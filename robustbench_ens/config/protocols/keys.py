@@ -138,7 +138,7 @@ class HealthLimits(Settings):
             corner of the budget are no fault.
         doubling_gain: largest fall of accuracy by twice the steps.
         self_transfer_gain: largest share of images that survive the attack on the answer, and not that on a plain mean
-            of the sub-models. A vote may lose a tenth, for its own objective is not the strongest.
+            of the sub-models. A vote may lose a sixth, for its own objective is not the strongest.
     """
 
     images: int = Field(default=100, ge=0, le=LARGEST_COUNT)
@@ -149,7 +149,7 @@ class HealthLimits(Settings):
     budget_used: Number = Field(default=0.9, ge=0, le=1)
     identical_restarts: Number = Field(default=0.5, ge=0, le=1)
     doubling_gain: Number = Field(default=0.05, ge=0, le=1)
-    self_transfer_gain: Number = Field(default=0.2, ge=0, le=1)
+    self_transfer_gain: Number = Field(default=0.25, ge=0, le=1)
 
 
 class Surrogate(Settings):

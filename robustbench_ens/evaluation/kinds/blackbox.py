@@ -19,8 +19,8 @@ from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafted_images import load_crafted, read_crafting, read_digests, save_crafted
-from robustbench_ens.evaluation.crafting_log import RunKey
-from robustbench_ens.evaluation.job import CraftedOn, Job, Part, Subject
+from robustbench_ens.evaluation.crafting_log import CraftedOn, RunKey
+from robustbench_ens.evaluation.job import Job, Part, Subject
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.weights.record import EnsembleRecord
 

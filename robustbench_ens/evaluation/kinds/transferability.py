@@ -12,7 +12,8 @@ from torch import Tensor
 from robustbench_ens.config.protocols.kinds import Transferability
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
-from robustbench_ens.evaluation.job import CraftedOn, Job, Part
+from robustbench_ens.evaluation.crafting_log import CraftedOn
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.outcomes import ENSEMBLE
 
 

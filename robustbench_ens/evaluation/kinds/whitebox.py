@@ -10,7 +10,8 @@ import torch
 
 from robustbench_ens.config.protocols.kinds import Whitebox
 from robustbench_ens.evaluation.base import Evaluation
-from robustbench_ens.evaluation.job import CraftedOn, Job, Part
+from robustbench_ens.evaluation.crafting_log import CraftedOn
+from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.self_transfer import plain_means
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.models.ensemble import Ensemble
