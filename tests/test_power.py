@@ -18,6 +18,7 @@ blackbox              perturb (surrogate)      other weights                scor
 transfer-folder       no: nothing is crafted   other weights                scores
 *-convergence         perturb                  other weights                scores
 adaptive              apgd's ascent            other weights                scores
+adaptive, MORA        its own ascent           other weights                scores
 autoattack            the package's model      other weights                scores
 diversity             the distillation's       other weights                losses, clean accuracy
 distillation          the distillation's       other weights                losses, clean accuracy
@@ -51,7 +52,7 @@ from robustbench_ens.evaluation.kinds import whitebox as whitebox_module
 from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import attack, distill, harness
-from robustbench_ens.perturb.attacks import apgd
+from robustbench_ens.perturb.attacks import apgd, mora
 from robustbench_ens.training import dverge
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import run_dir
@@ -147,6 +148,7 @@ def test_a_fresh_seed_passes(bench, pinned, seed):
 def wrong_sign(patch):
     """Of every gradient that is followed: our loops' own, and that of the model which the package is given."""
     look, plain, ascent, build = attack.value_and_gradient, distill.perturb, apgd._ascent, autoattack.build
+    seen = mora.Mora.look
 
     def turned(objective, *args):
         return look(lambda x: -objective(x), *args)
@@ -158,6 +160,10 @@ def wrong_sign(patch):
         judged, gradient = ascent(x, objective)
         return judged, -gradient
 
+    def seen_upside_down(self, images):
+        found, wrong = seen(self, images)
+        return found._replace(gradient=-found.gradient), wrong
+
     class Negated(torch.nn.Sequential):
         def forward(self, x):
             return -super().forward(x)
@@ -165,6 +171,7 @@ def wrong_sign(patch):
     patch.setattr(attack, "value_and_gradient", turned)
     patch.setattr(distill, "perturb", descend)
     patch.setattr(apgd, "_ascent", descent)
+    patch.setattr(mora.Mora, "look", seen_upside_down)
     patch.setattr(autoattack, "build", lambda model, *args, **settings: build(Negated(model), *args, **settings))
 
 
@@ -221,6 +228,7 @@ def test_a_broken_attack_is_caught(bench, pinned, mutate, seed, protocol):
 # Under "adaptive" it was 8 to 18 standard deviations at eps 0.1, and 2 to 4 at eps 0.2, where hardly an image
 # survives. BatchNorm in train mode flips about 4% of the images there, which takes 400 of them: of 200, 8 flipped on an
 # EPYC with AVX2 alone, and 9 are noticed.
+OBJECTIVES = ",".join(f'{{objective="{name}",restarts=2}}' for name in ("mean_softmax", "mean_logits", "reweighed"))
 KINDS = {
     "whitebox": "digits/whitebox[images=300,steps=6,eps=[0.1,0.2],restarts=2,health.images=0]",
     "vote": "digits/whitebox-majority-vote[images=300,steps=6,eps=[0.1,0.2],restarts=2,health.images=0]",
@@ -229,7 +237,11 @@ KINDS = {
     "transfer-folder": "cifar10/transfer-folder[dataset=digits,images=300,steps=6,eps=[0.2],folder={folder}]",
     "whitebox-convergence": "digits/whitebox-convergence[images=300,steps=[4,8],eps=[0.1,0.2]]",
     "blackbox-convergence": "digits/blackbox-convergence[images=300,steps=[2,4],eps=[0.2]]",
-    "adaptive": "digits/adaptive[images=400,steps=4,eps=[0.1],health.images=0]",
+    "adaptive": f"digits/adaptive[images=400,steps=4,eps=[0.1],health.images=0,variants=[{OBJECTIVES}]]",
+    "adaptive, MORA": (
+        "digits/adaptive[images=400,steps=4,eps=[0.1],health.images=0,"
+        'variants=[{attack="mora",losses=["cross_entropy"],restarts=2}]]'
+    ),
     "autoattack": 'digits/autoattack[images=300,steps=4,eps=[0.1,0.2],attacks=["apgd-ce","square"],square_queries=10]',
     "diversity": "digits/diversity[images=500,steps=10,eps=[0.2]]",
     "distillation": "digits/distillation[images=500,steps=10,eps=[0.2]]",
@@ -250,7 +262,7 @@ def kinds(bench, tmp_path_factory):
         (folder / name).mkdir(parents=True)
         torch.save(inputs, folder / name / "inputs.pt")
         torch.save(labels, folder / name / "labels.pt")
-    return {kind: reference.format(folder=folder) for kind, reference in KINDS.items()}
+    return {kind: reference.replace("{folder}", str(folder)) for kind, reference in KINDS.items()}
 
 
 SPREAD_OF_THEIR_OWN = ("transferability", "diversity")

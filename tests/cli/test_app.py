@@ -217,8 +217,15 @@ def test_set_is_the_same_as_brackets(rbe: Rbe, runs: Path, nothing_is_computed: 
     assert f"{BASELINE}#0" in result.out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [1, 5, 20, 21])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        pytest.param(5, marks=pytest.mark.campaign),
+        pytest.param(20, marks=pytest.mark.campaign),
+        pytest.param(21, marks=pytest.mark.slow),
+    ],
+)
 def test_training_goes_on_after_ctrl_c(rbe: Rbe, tiny_runs: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """With a checkpoint after every step; the weights are those of a run that was never interrupted, bit by bit."""
     monkeypatch.setattr(steps, "train", partial(steps.train, checkpoint_interval_s=0.0))
@@ -297,7 +304,7 @@ def test_report(rbe: Rbe, runs: Path) -> None:
 @pytest.mark.slow
 def test_check(rbe: Rbe, runs: Path) -> None:
     """A pin takes five seeds; a moved number is exit code 1."""
-    tiny = "digits/baseline-3[batch_size=32,network_args.width=2,steps=20]"
+    tiny = "digits/baseline-3[batch_size=32,network_args.width=2,steps=3]"
     assert rbe("attack", WHITEBOX, tiny, "--seeds", "0-4", "--runs", "five").code == 0
     outcomes = "five/outcomes"
     assert rbe("pin", "pin.json", outcomes).code == 0

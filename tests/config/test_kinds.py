@@ -39,7 +39,7 @@ from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, read_outcomes, write
 from robustbench_ens.outcomes import MEASUREMENTS as COLUMNS
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
-from robustbench_ens.reporting.page import render_report, sections
+from robustbench_ens.reporting.page import render, sections
 from robustbench_ens.reporting.tables.leaderboard import leaderboard
 from robustbench_ens.reporting.tables.summaries import summaries
 from tests.conftest import BASELINE, Rbe
@@ -162,11 +162,11 @@ def test_its_numbers_are_printed(kind: str, made: dict[str, OutcomeFile]) -> Non
 def test_reports_have_the_sections_that_kinds_declare(made: dict[str, OutcomeFile], tmp_path: Path) -> None:
     # What is drawn from arrays, tests/reporting/test_pictures.py has.
     kinds = [kind for kind in EVERY if facts(kind).yields != PICTURES or kind in OUTSIDE]
-    files = [file_of(kind, made) for kind in kinds]
-    slugs = [section.anchor for section in sections(context_of(collect(files)))]
+    collection = collect([file_of(kind, made) for kind in kinds])
+    slugs = [section.anchor for section in sections(context_of(collection))]
     assert len(set(slugs)) == len(slugs)
     assert {kind for kind in kinds if anchor(kind) in slugs} == {k for k in kinds if facts(k).meaning is not None}
-    page = render_report(files, tmp_path, title="t", command="rbe report")
+    page = render(collection, tmp_path, title="t", command="rbe report")
     for text in (page.read_text(), (tmp_path / "report.md").read_text()):
         for kind in kinds:
             if facts(kind).meaning is not None:

@@ -223,7 +223,9 @@ class AdaptiveGroup(Settings):
 
     objective: Annotated[Annotated[str, AfterValidator(_objective)] | None, NAMES_AGGREGATION] = None
     attack: Annotated[Attack | None, NAMES_ATTACK] = None
-    losses: Annotated[tuple[LossOfLogits, ...], ITEMS, NAMES_LOSS] = ("cross_entropy", "cw")
+    losses: Annotated[tuple[LossOfLogits, ...], ITEMS, NAMES_LOSS] = Field(
+        ("cross_entropy", "cw"), validate_default=True
+    )
     restarts: Restarts = 1
 
     @model_validator(mode="after")

@@ -229,6 +229,7 @@ def test_a_surrogate_of_the_same_lineage_is_an_error(make_job):
             "key 'variants.0': expected one of the keys 'objective', which is for APGD, and",
         ),
         ('variants=[{objective="mean_logits",attack="mora"}]', "which is for APGD, and 'attack', and not both"),
+        ('variants=[{attack="foolbox:LinfPGD"}]', "expected cross_entropy, which is what foolbox:LinfPGD maximises"),
         ('variants=[{attack="morra"}]', "key 'variants.0.attack': expected one of pgd, momentum_pgd"),
         ('variants=[{attack="sgm",restarts=2}]', "restarts': expected 1 restart, sgm has no random start, got 2"),
         ('starts=[{attack="fgsm"}]', "key 'starts.0.attack': expected one of pgd, momentum_pgd"),

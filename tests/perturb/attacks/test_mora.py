@@ -136,6 +136,7 @@ def replay(name):
     return attack, attack.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_runs(name):
     """Images that are wrong as they are, are not attacked there; here they are judged at the start."""
