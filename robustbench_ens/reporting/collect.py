@@ -11,6 +11,7 @@ import pandas as pd
 
 from robustbench_ens.analysis import derive
 from robustbench_ens.analysis.beyond import Beyond, beyond
+from robustbench_ens.analysis.budget import collect_budget
 from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons
 from robustbench_ens.analysis.health import collect_health, unhealthy
 from robustbench_ens.analysis.ledger import ledger
@@ -34,6 +35,7 @@ class Collection:
     the same names in :mod:`derive`, ``ledger`` that of :func:`~robustbench_ens.analysis.ledger.ledger`, ``beyond`` that
     of :func:`~robustbench_ens.analysis.beyond.beyond`; ``history`` has the columns ``HISTORY``, one row per ensemble,
     seed, name, member and epoch; ``health`` is that of :func:`~robustbench_ens.analysis.health.collect_health`,
+    ``budget`` that of :func:`~robustbench_ens.analysis.budget.collect_budget`,
     ``worst_case`` that of :func:`~robustbench_ens.analysis.worst_case.worst_case`; ``comparisons`` is that of
     :func:`~robustbench_ens.analysis.compare.comparisons`, at :func:`headlines`; ``answers`` are those of
     :func:`~robustbench_ens.analysis.compare.answers`, at every eps; ``measurements`` are
@@ -51,6 +53,7 @@ class Collection:
     beyond: Beyond
     history: pd.DataFrame
     health: pd.DataFrame
+    budget: pd.DataFrame
     worst_case: pd.DataFrame
     comparisons: pd.DataFrame
     answers: list[Answers]
@@ -116,6 +119,7 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         beyond(files),
         history,
         collect_health(files),
+        collect_budget(files),
         worst_case(files),
         comparisons(at_headline(answered, headlines(accuracies, transferability), tiers)),
         answered,

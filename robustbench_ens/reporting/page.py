@@ -24,6 +24,7 @@ from robustbench_ens.reporting.filters import NAMES, filters_of
 from robustbench_ens.reporting.own_sections import OwnSection, check_names, figures_of
 from robustbench_ens.reporting.sections.accuracy import accuracy_sections, every_variant_sections
 from robustbench_ens.reporting.sections.beyond import beyond_sections
+from robustbench_ens.reporting.sections.budget import budget_sections
 from robustbench_ens.reporting.sections.comparison import comparison_sections
 from robustbench_ens.reporting.sections.gallery import gallery_sections
 from robustbench_ens.reporting.sections.health import health_sections
@@ -53,7 +54,12 @@ RESULTS: tuple[MakeSections, ...] = (
     gallery_sections,
     *PAPERS,
 )
-HOW_IT_WAS_MADE: tuple[MakeSections, ...] = (health_sections, history_sections, runs_sections)
+HOW_IT_WAS_MADE: tuple[MakeSections, ...] = (
+    health_sections,
+    budget_sections,
+    history_sections,
+    runs_sections,
+)
 """The sections of a report, in order; a user's own come between the two."""
 
 
