@@ -101,8 +101,7 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         for function, results in derived.items():
             results.append(function(frame))
     accuracies = _concat(accuracies_by_batch)
-    frames = (_concat(results) for results in derived.values())
-    transferability, mean_transfer, attempts, convergence, variants = frames
+    transferability, mean_transfer, attempts, convergence, variants = map(_concat, derived.values())
     trained = each_trained_once([file.provenance for file in files])
     history = _concat([_history(file) for file, once in zip(files, trained, strict=True) if once]).drop_duplicates(
         HISTORY[:-2], ignore_index=True
