@@ -41,8 +41,9 @@ SHARED_WITH_PARENT = ("dataset", "max_pixels", "network", "network_args", "sub_m
 """Keys in which an ensemble and the one it starts from must agree; overriding one overrides it in the parent too."""
 
 
-AGGREGATION = "aggregation"
-"""The key that decides nothing of the weights."""
+AGGREGATION, PROBABILITIES = "aggregation", "member_probabilities"
+ANSWER = (AGGREGATION, PROBABILITIES)
+"""Keys that decide nothing of the weights."""
 
 
 class Optimizer(Settings):
@@ -111,12 +112,16 @@ class Monitor(Settings):
 FiniteValue = Annotated[Any, AfterValidator(finite)]
 
 
+Probability = Annotated[Number, Field(ge=0, le=1)]
+
+
 class RecipeFile(Settings):
     """The keys of a recipe.
 
     ``max_pixels`` is the largest image, height times width, that is read of the dataset. ``aggregation`` is how the
-    trained sub-models answer; they are trained under the default one. ``members_of`` names the recipe whose sub-models
-    answer, so that nothing is trained; other keys are then that recipe's.
+    trained sub-models answer; they are trained under the default one. ``member_probabilities`` has one number for each
+    sub-model if one of them answers at random; equal ones unless given. ``members_of`` names the recipe whose
+    sub-models answer, so that nothing is trained; other keys are then that recipe's.
     """
 
     dataset: str = Field(min_length=1)
@@ -139,6 +144,7 @@ class RecipeFile(Settings):
     schedule: Schedule = Schedule()
     monitor: Monitor | None = None
     aggregation: str = DEFAULT_AGGREGATION
+    member_probabilities: tuple[Probability, ...] = Field(default=(), max_length=64, strict=False)
     members_of: str | None = None
 
 
@@ -174,11 +180,12 @@ class Recipe:
             return self.members
         if self.settings.aggregation == DEFAULT_AGGREGATION:
             return self
-        overrides = {key: value for key, value in self.overrides.items() if key != AGGREGATION}
+        overrides = {key: value for key, value in self.overrides.items() if key not in ANSWER}
         with silenced():
             found = load_recipe(self.file or self.name, overrides)
             if found.settings.aggregation != DEFAULT_AGGREGATION:
-                found = load_recipe(self.file or self.name, overrides | {AGGREGATION: DEFAULT_AGGREGATION})
+                plain = {PROBABILITIES: []} if found.settings.member_probabilities else {}
+                found = load_recipe(self.file or self.name, overrides | plain | {AGGREGATION: DEFAULT_AGGREGATION})
         return found
 
     @cached_property
@@ -293,7 +300,7 @@ def _members(content: Content) -> Recipe | None:
     if not isinstance(reference, str):
         raise UserError(f"{where}: expected the name or path of a recipe, got {shown(reference)}")
     locate("zoo", split_reference(reference)[0], f"{where}: ")
-    overrides = {key: value for key, value in content.overrides.items() if key not in (AGGREGATION, "members_of")}
+    overrides = {key: value for key, value in content.overrides.items() if key not in (*ANSWER, "members_of")}
     own = load_content("zoo", reference, overrides).keys
     for key in (AGGREGATION, "members_of"):
         if own.get(key, DEFAULT_AGGREGATION) != DEFAULT_AGGREGATION:
@@ -312,9 +319,16 @@ def _check_aggregation(settings: RecipeFile, members: Recipe | None, where: str)
         raise UserError(f"{where}: key 'aggregation': {aggregations.EXPECTED_AGGREGATION}, got {name!r}")
     if may_import_outside_code() or not aggregations.from_outside(name):
         aggregations.check_sub_models(name, settings.sub_models, f"{where}: key 'aggregation'")
+        if settings.member_probabilities and not aggregations.aggregation_facts(name).at_random:
+            raise UserError(
+                f"{where}: key {PROBABILITIES!r}: expected it left out, for under {name!r} no one answers at random"
+            )
+    aggregations.check_probabilities(
+        settings.member_probabilities, settings.sub_models, f"{where}: key {PROBABILITIES!r}"
+    )
     for key in RecipeFile.model_fields if members is not None else ():
         mine, theirs = getattr(settings, key), getattr(members and members.settings, key)
-        if key not in (AGGREGATION, "members_of") and mine != theirs:
+        if key not in (*ANSWER, "members_of") and mine != theirs:
             raise UserError(f"{where}: key {key!r}: expected it left out with 'members_of', got {shown(mine)}")
 
 

@@ -157,6 +157,7 @@ class RecipeKeys(Facts):
     schedule: ScheduleKeys = ScheduleKeys()
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     aggregation: str = ""
+    member_probabilities: list[Share] = Field(default_factory=list)
     members_of: str | None = None
 
 

@@ -85,9 +85,14 @@ class Ensemble(nn.Module):
     def __len__(self) -> int:
         return len(self.members)
 
-    def aggregated(self, aggregation: str) -> Ensemble:
-        """Return the same sub-models, not copies of them, under another aggregation."""
-        same = Ensemble(self.members, aggregation, self.chances)
+    def aggregated(self, aggregation: str, chances: tuple[float, ...] = ()) -> Ensemble:
+        """Return the same sub-models, not copies of them, under another aggregation.
+
+        Args:
+            aggregation: its name.
+            chances: the probabilities of the sub-models if one of them answers at random; those of before unless given.
+        """
+        same = Ensemble(self.members, aggregation, chances or self.chances)
         # The members stay in their own modes: exported ones refuse to be put into any.
         same.training = self.training
         same.members.training = self.members.training

@@ -100,7 +100,7 @@ def load_answering(folder: Path, recipe: Recipe) -> Ensemble:
     trained, record = load_trained(folder, recipe.trained)
     if recipe.trained is recipe:
         return trained
-    ensemble = trained.aggregated(recipe.settings.aggregation)
+    ensemble = trained.aggregated(recipe.settings.aggregation, recipe.settings.member_probabilities)
     ensemble.record = answering(record, recipe)
     return ensemble
 

@@ -58,6 +58,14 @@ def test_a_file_with_another_aggregation_is_trained_under_the_default(tmp_path: 
         ("digits/crossmax-3[members_of=digits/nothing]", "key 'members_of': unknown recipe 'digits/nothing'"),
         ("digits/crossmax-3[members_of=3]", "key 'members_of': expected the name or path of a recipe, got 3"),
         ("digits/single[aggregation=crossmax]", "expected at least 2 sub-models for aggregation 'crossmax', got 1"),
+        (
+            f"{BASELINE}[aggregation=random_member,member_probabilities=[0.5,0.4]]",
+            r"key 'member_probabilities': expected 3 numbers in \[0, 1\] that sum to 1, .* got \[0.5, 0.4\]",
+        ),
+        (
+            f"{BASELINE}[member_probabilities=[0.5,0.5,0]]",
+            "key 'member_probabilities': expected it left out, for under",
+        ),
         (f"{BASELINE}[aggregation=mean]", "key 'aggregation': expected one of mean_softmax, .*, got 'mean'"),
     ],
 )
@@ -93,3 +101,18 @@ def test_nothing_is_planned_but_the_training_of_the_sub_models(tmp_path: Path) -
 def test_weights_are_published_under_the_name_that_they_are_trained_by() -> None:
     with pytest.raises(UserError, match=f"expected one that is trained, to publish weights of; publish '{BASELINE}'"):
         check_publishable(load_recipe("digits/crossmax-3"), Path("zoo"))
+
+
+def test_probabilities_of_sub_models_are_of_the_answer_and_not_of_the_weights(tmp_path: Path) -> None:
+    equal, skewed = (
+        load_recipe(f"digits/random-member-3{keys}") for keys in ("", "[member_probabilities=[0.5,0.3,0.2]]")
+    )
+    assert equal.hash != skewed.hash
+    assert equal.trained.hash == skewed.trained.hash == load_recipe("digits/dverge-3").hash
+    assert pickle.loads(pickle.dumps(skewed)) == skewed
+    file = tmp_path / "own.toml"
+    file.write_text(f'extends = "{BASELINE}"\naggregation = "random_member"\nmember_probabilities = [0.5, 0.3, 0.2]\n')
+    assert load_recipe(str(file)).trained.settings.member_probabilities == ()
+    answering = load_ensemble("digits/random-member-3[member_probabilities=[0.5,0.3,0.2]]")
+    assert answering.aggregate.chances == (0.5, 0.3, 0.2)
+    assert load_ensemble("digits/random-member-3").aggregate.chances == (1 / 3,) * 3

@@ -22,7 +22,7 @@ from tests.evaluation.runs import parts
 
 CHANCES = (0.2, 0.5, 0.3)
 EPS, STEPS = 0.1, 3
-WHITEBOX = f"digits/whitebox[images=20,eps=[{EPS}],steps={STEPS},restarts=2,loss=cw,health.images=5"
+WHITEBOX = f"digits/whitebox[images=20,eps=[{EPS}],steps={STEPS},restarts=2,loss=cw,self_transfer=false,health.images=5"
 PROTOCOLS = [
     "digits/whitebox[images=12,eps=[0.2],steps=3,restarts=2,health.images=5]",
     "digits/whitebox[images=12,eps=[0.2],steps=3,restarts=1,attack=arc,health.images=5]",
