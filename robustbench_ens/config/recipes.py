@@ -184,7 +184,7 @@ class Recipe:
         with silenced():
             found = load_recipe(self.file or self.name, overrides)
             if found.settings.aggregation != DEFAULT_AGGREGATION:
-                plain = {PROBABILITIES: []} if found.settings.member_probabilities else {}
+                plain: dict[str, Any] = {PROBABILITIES: []} if found.settings.member_probabilities else {}
                 found = load_recipe(self.file or self.name, overrides | plain | {AGGREGATION: DEFAULT_AGGREGATION})
         return found
 
