@@ -174,6 +174,7 @@ CHANGES = [
     *("hyperparameters.layer=3", "hyperparameters.layer=step", "hyperparameters.distill_batch_norm=batch"),
     *("hyperparameters.layer_steps=5", "monitor.images=10", "crop_padding=0.0625", "schedule.anneal=linear"),
     *("aggregation=crossmax", "members_of=digits/dverge-3"),
+    "member_probabilities=[0.5,0.5,0],aggregation=random_member",
     *("init_from=digits/baseline-3[epochs=7]", "progressive_resizing.size=0.75", "progressive_resizing.until=0.3"),
 ]
 
