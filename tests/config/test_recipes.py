@@ -37,7 +37,7 @@ def test_every_shipped_recipe(name: str) -> None:
     folder, _, file = name.partition("/")
     assert folder.removesuffix("-short") == recipe.settings.dataset
     if recipe.trained is not recipe:
-        assert file == f"{recipe.settings.aggregation}-{recipe.settings.sub_models}"
+        assert file == f"{recipe.settings.aggregation.replace('_', '-')}-{recipe.settings.sub_models}"
         return
     single = recipe.settings.sub_models == 1
     method = recipe.settings.method
@@ -118,6 +118,7 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
         precision = "fp32"
         channels_last = true
         aggregation = "mean_softmax"
+        member_probabilities = []
         network_args = {}
         hyperparameters = {}
         optimizer = {name = "sgd", lr = 0.1, momentum = 0.9, nesterov = false, weight_decay = 1e-4}
@@ -139,7 +140,15 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
             "crop_padding",
             "precision",
         ),
-        *("channels_last", "aggregation", "network_args", "hyperparameters", "optimizer", "schedule"),
+        *(
+            "channels_last",
+            "aggregation",
+            "member_probabilities",
+            "network_args",
+            "hyperparameters",
+            "optimizer",
+            "schedule",
+        ),
     }, "a new key: write its default into the text above"
 
 
