@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Container, Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import pandas as pd
@@ -98,6 +98,20 @@ def unhealthy(health: pd.DataFrame) -> set[tuple[str, str]]:
     """(protocol, ensemble) whose numbers rest on an unhealthy attack, at any seed."""
     sick = health[~health["healthy"].astype(bool)]
     return set(zip(sick["protocol"], sick["ensemble"], strict=True))
+
+
+def rests_on_unhealthy(protocols: Sequence[str], kinds: Sequence[str], sick: Container[str]) -> bool:
+    """Return whether a worst case rests on an unhealthy attack: some kind in it has no healthy protocol.
+
+    Beside a healthy protocol of its kind, an unhealthy one can only lower the worst case.
+
+    Args:
+        protocols: that make the worst case.
+        kinds: theirs.
+        sick: the unhealthy protocols.
+    """
+    healthy = {kind for protocol, kind in zip(protocols, kinds, strict=True) if protocol not in sick}
+    return not set(kinds) <= healthy
 
 
 def marked(table: pd.DataFrame, sick: Set[str], numbers: Sequence[str]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from robustbench_ens.config.kinds import facts_of, kinds_of
 from robustbench_ens.outcomes import OutcomeFile, gather
 
 OWN = ["dataset", "ensemble", "seed", "method", "sub_models"]
-COLUMNS = [*OWN, "eps", "n", "correct", "accuracy", "low", "high", "tiers", "set_by", "alone", "protocols"]
+COLUMNS = [*OWN, "eps", "n", "correct", "accuracy", "low", "high", "tiers", "set_by", "alone", "protocols", "kinds"]
 
 
 def as_defined(document: Mapping[str, Any]) -> bool:
@@ -52,6 +52,7 @@ def _at_eps(images: pd.DataFrame) -> dict[str, object]:
     """Worst case of one ensemble at one eps: ``images`` are the survivors of every protocol, a row per image."""
     wide = images.pivot(index="image", columns="protocol", values="correct")
     shared = wide.dropna().astype(images["correct"].dtype)
+    kinds = images.astype({"protocol": str, "kind": str}).groupby("protocol")["kind"].first()
     alone = shared.sum().sort_values(kind="stable")
     return {
         "n": len(shared),
@@ -60,6 +61,7 @@ def _at_eps(images: pd.DataFrame) -> dict[str, object]:
         "set_by": alone.index[0] if len(alone) else "",
         "alone": alone.iloc[0] if len(alone) else 0,
         "protocols": tuple(sorted(map(str, wide.columns))),
+        "kinds": tuple(kinds[protocol] for protocol in sorted(map(str, wide.columns))),
     }
 
 
@@ -71,9 +73,9 @@ def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
 
     Returns:
         one row per ensemble, seed and eps above 0 with the columns ``COLUMNS``: ``tiers`` is the number of kinds,
-        ``protocols`` those that count, ``set_by`` the one that leaves fewest images right alone, and ``alone`` how
-        many those are. Of targets that answer at random, both counts are expected ones. No row where the protocols
-        share no image.
+        ``protocols`` those that count and ``kinds`` theirs, ``set_by`` the one that leaves fewest images right alone,
+        and ``alone`` how many those are. Of targets that answer at random, both counts are expected ones. No row where
+        the protocols share no image.
     """
     rows = []
     kinds = kinds_of(file.provenance for file in files)

@@ -13,7 +13,7 @@ from robustbench_ens.analysis import derive
 from robustbench_ens.analysis.beyond import Beyond, beyond
 from robustbench_ens.analysis.budget import collect_budget
 from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons
-from robustbench_ens.analysis.health import collect_health, unhealthy
+from robustbench_ens.analysis.health import collect_health, rests_on_unhealthy, unhealthy
 from robustbench_ens.analysis.ledger import ledger
 from robustbench_ens.analysis.worst_case import as_they_are, counts, worst_case
 from robustbench_ens.config.kinds import MEASUREMENTS, Kinds, facts_of, kinds_of
@@ -73,8 +73,12 @@ class Collection:
         found = unhealthy(self.health)
         if protocol != WORST:
             return {ensemble for name, ensemble in found if name == protocol}
-        cells = zip(self.worst_case["ensemble"], self.worst_case["protocols"], strict=True)
-        return {ensemble for ensemble, names in cells if any((name, ensemble) in found for name in names)}
+        cells = self.worst_case[["ensemble", "protocols", "kinds"]].itertuples(index=False, name=None)
+        return {
+            ensemble
+            for ensemble, protocols, kinds in cells
+            if rests_on_unhealthy(protocols, kinds, {protocol for protocol, name in found if name == ensemble})
+        }
 
 
 def collect(files: Sequence[OutcomeFile]) -> Collection:

@@ -5,11 +5,13 @@ import dataclasses
 import pandas as pd
 import pytest
 
+from robustbench_ens.analysis.compare import WORST
+from robustbench_ens.analysis.health import unhealthy
 from robustbench_ens.config.kinds import shipped_kinds
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.tables.leaderboard import columns, leaderboard
-from robustbench_ens.reporting.tables.summary import summarise
+from robustbench_ens.reporting.tables.summary import strongest, summarise
 from tests.analysis.test_worst_case import as_kind, only
 from tests.fake_outcomes import write_fake_outcomes
 from tests.reporting.test_tables import plain
@@ -61,6 +63,14 @@ def test_of_several_protocols_the_strongest_counts(files):
     assert plain(leaderboard(collect([white, vote])))["White-box"].tolist() == ["23.0% [15.8, 32.2]"]
 
 
+def test_a_protocol_of_one_seed_decides_nothing_beside_one_of_three():
+    rates = [("digits/whitebox", seed, rate) for seed, rate in enumerate((0.3, 0.5, 0.7))]
+    cell = pd.DataFrame([*rates, ("digits/other", 0, 0.25)], columns=["protocol", "seed", "accuracy"])
+    assert strongest(cell)["protocol"].unique().tolist() == ["digits/whitebox"]
+    both = pd.concat([cell, cell[1:3].assign(protocol="digits/other", accuracy=0.2)])
+    assert strongest(both)["protocol"].unique().tolist() == ["digits/other"]
+
+
 @pytest.mark.slow
 def test_unhealthy_attacks_are_marked(files):
     whole = collect(files)
@@ -102,3 +112,26 @@ def test_one_attack_at_another_eps_does_not_move_the_headline(files, tmp_path):
     protocol = exploration.provenance["protocol"] | {"label": "digits/whitebox[eps=[0.1]]", "hash": "f" * 10}
     exploration = dataclasses.replace(exploration, provenance=exploration.provenance | {"protocol": protocol})
     assert set(leaderboard(collect([*files, exploration]))["eps"]) == {"0.2"}
+
+
+@pytest.mark.slow
+def test_a_worst_case_is_marked_unless_each_kind_in_it_has_a_healthy_protocol(files):
+    """A second, unhealthy white-box protocol only lowers what a healthy one leaves."""
+    white = only(files, "whitebox", "digits/dverge-3")
+    other = as_kind(white, "whitebox")
+    other.provenance["protocol"]["label"] = other.provenance["protocol"]["name"] = "digits/other"
+    whole = collect([white, other, only(files, "blackbox", "digits/dverge-3")])
+    for sick, mark in (
+        (["digits/other"], False),
+        (["digits/other", "digits/whitebox"], True),
+        (["digits/blackbox"], True),
+    ):
+        rows = [{"protocol": name, "ensemble": "digits/dverge-3", "healthy": False} for name in sick]
+        changed = dataclasses.replace(whole, health=pd.DataFrame(rows))
+        (worst,) = leaderboard(changed)["Worst case"]
+        assert worst.endswith("⚠") == mark
+        (summed,) = summarise(
+            changed.accuracies, changed.transferability, changed.worst_case, unhealthy=unhealthy(changed.health)
+        )["Worst case"]
+        assert ("⚠" in summed) == mark
+        assert bool(changed.sick(WORST)) == mark

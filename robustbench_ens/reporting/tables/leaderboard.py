@@ -7,7 +7,7 @@ from collections.abc import Collection as Container
 import pandas as pd
 
 from robustbench_ens.analysis import derive
-from robustbench_ens.analysis.health import MARK, unhealthy
+from robustbench_ens.analysis.health import MARK, rests_on_unhealthy, unhealthy
 from robustbench_ens.analysis.standard import HeadlineEps, at_headline
 from robustbench_ens.analysis.worst_case import among, as_they_are, worst_at
 from robustbench_ens.config.kinds import ACCURACY, TRANSFER, Kinds
@@ -26,7 +26,7 @@ from robustbench_ens.reporting.tables.summary import (
 
 
 def columns(kinds: Kinds) -> list[str]:
-    """Return the columns: one for each kind with a column, which holds the protocol of it that leaves least."""
+    """Return the columns: one for each kind with a column, which holds the protocol of :func:`strongest`."""
     attacks = (facts.title for facts in kinds.values() if facts.leaderboard)
     return [
         *("Ensemble", "Worst case", "Set by", *attacks, "Clean", "Transfer"),
@@ -63,7 +63,8 @@ def _row(
     sick = {protocol for protocol, name in unhealthy(collection.health) if name == ensemble}
     rates = derive.that_yield(own, ACCURACY, collection.kinds)
     clean = rates[rates["eps"] == 0].sort_values("n", ascending=False, kind="stable").drop_duplicates("seed")
-    mark = MARK if any(sick.intersection(names) for names in worst["protocols"]) else ""
+    made_of = zip(worst["protocols"], worst["kinds"], strict=True)
+    mark = MARK if any(rests_on_unhealthy(names, kinds, sick) for names, kinds in made_of) else ""
     transfer = collection.mean_transferability
     transfer = at_headline(transfer[transfer["ensemble"] == ensemble], chosen)
     row = {

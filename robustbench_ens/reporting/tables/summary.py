@@ -7,7 +7,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from robustbench_ens.analysis import derive
-from robustbench_ens.analysis.health import MARK
+from robustbench_ens.analysis.health import MARK, rests_on_unhealthy
 from robustbench_ens.analysis.standard import HeadlineEps, at_headline, headline_eps
 from robustbench_ens.analysis.worst_case import worst_at
 from robustbench_ens.config.kinds import TRANSFER, Kinds, in_order, shipped_kinds
@@ -80,11 +80,13 @@ def summarise(
 
 
 def _worst(cell: pd.DataFrame, known: pd.DataFrame, unhealthy: Collection[tuple[str, str]]) -> str:
-    """The worst case of one ensemble, which protocols set it, and whether one of them was unhealthy."""
+    """The worst case of one ensemble, which protocols set it, and a mark if it rests on an unhealthy attack."""
     if not len(cell):
         return NOT_RUN
     ensemble = known["ensemble"].iloc[0]
-    mark = MARK if any((p, ensemble) in unhealthy for names in cell["protocols"] for p in names) else ""
+    sick = {protocol for protocol, name in unhealthy if name == ensemble}
+    made_of = zip(cell["protocols"], cell["kinds"], strict=True)
+    mark = MARK if any(rests_on_unhealthy(names, kinds, sick) for names, kinds in made_of) else ""
     return f"{over_seeds(cell, known)}{mark} by {', '.join(sorted(set(cell['set_by'])))}"
 
 
@@ -112,8 +114,14 @@ def eps_of_dataset(rates: pd.DataFrame) -> HeadlineEps | None:
 
 
 def strongest(cell: pd.DataFrame) -> pd.DataFrame:
-    """Of rates at one eps, those under the protocol that leaves least in the mean over seeds."""
-    return cell[cell["protocol"] == cell.groupby("protocol")["accuracy"].mean().idxmin()]
+    """Return, of rates at one eps, those under the protocol that leaves least in the mean over seeds.
+
+    Only protocols with the most seeds are asked: seed 0 alone may be lower than the mean for no other reason.
+    """
+    by_protocol = cell.groupby("protocol", observed=True)
+    seeds = by_protocol["seed"].nunique()
+    means = by_protocol["accuracy"].mean()[seeds == seeds.max()]
+    return cell[cell["protocol"] == means.idxmin()]
 
 
 def lacking(rows: pd.DataFrame) -> str:
