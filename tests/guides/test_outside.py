@@ -91,6 +91,13 @@ def test_an_attack(rbe: Rbe) -> None:
     seen_everywhere(rbe, "attack", ["digits/baseline-3", "digits/dverge-3"], protocol)
 
 
+def test_an_aggregation(rbe: Rbe) -> None:
+    """Sub-models that are published answer by it, without a training."""
+    seen_everywhere(rbe, "aggregation", ["trimmed", "digits/baseline-3"], "digits/quickstart-whitebox")
+    assert load_ensemble("examples/trimmed.toml")(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+    assert not Path("runs/ensembles").exists()
+
+
 def test_a_report_section(rbe: Rbe) -> None:
     seen_everywhere(rbe, "report section", ["digits/baseline-3", "digits/dverge-3"], "digits/quickstart-whitebox")
     (page,) = Path("runs/reports").glob("*/report.md")
