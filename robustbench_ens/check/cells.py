@@ -102,15 +102,9 @@ def _attacked(about: _About, rows: Rows, facts: KindFacts) -> dict[str, Units]:
     images = _withstood(about, rows)
     survivors = images.changed(correct=np.minimum(images["correct"], images["clean"]))
     cells = _accuracy(survivors, "accuracy")
-    if facts.successive or (not facts.every_variant and _one_after_another(attacked)):
+    if facts.successive:
         return cells | _successive(attacked, survivors)
     return cells | _variants(about, rows) | _losses(attacked)
-
-
-def _one_after_another(attacked: Rows) -> bool:
-    """Return whether an (attack, loss) was spared images that another had beaten, as self-transfer is."""
-    groups = attacked.groups("attack", "loss", "eps", "image")
-    return bool(tally.withstood(groups, attacked["correct"], attacked["tried"]).unknown.any())
 
 
 def family(cell: str) -> str:

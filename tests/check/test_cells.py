@@ -75,6 +75,18 @@ def test_whitebox() -> None:
     }
 
 
+def test_self_transfer_comes_after_the_direct_attack() -> None:
+    """An image that the direct attack has beaten is spared by the later ones."""
+    rows = _clean([RIGHT, RIGHT]) + _starts([RIGHT, WRONG])
+    rows += _starts([WRONG, SPARED], attack="pgd_through_mean_logits")
+    cells = evaluate(_file("whitebox", rows)).cells
+    assert {name: units.tolist() for name, units in cells.items()} == {
+        "clean accuracy": [[True], [True]],
+        "accuracy at eps 0.1": [[False], [False]],
+        "accuracy after pgd with cross_entropy at eps 0.1": [[True], [False]],
+    }
+
+
 def test_restarts_are_told_by_survivors_alone() -> None:
     """Rows of starts that were never made do not count, and without survivors nothing is claimed."""
     beaten = _clean([RIGHT, RIGHT]) + _starts([WRONG, WRONG], [SPARED, SPARED])

@@ -134,6 +134,7 @@ class Whitebox(ByGradient):
         heading="White-box accuracy",
         tier=True,
         leaderboard=True,
+        successive=True,
     )
     runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.whitebox:WhiteboxEvaluation"
 
