@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.utils.parametrize import is_parametrized
@@ -73,6 +74,31 @@ class Uncopied(nn.Module):
         return scores
 
 
+class Hookable(nn.Module):
+    """A scripted module, which takes no hooks, inside a module that does: passes are counted by hooks."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scores of the scripted module."""
+        scores: Tensor = self.model(x)
+        return scores
+
+
+def _hookable(model: Any) -> Any:
+    """Return ``model`` with scripted modules wrapped: itself, or its sub-models, in place."""
+    if isinstance(model, torch.jit.ScriptModule):
+        return Hookable(model)
+    members: Any = getattr(model, "members", None)
+    if isinstance(members, nn.ModuleList):
+        for index, member in enumerate(members):
+            if isinstance(member, torch.jit.ScriptModule):
+                members[index] = Hookable(member)
+    return model
+
+
 def _uncopied(model: nn.Module) -> Any:
     """Return ``model`` seen from outside only; of an ensemble its sub-models, whose aggregation is followed."""
     if type(model) is Ensemble:
@@ -102,4 +128,5 @@ def folded(model: Model, images: Tensor) -> Model:
         _fold_known(module)
     for parameter in fast.parameters():  # ScriptModules have no `requires_grad_`
         parameter.requires_grad_(False)
-    return fast.to(memory_format=layout)
+    prepared: Model = _hookable(fast.to(memory_format=layout))
+    return prepared

@@ -63,7 +63,7 @@ def attack(protocol: Document) -> str:
         parts.append(f"{steps} of {pixels(settings['step_size'])}" if sized else steps)
     if "surrogates" in settings:
         parts.append(f"surrogates: {len(settings['surrogates'])}")
-    if all("attack" in variant for variant in settings.get("variants", ({},))):
+    if all(variant.get("attack") for variant in settings.get("variants", ({},))):
         each = sum(len(variant["losses"]) * variant["restarts"] for variant in settings["variants"])
         parts.append(f"variants: {each * len(settings['surrogates'])}")
     elif "attacks" in settings:
