@@ -268,7 +268,7 @@ class Job:
         self.crafting[-1] = replace(once, doubling_gain=float(before - after))
 
     def note_self_transfer(self, share: float) -> None:
-        """Note the share of images that survived the attack on the answer, and not that on a plain mean."""
+        """Note how much accuracy the attack on the answer left, and that on a plain mean took."""
         if self.crafting:
             self.crafting[0] = replace(self.crafting[0], self_transfer_gain=share)
 

@@ -24,7 +24,13 @@ class Survivors:
     def __init__(self, job: Job, eps: float) -> None:
         self._job, self._eps = job, eps
         self._alive = torch.ones(len(job.images), dtype=torch.bool, device="cpu")
+        self._kept = torch.ones(len(job.images), dtype=torch.float64, device="cpu")
         self._frames: list[pd.DataFrame] = []
+
+    @property
+    def kept(self) -> float:
+        """The accuracy that the attempts have left; the expected one if the target answers at random."""
+        return float(self._kept.mean())
 
     @property
     def beaten(self) -> int:
@@ -71,7 +77,9 @@ class Survivors:
                 attempted=attempted,
             )
         )
-        self._alive &= job.right(target, answers, everything) > 0
+        right = job.right(target, answers, everything).to(self._kept)
+        self._kept = torch.where(attempted, torch.minimum(self._kept, right), self._kept)
+        self._alive &= right > 0
         return answers
 
     def rows(self) -> pd.DataFrame:

@@ -101,3 +101,16 @@ def test_members_that_are_no_classifiers_are_left_alone(images: tuple[Tensor, Te
     assert set(attacked(Features().eval(), images, ",steps=1")["attack"]) == DIRECT
     with pytest.raises(UserError, match="key 'self_transfer': expected a target whose `members` map images to scores"):
         attacked(Features().eval(), images, ",steps=1,self_transfer=true")
+
+
+def test_the_gain_against_answers_at_random_is_one_of_expected_accuracy(images: tuple[Tensor, Tensor]) -> None:
+    found = attacked(load_ensemble("digits/dverge-3").aggregated("random_member"), images)
+    tried = found[(found["eps"] > 0) & found["correct"].notna()]
+    tried = tried.assign(right=tried["correct"].astype(float) * tried["probability"])
+    by_attempt = tried.groupby(["image", "attack", "restart"], observed=True)["right"].sum().reset_index()
+    direct = by_attempt[by_attempt["attack"].isin(DIRECT)].groupby("image")["right"].min()
+    left = by_attempt.groupby("image")["right"].min()
+    gain = (direct - left).mean()
+    assert gain > ((direct > 0) & (left == 0)).mean()
+    (sign,) = [sign for sign in found.attrs["health"] if sign["sign"] == "self_transfer_gain"]
+    assert sign["value"] == pytest.approx(gain)

@@ -39,12 +39,12 @@ def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
             everything = torch.arange(len(predicted), device="cpu")
             job.double_the_steps(job.target.ensemble, everything, predicted, key=(restart,))
     means = plain_means(job, settings)
-    directly = survivors.beaten
+    directly = survivors.kept
     for mean in means:
         for restart in range(settings.restarts):
             _attack(job, settings, survivors, eps, restart, mean)
     if means:
-        job.note_self_transfer((survivors.beaten - directly) / len(job.images))
+        job.note_self_transfer(directly - survivors.kept)
     return survivors.rows()
 
 
