@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -185,7 +187,8 @@ def test_reading_a_run_directory_that_is_not_there_makes_none(
 def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Begin a command in a process of its own."""
     command = [sys.executable, "-m", "robustbench_ens", *arguments, "--threads", "1"]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONUNBUFFERED": "1"}, text=True, **pipes)
 
 
 def ended(process: subprocess.Popen[str]) -> str:
@@ -193,6 +196,22 @@ def ended(process: subprocess.Popen[str]) -> str:
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     return out + err
+
+
+def heard(process: subprocess.Popen[str], text: str) -> None:
+    """Wait until the command has printed a line with ``text``; one that does not for two minutes is killed."""
+    killer = threading.Timer(120, process.kill)
+    killer.start()
+    assert process.stdout is not None
+    try:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if text in line:
+                return
+        raise AssertionError(f"expected {text!r}, got {''.join(said)}")
+    finally:
+        killer.cancel()
 
 
 def done(said: str) -> list[str]:
@@ -235,17 +254,15 @@ def test_a_command_shares_the_work_and_waits_for_the_rest(tmp_path: Path, end: s
     recipes = [f"digits/baseline-3[epochs=1,network_args.width={width}]" for width in (2, 3)]
     folders = [run_dir(Store(tmp_path / "runs"), load_recipe(recipe), 0) for recipe in recipes]
     holder = holding(tmp_path, folders[0])
-    command = started(tmp_path, "train", *recipes)
-    until = time.monotonic() + 120
-    while not (folders[1] / "run.json").exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert (folders[1] / "run.json").exists() and not (folders[0] / "run.json").exists()
-    if end == "closes":
-        holder.communicate(timeout=60)
-    else:
-        holder.kill()
-        holder.communicate(timeout=60)
-    assert f"{folders[0].name} is in use by process {holder.pid}; waiting" in ended(command)
+    with started(tmp_path, "train", *recipes) as command:
+        heard(command, f"{folders[0].name} is in use by process {holder.pid}; waiting")
+        assert (folders[1] / "run.json").exists() and not (folders[0] / "run.json").exists()
+        if end == "closes":
+            holder.communicate(timeout=60)
+        else:
+            holder.kill()
+            holder.communicate(timeout=60)
+        ended(command)
     assert (folders[0] / "run.json").exists()
 
 

@@ -64,7 +64,7 @@ def nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     def computed(*_: Any, **__: Any) -> None:
         raise AssertionError("computed again")
 
-    for name in ("train", "evaluate", "load_trained"):
+    for name in ("train", "evaluate", "load_answering"):
         monkeypatch.setattr(steps, name, computed)
 
 

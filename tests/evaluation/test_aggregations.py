@@ -21,7 +21,9 @@ from robustbench_ens.perturb.losses import cw
 from robustbench_ens.perturb.starts import uniform_starts
 from tests.evaluation.runs import parts
 
-WHITEBOX = "digits/whitebox[images=60,eps=[0.1],steps=4,restarts=2,loss=cw,health.images=0,aggregation={}]"
+WHITEBOX = (
+    "digits/whitebox[images=60,eps=[0.1],steps=4,restarts=2,loss=cw,health.images=0,self_transfer=false,aggregation={}]"
+)
 BLACKBOX = (
     'digits/blackbox-compact[images=40,eps=[0.3],steps=4,variants=[{{attack="pgd",losses=["cw"]}}],aggregation={}]'
 )

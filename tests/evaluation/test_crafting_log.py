@@ -111,10 +111,10 @@ def test_doubling_goes_on_where_the_attack_stood_and_is_a_run_of_twice_the_steps
     ensemble, everything = job.target.ensemble, torch.arange(40)
     settings = {"attack": attack, "loss": "cross_entropy", "eps": 0.1, "key": ("surrogate", 0)}
     twice = replace(job, settings=job.settings.model_copy(update={"steps": 12}))
-    longer = job.predict(ensemble, twice.craft(ensemble, everything, **settings))
-    predicted = job.predict(ensemble, job.craft(ensemble, everything, **settings))
+    longer = job.answers(ensemble, twice.craft(ensemble, everything, **settings))
+    predicted = job.answers(ensemble, job.craft(ensemble, everything, **settings))
     job.double_the_steps(ensemble, everything, predicted, settings["key"])
-    correct = [(classes == job.labels)[:30].double().mean() for classes in (predicted, longer)]
+    correct = [(classes[:30, 0] == job.labels[:30]).double().mean() for classes in (predicted, longer)]
     assert job.crafting[-1].doubling_gain == pytest.approx(float(correct[0] - correct[1])) and correct[0] != correct[1]
 
 

@@ -59,11 +59,15 @@ def test_bf16_crafts_other_images_as_good_as_fp32s(attack):
         precision: craft_by(model, IMAGES, LABELS, range(6), attack=attack, precision=precision, **SETTINGS)
         for precision in ("fp32", "bf16")
     }
-    if attack not in ("apgd", "square"):  # others settle by verdicts on images, which rounding seldom turns
+    # These settle by verdicts on images, which rounding seldom turns.
+    if attack not in ("apgd", "square", "mora", "mora_targeted", "arc"):
         assert not torch.equal(crafted["fp32"], crafted["bf16"])
     assert crafted["bf16"].dtype == torch.float32
     with torch.no_grad():
         clean = cross_entropy(model(IMAGES), LABELS).mean()
         wide, narrow = (cross_entropy(model(crafted[name]), LABELS).mean() for name in ("fp32", "bf16"))
-    assert narrow - clean > 0.9 * (wide - clean) > 0
+    if attack == "mora":  # maximises another loss, and rests where the model errs, as this one does at once
+        assert abs(narrow - wide) < 0.01
+    else:
+        assert narrow - clean > 0.9 * (wide - clean) > 0
     assert not any(hasattr(member, "model") and not isinstance(member, ResNet) for member in model.members)

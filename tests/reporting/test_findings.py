@@ -58,8 +58,10 @@ def test_black_box_that_beats_white_box_is_a_warning():
     frame = rates([{"correct": 60}, {"correct": 20, "kind": "blackbox", "protocol": "p"}])
     assert "the white-box attack is too weak" in warnings(frame)[0]
     assert warnings(rates([{"correct": 20}, {"correct": 22, "kind": "blackbox", "protocol": "p"}])) == []
-    assert warnings(frame, {"digits/whitebox", "p"}) == warnings(frame)
-    assert warnings(frame, {"p"}) == []  # the white-box attack is on another vote of the same sub-models
+    assert warnings(frame, {("digits/whitebox", "digits/a-3"), ("p", "digits/a-3")}) == warnings(frame)
+    assert (
+        warnings(frame, {("p", "digits/a-3")}) == []
+    )  # the white-box attack is on another vote of the same sub-models
 
 
 def test_accuracy_that_rises_with_eps_is_a_warning():

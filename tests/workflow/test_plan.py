@@ -189,13 +189,13 @@ def test_another_dataset_than_the_protocols(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_weights_are_read_once_for_many_attacks(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
-    real = steps.load_trained
+    real = steps.load_answering
 
     def spy(folder: Path, recipe: object) -> object:
         loads.append(folder.name)
         return real(folder, recipe)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(steps, "load_trained", spy)
+    monkeypatch.setattr(steps, "load_answering", spy)
     # On one core, steps run one after another. Two that begin together may both read the weights.
     plan = Plan(replace(place(runs), threads=1))
     for seed in (1, 2, 3):

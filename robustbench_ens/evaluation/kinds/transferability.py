@@ -54,7 +54,7 @@ def _from_source(
         for target_member, model in members.items():
             predicted = job.predict(model, crafted)
             if target_member == source_member and restart == 0:
-                job.double_the_steps(model, positions, predicted, key=("member", source_member, restart))
+                job.double_the_steps(model, positions, predicted.unsqueeze(1), key=("member", source_member, restart))
             frames.append(
                 job.rows(
                     positions,
