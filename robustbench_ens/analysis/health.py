@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.config.protocols.keys import HealthLimits
-from robustbench_ens.core.text import NBSP, percent
+from robustbench_ens.core.text import NBSP, listing, percent
 from robustbench_ens.outcomes import OutcomeFile
 
 PREFIX = "health/"
@@ -132,16 +132,19 @@ def _next(rows: pd.DataFrame) -> str:
 
 
 def health_warnings(health: pd.DataFrame) -> list[str]:
-    """One sentence per protocol and ensemble with an unhealthy attack."""
+    """Return a sentence per protocol and ensemble with an unhealthy attack.
+
+    Black-box attacks have the signs of their surrogates, whatever the target: ensembles with the same signs share one.
+    """
     sick = health[~health["healthy"].astype(bool)]
-    texts = []
+    about: dict[tuple[str, str], list[str]] = {}
     for (protocol, ensemble, seed), rows in sick.groupby(["protocol", "ensemble", "seed"], observed=True):
         signs = "; ".join(f"{row['attack']}, {row['loss']}: {_value(row)}" for row in rows.to_dict("records"))
-        texts.append(
-            f"{protocol} against {ensemble} (seed {seed}) is unhealthy, its accuracy may be too high: {signs}; "
-            f"try next: {_next(rows)}."
-        )
-    return texts
+        about.setdefault((protocol, f"{signs}; try next: {_next(rows)}."), []).append(f"{ensemble} (seed {seed})")
+    return [
+        f"{protocol} against {listing(ensembles)} is unhealthy, its accuracy may be too high: {signs}"
+        for (protocol, signs), ensembles in about.items()
+    ]
 
 
 def attack_warnings(health: pd.DataFrame) -> list[str]:

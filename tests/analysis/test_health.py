@@ -122,6 +122,16 @@ def test_one_warning_for_each_unhealthy_attack(whitebox):
         assert text.isascii() and "\n" not in text
 
 
+def test_ensembles_with_the_same_signs_share_a_warning(whitebox):
+    health = file_health(with_health(whitebox, SICK))
+    alike = pd.concat([health, health.assign(ensemble="digits/other")])
+    (text,) = health_warnings(alike)
+    label = whitebox.provenance["target"]["label"]
+    assert text.startswith(f"digits/whitebox against {label} (seed 0) and digits/other (seed 0) is unhealthy")
+    apart = pd.concat([health, health[1:].assign(ensemble="digits/other")])
+    assert len(health_warnings(apart)) == 2
+
+
 def test_outcomes_without_health_are_not_judged(files):
     assert collect_health(files).empty
 
