@@ -140,7 +140,7 @@ def health_warnings(health: pd.DataFrame) -> list[str]:
     about: dict[tuple[str, str], list[str]] = {}
     for (protocol, ensemble, seed), rows in sick.groupby(["protocol", "ensemble", "seed"], observed=True):
         signs = "; ".join(f"{row['attack']}, {row['loss']}: {_value(row)}" for row in rows.to_dict("records"))
-        about.setdefault((protocol, f"{signs}; try next: {_next(rows)}."), []).append(f"{ensemble} (seed {seed})")
+        about.setdefault((str(protocol), f"{signs}; try next: {_next(rows)}."), []).append(f"{ensemble} (seed {seed})")
     return [
         f"{protocol} against {listing(ensembles)} is unhealthy, its accuracy may be too high: {signs}"
         for (protocol, signs), ensembles in about.items()
