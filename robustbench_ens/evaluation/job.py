@@ -294,7 +294,6 @@ class Job:
 
     def right(self, model: nn.Module, answers: Tensor, positions: Tensor) -> Tensor:
         """Return how likely :meth:`answers` ``(n, A)`` to the images at ``positions`` are right: ``(n,)``, float64."""
-        assert answers.dim() == 2  # classes of shape (n,) would be compared with every label
         chances = torch.tensor(chances_of(model) or (1.0,), dtype=torch.float64, device="cpu")
         return (chances * (answers == self.labels[positions].unsqueeze(1))).sum(dim=1)
 
