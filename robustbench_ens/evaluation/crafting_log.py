@@ -56,8 +56,8 @@ class Crafting:
         identical: share of its images that an earlier restart had crafted pixel by pixel; none for a first restart.
         doubling_gain: by how much twice the steps lower the accuracy of what it was crafted on; none where not tried.
         passes: forward and backward passes for each image; none in files of before they were counted.
-        self_transfer_gain: share of images that survived it, and not an attack on a plain mean of the sub-models; none
-            where not tried.
+        self_transfer_gain: accuracy that it left, and that attacks on plain means of the sub-models took; none where
+            not tried.
     """
 
     source: str
