@@ -137,8 +137,8 @@ class HealthLimits(Settings):
         identical_restarts: largest share that a restart merely repeats. On small images, starts that converge to one
             corner of the budget are no fault.
         doubling_gain: largest fall of accuracy by twice the steps.
-        self_transfer_gain: largest share of images that survive the attack on the answer, and not that on a plain mean
-            of the sub-models. A vote may lose a sixth, for its own objective is not the strongest.
+        self_transfer_gain: most accuracy that the attack on the answer leaves, and attacks on plain means of the
+            sub-models take. A vote may lose a sixth, for its own objective is not the strongest.
     """
 
     images: int = Field(default=100, ge=0, le=LARGEST_COUNT)
