@@ -10,7 +10,6 @@ from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Para
 from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.style import RC
-from robustbench_ens.reporting.svg import to_svg
 
 MEANING = "What robustness costs: the clean accuracy of each ensemble, and its accuracy in the worst case over attacks."
 
@@ -22,7 +21,7 @@ def sections(context: Context) -> list[Section]:
     for dataset, own in rows.groupby("dataset"):
         title = f"Robust against clean accuracy, {dataset}"
         alt = f"{title}: one point per ensemble; the table holds the numbers."
-        figure = FigureBlock(f"tradeoff-{slug(dataset)}", to_svg(draw(own, context, title)), alt, facts_of(own))
+        figure = FigureBlock(f"tradeoff-{slug(dataset)}", draw(own, context, title), alt, facts_of(own))
         facts = {"dataset": [str(dataset)]}
         blocks += [Figures([figure]), Table(table(own), f"{title}, means over seeds.", facts=facts)]
     return [Section("Robust against clean accuracy", "tradeoff", blocks)] if len(rows) else []

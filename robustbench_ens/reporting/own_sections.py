@@ -14,6 +14,7 @@ from robustbench_ens.core.text import slug
 from robustbench_ens.errors import UserError
 from robustbench_ens.reporting.context import Context, MakeSections
 from robustbench_ens.reporting.document import Bullets, FigureBlock, Figures, Listing, Paragraph, Section, Table
+from robustbench_ens.reporting.scene import Scene
 
 _FUNCTION = "a function (context) -> list[Section]; see examples/tradeoff.py"
 
@@ -123,8 +124,8 @@ def _figure_faults(figure: object) -> Iterator[str]:
         return
     yield from _name("name of a figure", figure.name)
     yield from _text("alt of a figure", figure.alt)
-    if not isinstance(figure.svg, str) or not figure.svg.startswith("<svg"):
-        yield f"svg of figure {figure.name!r}: expected the text that to_svg returns, got {shown(figure.svg)}"
+    if not isinstance(figure.drawing, Scene) and not hasattr(figure.drawing, "savefig"):
+        yield f"drawing of figure {figure.name!r}: expected a Scene or a matplotlib figure, got {_type(figure.drawing)}"
     yield from _facts(figure.facts)
 
 

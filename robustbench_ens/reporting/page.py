@@ -1,12 +1,15 @@
-"""Rendering: outcomes in, `report.md` with its figures and a self-contained `index.html` out."""
+"""Rendering: outcomes in, a folder of pages out, each as Markdown and as HTML that needs no other file."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
+from posixpath import relpath
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,52 +18,17 @@ from robustbench_ens.core import text
 from robustbench_ens.core.files import entries
 from robustbench_ens.core.store import write_json, write_text
 from robustbench_ens.outcomes import OutcomeFile
-from robustbench_ens.reporting import dverge2020, svg
+from robustbench_ens.reporting import svg
 from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, snapshot
 from robustbench_ens.reporting.collect import Collection, collect
-from robustbench_ens.reporting.context import Context, MakeSections, context_of
-from robustbench_ens.reporting.document import FigureBlock, Section
+from robustbench_ens.reporting.context import context_of
+from robustbench_ens.reporting.document import FigureBlock, Page
 from robustbench_ens.reporting.filters import NAMES, filters_of
-from robustbench_ens.reporting.own_sections import OwnSection, check_names, figures_of
-from robustbench_ens.reporting.sections.accuracy import accuracy_sections, every_variant_sections
-from robustbench_ens.reporting.sections.beyond import beyond_sections
-from robustbench_ens.reporting.sections.budget import budget_sections
-from robustbench_ens.reporting.sections.comparison import comparison_sections
-from robustbench_ens.reporting.sections.gallery import gallery_sections
-from robustbench_ens.reporting.sections.health import health_sections
-from robustbench_ens.reporting.sections.history import history_sections
-from robustbench_ens.reporting.sections.ledger import ledger_sections
-from robustbench_ens.reporting.sections.other_images import other_images_sections
-from robustbench_ens.reporting.sections.other_kinds import other_kinds_sections
-from robustbench_ens.reporting.sections.overview import overview_sections
-from robustbench_ens.reporting.sections.regions import regions_sections
-from robustbench_ens.reporting.sections.runs import runs_sections
-from robustbench_ens.reporting.sections.transfer import transfer_sections
+from robustbench_ens.reporting.own_sections import OwnSection, figures_of
+from robustbench_ens.reporting.pages import FRONT, known_pages, pages
 
-PAPERS: tuple[MakeSections, ...] = (dverge2020.sections,)
-"""The papers whose numbers stand beside ours: each is a package of its own, entered through its ``sections``."""
-
-RESULTS: tuple[MakeSections, ...] = (
-    overview_sections,
-    comparison_sections,
-    every_variant_sections,
-    ledger_sections,
-    beyond_sections,
-    accuracy_sections,
-    other_images_sections,
-    transfer_sections,
-    other_kinds_sections,
-    regions_sections,
-    gallery_sections,
-    *PAPERS,
-)
-HOW_IT_WAS_MADE: tuple[MakeSections, ...] = (
-    health_sections,
-    budget_sections,
-    history_sections,
-    runs_sections,
-)
-"""The sections of a report, in order; a user's own come between the two."""
+MARKDOWN_FRONT = "report"
+"""The name of the front page in Markdown, without suffix."""
 
 
 def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str, command: str) -> Path:
@@ -85,73 +53,94 @@ def render(
 
     Args:
         collection: what it draws from.
-        destination: gets `report.md`, `figures/*.svg`, `index.html` and `summary.json`.
+        destination: gets `index.html` and `report.md`, the other pages under `ensembles/` and `details/`,
+            `figures/*.svg` and `summary.json`.
         title: heading of the report.
         command: the command line that makes this report again.
         own: sections of the user's own.
 
     Returns:
-        path of `index.html`, which needs no other file.
+        path of `index.html`; every page needs no other file.
 
     Raises:
         UserError: one of ``own`` fails; nothing is written then.
     """
     now = snapshot(collection)
     last = last_report(destination, now)
-    report = sections(context_of(collection, None if last is None else changes(last, now)), own)
-    facts = {
-        "title": title,
-        "command": command,
-        "sections": report,
-        "about": about(collection),
-        "filters": filters_of(collection.provenance),
-        **_script(),
-    }
-    figures = [figure for section in report for figure in figures_of(section)]
-    pages = {name: environment(name).get_template(f"{name}.j2").render(facts) for name in ("report.md", "index.html")}
+    made = pages(context_of(collection, None if last is None else changes(last, now)), title, own)
+    figures = {figure.name: figure for page in made for section in page.sections for figure in figures_of(section)}
+    texts = rendered(made, Facts(title, command, collection))
 
-    folder = destination / "figures"
-    for figure in figures:
-        write_text(folder / f"{figure.name}.svg", svg.standalone(figure.svg))
-    for name, content in pages.items():
+    wanted = set()
+    for figure in figures.values():
+        wanted.add(destination / "figures" / f"{figure.name}.svg")
+        write_text(destination / "figures" / f"{figure.name}.svg", svg.standalone(figure.drawing))
+    for name, content in texts.items():
+        wanted.add(destination / name)
         write_text(destination / name, content)
     write_json(destination / SUMMARY, now | {"previous": last})
-    drawn = {folder / f"{figure.name}.svg" for figure in figures}
-    for left_over in {path for path in entries(folder) if path.suffix == ".svg"} - drawn:
-        left_over.unlink()
-    return destination / "index.html"
+    remove_others(destination, wanted)
+    return destination / f"{FRONT}.html"
 
 
-def sections(context: Context, own: Sequence[OwnSection] = ()) -> list[Section]:
-    """Return the report, before it is Markdown or HTML; the user's ``own`` sections come before how it was made.
+@dataclass(frozen=True)
+class Facts:
+    """What all pages of a report share: its title, the command that makes it again, and what it is made of."""
 
-    Raises:
-        UserError: one of ``own`` fails.
-    """
-    results = [section for make in RESULTS for section in make(context)]
-    added = [section for one in own for section in one.sections(context)]
-    made = [section for make in HOW_IT_WAS_MADE for section in make(context)]
-    report = [*results, *added, *made]
-    if own:
-        check_names(report)
-    return report
+    title: str
+    command: str
+    collection: Collection
 
 
-def about(collection: Collection) -> str:
-    """One line under the title: how much was evaluated, and when."""
-    documents = collection.provenance
-    ensembles = len({document["target"]["label"] for document in documents})
-    protocols = len({document["protocol"]["label"] for document in documents})
-    days = sorted({document["finished_at"][:10] for document in documents})
-    when = " to ".join(dict.fromkeys([days[0], days[-1]]))
-    return f"{text.counted(ensembles, 'ensemble')} under {text.counted(protocols, 'protocol')}, evaluated {when}"
+def rendered(made: Sequence[Page], facts: Facts) -> dict[str, str]:
+    """Return the pages as text, Markdown and HTML, by the path of their file in the folder of the report."""
+    shared = {
+        "report_title": facts.title,
+        "command": facts.command,
+        "filters": filters_of(facts.collection.provenance),
+        "ensembles": known_pages(facts.collection, made),
+        **_script(),
+    }
+    texts = {}
+    for suffix in ("md", "html"):
+        template = environment(f"page.{suffix}").get_template(f"page.{suffix}.j2")
+        for page in made:
+            address = partial(relative, page.path, suffix)
+            to_page = {"inline": partial(_inline, address), "address": address}
+            texts[file_of(page.path, suffix)] = template.render(shared | to_page | {"page": page})
+    return texts
 
 
-def _inline(figure: FigureBlock) -> Markup:
-    return Markup(svg.inline(figure.svg, figure.name))  # matplotlib escapes the text inside
+def file_of(path: str, suffix: str) -> str:
+    """Return the file of the page at ``path``, in the folder of the report."""
+    return f"{MARKDOWN_FRONT if (path, suffix) == (FRONT, 'md') else path}.{suffix}"
 
 
-def _script() -> dict[str, str]:
+def relative(here: str, suffix: str, path: str) -> str:
+    """Return the address of the page or figure at ``path``, as seen from the page ``here``."""
+    file = path if path.endswith(".svg") else file_of(path, suffix)
+    return relpath(file, file_of(here, suffix).rpartition("/")[0] or ".")
+
+
+def remove_others(destination: Path, wanted: Iterable[Path]) -> None:
+    """Remove figures and pages of the last report that this one lacks."""
+    kept = set(wanted)
+    for folder in ("figures", "ensembles", "details"):
+        for path in list(entries(destination / folder)):
+            if path not in kept and path.suffix in (".svg", ".md", ".html"):
+                path.unlink()
+
+
+def _inline(address: Callable[[str], str], figure: FigureBlock) -> Markup:
+    """The figure; what can be laid out for a narrow page is there twice, and the style sheet shows one."""
+    wide = svg.inline(figure.drawing, figure.name, address)
+    if figure.narrow is None:
+        return Markup(wide)  # all text inside is escaped
+    narrow = svg.inline(figure.narrow, figure.name, address)
+    return Markup(f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>')
+
+
+def _script() -> Mapping[str, str]:
     """The script of the page, and the digest by which its content security policy lets this one run, and no other."""
     script = (package_files("robustbench_ens.reporting") / "templates" / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -174,6 +163,6 @@ def environment(name: str) -> Environment:
         "fence": lambda content: "`" * max(3, text.longest_run(content, "`") + 1),
         "printable": text.printable,
         "lines": text.printable_lines,
-        "inline": _inline,
+        "zip": lambda left, right: list(zip(left, right, strict=True)),
     }
     return made

@@ -1,22 +1,58 @@
-"""Figures as SVG text: the same bytes for the same figure, as a file of its own and as part of a page."""
+"""Drawings as SVG text: the same bytes for the same drawing, as a file of its own and as part of a page."""
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
 
+from robustbench_ens.reporting.scene import (
+    Anchor,
+    Circle,
+    Group,
+    Image,
+    Line,
+    Mark,
+    Placed,
+    Point,
+    Rect,
+    Scene,
+    Shape,
+    Text,
+)
 from robustbench_ens.reporting.style import INK, RC
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _IMAGE_ID = re.compile(r'(<image [^>]*) id="[^"]*"')
 _REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
 
+ON_PAGE = {
+    "ink": "currentColor",
+    "soft": "var(--soft)",
+    "rule": "var(--line)",
+    "panel": "var(--panel)",
+    "ground": "var(--ground)",
+}
+"""What the roles of colours are on a page, which has them as variables of its style sheet."""
+ON_WHITE = {"ink": INK, "soft": "#59616e", "rule": "#d9dde3", "panel": "#f5f6f8", "ground": "#ffffff"}
+"""What they are on white paper."""
+
 
 def to_svg(figure: Figure) -> str:
-    """``figure`` as SVG with text as text, a transparent ground, and neither date nor random identifiers."""
+    """Return a matplotlib figure as SVG with text as text, a transparent ground, and neither date nor random names."""
+    import matplotlib as mpl  # takes a second, and only sections of a user's own need it
+
     buffer = io.StringIO()
     with mpl.rc_context(RC), warnings.catch_warnings():
         # Text stays text, so the reader's fonts draw it: a glyph that our measuring font lacks is no fault.
@@ -26,19 +62,160 @@ def to_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def standalone(svg: str) -> str:
-    """A file of its own, on white ground: Markdown viewers may show it on any colour."""
-    head, rest = svg.split(">", 1)
+def standalone(drawing: Scene | Figure) -> str:
+    """Return a file of its own, on white ground: Markdown viewers may show it on any colour."""
+    if isinstance(drawing, Scene):
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{_Writer(ON_WHITE).scene(drawing)}\n'
+    head, rest = to_svg(drawing).split(">", 1)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{head}><rect width="100%" height="100%" fill="#ffffff"/>{rest}'
 
 
-def inline(svg: str, prefix: str) -> str:
-    """A part of an HTML page: ink follows the page's text colour, identifiers start with ``prefix``.
+def inline(drawing: Scene | Figure, prefix: str, link: Callable[[str], str] = str) -> str:
+    """Return a part of an HTML page: ink follows the page's text colour, identifiers start with ``prefix``.
 
     The global rule that matplotlib writes into ``<style>`` would style the whole page, and is left out; the page's own
     style sheet has it, for figures only.
+
+    Args:
+        drawing: what is drawn.
+        prefix: of identifiers; a scene has none.
+        link: from the path of a page in the report to its address, as seen from this page.
     """
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    if isinstance(drawing, Scene):
+        return _Writer(ON_PAGE, link).scene(drawing)
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", to_svg(drawing), flags=re.DOTALL)
     text = re.sub(r"<style[^>]*>.*?</style>\s*", "", text, flags=re.DOTALL)
     text = _REFERENCE.sub(lambda found: f"{found.group(1)}{prefix}-", text)
     return text.replace(INK, "currentColor")
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes scenes; ``link`` is None in files, where marks have titles in place of tips and links."""
+
+    colours: Mapping[str, str]
+    link: Callable[[str], str] | None = None
+
+    def scene(self, scene: Scene) -> str:
+        size = f'width="{number(scene.width)}" height="{number(scene.height)}"'
+        box = f'viewBox="0 0 {number(scene.width)} {number(scene.height)}"'
+        if self.link is None:
+            head = (
+                f'<svg xmlns="http://www.w3.org/2000/svg" {size} {box} font-family="DejaVu Sans, Verdana, sans-serif">'
+            )
+            ground = '<rect width="100%" height="100%" fill="#ffffff"/>'
+        else:
+            head, ground = f'<svg class="scene" {size} {box}>', ""
+        return f"{head}{ground}{''.join(self.marks(scene, _Tip(scene)))}</svg>"
+
+    def marks(self, scene: Scene, tip: _Tip) -> Iterator[str]:
+        for mark in scene.marks:
+            yield self.mark(mark, tip)
+
+    def mark(self, mark: Mark, tip: _Tip) -> str:
+        match mark:
+            case Group():
+                return self.group(mark, tip)
+            case Placed():
+                inner = "".join(self.marks(mark.scene, tip.inside(mark)))
+                return f'<g transform="translate({number(mark.x)} {number(mark.y)})">{inner}</g>'
+            case Text():
+                return self.text(mark)
+            case Image():
+                kept = 'style="image-rendering:pixelated" preserveAspectRatio="none"'
+                return f'<image {_box(mark)} {kept} href="{png(mark.pixels)}"/>'
+            case Line():
+                dash = f' stroke-dasharray="{" ".join(map(number, mark.dash))}"' if mark.dash else ""
+                style = self.paint("", mark.colour, mark.width, mark.opacity)
+                return f'<path d="{"".join(_path(points) for points in mark.paths)}"{style}{dash}/>'
+            case _:
+                return self.area(mark)
+
+    def area(self, mark: Shape | Circle | Rect) -> str:
+        style = self.paint(mark.fill, mark.stroke, mark.width, mark.opacity)
+        match mark:
+            case Shape():
+                return f'<path d="{_path(mark.points)}z"{style}/>'
+            case Circle():
+                return f'<circle cx="{number(mark.x)}" cy="{number(mark.y)}" r="{number(mark.radius)}"{style}/>'
+            case Rect():
+                round_corners = f' rx="{number(mark.radius)}"' if mark.radius else ""
+                return f"<rect {_box(mark)}{round_corners}{style}/>"
+
+    def group(self, group: Group, tip: _Tip) -> str:
+        inner = "".join(self.mark(mark, tip) for mark in group.marks)
+        if self.link is None:
+            return f"<g><title>{escape(group.tip)}</title>{inner}</g>" if group.tip else f"<g>{inner}</g>"
+        if group.page:
+            said = f' aria-label="{escape(group.tip)}"' if group.tip else ""
+            return f'<a class="mark" href="{escape(self.link(group.page))}"{said}>{inner}{tip.written(group.tip)}</a>'
+        if not group.tip:
+            return f"<g>{inner}</g>"
+        return (
+            f'<g class="mark" tabindex="0" role="img" aria-label="{escape(group.tip)}">'
+            f"{inner}{tip.written(group.tip)}</g>"
+        )
+
+    def text(self, mark: Text) -> str:
+        x, y = number(mark.x), number(mark.y)
+        anchor = "" if mark.anchor == "start" else f' text-anchor="{mark.anchor}"'
+        weight = ' font-weight="650"' if mark.bold else ""
+        turned = f' transform="rotate({number(mark.angle)} {x} {y})"' if mark.angle else ""
+        fill = self.colours.get(mark.colour, mark.colour)
+        return (
+            f'<text x="{x}" y="{y}" font-size="{number(mark.size)}" fill="{fill}"{anchor}{weight}{turned}>'
+            f"{escape(mark.text, quote=False)}</text>"
+        )
+
+    def paint(self, fill: str, stroke: str, width: float, opacity: float) -> str:
+        parts = [f' fill="{self.colours.get(fill, fill) or "none"}"']
+        if stroke:
+            parts.append(f' stroke="{self.colours.get(stroke, stroke)}" stroke-width="{number(width)}"')
+        if opacity < 1:
+            parts.append(f' opacity="{number(opacity)}"')
+        return "".join(parts)
+
+
+class _Tip:
+    """Where tips of a scene are written, as seen from the scene itself or from one that is placed in it."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.place: tuple[float, float, Anchor] | None = scene.tip_place
+        self.size = scene.tip_size
+
+    def inside(self, placed: Placed) -> _Tip:
+        own = _Tip(placed.scene)
+        if own.place is None and self.place is not None:
+            x, y, anchor = self.place
+            own.place = (x - placed.x, y - placed.y, anchor)
+            own.size = self.size
+        return own
+
+    def written(self, text: str) -> str:
+        if self.place is None or not text:
+            return ""
+        x, y, anchor = self.place
+        place = f'x="{number(x)}" y="{number(y)}" text-anchor="{anchor}" font-size="{number(self.size)}"'
+        return f'<text class="tip" aria-hidden="true" {place}>{escape(text, quote=False)}</text>'
+
+
+def number(value: float) -> str:
+    """Return ``value`` with at most two decimals, as short as can be."""
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _box(mark: Rect | Image) -> str:
+    return f'x="{number(mark.x)}" y="{number(mark.y)}" width="{number(mark.w)}" height="{number(mark.h)}"'
+
+
+def _path(points: Sequence[Point]) -> str:
+    first, *rest = points
+    return f"M{number(first[0])} {number(first[1])}" + "".join(f"L{number(x)} {number(y)}" for x, y in rest)
+
+
+def png(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return pixels ``(H, W, 3)`` as the address of a PNG that holds its own bytes."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -13,7 +13,6 @@ from robustbench_ens.reporting.dverge2020.part import PAPER_EPS, Part, Shown
 from robustbench_ens.reporting.dverge2020.reference import PAPER_BLACKBOX
 from robustbench_ens.reporting.dverge2020.subjects import by_layer, sample
 from robustbench_ens.reporting.dverge2020.training_eps import training_eps_curve
-from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.summary import NOT_RUN, over_seeds, strongest
 
 QUANTITIES = {"clean": "Clean", "blackbox": "Black-box", "whitebox": "White-box"}
@@ -101,7 +100,7 @@ def show_training_eps(part: Part) -> Shown:
     points = _points(part, attacked, headline, eps)
     look = part.looks[attacked["ensemble"].iloc[0]]
     title = "DVERGE by training eps"
-    curve = to_svg(training_eps_curve(points, look, title))
+    curve = training_eps_curve(points, look, title)
     alt = f"{title}: accuracy and mean transferability against the training eps; the table holds the accuracies."
     table = training_eps(rates, attacked, part.reference("table3_dverge_training_eps"), eps)
     caption = f"Figure 6: mean transferability at eps {headline:g}, and accuracy; the paper prints no numbers"

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from robustbench_ens.core.text import shorten
 from robustbench_ens.reporting.dverge2020.part import Part, Shown
 from robustbench_ens.reporting.style import RC, Look
-from robustbench_ens.reporting.svg import to_svg
 
 WINDOW = 30
 """Measurements that the paper's curves average over."""
@@ -69,5 +68,5 @@ def show_monitored(part: Part) -> Shown:
     caption = (
         f"Figure 2: thin: each measurement; bold: mean of the last {WINDOW}, as in the paper, which prints no numbers"
     )
-    figure = part.figure("monitored", to_svg(monitored(rows, part.looks, title)), alt, caption)
+    figure = part.figure("monitored", monitored(rows, part.looks, title), alt, caption)
     return Shown([figure], frozenset({"Figure 2"}))

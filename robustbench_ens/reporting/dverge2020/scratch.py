@@ -7,7 +7,6 @@ from robustbench_ens.core.text import slug
 from robustbench_ens.reporting.document import Block
 from robustbench_ens.reporting.dverge2020.part import Part, Shown, has_ours
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
-from robustbench_ens.reporting.svg import to_svg
 
 
 def show_scratch(part: Part) -> Shown:
@@ -26,7 +25,7 @@ def show_scratch(part: Part) -> Shown:
         for protocol, rows in rates[rates["ensemble"].isin(same_size["ensemble"])].groupby("protocol", observed=True):
             title = f"{shipped_kinds()[kind].title}, with and without pre-training"
             alt = f"{title}: accuracy against eps under {protocol}, one line per ensemble."
-            svg = to_svg(accuracy_curve(rows, part.looks, title))
+            svg = accuracy_curve(rows, part.looks, title)
             caption = f"Figure 12: {protocol}, of as many sub-models; the paper prints no numbers"
             blocks.append(part.figure(f"scratch-{slug(protocol)}", svg, alt, caption))
     return Shown(blocks, frozenset({"Figure 12"} if blocks else ()))

@@ -16,7 +16,6 @@ from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.style import Look
-from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, NUMBERS, accuracy_by_eps, accuracy_table
 
 
@@ -30,7 +29,7 @@ def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look
         title = f"{facts.title} accuracy, {protocol}"
         figure = FigureBlock(
             f"{anchor(kind)}-{number}-{slug(protocol)}",
-            to_svg(accuracy_curve(rows, looks, title)),
+            accuracy_curve(rows, looks, title),
             f"{title}: accuracy against eps, one line per ensemble; the table holds the numbers.",
             facts_of(rows),
         )

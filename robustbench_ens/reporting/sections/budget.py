@@ -7,7 +7,6 @@ from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.budget_curve import budget_curve
 from robustbench_ens.reporting.filters import facts_of
-from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.budget import MOST_ROWS, budget_table
 
 TEXT = (
@@ -27,7 +26,7 @@ def budget_sections(context: Context) -> list[Section]:
     for number, (protocol, rows) in enumerate(budget.groupby("protocol", observed=True), start=1):
         title = f"Budget of {protocol} at eps {rows['eps'].iloc[0]:g}"
         alt = f"{title}: accuracy against passes per image, one line per ensemble; the table holds the ends."
-        drawn = to_svg(budget_curve(rows, context.looks, title))
+        drawn = budget_curve(rows, context.looks, title)
         figures.append(FigureBlock(f"budget-{number}-{slug(str(protocol))}", drawn, alt, facts_of(rows)))
     pairs = len(budget[["protocol", "ensemble"]].drop_duplicates())
     table = budget_table(budget)

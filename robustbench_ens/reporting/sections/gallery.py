@@ -10,7 +10,6 @@ from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.gallery import PER_FIGURE, WRONG, Row, gallery
 from robustbench_ens.reporting.filters import facts_of_record
-from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.gallery import gallery_table
 
 KIND = "gallery"
@@ -61,7 +60,7 @@ def _blocks(number: int, document: dict[str, Any], arrays: Arrays) -> list[Block
             f"{eps:g}; the table below holds the predictions."
         )
         name = f"gallery-{number}-{slug(target['label'])}-{begin // PER_FIGURE + 1}"
-        figures.append(FigureBlock(name, to_svg(drawn), alt, facts))
+        figures.append(FigureBlock(name, drawn, alt, facts))
     where = f"{protocol['label']}: {target['label']} #{target['seed']}"
     caption = f"{where}, surrogate {source['label']} #{source['seed']}."
     table = gallery_table(read_rows(arrays, slice(None)), indices, labels, names)

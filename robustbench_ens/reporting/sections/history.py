@@ -10,7 +10,6 @@ from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section
 from robustbench_ens.reporting.figures.training_history import training_history
 from robustbench_ens.reporting.filters import facts_of_record
-from robustbench_ens.reporting.svg import to_svg
 
 
 def history_sections(context: Context) -> list[Section]:
@@ -21,7 +20,7 @@ def history_sections(context: Context) -> list[Section]:
     figures = [
         FigureBlock(
             f"training-{number}-{slug(ensemble)}",
-            to_svg(training_history(rows, context.looks[str(ensemble)], str(ensemble))),
+            training_history(rows, context.looks[str(ensemble)], str(ensemble)),
             f"Training history of {ensemble}: loss terms, test accuracy and learning rate by epoch.",
             facts[str(ensemble)],
         )

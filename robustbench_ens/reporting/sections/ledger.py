@@ -9,7 +9,6 @@ from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Bullets, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.greedy_curve import greedy_curve
 from robustbench_ens.reporting.filters import facts_of
-from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.ledger import NEVER, ledger_table
 
 MEANING = (
@@ -31,7 +30,7 @@ def ledger_sections(context: Context) -> list[Section]:
         eps = rows["eps"].iloc[0]
         title = f"Variants of {protocol} at eps {eps:g}"
         alt = f"{title}: accuracy against the number of variants, one line per ensemble; the tables hold the numbers."
-        name, drawn = f"variants-{number}-{slug(protocol)}", to_svg(greedy_curve(rows, context.looks, title))
+        name, drawn = f"variants-{number}-{slug(protocol)}", greedy_curve(rows, context.looks, title)
         figure = FigureBlock(name, drawn, alt, facts_of(rows))
         targets = list(rows.groupby(["ensemble", "seed"], observed=True))
         blocks.append(Figures([figure], _caption(rows)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from robustbench_ens.analysis.health import health_warnings, unhealthy
 from robustbench_ens.analysis.resolution import resolution_warnings, unequal_tiers
 from robustbench_ens.analysis.worst_case import as_they_are
@@ -44,7 +42,7 @@ def overview_sections(context: Context) -> list[Section]:
         *resolution_warnings(worst, collection.comparisons),
     ]
     blocks: list[Block] = [Bullets(odd, warning=True)] if odd else []
-    blocks += [_front(leaderboard(collection)), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
+    blocks += [leaderboard_table(collection), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
     if _has_more(collection):
         table = summarise(
             collection.accuracies,
@@ -63,8 +61,9 @@ def overview_sections(context: Context) -> list[Section]:
     return [Section("Summary", "summary", blocks), Section("What the numbers say", "findings", text)]
 
 
-def _front(board: pd.DataFrame) -> Table:
-    """The leaderboard; a fact that is the same in all rows stands in the caption, not in a column."""
+def leaderboard_table(collection: Collection) -> Table:
+    """Return the leaderboard; a fact that is the same in all rows stands in the caption, not in a column."""
+    board = leaderboard(collection)
     words = {"eps": "eps {}", "n": "n = {}", "Seeds": "training seeds: {}"}
     common = [name for name in words if board[name].nunique() == 1 and board[name].iloc[0]]
     said = [words[name].format(board[name].iloc[0]) for name in common]

@@ -12,7 +12,6 @@ from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
 from robustbench_ens.reporting.figures.decision_regions import decision_regions
 from robustbench_ens.reporting.filters import facts_of_record
-from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.regions import regions_rows
 
 KIND = "regions"
@@ -77,7 +76,7 @@ def _blocks(number: int, group: list[Around]) -> list[Block]:
             f"{image}; the table below says how far the nearest boundary is."
         )
         facts = facts_of_record(target) | {"protocol": [protocol]}
-        figures.append(FigureBlock(f"regions-{number}-{slug(target['label'])}", to_svg(drawn), alt, facts))
+        figures.append(FigureBlock(f"regions-{number}-{slug(target['label'])}", drawn, alt, facts))
         rows += regions_rows(target["label"], regions, label, names, eps)
     where = f"{protocol}: test image {image}, adversarial direction of {source['label']} #{source['seed']}"
     caption = f"{where}: how far the nearest boundary is"

@@ -13,7 +13,6 @@ from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Para
 from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import missing_blocks, shown
-from robustbench_ens.reporting.svg import to_svg
 from robustbench_ens.reporting.tables.transfer import RATE, transfer_table
 
 
@@ -47,7 +46,7 @@ def _figure(name: str, ensemble: str, eps: float, cell: pd.DataFrame) -> FigureB
     note = f"eps {eps:g}, n = {span(cell['n'])}" + (f", {seeds} seeds" if seeds > 1 else "")
     alt = f"Transferability between the sub-models of {ensemble} at eps {eps:g}; the table below holds the numbers."
     name = f"{name}-{slug(ensemble)}-eps-{slug(f'{eps:g}')}"
-    return FigureBlock(name, to_svg(transfer_heatmap(cell, ensemble, note)), alt, facts_of(cell))
+    return FigureBlock(name, transfer_heatmap(cell, ensemble, note), alt, facts_of(cell))
 
 
 def _seeds(rows: pd.DataFrame) -> str:

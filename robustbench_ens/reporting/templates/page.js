@@ -1,5 +1,6 @@
 "use strict";
-// The page is whole without this script. It adds filters, sorting, enlarged figures, and a switch of light and dark.
+// The page is whole without this script. It adds filters, sorting, enlarged figures, arrow keys in figures, and a switch
+// of light and dark.
 
 const root = document.documentElement;
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -101,7 +102,7 @@ function makeSortable(table) {
 // Filters: within one fact any of the chosen values, across facts all of them; what states no such fact stays.
 
 const facts = all("#filters fieldset");
-const status = document.getElementById("filtered");
+const status = document.getElementById("filtered"); // on pages without filters there is none
 
 function applyFilters() {
   const chosen = facts
@@ -122,8 +123,7 @@ function applyFilters() {
     all("tr:not(.group), .figure", container).some((leaf) => !leaf.closest("thead, [hidden]"));
   const empty = containers.filter((container) => hasRows(container) && !shows(container));
   empty.forEach((container) => (container.hidden = true));
-  for (const link of all("nav a")) link.parentElement.hidden = document.querySelector(link.hash).hidden;
-  report(chosen);
+  if (status) report(chosen);
 }
 
 function report(chosen) {
@@ -153,17 +153,36 @@ function makeZoomable() {
     const { width, height } = copy.viewBox.baseVal;
     copy.style.setProperty("--ratio", width / height);
     canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", figure.querySelector("[role=img]").getAttribute("aria-label"));
+    canvas.setAttribute("aria-label", figure.querySelector("[role=group]").getAttribute("aria-label"));
     dialog.setAttribute("aria-label", "Enlarged figure");
     canvas.replaceChildren(copy); // not at the close event, which may come after the next opening
     dialog.showModal();
   }
 
-  for (const figure of all(".figure")) {
+  for (const figure of all(".figure:not(:has(svg.scene))")) {
     const button = make("button", { type: "button", className: "enlarge" }, "Enlarge");
-    button.setAttribute("aria-label", `Enlarge: ${figure.querySelector("[role=img]").getAttribute("aria-label")}`);
+    button.setAttribute("aria-label", `Enlarge: ${figure.querySelector("[role=group]").getAttribute("aria-label")}`);
     figure.append(button);
     figure.addEventListener("click", () => open(figure));
+  }
+}
+
+// Marks of a figure: one stop of the tabulator, and arrows from mark to mark
+
+function makeRoving() {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  for (const scene of all("svg.scene")) {
+    const marks = all("g.mark", scene);
+    marks.slice(1).forEach((mark) => mark.setAttribute("tabindex", "-1"));
+    scene.addEventListener("keydown", (event) => {
+      const place = marks.indexOf(event.target);
+      const next = marks[place + step[event.key]];
+      if (place < 0 || !next) return;
+      event.preventDefault();
+      marks[place].setAttribute("tabindex", "-1");
+      next.setAttribute("tabindex", "0");
+      next.focus();
+    });
   }
 }
 
@@ -203,10 +222,14 @@ root.classList.add("script");
 all("table").forEach(makeSortable);
 makeZoomable();
 makeThemeSwitch(document.getElementById("theme"));
+makeRoving();
 document.getElementById("controls").hidden = false;
-document.getElementById("show-all").addEventListener("click", () => {
-  all("#filters input").forEach((box) => (box.checked = false));
-  applyFilters();
+all("#filters").forEach((filters) => {
+  filters.hidden = false;
+  filters.querySelector("#show-all").addEventListener("click", () => {
+    all("#filters input").forEach((box) => (box.checked = false));
+    applyFilters();
+  });
 });
 all("#filters input").forEach((box) => box.addEventListener("change", applyFilters));
 applyFilters(); // a page that is reloaded keeps its checked boxes

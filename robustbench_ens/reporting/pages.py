@@ -1,0 +1,107 @@
+"""The pages of a report: the front page, a page per ensemble, and a page per topic with all of its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from robustbench_ens.core import text
+from robustbench_ens.core.text import slug
+from robustbench_ens.reporting import dverge2020
+from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.context import Context, MakeSections
+from robustbench_ens.reporting.document import Page
+from robustbench_ens.reporting.front import front_sections
+from robustbench_ens.reporting.own_sections import OwnSection, check_names
+from robustbench_ens.reporting.sections.accuracy import accuracy_sections, every_variant_sections
+from robustbench_ens.reporting.sections.beyond import beyond_sections
+from robustbench_ens.reporting.sections.budget import budget_sections
+from robustbench_ens.reporting.sections.comparison import comparison_sections
+from robustbench_ens.reporting.sections.gallery import gallery_sections
+from robustbench_ens.reporting.sections.health import health_sections
+from robustbench_ens.reporting.sections.history import history_sections
+from robustbench_ens.reporting.sections.ledger import ledger_sections
+from robustbench_ens.reporting.sections.other_images import other_images_sections
+from robustbench_ens.reporting.sections.other_kinds import other_kinds_sections
+from robustbench_ens.reporting.sections.overview import overview_sections
+from robustbench_ens.reporting.sections.regions import regions_sections
+from robustbench_ens.reporting.sections.runs import runs_sections
+from robustbench_ens.reporting.sections.transfer import transfer_sections
+
+PAPERS: tuple[MakeSections, ...] = (dverge2020.sections,)
+"""The papers whose numbers stand beside ours: each is a package of its own, entered through its ``sections``."""
+
+TOPICS: tuple[MakeSections, ...] = (
+    overview_sections,
+    comparison_sections,
+    every_variant_sections,
+    ledger_sections,
+    beyond_sections,
+    accuracy_sections,
+    other_images_sections,
+    transfer_sections,
+    other_kinds_sections,
+    regions_sections,
+    gallery_sections,
+    *PAPERS,
+    health_sections,
+    budget_sections,
+    history_sections,
+    runs_sections,
+)
+"""What makes the sections with all numbers, in order; each section becomes a page of its own under ``details/``."""
+
+FRONT = "index"
+
+
+def pages(context: Context, title: str, own: Sequence[OwnSection] = ()) -> list[Page]:
+    """Return the report, before it is Markdown or HTML: the front page first.
+
+    Args:
+        context: what it is made of.
+        title: its heading.
+        own: sections of the user's own, which stand on the front page.
+
+    Raises:
+        UserError: one of ``own`` fails.
+    """
+    topics = [section for make in TOPICS for section in make(context)]
+    added = [section for one in own for section in one.sections(context)]
+    if own:
+        check_names([*topics, *added])
+    details = [
+        Page(f"details/{section.anchor}", section.title, sections=[section], filtered=True) for section in topics
+    ]
+    front = Page(FRONT, title, about(context.collection), [*front_sections(context, details), *added])
+    return [front, *details]
+
+
+def about(collection: Collection) -> str:
+    """Return the line under the title: how much was evaluated, and when."""
+    documents = collection.provenance
+    ensembles = len({document["target"]["label"] for document in documents})
+    protocols = len({document["protocol"]["label"] for document in documents})
+    days = sorted({document["finished_at"][:10] for document in documents})
+    when = " to ".join(dict.fromkeys([days[0], days[-1]]))
+    return f"{text.counted(ensembles, 'ensemble')} under {text.counted(protocols, 'protocol')}, evaluated {when}"
+
+
+def ensemble_paths(labels: Iterable[str]) -> dict[str, str]:
+    """Return the path of each ensemble's page; ensembles whose names give the same path are numbered."""
+    paths: dict[str, str] = {}
+    taken: set[str] = set()
+    for label in sorted(set(labels)):
+        path = wanted = f"ensembles/{slug(label)}"
+        number = 1
+        while path in taken:
+            number += 1
+            path = f"{wanted}-{number}"
+        taken.add(path)
+        paths[label] = path
+    return paths
+
+
+def known_pages(collection: Collection, made: Iterable[Page]) -> Mapping[str, str]:
+    """Return the page of each ensemble that has one among those ``made``."""
+    paths = ensemble_paths(document["target"]["label"] for document in collection.provenance)
+    there = {page.path for page in made}
+    return {label: path for label, path in paths.items() if path in there}

@@ -1,0 +1,226 @@
+"""Light drawings: marks in CSS pixels, from the top left, that pages, files and papers all draw from.
+
+A figure is a function that returns a :class:`Scene`. It takes a ``width``, so that the same figure is laid out anew for
+a wide page, a narrow one and a column of a paper. :mod:`svg` writes a scene as SVG, :mod:`pdf` as PDF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from robustbench_ens.core.text import printable
+
+INK, SOFT, RULE, PANEL, GROUND = "ink", "soft", "rule", "panel", "ground"
+"""Colours by role, which follow the page's theme: text, secondary text, grid lines, a light area, the ground.
+
+Every other colour is ``#rrggbb``, and has to be readable on light and dark pages.
+"""
+
+Point = tuple[float, float]
+Anchor = Literal["start", "middle", "end"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Open lines through points, one for each of ``paths``; ``dash`` holds lengths of strokes and gaps."""
+
+    paths: Sequence[Sequence[Point]]
+    colour: str = INK
+    width: float = 1.0
+    dash: Sequence[float] = ()
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A closed polygon through points. No ``fill`` or ``stroke`` draws none."""
+
+    points: Sequence[Point]
+    fill: str = ""
+    stroke: str = ""
+    width: float = 1.0
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Circle:
+    """A circle around ``(x, y)``."""
+
+    x: float
+    y: float
+    radius: float
+    fill: str = ""
+    stroke: str = ""
+    width: float = 1.0
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rect:
+    """A rectangle whose upper left corner is ``(x, y)``; ``radius`` rounds its corners."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    fill: str = ""
+    stroke: str = ""
+    width: float = 1.0
+    opacity: float = 1.0
+    radius: float = 0.0
+
+
+@dataclass(frozen=True)
+class Text:
+    """One line of text with its baseline at ``y``; ``angle`` turns it clockwise around ``(x, y)``, in degrees."""
+
+    x: float
+    y: float
+    text: str
+    size: float = 12.0
+    colour: str = INK
+    anchor: Anchor = "start"
+    bold: bool = False
+    angle: float = 0.0
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels, uint8 ``(H, W, 3)``, drawn without smoothing."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    pixels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Marks that a reader can point at.
+
+    Attributes:
+        marks: what is drawn.
+        tip: what hovering or focusing shows, such as ``DVERGE, white-box: 13.5% ± 4.4, n = 500, 3 seeds``.
+        page: the page that a click opens, by its path in the report, such as ``ensembles/digits-dverge-3``.
+    """
+
+    marks: list[Mark] = field(default_factory=list)
+    tip: str = ""
+    page: str = ""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Another scene, with its upper left corner at ``(x, y)``."""
+
+    scene: Scene
+    x: float
+    y: float
+
+
+Mark = Line | Shape | Circle | Rect | Text | Image | Group | Placed
+
+
+class Scene:
+    """A drawing of ``width`` x ``height`` CSS pixels.
+
+    Marks are drawn in the order in which they are added.
+
+    Attributes:
+        marks: what is drawn.
+        tip_place: where the tip of the mark that is hovered or focused is written: x, baseline and anchor. Leave room
+            for one line of text there.
+        tip_size: the size of that text.
+    """
+
+    def __init__(self, width: float, height: float, tip_place: tuple[float, float, Anchor] | None = None) -> None:
+        self.width = width
+        self.height = height
+        self.tip_place = tip_place
+        self.tip_size = 12.0
+        self.marks: list[Mark] = []
+        self._open: list[list[Mark]] = [self.marks]
+
+    def add(self, *marks: Mark) -> None:
+        """Draw marks above what is there."""
+        self._open[-1].extend(marks)
+
+    def line(self, points: Sequence[Point], colour: str = INK, **style: Any) -> None:
+        """Draw a :class:`Line` through ``points``."""
+        self.add(Line([points], colour, **style))
+
+    def text(self, x: float, y: float, text: object, **style: Any) -> None:
+        """Draw a :class:`Text`."""
+        self.add(Text(x, y, printable(text), **style))
+
+    def place(self, scene: Scene, x: float, y: float) -> None:
+        """Draw another scene."""
+        self.add(Placed(scene, x, y))
+
+    @contextmanager
+    def marked(self, tip: str = "", page: str = "") -> Iterator[None]:
+        """Make one :class:`Group` of all that is added inside this context."""
+        group = Group([], printable(tip), page)
+        self.add(group)
+        self._open.append(group.marks)
+        try:
+            yield
+        finally:
+            self._open.pop()
+
+    def groups(self) -> Iterator[Group]:
+        """Yield the groups, also those of placed scenes and inside other groups."""
+        yield from _groups(self.marks)
+
+
+def _groups(marks: Sequence[Mark]) -> Iterator[Group]:
+    for mark in marks:
+        if isinstance(mark, Placed):
+            yield from mark.scene.groups()
+        elif isinstance(mark, Group):
+            yield mark
+            yield from _groups(mark.marks)
+
+
+# Advance widths of DejaVu Sans in thousandths of the font size, from blank to tilde. What fits in this wide font fits in
+# those of most systems.
+_WIDTHS = [
+    int(width)
+    for width in """
+    318 401 460 838 636 950 780 275 390 390 500 838 318 361 318 337 636 636 636 636 636 636 636 636 636 636 337
+    337 838 838 838 531 1000 684 686 698 770 632 575 775 752 295 295 656 557 863 748 787 603 787 695 635 611 732
+    684 989 685 611 685 390 337 390 838 500 500 613 635 550 635 615 352 635 634 278 278 579 278 974 634 612 635
+    635 411 521 392 634 592 818 592 592 525 636 337 636 838
+    """.split()
+]
+_OTHER = 1000  # of any other character, such as Chinese ones
+_NARROW = {"\N{NO-BREAK SPACE}": 318, "±": 838, "–": 500, "·": 318, "×": 838, "…": 1000, "−": 838}
+_BOLD = 1.12
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Return how wide one line of text is at most, in CSS pixels."""
+    total = sum(
+        _WIDTHS[ord(letter) - 32] if 32 <= ord(letter) < 127 else _NARROW.get(letter, _OTHER) for letter in text
+    )
+    return total * size / 1000 * (_BOLD if bold else 1.0)
+
+
+def fitted(text: object, size: float, width: float, *, bold: bool = False) -> str:
+    """Return ``text``, its middle left out if it is wider than ``width``."""
+    whole = printable(text)
+    if text_width(whole, size, bold=bold) <= width:
+        return whole
+    for kept in range(len(whole) - 1, 0, -1):
+        tail = kept // 2
+        short = whole[: kept - tail] + "…" + (whole[-tail:] if tail else "")
+        if text_width(short, size, bold=bold) <= width:
+            return short
+    return "…"
