@@ -189,17 +189,15 @@ def _groups(marks: Sequence[Mark]) -> Iterator[Group]:
             yield from _groups(mark.marks)
 
 
-# Advance widths of DejaVu Sans in thousandths of the font size, from blank to tilde. What fits in this wide font fits in
-# those of most systems.
-_WIDTHS = [
-    int(width)
-    for width in """
-    318 401 460 838 636 950 780 275 390 390 500 838 318 361 318 337 636 636 636 636 636 636 636 636 636 636 337
-    337 838 838 838 531 1000 684 686 698 770 632 575 775 752 295 295 656 557 863 748 787 603 787 695 635 611 732
-    684 989 685 611 685 390 337 390 838 500 500 613 635 550 635 615 352 635 634 278 278 579 278 974 634 612 635
-    635 411 521 392 634 592 818 592 592 525 636 337 636 838
-    """.split()
-]
+# Advance widths of DejaVu Sans in thousandths of the font size, from blank to tilde. What fits in this wide font fits
+# in those of most systems.
+_ADVANCES = (
+    "318 401 460 838 636 950 780 275 390 390 500 838 318 361 318 337 636 636 636 636 636 636 636 636 636 "
+    "636 337 337 838 838 838 531 1000 684 686 698 770 632 575 775 752 295 295 656 557 863 748 787 603 787 "
+    "695 635 611 732 684 989 685 611 685 390 337 390 838 500 500 613 635 550 635 615 352 635 634 278 278 "
+    "579 278 974 634 612 635 635 411 521 392 634 592 818 592 592 525 636 337 636 838 "
+)
+_WIDTHS = [int(advance) for advance in _ADVANCES.split()]
 _OTHER = 1000  # of any other character, such as Chinese ones
 _NARROW = {"\N{NO-BREAK SPACE}": 318, "±": 838, "–": 500, "·": 318, "×": 838, "…": 1000, "−": 838}
 _BOLD = 1.12

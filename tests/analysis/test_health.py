@@ -20,7 +20,8 @@ from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Table
-from robustbench_ens.reporting.page import sections
+from tests.pages import pages_text
+from tests.reporting.conftest import details
 
 HEALTHY = {
     "zero_gradient": 0.0,
@@ -149,13 +150,13 @@ def test_the_table_shows_the_worst_over_seeds(seeds):
 def test_the_report_warns_marks_and_lists(tmp_path, files, whitebox):
     sick = with_health(whitebox, SICK)
     others = [file for file in files if file is not whitebox]
-    index = render_report([sick, *others], tmp_path, title="x", command="y")
-    for page in (index.read_text(), (tmp_path / "report.md").read_text()):
+    render_report([sick, *others], tmp_path, title="x", command="y")
+    for page in (pages_text(tmp_path, "html"), pages_text(tmp_path)):
         assert "is unhealthy, its accuracy may be too high" in page
         assert "\N{NO-BREAK SPACE}⚠" in page
         assert "Attack health" in page
-    plain = render_report(files, tmp_path / "plain", title="x", command="y").read_text()
-    assert "\N{NO-BREAK SPACE}⚠" not in plain
+    render_report(files, tmp_path / "plain", title="x", command="y")
+    assert "\N{NO-BREAK SPACE}⚠" not in pages_text(tmp_path / "plain", "html")
 
 
 def test_a_share_at_its_limit_keeps_it_whatever_the_rounding(whitebox):
@@ -186,7 +187,7 @@ def test_every_number_that_rests_on_an_unhealthy_attack_is_marked(files, whitebo
     label = whitebox.provenance["target"]["label"]
     others = [file for file in files if file is not whitebox]
     numbers = {}
-    for section in sections(context_of(collect([with_health(whitebox, SICK), *others]))):
+    for section in details(context_of(collect([with_health(whitebox, SICK), *others]))):
         for table in section.blocks:
             if isinstance(table, Table) and section.anchor in ("summary", "comparison", "whitebox", "blackbox"):
                 for row in table.frame.to_dict("records"):

@@ -39,11 +39,13 @@ from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, read_outcomes, write
 from robustbench_ens.outcomes import MEASUREMENTS as COLUMNS
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
-from robustbench_ens.reporting.page import render, sections
+from robustbench_ens.reporting.page import render
+from robustbench_ens.reporting.pages import pages
 from robustbench_ens.reporting.tables.leaderboard import leaderboard
 from robustbench_ens.reporting.tables.summaries import summaries
 from tests.conftest import BASELINE, Rbe
 from tests.fake_outcomes import write_fake_outcomes
+from tests.pages import pages_text
 
 ROOT = Path(__file__).parents[2]
 NOISE = "examples.noise:Noise"
@@ -163,14 +165,15 @@ def test_reports_have_the_sections_that_kinds_declare(made: dict[str, OutcomeFil
     # What is drawn from arrays, tests/reporting/test_pictures.py has.
     kinds = [kind for kind in EVERY if facts(kind).yields != PICTURES or kind in OUTSIDE]
     collection = collect([file_of(kind, made) for kind in kinds])
-    slugs = [section.anchor for section in sections(context_of(collection))]
-    assert len(set(slugs)) == len(slugs)
+    paths = [page.path for page in pages(context_of(collection), "t")]
+    assert len(set(paths)) == len(paths)
+    slugs = [path.removeprefix("details/") for path in paths]
     assert {kind for kind in kinds if anchor(kind) in slugs} == {k for k in kinds if facts(k).meaning is not None}
-    page = render(collection, tmp_path, title="t", command="rbe report")
-    for text in (page.read_text(), (tmp_path / "report.md").read_text()):
-        for kind in kinds:
-            if facts(kind).meaning is not None:
-                assert number(kind).search(text, text.index(str(facts(kind).meaning)))
+    render(collection, tmp_path, title="t", command="rbe report")
+    for kind in kinds:
+        for suffix in ("html", "md") if facts(kind).meaning is not None else ():
+            text = (tmp_path / "details" / f"{anchor(kind)}.{suffix}").read_text()
+            assert number(kind).search(text, text.index(str(facts(kind).meaning)))
     assert all(path.parent == tmp_path / "figures" for path in tmp_path.rglob("*.svg"))
 
 
@@ -288,7 +291,7 @@ def test_the_example_is_planned_run_reported_and_pinned(
     (folder,) = (runs / "outcomes").glob("noise-*")
     monkeypatch.chdir(tmp_path)  # where there is no such code
     assert rbe("report", folder, "--runs", runs).code == 0
-    assert "## Noise accuracy" in (runs / "reports" / "report" / "report.md").read_text()
+    assert "# Noise accuracy" in pages_text(runs / "reports" / "report")
     assert rbe("pin", "pin.json", folder, "--paired").code == 0
     assert "accuracy at eps 0.2" in Path("pin.json").read_text()
     assert rbe("check", "pin.json", folder).code == 0

@@ -15,6 +15,7 @@ from robustbench_ens.core.notices import told_to
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import find_outcomes, read_provenance
 from tests.conftest import Rbe
+from tests.pages import pages_text
 
 KINDS = {"zoo": "digits/baseline-3", "attacks": "digits/whitebox"}
 NOUNS = {"zoo": "recipe", "attacks": "protocol"}
@@ -304,7 +305,7 @@ def test_results_of_two_files_of_one_name_are_told_apart(rbe: Rbe) -> None:
     found = [read_provenance(path) for path in find_outcomes([Path("runs/outcomes")])]
     pairs = {(facts["protocol"]["label"], facts["target"]["label"]) for facts in found}
     assert pairs == {(p, r) for p in (protocols, shipped.label) for r in (recipes, "digits/single")}
-    report = Path("runs/reports/report/report.md").read_text()
+    report = pages_text(Path("runs/reports/report"))
     for label in (recipes, protocols):
         assert label in report
     again = rbe("attack", protocols, recipes, "--dry-run")

@@ -47,6 +47,7 @@ from robustbench_ens.training.checkpoint import RESUME, Progressed, load_checkpo
 from robustbench_ens.weights.record import HISTORY, RECORD, WEIGHTS, read_record, run_dir
 from robustbench_ens.weights.trained import load_trained
 from tests.conftest import BASELINE, Rbe
+from tests.pages import pages_text
 
 FLIPS = 40
 
@@ -318,7 +319,7 @@ def test_reports_and_checks_say_what_has_no_digest(runs: Path, rbe: Rbe, tmp_pat
         assert report.code == check.code == 0
         assert ("1 of 1 outcomes files have no digest" in report.out) == spoiled
         assert ("note: 1 of 1 outcomes files have no digest" in check.out) == spoiled
-        page = (runs / "reports" / "report" / "report.md").read_text()
+        page = pages_text(runs / "reports" / "report")
         assert ("1 of 1 outcomes files have no digest" in page) == spoiled
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.guides.grown import ADDITIONS, INSIDE, grow
 from tests.guides.read import MAP, guides
+from tests.pages import pages_text
 from tests.shared import made_once
 
 GUIDES = guides(MAP.read_text(encoding="utf-8"))
@@ -99,10 +100,10 @@ def test_what_guides_add_is_listed_trained_and_attacked(printed: list[str]) -> N
 @pytest.mark.slow
 def test_what_guides_add_is_reported_and_checked(copy: Path, printed: list[str]) -> None:
     (page,) = (copy / "runs" / "reports").glob("*/report.md")
-    text = page.read_text(encoding="utf-8")
+    text = pages_text(page.parent)
     assert [name for name in (*ENSEMBLES, *PROTOCOLS) if name not in text] == []
     assert "adds uniform noise within eps" in text
-    html = page.with_name("index.html").read_text(encoding="utf-8")
+    html = pages_text(page.parent, "html")
     assert [name for name in (*ENSEMBLES, *PROTOCOLS) if name not in html] == []
     assert len(printed) == len(COMMANDS)
 

@@ -12,6 +12,7 @@ import torch
 from robustbench_ens import load_ensemble
 from tests.conftest import Rbe, Result
 from tests.guides.read import MAP, ROOT, guides
+from tests.pages import pages_text
 
 GUIDES = guides(MAP.read_text(encoding="utf-8"))
 
@@ -45,9 +46,9 @@ def seen_everywhere(rbe: Rbe, name: str, ensembles: list[str], protocol: str) ->
     listed = rbe("list")
     assert all(label in listed.out for label in (*ensembles, protocol)), listed.out
     (folder,) = [page.parent for page in Path("runs/reports").glob("*/report.md")]
-    for page in ("report.md", "index.html"):
-        text = (folder / page).read_text(encoding="utf-8")
-        assert all(label in text for label in ensembles), page
+    for suffix in ("md", "html"):
+        text = pages_text(folder, suffix)
+        assert all(label in text for label in ensembles), suffix
     pinned = rbe("pin", "baseline.json", "--paired")
     assert pinned.code == 0, pinned.err
     checked = rbe("check", "baseline.json", "--json")
@@ -82,7 +83,7 @@ def test_a_network(rbe: Rbe) -> None:
 def test_a_kind_of_protocol(rbe: Rbe) -> None:
     seen_everywhere(rbe, "kind of protocol", ["digits/baseline-3", "digits/dverge-3"], "noise")
     (folder,) = [page.parent for page in Path("runs/reports").glob("*/report.md")]
-    assert "adds uniform noise within eps" in (folder / "report.md").read_text(encoding="utf-8")
+    assert "adds uniform noise within eps" in pages_text(folder)
 
 
 def test_an_attack(rbe: Rbe) -> None:

@@ -13,6 +13,7 @@ from robustbench_ens.outcomes import OUTCOMES, find_outcomes, read_outcomes
 from tests.conftest import BASELINE, BLACKBOX, WHITEBOX, Rbe
 from tests.own_model.conftest import MODELS
 from tests.own_model.tools import TRANSFER
+from tests.pages import pages_text
 
 
 def own_outcomes() -> pd.DataFrame:
@@ -41,7 +42,7 @@ def test_a_module_a_class_or_a_function_is_attacked(rbe: Rbe, name: str) -> None
     report = rbe("report")
     assert (report.code, report.err) == (0, "")
     assert f"my_models:{name}" in report.out
-    text = Path("runs/reports/report/report.md").read_text().replace("\\", "")
+    text = pages_text(Path("runs/reports/report")).replace("\\", "")
     assert f"--model my_models:{name}" in text
 
 

@@ -11,6 +11,10 @@ import pandas as pd
 import pytest
 
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
+from robustbench_ens.reporting.context import Context
+from robustbench_ens.reporting.document import Section
+from robustbench_ens.reporting.own_sections import OwnSection
+from robustbench_ens.reporting.pages import pages
 from tests.fake_outcomes import write_fake_outcomes
 
 HOSTILE = "<script>alert(1)</script> ../../x|y `z` $\\frac$ 数字 \N{RIGHT-TO-LEFT OVERRIDE}\x1b[31m" + "long" * 60
@@ -45,6 +49,17 @@ def relabelled() -> Callable[..., list[OutcomeFile]]:
         ]
 
     return change
+
+
+def all_sections(context: Context, own: Sequence[OwnSection] = ()) -> list[Section]:
+    """The sections of all pages of a report."""
+    return [section for page in pages(context, "Report", own) for section in page.sections]
+
+
+def details(context: Context) -> list[Section]:
+    """The sections of the pages with all numbers."""
+    made = [page for page in pages(context, "Report") if page.path.startswith("details/")]
+    return [section for page in made for section in page.sections]
 
 
 CELL = {

@@ -72,10 +72,10 @@ def test_svg_keeps_hostile_text_as_text():
 
 
 def test_standalone_has_a_ground_and_inline_follows_the_page():
-    text = svg.to_svg(accuracy_curve(two_points(), LOOK, "title"))
-    assert '<rect width="100%" height="100%" fill="#ffffff"/>' in svg.standalone(text)
-    part = svg.inline(text, "here")
-    assert INK in text
+    figure = accuracy_curve(two_points(), LOOK, "title")
+    assert '<rect width="100%" height="100%" fill="#ffffff"/>' in svg.standalone(figure)
+    part = svg.inline(figure, "here")
+    assert INK in svg.to_svg(figure)
     assert INK not in part
     assert "currentColor" in part
     assert "<style" not in part

@@ -13,11 +13,12 @@ from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Figures
 from robustbench_ens.reporting.missing import attack_commands
-from robustbench_ens.reporting.page import render_report, sections
+from robustbench_ens.reporting.page import render_report
 from robustbench_ens.reporting.sections.history import history_sections
 from robustbench_ens.reporting.sections.other_images import other_images_sections
 from robustbench_ens.reporting.tables.runs import ensembles_table
 from tests.fake_outcomes import write_fake_outcomes
+from tests.reporting.conftest import all_sections
 
 OTHER = 0.2
 """By how much lower accuracies are on the other images."""
@@ -117,7 +118,7 @@ def test_what_is_missing_on_the_own_images_is_told(both: list[OutcomeFile]) -> N
 
 @pytest.mark.slow
 def test_without_other_images_there_is_no_such_section(both: list[OutcomeFile]) -> None:
-    titles = [section.title for section in sections(context_of(collect(both[:2])))]
+    titles = [section.title for section in all_sections(context_of(collect(both[:2])))]
     assert "White-box accuracy" in titles and "Accuracy on other images" not in titles
     # What has no namesake has nothing to stand beside.
     assert not other_images_sections(context_of(collect(both[2:])))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
 import subprocess
 import sys
@@ -52,94 +53,133 @@ class Page(HTMLParser):
 
 
 def render(files, folder, title="Digits"):
-    index = render_report(files, folder, title=title, command="rbe report")
-    return Page(index.read_text()), (folder / "report.md").read_text()
+    render_report(files, folder, title=title, command="rbe report")
+    return Report(folder)
+
+
+class Report:
+    """The pages of a rendered report, by their path in its folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.html = {str(path.relative_to(folder)): Page(path.read_text()) for path in sorted(folder.rglob("*.html"))}
+        self.markdown = {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.md"))}
+
+    @property
+    def text(self):
+        return "\n".join(page.text for page in self.html.values())
 
 
 @pytest.fixture(scope="module")
 def report(files, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    return (*render(files, folder), folder)
+    return render(files, tmp_path_factory.mktemp("report"))
 
 
-def test_page_is_whole_and_needs_nothing_else(report):
-    page, _, _ = report
-    assert page.open == []
-    assert page.tags.count("script") == 1
-    assert all(link.startswith("#") for link in page.links)
-    assert {link[1:] for link in page.links} <= set(page.ids)
-    assert len(page.ids) == len(set(page.ids))
+def test_pages_are_whole_and_load_nothing(report):
+    assert {"index.html", "details/runs.html", "details/comparison.html"} <= set(report.html)
+    for page in report.html.values():
+        assert page.open == []
+        assert page.tags.count("script") == 1
+        assert page.tags.count("h1") == 1
+        assert len(page.ids) == len(set(page.ids))
 
 
-def test_every_section_is_there_in_both(report):
-    page, markdown, _ = report
-    for title in (
-        "Summary",
-        "What the numbers say",
-        "Who beats whom",
-        "Black-box accuracy",
-        "Which variants decide",
-        "White-box accuracy",
-        "Transferability",
-        "Training history",
-        "What was run",
-    ):
-        assert f"## {title}\n" in markdown
-        assert title in page.text
+def test_links_lead_to_pages_and_places_that_are_there(report):
+    for name, page in report.html.items():
+        for link in page.links:
+            if link.startswith("data:image/png;base64,"):
+                continue
+            file, _, place = link.partition("#")
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), file)) if file else name
+            assert target in report.html, (name, link)
+            assert not place or place in report.html[target].ids
+    for name, text in report.markdown.items():
+        for link in re.findall(r"(?<!!)\[[^]]*\]\(([^)]+)\)", text):
+            assert posixpath.normpath(posixpath.join(posixpath.dirname(name), link)) in report.markdown, (name, link)
+
+
+def test_every_page_can_be_reached_from_the_front_page(report):
+    for front, pages in (("index.html", report.html), ("report.md", report.markdown)):
+        links = pages[front].links if front == "index.html" else re.findall(r"\]\(([^)]+\.md)\)", pages[front])
+        assert set(pages) - {front} <= set(links)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("summary", "Summary"),
+        ("comparison", "Who beats whom"),
+        ("blackbox", "Black-box accuracy"),
+        ("variants", "Which variants decide"),
+        ("whitebox", "White-box accuracy"),
+        ("transferability", "Transferability"),
+        ("training", "Training history"),
+        ("runs", "What was run"),
+    ],
+)
+def test_every_topic_has_a_page_in_both_formats(report, name, title):
+    assert report.markdown[f"details/{name}.md"].startswith(f"# {title}\n")
+    assert title in report.html[f"details/{name}.html"].text
 
 
 def test_markdown_shows_the_files_beside_it(report):
-    page, markdown, folder = report
-    images = re.findall(r"!\[[^]]+\]\(([^)]+)\)", markdown)
-    assert {folder / image for image in images} == set((folder / "figures").iterdir())
-    assert len(images) == 2 + 1 + 4 + 2
-    assert page.tags.count("svg") == len(images)
+    shown = set()
+    for name, text in report.markdown.items():
+        found = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+        shown |= {(report.folder / name).parent / image for image in found}
+    assert {path.resolve() for path in shown} == {path.resolve() for path in (report.folder / "figures").iterdir()}
+    assert len(shown) >= 2 + 1 + 4 + 2
 
 
-def test_markdown_tables_are_tables(report):
-    _, markdown, _ = report
-    rendered = MarkdownIt("commonmark").enable("table").render(markdown)
-    assert rendered.count("<table>") == 1 + 3 + 4 + 2 + 1 + 3
-    assert "| ---" not in rendered
+def test_markdown_tables_are_tables_and_long_ones_are_folded(report):
+    for text in report.markdown.values():
+        rendered = MarkdownIt("commonmark").enable("table").render(text)
+        assert rendered.count("<table>") == len(re.findall(r"^\|(?: -+:? \|)+$", text, re.MULTILINE))
+        assert "| ---" not in rendered
+        for table in re.sub(r"<details>.*?</details>", "", rendered, flags=re.DOTALL).split("<table>")[1:]:
+            assert table.split("</table>")[0].count("<tr>") <= 13
 
 
 def test_rates_stand_with_n_and_interval(report):
-    page, _, _ = report
-    assert "56.0% [46.2,\N{NO-BREAK SPACE}65.3]" in page.text
-    assert "n = 99" in page.text
+    text = report.html["details/whitebox.html"].text + report.html["details/blackbox.html"].text
+    assert "56.0% [46.2,\N{NO-BREAK SPACE}65.3]" in text
+    assert re.search(r"n = 99|\b99\b", report.text)
 
 
 @pytest.mark.slow
 def test_the_same_input_in_any_order_gives_the_same_bytes(files, report, folder):
     render(files[::-1], folder)
-    first = {path.relative_to(report[2]): path.read_bytes() for path in report[2].rglob("*") if path.is_file()}
+    first = {path.relative_to(report.folder): path.read_bytes() for path in report.folder.rglob("*") if path.is_file()}
     second = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert first == second
 
 
 @pytest.mark.slow
-def test_figures_of_an_older_report_go(files, folder):
+def test_figures_and_pages_of_an_older_report_go(files, folder):
     render(files[:4], folder)
-    render([file for file in files if file.provenance["protocol"]["kind"] == "whitebox"], folder)
-    names = [path.name for path in (folder / "figures").iterdir()]
-    assert len(names) == 3
-    assert not any("blackbox" in name for name in names)
+    fresh = folder.parent / "fresh"
+    whitebox = [file for file in files if file.provenance["protocol"]["kind"] == "whitebox"]
+    (folder / "details" / "notes.txt").write_text("mine")
+    render(whitebox, folder)
+    render(whitebox, fresh)
+    first, second = ({p.relative_to(f) for p in f.rglob("*") if p.is_file()} for f in (folder, fresh))
+    assert first - second == {Path("details/notes.txt")} and second <= first
 
 
 @pytest.mark.slow
 def test_missing_kinds_say_the_command(files, folder):
-    page, markdown = render([f for f in files if f.provenance["protocol"]["kind"] == "transferability"], folder)
+    report = render([f for f in files if f.provenance["protocol"]["kind"] == "transferability"], folder)
     for kind in ("whitebox", "blackbox"):
         command = f"rbe attack digits/{kind} digits/baseline-3 digits/dverge-3 --seeds 0"
-        assert command in page.text
-        assert f"```\n{command}\n```" in markdown
+        assert command in report.html[f"details/{kind}.html"].text
+        assert f"```\n{command}\n```" in report.markdown[f"details/{kind}.md"]
 
 
 @pytest.mark.slow
 def test_several_seeds(seeds, folder):
-    page, markdown = render([file for file in seeds if file.provenance["protocol"]["kind"] == "whitebox"], folder)
-    assert "mean\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}std" in page.text
-    assert "bars: standard deviation" in markdown
+    report = render([file for file in seeds if file.provenance["protocol"]["kind"] == "whitebox"], folder)
+    assert "mean\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}std" in report.text
+    assert "standard deviation" in report.markdown["details/whitebox.md"]
 
 
 @pytest.mark.slow
@@ -151,19 +191,19 @@ def test_hostile_names_are_shown_and_contained(files, relabelled, folder):
         )
         for file in hostile
     ]
-    page, markdown = render([*hostile, files[1]], folder, title=HOSTILE)
-    assert page.open == []
-    assert page.tags.count("script") == 1
-    assert "<script>alert(1)</script> ../../x|y `z`" in page.text
-    assert "\x1b" not in page.text + markdown
-    assert "<script>" not in markdown.replace("`rbe", "").split("Settings of")[0].replace("```", "")
-    rendered = MarkdownIt("commonmark").enable("table").render(markdown)
-    assert "<details>" in rendered
-    assert not re.search(r"<script>", re.sub(r"<pre>.*?</pre>", "", rendered, flags=re.DOTALL))
-    written = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    assert all(
-        re.fullmatch(r"(figures/[a-z0-9-]+\.svg|report\.md|index\.html|summary\.json)", str(path)) for path in written
-    )
+    report = render([*hostile, files[1]], folder, title=HOSTILE)
+    for page in report.html.values():
+        assert page.open == []
+        assert page.tags.count("script") == 1
+        assert "\x1b" not in page.text
+    assert "<script>alert(1)</script> ../../x|y `z`" in report.html["index.html"].text
+    for text in report.markdown.values():
+        assert "\x1b" not in text
+        rendered = MarkdownIt("commonmark").enable("table").render(text)
+        assert not re.search(r"<script>", re.sub(r"<pre>.*?</pre>", "", rendered, flags=re.DOTALL))
+    written = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    plain = r"figures/[a-z0-9-]+\.svg|(details|ensembles)/[a-z0-9-]+\.(html|md)|report\.md|index\.html|summary\.json"
+    assert [path for path in written if not re.fullmatch(plain, path)] == []
 
 
 def test_nothing_is_written_where_the_input_is_bad(files, folder):
@@ -173,14 +213,14 @@ def test_nothing_is_written_where_the_input_is_bad(files, folder):
 
 
 @pytest.mark.slow
-def test_attack_that_fails_is_a_warning_on_top(tmp_path):
+def test_attack_that_fails_is_a_warning(tmp_path):
     def rising(label, kind, eps, seed):
         return 0.3 + 2 * eps if eps else 0.9
 
     paths = write_fake_outcomes(tmp_path, kinds=("whitebox",), accuracy=rising)
-    page, markdown = render([read_outcomes(path) for path in paths], tmp_path / "report")
-    assert "rises again" in page.text.split("What the numbers say")[1]
-    assert "**Warning**" in markdown
+    report = render([read_outcomes(path) for path in paths], tmp_path / "report")
+    assert "rises again" in report.html["details/summary.html"].text
+    assert "**Warning**" in report.markdown["details/summary.md"]
 
 
 @pytest.mark.slow
@@ -193,7 +233,8 @@ def test_importing_reports_leaves_torch_out():
 @pytest.mark.slow
 def test_every_table_says_what_it_shows_and_long_ones_are_folded(tmp_path):
     written = write_fake_outcomes(tmp_path, seeds=(0, 1, 2), eps=(0.05, 0.1, 0.2, 0.3), kinds=("whitebox",))
-    page = render_report(list(map(read_outcomes, written)), tmp_path, title="Long", command="rbe report").read_text()
+    render_report(list(map(read_outcomes, written)), tmp_path, title="Long", command="rbe report")
+    page = (tmp_path / "details" / "whitebox.html").read_text()
     pattern = r"<details><summary>([^<]+)</summary>\s*<div[^>]*>\s*<table[^>]*>\s*<thead>|<caption>([^<]+)</caption>"
     folded, shown = zip(*re.findall(pattern, page), strict=True)
     assert len(folded) == page.count("<table") and page.count("<details>") == page.count("</details>")

@@ -19,6 +19,7 @@ from robustbench_ens.reporting.figures.pictures import class_name
 from robustbench_ens.reporting.tables.gallery import gallery_table
 from robustbench_ens.reporting.tables.regions import nearest_boundary, regions_rows
 from tests.fake_outcomes import write_fake_outcomes
+from tests.pages import pages_text
 from tests.reporting.conftest import HOSTILE
 from tests.reporting.test_page import Page
 
@@ -162,16 +163,16 @@ def test_the_page_draws_what_was_stored(kind, arrays, title, figures, tmp_path):
     paths = write(tmp_path, kind, arrays, seeds=(0, 1))
     others = write_fake_outcomes(tmp_path / "others", kinds=("whitebox",))
     index = render_report([read_outcomes(p) for p in [*paths, *others]], tmp_path / "r", title="t", command="c")
-    page, markdown = Page(index.read_text()), (tmp_path / "r" / "report.md").read_text()
+    page = Page((index.parent / "details" / f"{kind}.html").read_text())
+    markdown = (index.parent / "details" / f"{kind}.md").read_text()
     assert page.open == []
     assert page.tags.count("script") == 1
     assert title in page.text
-    assert f"## {title}\n" in markdown
-    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert markdown.startswith(f"# {title}\n")
     assert len(page.ids) == len(set(page.ids))
     drawn = [path.name for path in (tmp_path / "r" / "figures").iterdir() if path.name.startswith(kind)]
     assert len(drawn) == figures, "the lowest seed of each ensemble"
-    alts = re.findall(r"!\[([^]]+)\]\(figures/" + kind, markdown)
+    alts = re.findall(r"!\[([^]]+)\]\(\.\./figures/" + kind, markdown)
     assert len(alts) == figures
     assert all("table below" in alt and "seed 0" in alt for alt in alts)
     assert "\x1b" not in page.text + markdown
@@ -181,8 +182,8 @@ def test_the_page_draws_what_was_stored(kind, arrays, title, figures, tmp_path):
 @pytest.mark.slow
 def test_no_section_without_such_outcomes(files, tmp_path):
     index = render_report(files, tmp_path / "r", title="t", command="c")
-    assert 'id="regions"' not in index.read_text()
-    assert 'id="gallery"' not in index.read_text()
+    assert 'id="regions"' not in pages_text(index.parent, "html")
+    assert 'id="gallery"' not in pages_text(index.parent, "html")
 
 
 @pytest.mark.slow
@@ -190,8 +191,9 @@ def test_planes_of_different_surrogates_do_not_stand_beside_each_other(tmp_path)
     first, second = (read_outcomes(path) for path in write(tmp_path, "regions", region_arrays((7,))))
     second.provenance["sources"][0] |= {"id": "another#1", "label": "another"}
     index = render_report([first, second], tmp_path / "r", title="t", command="c")
-    assert "adversarial direction of another #1000" in index.read_text()
-    assert index.read_text().count("<figcaption>digits/regions: test image 7") == 2
+    text = (index.parent / "details" / "regions.html").read_text()
+    assert "adversarial direction of another #1000" in text
+    assert text.count("<figcaption>digits/regions: test image 7") == 2
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from robustbench_ens.evaluation.released_examples import ReleasedExamples, read_
 from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import gather, read_outcomes
 from tests.conftest import BASELINE
+from tests.pages import pages_text
 
 IMAGES = 30
 EPS = (0.05, 0.1)
@@ -358,8 +359,8 @@ def test_the_command_line_and_the_report(rbe, runs, released):
     assert "240 predictions" in plan.out
     assert rbe("attack", "cifar10/transfer-folder", BASELINE, *options, *place).code == 0
     assert rbe("report", *place).code == 0
-    markdown = (runs / "reports" / "report" / "report.md").read_text()
-    assert "## Released-examples accuracy" in markdown
+    markdown = pages_text(runs / "reports" / "report")
+    assert "# Released-examples accuracy" in markdown
     assert markdown.count("| released:dverge8 | sgm | cw\\_legacy | 0 |") == 1
     assert str(released) in markdown
 
