@@ -14,6 +14,7 @@ from robustbench_ens.core.store import Store, atomic_path
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile, arrays_path, measurements_path, read_evaluations
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.heading import heading
 from robustbench_ens.reporting.own_sections import OwnSection
 
 PUBLISHED = Path("reports")
@@ -70,12 +71,11 @@ def write_report(
         UserError: another process holds the folder, a name in a file's provenance leads out of it, an outcomes file
             has changed since it was read, or one of ``own`` fails.
     """
-    from robustbench_ens.reporting.page import render  # with matplotlib, which takes a second to import
+    from robustbench_ens.reporting.page import render  # with the templates, which only this function needs
 
     outcomes = published_outcomes(files, folder.outcomes) if folder.published else {}
     with hold(folder.path.parent):
-        title = f"Robustness report: {folder.path.name}"
-        index = render(collection, folder.path, title=title, command=command, own=own)
+        index = render(collection, folder.path, title=heading(collection), command=command, own=own)
         if folder.published:
             publish_outcomes(outcomes, folder.outcomes)
             check_published(files, outcomes)

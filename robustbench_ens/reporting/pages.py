@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from robustbench_ens.core import text
 from robustbench_ens.core.text import slug
 from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context, MakeSections
 from robustbench_ens.reporting.document import Page
 from robustbench_ens.reporting.front import front_sections
+from robustbench_ens.reporting.heading import about
 from robustbench_ens.reporting.own_sections import OwnSection, check_names
 from robustbench_ens.reporting.sections.accuracy import accuracy_sections, every_variant_sections
 from robustbench_ens.reporting.sections.beyond import beyond_sections
@@ -73,16 +73,6 @@ def pages(context: Context, title: str, own: Sequence[OwnSection] = ()) -> list[
     ]
     front = Page(FRONT, title, about(context.collection), [*front_sections(context, details), *added])
     return [front, *details]
-
-
-def about(collection: Collection) -> str:
-    """Return the line under the title: how much was evaluated, and when."""
-    documents = collection.provenance
-    ensembles = len({document["target"]["label"] for document in documents})
-    protocols = len({document["protocol"]["label"] for document in documents})
-    days = sorted({document["finished_at"][:10] for document in documents})
-    when = " to ".join(dict.fromkeys([days[0], days[-1]]))
-    return f"{text.counted(ensembles, 'ensemble')} under {text.counted(protocols, 'protocol')}, evaluated {when}"
 
 
 def ensemble_paths(labels: Iterable[str]) -> dict[str, str]:
