@@ -138,16 +138,25 @@ class Tab:
 
     def click(self, element: str) -> None:
         """Press the mouse in the middle of the element that a JavaScript expression gives."""
-        place = self.run(
+        x, y = self.place(element)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def place(self, element: str) -> tuple[float, float]:
+        """Scroll an element into view; the middle of what is then there."""
+        x, y = self.run(
             f"(async () => {{ const element = {element};"
             "element.scrollIntoView({block: 'center', behavior: 'instant'});"
             "for (const _ of [1, 2]) await new Promise(requestAnimationFrame);"  # a click hits what was last painted
             "const box = element.getBoundingClientRect();"
             "return [box.x + box.width / 2, box.y + box.height / 2] })()"
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            where = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
-            self.call("Input.dispatchMouseEvent", type=kind, **where)
+        return x, y
+
+    def hover(self, element: str) -> None:
+        """Move the mouse to the middle of the element that a JavaScript expression gives."""
+        x, y = self.place(element)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def press(self, key: str, code: int, text: str = "") -> None:
         """Press a key on what has the focus."""

@@ -1,8 +1,10 @@
-"""The page in a real browser: what is clicked, sorted, hidden, enlarged, darkened and printed."""
+"""The pages in a real browser: what is hovered, clicked, sorted, hidden, darkened, printed and read out."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +17,9 @@ from tests.reporting.devtools import NAMES, Browser, find_chromium
 VISIBLE = "checkVisibility({opacityProperty: true, visibilityProperty: true})"
 SEED_BY_SEED = "document.querySelector('#whitebox details')"
 WHITEBOX = "document.querySelector('#whitebox details table')"
-FIGURE = "document.querySelector('#whitebox .figure')"
-ENTER, ESCAPE = ("Enter", 13, "\r"), ("Escape", 27)
+ENTER = ("Enter", 13, "\r")
+RIGHT = ("ArrowRight", 39)
+LEFT = ("ArrowLeft", 37)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,10 @@ def hostile_report(browser, tmp_path_factory):
     return render_report([*changed, *others], tmp_path_factory.mktemp("report"), title=HOSTILE, command=HOSTILE)
 
 
+def details(index, name="whitebox"):
+    return index.parent / "details" / f"{name}.html"
+
+
 @pytest.fixture
 def visit(browser):
     """Opens pages; in the end none of them has complained, or asked for anything but itself."""
@@ -101,20 +108,25 @@ def chip(text):
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("kind", ["plain", "hostile"])
 def test_every_figure_is_visible_and_nothing_overflows(visit, request, kind, width):
-    tab = visit(request.getfixturevalue("report" if kind == "plain" else "hostile_report"), width=width)
-    tab.run("document.querySelectorAll('details').forEach(details => details.open = true)")
-    boxes = tab.run(
-        f"[...document.querySelectorAll('figure svg')].map(svg => [svg.{VISIBLE}, "
-        "...['left', 'right', 'width', 'height'].map(side => svg.getBoundingClientRect()[side])])"
-    )
-    assert len(boxes) >= 3
-    for visible, left, right, wide, high in boxes:
-        assert visible and left >= 0 and right <= width and wide > 150 and high > 100
-    assert tab.run("document.documentElement.scrollWidth") <= width
+    index = request.getfixturevalue("report" if kind == "plain" else "hostile_report")
+    drawn = 0
+    for page in sorted(index.parent.rglob("*.html")):
+        tab = visit(page, width=width)
+        tab.run("document.querySelectorAll('details').forEach(details => details.open = true)")
+        boxes = tab.run(
+            f"[...document.querySelectorAll('figure svg')].filter(svg => svg.{VISIBLE}).map(svg => "
+            "['left', 'right', 'width', 'height'].map(side => svg.getBoundingClientRect()[side]))"
+        )
+        assert len(boxes) == tab.run("document.querySelectorAll('figure .figure').length"), page
+        drawn += len(boxes)
+        for left, right, wide, high in boxes:
+            assert left >= 0 and right <= width and wide > 100 and high > 50, page
+        assert tab.run("document.documentElement.scrollWidth") <= width, page
+    assert drawn >= 5
 
 
 def test_clicks_on_a_heading_sort_by_its_numbers_and_back(visit, report):
-    tab = visit(report)
+    tab = visit(details(report))
     tab.run(f"{SEED_BY_SEED}.open = true")
     before = column(tab, WHITEBOX, 3)
     assert leading_numbers(before) != sorted(leading_numbers(before), reverse=True)
@@ -137,7 +149,7 @@ def test_clicks_on_a_heading_sort_by_its_numbers_and_back(visit, report):
 
 
 def test_equal_rows_keep_their_order_so_that_two_columns_sort(visit, report):
-    tab = visit(report)
+    tab = visit(details(report))
     tab.run(f"{SEED_BY_SEED}.open = true")
     tab.click(heading(WHITEBOX, "Accuracy"))
     tab.click(heading(WHITEBOX, "eps"))
@@ -149,7 +161,7 @@ def test_equal_rows_keep_their_order_so_that_two_columns_sort(visit, report):
 
 
 def test_sorting_by_keyboard(visit, report):
-    tab = visit(report)
+    tab = visit(details(report))
     tab.run(f"{SEED_BY_SEED}.open = true")
     tab.run(f"{heading(WHITEBOX, 'Accuracy')}.focus()")
     tab.press(*ENTER)
@@ -202,51 +214,49 @@ def test_missing_values_come_last_both_ways(visit, report):
 
 
 def test_filters_hide_and_show_rows_and_figures(visit, report):
-    tab = visit(report)
-    tab.run(f"{SEED_BY_SEED}.open = true")
+    tab = visit(details(report))
+    tab.run("document.querySelectorAll('details').forEach(details => details.open = true)")
     figures = f"[...document.querySelectorAll('.figure')].filter(figure => figure.{VISIBLE}).length"
-    summary = "document.querySelector('#summary table')"
+    table = "document.querySelector('#whitebox table')"
     groups = f"[...{WHITEBOX}.querySelectorAll('tr.group')].filter(row => row.{VISIBLE}).map(row => row.textContent)"
-    everything = (column(tab, summary, 0), tab.run(figures), tab.run(groups))
-    assert everything == (everything[0], 5, ["digits/baseline-3", "digits/dverge-5"])
+    everything = (column(tab, table, 0), tab.run(figures), tab.run(groups))
+    assert everything == (["digits/baseline-3", "digits/dverge-5"], 1, ["digits/baseline-3", "digits/dverge-5"])
 
     tab.click(chip("5"))
-    assert column(tab, summary, 0) == ["digits/dverge-5"]
+    assert column(tab, table, 0) == ["digits/dverge-5"]
     assert tab.run(groups) == ["digits/dverge-5"]
-    assert tab.run(figures) == 3
     assert tab.run("document.getElementById('filtered').textContent").startswith("Only sub-models 5:")
     tab.click(chip("3"))
-    assert sorted(column(tab, summary, 0)) == ["digits/baseline-3", "digits/dverge-5"]
+    assert sorted(column(tab, table, 0)) == ["digits/baseline-3", "digits/dverge-5"]
 
     tab.click(chip("3"))
     tab.click(chip("digits/transferability"))
     assert not tab.run(f"document.getElementById('whitebox').{VISIBLE}")
-    assert not tab.run(f"document.querySelector('nav a[href=\"#whitebox\"]').{VISIBLE}")
-    assert tab.run(f"document.getElementById('transferability').{VISIBLE}")
     tab.click("document.getElementById('show-all')")
-    assert (column(tab, summary, 0), tab.run(figures), tab.run(groups)) == everything
+    assert (column(tab, table, 0), tab.run(figures), tab.run(groups)) == everything
     assert not tab.run(f"document.getElementById('filtered').{VISIBLE}")
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-def test_a_figure_opens_enlarged_and_closes(visit, report, width):
-    tab = visit(report, width=width)
-    size = f"{FIGURE}.querySelector('svg').getBoundingClientRect().width"
-    opened = "document.querySelector('dialog[open] svg')"
-    tab.click(FIGURE)
-    tab.wait(f"!!{opened}")
-    assert tab.run(f"{opened}.getBoundingClientRect().width") > 1.3 * tab.run(size)
-    tab.press(*ESCAPE)
-    tab.wait(f"!{opened}")
-    tab.run(f"{FIGURE}.querySelector('button').focus()")
-    tab.press(*ENTER)
-    tab.wait(f"{opened}?.{VISIBLE}")
-    assert tab.run(
-        "[...document.querySelectorAll('[id]')].every((e, _, all) => all.filter(o => o.id === e.id).length === 1)"
+def test_marks_show_their_numbers_by_mouse_and_by_keyboard(visit, report):
+    tab = visit(details(report))
+    mark = "document.querySelector('svg.scene g.mark')"
+    shown = f"[...document.querySelectorAll('.tip')].filter(tip => tip.{VISIBLE}).map(tip => tip.textContent)"
+    assert tab.run(shown) == []
+    tab.hover(mark)
+    assert tab.run(shown) == [tab.run(f"{mark}.getAttribute('aria-label')")]
+    tab.hover("document.querySelector('h1')")
+    assert tab.run(shown) == []
+    # One stop of the tabulator for all marks of a figure; arrows go from mark to mark.
+    assert tab.run("document.querySelectorAll('svg.scene g.mark[tabindex=\"0\"]').length") == tab.run(
+        "[...document.querySelectorAll('svg.scene')].filter(svg => svg.querySelector('g.mark')).length"
     )
-    tab.click("document.querySelector('dialog > button')")
-    tab.wait(f"!{opened}")
-    assert tab.run(f"document.activeElement === {FIGURE}.querySelector('button')")
+    tab.run(f"{mark}.focus()")
+    first = tab.run(shown)
+    tab.press(*RIGHT)
+    second = tab.run(shown)
+    assert len(first) == len(second) == 1 and first != second
+    tab.press(*LEFT)
+    assert tab.run(shown) == first
 
 
 def test_dark_by_preference_or_by_hand(visit, report):
@@ -285,11 +295,11 @@ def test_the_choice_of_dark_is_remembered_and_anything_else_is_not(visit, report
 
 
 def test_print_is_light_and_whole_and_has_no_controls(visit, report):
-    tab = visit(report)
+    tab = visit(details(report))
     tab.click("document.getElementById('theme')")
     tab.media("print", scheme="dark")
     assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    for control in ("nav", "#controls", ".enlarge"):
+    for control in ("nav", "#controls", "#filters"):
         assert not tab.run(f"document.querySelector('{control}').{VISIBLE}")
     tab.call("Page.printToPDF", pageRanges="1")
     assert tab.run("document.querySelectorAll('details[open]').length") == 0  # opened for print, then closed
@@ -298,21 +308,56 @@ def test_print_is_light_and_whole_and_has_no_controls(visit, report):
     assert tab.run("[...document.querySelectorAll('.scroll')].every(e => e.scrollHeight <= e.clientHeight + 1)")
 
 
-def test_without_javascript_everything_is_there(visit, report):
-    tab = visit(report, scripts=False)
-    for control in ("#controls", ".enlarge", "thead button"):
+@pytest.mark.parametrize("name", ["index", "details/whitebox", "details/transferability"])
+def test_without_javascript_everything_is_there(visit, report, name):
+    tab = visit(report.parent / f"{name}.html", scripts=False)
+    for control in ("#controls", "#filters", "thead button"):
         assert not tab.run(f"!!document.querySelector('{control}')?.{VISIBLE}")
     tab.run("document.querySelectorAll('details').forEach(details => details.open = true)")
-    assert tab.run(f"[...document.querySelectorAll('td, svg')].every(element => element.{VISIBLE})")
+    assert tab.run(f"[...document.querySelectorAll('td, .wide svg')].every(element => element.{VISIBLE})")
+    assert tab.run("document.querySelectorAll('svg.scene g.mark[tabindex=\"-1\"]').length") == 0
 
 
 def test_hostile_names_are_text_also_to_the_script(visit, hostile_report):
-    tab = visit(hostile_report)
+    tab = visit(details(hostile_report))
     assert tab.run("document.scripts.length") == 1
-    tab.run(f"{SEED_BY_SEED}.open = true")
+    tab.run("document.querySelectorAll('details').forEach(details => details.open = true)")
     tab.click(heading(WHITEBOX, "Accuracy"))
     tab.click("document.querySelector('#filters input')")
-    tab.click("[...document.querySelectorAll('.figure')].find(figure => figure.checkVisibility())")
-    tab.wait("!!document.querySelector('dialog[open] svg')")
     assert "<script>alert(1)</script>" in tab.run("document.getElementById('filtered').textContent")
     assert tab.run("document.scripts.length") == 1
+
+
+AXE = Path(os.environ.get("RBE_AXE", Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"))
+VIOLATIONS = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.map(one =>
+    `${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map(node => node.target.join(" ")).join(", ")}`))"""
+
+
+@pytest.fixture(scope="module")
+def axe():
+    if not AXE.is_file():
+        pytest.skip(f"{AXE} is not there (`make axe` fetches it): the pages were not checked for accessibility")
+    return AXE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_axe_finds_no_violation_on_any_page(browser, report, axe, width, scheme):
+    pages = sorted(report.parent.rglob("*.html"))
+    assert len(pages) > 5
+    found = {}
+    for page in pages:
+        tab = browser.open(page.as_uri(), width=width)
+        tab.media(scheme=scheme)
+        tab.run("document.querySelectorAll('details').forEach(details => details.open = true)")
+        tab.run(f"(() => {{ {axe} }})()")
+        found[page.name] = tab.run(VIOLATIONS)
+        tab.close()
+    assert {name: violations for name, violations in found.items() if violations} == {}
+
+
+def test_axe_would_find_one(browser, report, axe):
+    tab = browser.open(report.as_uri())
+    tab.run("document.querySelector('p').style.color = '#eeeeee'")
+    tab.run(f"(() => {{ {axe} }})()")
+    assert [one.partition(":")[0] for one in tab.run(VIOLATIONS)] == ["color-contrast"]
+    tab.close()

@@ -1,6 +1,5 @@
 "use strict";
-// The page is whole without this script. It adds filters, sorting, enlarged figures, arrow keys in figures, and a switch
-// of light and dark.
+// The page is whole without this script. It adds filters, sorting, arrow keys in figures, and a switch of light and dark.
 
 const root = document.documentElement;
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -137,36 +136,6 @@ function report(chosen) {
   document.getElementById("show-all").disabled = !names.length;
 }
 
-// Figures, enlarged
-
-function makeZoomable() {
-  const canvas = make("div", { className: "canvas" });
-  const close = make("button", { type: "button" }, "Close");
-  const dialog = make("dialog", { className: "zoom" }, close, canvas);
-  document.body.append(dialog);
-  close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
-
-  function open(figure) {
-    const copy = figure.querySelector("svg").cloneNode(true);
-    all("[id]", copy).forEach((part) => part.removeAttribute("id")); // its references find those of the original
-    const { width, height } = copy.viewBox.baseVal;
-    copy.style.setProperty("--ratio", width / height);
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", figure.querySelector("[role=group]").getAttribute("aria-label"));
-    dialog.setAttribute("aria-label", "Enlarged figure");
-    canvas.replaceChildren(copy); // not at the close event, which may come after the next opening
-    dialog.showModal();
-  }
-
-  for (const figure of all(".figure:not(:has(svg.scene))")) {
-    const button = make("button", { type: "button", className: "enlarge" }, "Enlarge");
-    button.setAttribute("aria-label", `Enlarge: ${figure.querySelector("[role=group]").getAttribute("aria-label")}`);
-    figure.append(button);
-    figure.addEventListener("click", () => open(figure));
-  }
-}
-
 // Marks of a figure: one stop of the tabulator, and arrows from mark to mark
 
 function makeRoving() {
@@ -220,7 +189,6 @@ addEventListener("afterprint", () => opened.forEach((details) => (details.open =
 
 root.classList.add("script");
 all("table").forEach(makeSortable);
-makeZoomable();
 makeThemeSwitch(document.getElementById("theme"));
 makeRoving();
 document.getElementById("controls").hidden = false;
