@@ -14,8 +14,8 @@ from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds,
 
 _LONGEST = 64  # characters of a name in running text
 RULE = (
-    "“Clearly” means: by the paired test on the images that both were attacked on, p < 0.05 after Holm's correction "
-    "(see “Who beats whom”). Where two share no seed or no images, and for transferability, it means that the 95% "
+    "“Significantly” means: by the paired test on the images that both were attacked on, p < 0.05 after Holm's "
+    "correction (see “Who beats whom”). Where two share no seed or no images, and for transferability, it means that the 95% "
     "intervals do not touch, in any pair of seeds where there are several."
 )
 
@@ -114,9 +114,11 @@ def _accuracy(rows: pd.DataFrame, tested: dict[tuple[str, str], bool]) -> list[s
     below, level = [name for name in others if apart[name]], [name for name in others if not apart[name]]
     text = {name: f"{name} ({texts[name]})" for name in texts}
     if not below:
-        return [f"no ensemble stands clearly on top: {listing([text[n] for n in (best, *level)])} are not told apart."]
-    tail = f"; it is not told apart from {listing([text[name] for name in level])}" if level else ""
-    return [f"{best} keeps {texts[best]}, clearly more than {listing([text[name] for name in below])}{tail}."]
+        return [
+            f"none is significantly best: {text[best]} is statistically tied with {listing([text[n] for n in level])}."
+        ]
+    tail = f"; it is statistically tied with {listing([text[name] for name in level])}" if level else ""
+    return [f"{best} keeps {texts[best]}, significantly more than {listing([text[name] for name in below])}{tail}."]
 
 
 def _transfer(rows: pd.DataFrame) -> list[str]:
@@ -131,11 +133,11 @@ def _transfer(rows: pd.DataFrame) -> list[str]:
     mean = {name: f"{name} ({percent(bounds.loc[name, 'mean'])})" for name in bounds.index}
     if not above:
         names = listing([mean[name] for name in (best, *level)])
-        return [f"no ensemble lets clearly fewer attacks pass: the intervals of the pairs of {names} overlap."]
-    tail = f"; not told apart from {listing([mean[name] for name in level])}" if level else ""
+        return [f"no ensemble lets significantly fewer attacks pass: the intervals of the pairs of {names} overlap."]
+    tail = f"; tied with {listing([mean[name] for name in level])}" if level else ""
     return [
         f"between the sub-models of {best}, {percent(bounds.loc[best, 'mean'])} of attacks pass on average, and every "
-        f"pair lies clearly below every pair of {listing([mean[name] for name in above])}{tail}."
+        f"pair lies significantly below every pair of {listing([mean[name] for name in above])}{tail}."
     ]
 
 

@@ -130,7 +130,7 @@ def test_the_table():
     frame = comparisons([said("a", ONE_TO_NINE[0]), said("b", ONE_TO_NINE[1]), said("c", ONE_TO_NINE[1])])
     table = plain(comparison_table(frame))
     assert list(table.columns) == COLUMNS
-    assert table["Verdict"].tolist() == ["not told apart"] * 3  # Holm: 3 * 22 / 1024 > 0.05
+    assert table["Verdict"].tolist() == ["tied"] * 3  # Holm: 3 * 22 / 1024 > 0.05
     assert table["p (Holm)"].tolist() == ["0.064", "0.064", "1.000"]
     alone = plain(comparison_table(comparisons([said("a", ONE_TO_NINE[0]), said("b", ONE_TO_NINE[1])]))).iloc[0]
     assert alone["Verdict"] == "a beats b"
@@ -159,7 +159,7 @@ def test_the_section_says_how_many_pairs_were_left_out(files, at_most, left_out,
     found = comparisons([said(name, "1" * right + "0" * (6 - right)) for right, name in enumerate("abcdef")])
     (section,) = comparison_sections(context_of(dataclasses.replace(collect(files), comparisons=found)))
     (table,) = section.blocks[1:]
-    assert f"0 of {15 - left_out} pairs told apart" in table.caption
+    assert f"0 of {15 - left_out} pairs differ significantly" in table.caption
     assert ("Left out: 6 pairs." in table.caption) == bool(left_out)
 
 
@@ -168,10 +168,10 @@ def test_a_claim_stands_where_the_paired_test_supports_it():
     tested = {"protocol": "digits/whitebox", "better": "digits/a-3", "worse": "b"}
     none = pd.DataFrame()
     claim = findings(level, none, pd.DataFrame([tested | {"supported": True}]))[0]
-    assert "digits/a-3 keeps 50.0%" in claim and "clearly more than b" in claim
+    assert "digits/a-3 keeps 50.0%" in claim and "significantly more than b" in claim
     apart = rates([{"correct": 80}, {"correct": 20, "ensemble": "b"}])
-    assert "no ensemble stands clearly" in findings(apart, none, pd.DataFrame([tested | {"supported": False}]))[0]
+    assert "none is significantly best" in findings(apart, none, pd.DataFrame([tested | {"supported": False}]))[0]
     back = {"protocol": "digits/whitebox", "better": "b", "worse": "digits/a-3", "supported": True}
-    assert "no ensemble stands clearly" in findings(apart, none, pd.DataFrame([back]))[0]
+    assert "none is significantly best" in findings(apart, none, pd.DataFrame([back]))[0]
     elsewhere = pd.DataFrame([tested | {"supported": False, "protocol": "other"}])
-    assert "clearly more than b" in findings(apart, none, elsewhere)[0]
+    assert "significantly more than b" in findings(apart, none, elsewhere)[0]

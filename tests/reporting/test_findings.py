@@ -13,39 +13,39 @@ NONE = pd.DataFrame()
 def test_clear_of_each_others_intervals():
     said = findings(rates([{"correct": 80}, {"correct": 20, "ensemble": "b"}]), NONE)
     assert "digits/a-3 keeps 80.0%" in said[0]
-    assert "clearly more than b (20.0%" in said[0]
+    assert "significantly more than b (20.0%" in said[0]
     assert "stand on one training seed" in said[1]
 
 
 def test_overlap_is_no_claim():
     said = findings(rates([{"correct": 50}, {"correct": 45, "ensemble": "b"}]), NONE)
-    assert "no ensemble stands clearly on top" in said[0]
+    assert "none is significantly best" in said[0]
     assert "keeps" not in said[0]
 
 
 def test_a_third_that_is_not_told_apart_is_named():
     said = findings(rates([{"correct": 50}, {"correct": 45, "ensemble": "b"}, {"correct": 5, "ensemble": "c"}]), NONE)
-    assert "clearly more than c (5.0%" in said[0]
-    assert "not told apart from b (45.0%" in said[0]
+    assert "significantly more than c (5.0%" in said[0]
+    assert "statistically tied with b (45.0%" in said[0]
 
 
 def test_one_seed_that_overlaps_spoils_the_claim():
     frame = rates([{"correct": 80}, {"correct": 45, "seed": 1}, {"correct": 40, "ensemble": "b"}])
-    assert "no ensemble stands clearly on top" in findings(frame, NONE)[0]
+    assert "none is significantly best" in findings(frame, NONE)[0]
 
 
 def test_transferability(files):
     transfer = derive.transferability(gather(files))
     said = findings(NONE, transfer)
-    assert "every pair lies clearly below every pair of digits/baseline-3" in said[0]
+    assert "every pair lies significantly below every pair of digits/baseline-3" in said[0]
     same = transfer.assign(success=5, rate=0.05, low=0.02, high=0.1)
-    assert "no ensemble lets clearly fewer attacks pass" in findings(NONE, same)[0]
+    assert "no ensemble lets significantly fewer attacks pass" in findings(NONE, same)[0]
 
 
 def test_long_names_are_shortened_but_never_merged():
     names = ["x" * 100 + middle + "y" * 100 for middle in "ab"]
     said = findings(rates([{"correct": 80, "ensemble": names[0]}, {"correct": 20, "ensemble": names[1]}]), NONE)
-    assert f"clearly more than {names[1]}" in said[0]
+    assert f"significantly more than {names[1]}" in said[0]
     said = findings(rates([{"correct": 80, "ensemble": names[0]}, {"correct": 20, "ensemble": "b"}]), NONE)
     assert names[0] not in said[0]
 

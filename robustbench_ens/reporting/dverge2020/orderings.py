@@ -23,8 +23,11 @@ HIGHEST = {
 }
 CLEAN = "DVERGE's clean accuracy is comparable to the baseline's (Section 4.3)"
 OTHERS = ("ADP", "GAL", "baseline")
-CLEARLY, HOLDS, LEVEL = "holds clearly", "holds, not told apart", "level"
-FAILS, REVERSED = "does not hold, not told apart", "clearly the other way round"
+SIGNIFICANT = "holds significantly"
+HOLDS = "holds, but tied"
+LEVEL = "level"
+FAILS = "does not hold, but tied"
+REVERSED = "significantly the other way round"
 
 _Evidence = tuple[bool, float | None]
 _Answered = Mapping[str, Mapping[int, Answers]]
@@ -41,9 +44,9 @@ def paper_orderings(
     """One row per ordering, protocol, DVERGE ensemble and eps at which there is another method to set beside it.
 
     Each DVERGE ensemble is set beside the best of ``OTHERS`` of as many sub-models, from recipes of the same folder and
-    so on the same schedule; ``Of`` says which of them were evaluated so. An ordering holds clearly where DVERGE is told
-    apart from every one of them, and is clearly the other way round where it is from the best: by ``compare.compared``
-    if both were attacked with the same seeds and on shared images, else, as for transferability, by 95% intervals that
+    so on the same schedule; ``Of`` says which of them were evaluated so. An ordering holds significantly if DVERGE
+    differs so from every one of them, and is the other way round if it does from the best: by ``compare.compared`` if
+    both were attacked with the same seeds and on shared images, else, as for transferability, by 95% intervals that
     do not touch in any pair of seeds and, over several seeds, Welch's t-test between the seeds' rates. Holm's
     correction runs over the rows that have a p-value; intervals alone have none. Clean accuracies are those under the
     protocol with most images.
@@ -147,7 +150,7 @@ def _verdicts(judged: Sequence[tuple[float, bool, float | None, str]]) -> list[s
     words = []
     for better, apart, p, mark in judged:
         supported = p is None or next(adjusted) < 1 - CONFIDENCE
-        positive, negative = (CLEARLY, REVERSED) if apart and supported else (HOLDS, FAILS)
+        positive, negative = (SIGNIFICANT, REVERSED) if apart and supported else (HOLDS, FAILS)
         words.append((positive if better > 0 else negative if better else LEVEL) + mark)
     return words
 
@@ -168,8 +171,8 @@ def show_orderings(part: Part) -> Shown:
     caption = (
         f"Do the paper's orderings hold? DVERGE beside the best of {listing(OTHERS)}, as far as they were evaluated, "
         "with as many sub-models and on the same schedule; in brackets the outermost ends of the seeds' 95% intervals. "
-        "Clearly: told apart from every one of them, by the paired test on the images that both were attacked on (see "
-        "“Who beats whom”), p < 0.05 after Holm's correction over the rows; of transferability, and where they share "
+        "Significantly: better or worse than every one of them, by the paired test on the images that both were "
+        "attacked on (see “Who beats whom”), p < 0.05 after Holm's correction over the rows; of transferability, and where they share "
         "no images or not the same seeds, these intervals do not touch and, over several seeds, Welch's t-test agrees"
     )
     return Shown([replace(part.table(table, caption), collapsed=False, group="In the paper")])

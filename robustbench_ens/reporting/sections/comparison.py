@@ -1,4 +1,4 @@
-"""Which ensembles are told apart: paired tests between two at a time, one table per protocol."""
+"""Which ensembles differ significantly: paired tests between two at a time, one table per protocol."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def _table(collection: Collection, dataset: str, protocol: str, rows: pd.DataFra
     name = f"{dataset}, {protocol}" if first else protocol
     told = int(rows["supported"].sum())
     caption = (
-        f"{name} at eps {rows['eps'].iloc[0]:g}: {told} of {_pairs(len(rows))} told apart. Only higher, only lower: "
-        f"images that only this one gets right, over all seeds.{_left_out(int(rows['left_out'].iloc[0]))}"
+        f"{name} at eps {rows['eps'].iloc[0]:g}: {told} of {_pairs(len(rows))} differ significantly. Only higher, only "
+        f"lower: images that only this one gets right, over all seeds.{_left_out(int(rows['left_out'].iloc[0]))}"
     )
     numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
     facts = facts_of(rows[["dataset"]] if first else rows)

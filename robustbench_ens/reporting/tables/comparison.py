@@ -47,7 +47,7 @@ def comparison_table(comparisons: pd.DataFrame, sick: Set[str] = frozenset()) ->
                 "p over seeds": p_value(row["p_seeds"]) if pd.notna(row["p_seeds"]) else "",
                 "p": p_value(row["p"]),
                 "p (Holm)": p_value(row["p_adjusted"]),
-                "Verdict": f"{better} beats {worse}" if row["supported"] else "not told apart",
+                "Verdict": f"{better} beats {worse}" if row["supported"] else "tied",
             }
         )
     several = (comparisons["seeds"] > 1).any()

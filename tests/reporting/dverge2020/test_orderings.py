@@ -12,13 +12,13 @@ from robustbench_ens.analysis.compare import Answers
 from robustbench_ens.analysis.health import MARK
 from robustbench_ens.reporting.dverge2020.orderings import (
     CLEAN,
-    CLEARLY,
     FAILS,
     HIGHEST,
     HOLDS,
     LEVEL,
     LOWEST,
     REVERSED,
+    SIGNIFICANT,
     paper_orderings,
 )
 
@@ -45,7 +45,7 @@ def orderings(*rows: dict, unhealthy: Collection[tuple[str, str]] = ()) -> pd.Da
 
 @pytest.mark.parametrize(
     ("ours", "verdict"),
-    [(0.5, CLEARLY), (0.39, HOLDS), (0.3, LEVEL), (0.21, FAILS), (0.1, REVERSED)],
+    [(0.5, SIGNIFICANT), (0.39, HOLDS), (0.3, LEVEL), (0.21, FAILS), (0.1, REVERSED)],
 )
 def test_accuracy_is_set_beside_the_best_other(ours: float, verdict: str) -> None:
     table = orderings(rate("DVERGE", ours), rate("ADP", 0.2), rate("baseline", 0.3), rate("AdvT", 0.9))
@@ -56,7 +56,7 @@ def test_accuracy_is_set_beside_the_best_other(ours: float, verdict: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("ours", "verdict"), [(0.05, CLEARLY), (0.25, HOLDS), (0.3, LEVEL), (0.39, FAILS), (0.6, REVERSED)]
+    ("ours", "verdict"), [(0.05, SIGNIFICANT), (0.25, HOLDS), (0.3, LEVEL), (0.39, FAILS), (0.6, REVERSED)]
 )
 def test_transferability_is_better_lower(ours: float, verdict: str) -> None:
     kind = "transferability"
@@ -73,7 +73,7 @@ def test_sizes_protocols_and_eps_are_not_mixed() -> None:
         for size in (3, 5)
     ]
     table = orderings(*rows, rate("DVERGE", 0.6, eps=0.03), rate("GAL", 0.9, kind="blackbox"))
-    assert len(table) == 4 and set(table["Verdict"]) == {CLEARLY}
+    assert len(table) == 4 and set(table["Verdict"]) == {SIGNIFICANT}
 
 
 def test_the_worst_pair_of_seeds_counts() -> None:
@@ -112,14 +112,14 @@ def test_other_schedules_are_not_set_beside() -> None:
 def test_what_rests_on_an_unhealthy_attack_is_marked(sick: str) -> None:
     rows = [rate("DVERGE", 0.5), rate("ADP", 0.2)]
     (row,) = orderings(*rows, unhealthy={("x/whitebox", sick), ("x/blackbox", "x/adp-3")}).to_dict("records")
-    assert row["Verdict"] == CLEARLY + MARK
+    assert row["Verdict"] == SIGNIFICANT + MARK
     assert [row[column].endswith(MARK) for column in ("DVERGE", "Nearest other")] == [
         sick == "x/dverge-3",
         sick == "x/adp-3",
     ]
 
 
-@pytest.mark.parametrize(("scatter", "verdict"), [(0.001, CLEARLY), (0.2, HOLDS)])
+@pytest.mark.parametrize(("scatter", "verdict"), [(0.001, SIGNIFICANT), (0.2, HOLDS)])
 def test_seeds_must_agree(scatter: float, verdict: str) -> None:
     """Intervals apart in every pair of seeds; whether the seeds scatter little enough decides."""
     rows = [rate("DVERGE", value, seed=seed) for seed, value in enumerate((0.7 - scatter, 0.7, 0.7 + scatter))]
@@ -135,7 +135,7 @@ def test_many_rows_are_many_tests() -> None:
 
     alone = both(0.01, (0.6, 0.7, 0.9))
     (row,) = orderings(*alone).to_dict("records")
-    assert row["Verdict"] == CLEARLY
+    assert row["Verdict"] == SIGNIFICANT
     several = [row for eps in (0.01, 0.02, 0.03, 0.04) for row in both(eps, (0.6, 0.7, 0.9))]
     assert set(orderings(*several)["Verdict"]) == {HOLDS}
 
@@ -149,7 +149,7 @@ def kept(method: str, right: range, of: int = 100, **facts: int) -> Answers:
 @pytest.mark.parametrize(
     ("ours", "other", "verdict"),
     [
-        (range(36), range(30), CLEARLY),  # six images against none: p = 2 / 2^6
+        (range(36), range(30), SIGNIFICANT),  # six images against none: p = 2 / 2^6
         (range(35), range(30), HOLDS),  # five against none: p = 2 / 2^5
         (range(36), range(70, 100), HOLDS),  # 36 images against 30 others
         (range(30), range(36), REVERSED),
@@ -178,7 +178,7 @@ def test_a_lead_must_stand_against_every_other() -> None:
     rows = [rate("DVERGE", 0.36), rate("ADP", 0.3), rate("GAL", 0.29)]
     answers = [kept("dverge", range(36)), kept("adp", range(30))]
     assert paired(rows, [*answers, kept("gal", range(71, 100))]) == [HOLDS]
-    assert paired(rows, [*answers, kept("gal", range(29))]) == [CLEARLY]
+    assert paired(rows, [*answers, kept("gal", range(29))]) == [SIGNIFICANT]
 
 
 def test_the_best_of_several_is_a_choice() -> None:
@@ -197,7 +197,7 @@ def test_seeds_are_paired_with_seeds() -> None:
         rows += [rate("ADP", 0.3, seed=seed) for seed in range(len(ours))]
         return paired(rows, answers + [kept("adp", range(30), seed=seed) for seed in range(len(ours))])
 
-    assert both(range(38), range(39), range(40)) == [CLEARLY]
+    assert both(range(38), range(39), range(40)) == [SIGNIFICANT]
     assert both(range(38), range(29), range(90)) == [HOLDS]  # one seed disagrees
 
 
@@ -205,5 +205,5 @@ def test_paired_rows_are_many_tests_and_are_marked() -> None:
     rows = [rate(method, value, eps=eps) for eps in (0.01, 0.02) for method, value in (("DVERGE", 0.36), ("ADP", 0.3))]
     answers = [kept("dverge", range(36)), kept("adp", range(30))]
     several = [replace(own, eps=eps) for own in answers for eps in (0.01, 0.02)]
-    assert paired(rows[:2], answers, unhealthy={("x/whitebox", "x/adp-3")}) == [CLEARLY + MARK]
+    assert paired(rows[:2], answers, unhealthy={("x/whitebox", "x/adp-3")}) == [SIGNIFICANT + MARK]
     assert paired(rows, several) == [HOLDS, HOLDS]  # 2 * 2 / 2^6
