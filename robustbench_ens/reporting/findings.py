@@ -15,8 +15,8 @@ from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds,
 _LONGEST = 64  # characters of a name in running text
 RULE = (
     "“Significantly” means: by the paired test on the images that both were attacked on, p < 0.05 after Holm's "
-    "correction (see “Who beats whom”). Where two share no seed or no images, and for transferability, it means that the 95% "
-    "intervals do not touch, in any pair of seeds where there are several."
+    "correction (see “Who beats whom”). Where two share no seed or no images, and for transferability, it means that "
+    "the 95% intervals do not touch, in any pair of seeds where there are several."
 )
 
 
