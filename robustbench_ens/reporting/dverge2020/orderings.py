@@ -173,6 +173,7 @@ def show_orderings(part: Part) -> Shown:
         "with as many sub-models and on the same schedule; in brackets the outermost ends of the seeds' 95% intervals. "
         "Significantly: better or worse than every one of them, by the paired test on the images that both were "
         "attacked on (see “Who beats whom”), p < 0.05 after Holm's correction over the rows; of transferability, and "
-        "where they share no images or not the same seeds, these intervals do not touch and, over several seeds, Welch's t-test agrees"
+        "where they share no images or not the same seeds, these intervals do not touch and, over several seeds, "
+        "Welch's t-test agrees"
     )
     return Shown([replace(part.table(table, caption), collapsed=False, group="In the paper")])
