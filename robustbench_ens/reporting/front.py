@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import groupby
 
+from robustbench_ens.core.text import slug
+from robustbench_ens.reporting.board import BoardRow, board
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Link, Links, Page, Section
-from robustbench_ens.reporting.sections.overview import leaderboard_table
+from robustbench_ens.reporting.document import Block, Figures, Link, Links, Page, Section, figure_block
+from robustbench_ens.reporting.figures.leaderboard import MOST_ROWS, leaderboard_figure
+from robustbench_ens.reporting.scene import Scene
+
+WIDTH = 1190.0
+"""Width in pixels of the text on a page of 1280."""
 
 
-def front_sections(context: Context, details: Sequence[Page]) -> list[Section]:
+def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping[str, str]) -> list[Section]:
     """Return the sections of the front page.
 
     Args:
         context: what the report is made of.
         details: the pages with all numbers, which the front page links to.
+        ensembles: the page of each ensemble that has one.
     """
+    rows = board(context.collection)
     links = Links([Link(page.title, page.path) for page in details])
     return [
-        Section("Leaderboard", "leaderboard", [leaderboard_table(context.collection)]),
+        Section("Leaderboard", "leaderboard", leaderboard_blocks(context, rows, ensembles)),
         Section("All numbers", "all-numbers", [links]),
     ]
+
+
+def leaderboard_blocks(context: Context, rows: Sequence[BoardRow], ensembles: Mapping[str, str]) -> list[Block]:
+    """Return a picture for each dataset, the one of most ensembles first, and the link to the table of all."""
+    by_dataset = [list(own) for _, own in groupby(rows, key=lambda row: row.dataset)]
+    blocks: list[Block] = []
+    for own in sorted(by_dataset, key=lambda own: (-len(own), own[0].dataset)):
+        draw = partial(_draw, own, context, ensembles)
+        dataset = own[0].dataset
+        where = f"{dataset}, eps {own[0].eps.eps:g}" if own[0].eps else f"{dataset}, not attacked"
+        alt = f"Leaderboard of {where}: {own[0].ensemble} first; the table holds the numbers."
+        caption = f"{where}, n = {own[0].n}."
+        if len(own) > MOST_ROWS:
+            caption += f" The first {MOST_ROWS} of {len(own)} ensembles; the table has all."
+        blocks.append(Figures([figure_block(f"leaderboard-{slug(dataset)}", draw, alt, WIDTH, {})], caption))
+    blocks.append(Links([Link("Table of all numbers", "details/summary")]))
+    return blocks
+
+
+def _draw(rows: Sequence[BoardRow], context: Context, ensembles: Mapping[str, str], width: float) -> Scene:
+    return leaderboard_figure(rows, context.looks, ensembles, width=width)

@@ -71,7 +71,7 @@ def pages(context: Context, title: str, own: Sequence[OwnSection] = ()) -> list[
     details = [
         Page(f"details/{section.anchor}", section.title, sections=[section], filtered=True) for section in topics
     ]
-    front = Page(FRONT, title, about(context.collection), [*front_sections(context, details), *added])
+    front = Page(FRONT, title, about(context.collection), [*front_sections(context, details, {}), *added])
     return [front, *details]
 
 

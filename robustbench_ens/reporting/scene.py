@@ -135,8 +135,8 @@ class Scene:
 
     Attributes:
         marks: what is drawn.
-        tip_place: where the tip of the mark that is hovered or focused is written: x, baseline and anchor. Leave room
-            for one line of text there.
+        tip_place: where the tip of the mark that is hovered or focused is written: x, first baseline and anchor. Leave
+            :func:`tip_room` there: tips that are wider than the drawing are wrapped.
         tip_size: the size of that text.
     """
 
@@ -209,6 +209,23 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
         _WIDTHS[ord(letter) - 32] if 32 <= ord(letter) < 127 else _NARROW.get(letter, _OTHER) for letter in text
     )
     return total * size / 1000 * (_BOLD if bold else 1.0)
+
+
+def tip_room(width: float) -> float:
+    """Return the height that tips take in a drawing of ``width`` pixels."""
+    return 20.0 if width >= 700 else 48.0
+
+
+def wrapped(text: str, size: float, width: float) -> list[str]:
+    """Return ``text`` in lines that are at most ``width`` wide, broken at blanks; longer words are shortened."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(fitted(word, size, width))
+    return lines
 
 
 def fitted(text: object, size: float, width: float, *, bold: bool = False) -> str:

@@ -28,6 +28,7 @@ from robustbench_ens.reporting.scene import (
     Scene,
     Shape,
     Text,
+    wrapped,
 )
 from robustbench_ens.reporting.style import INK, RC
 
@@ -87,6 +88,9 @@ def inline(drawing: Scene | Figure, prefix: str, link: Callable[[str], str] = st
     text = re.sub(r"<style[^>]*>.*?</style>\s*", "", text, flags=re.DOTALL)
     text = _REFERENCE.sub(lambda found: f"{found.group(1)}{prefix}-", text)
     return text.replace(INK, "currentColor")
+
+
+_BOLD = 1.12  # tips are bold, which is wider
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,7 @@ class _Tip:
     def __init__(self, scene: Scene) -> None:
         self.place: tuple[float, float, Anchor] | None = scene.tip_place
         self.size = scene.tip_size
+        self.width = scene.width
 
     def inside(self, placed: Placed) -> _Tip:
         own = _Tip(placed.scene)
@@ -189,14 +194,18 @@ class _Tip:
             x, y, anchor = self.place
             own.place = (x - placed.x, y - placed.y, anchor)
             own.size = self.size
+            own.width = self.width
         return own
 
     def written(self, text: str) -> str:
         if self.place is None or not text:
             return ""
         x, y, anchor = self.place
+        lines = wrapped(text, self.size * _BOLD, self.width)
         place = f'x="{number(x)}" y="{number(y)}" text-anchor="{anchor}" font-size="{number(self.size)}"'
-        return f'<text class="tip" aria-hidden="true" {place}>{escape(text, quote=False)}</text>'
+        below = f'<tspan x="{number(x)}" dy="1.25em">'
+        rest = "".join(f"{below}{escape(line, quote=False)}</tspan>" for line in lines[1:])
+        return f'<text class="tip" aria-hidden="true" {place}>{escape(lines[0], quote=False)}{rest}</text>'
 
 
 def number(value: float) -> str:

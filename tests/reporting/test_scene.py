@@ -26,8 +26,12 @@ from robustbench_ens.reporting.scene import (
     Text,
     fitted,
     text_width,
+    wrapped,
 )
 from tests.reporting.conftest import HOSTILE
+
+
+TAGS = {"svg", "g", "a", "text", "tspan", "rect", "title"}
 
 
 def drawn() -> Scene:
@@ -74,7 +78,7 @@ def test_hostile_text_is_text(write):
     with scene.marked(HOSTILE + '" onload="x', page='a"b'):
         scene.text(0, 10, HOSTILE)
     root = ET.fromstring(write(scene).partition("?>\n")[2] or write(scene))
-    assert {element.tag.rpartition("}")[2] for element in root.iter()} <= {"svg", "g", "a", "text", "rect", "title"}
+    assert {element.tag.rpartition("}")[2] for element in root.iter()} <= TAGS
     assert not [name for element in root.iter() for name in element.attrib if name.startswith("on")]
     assert "\x1b" not in write(scene)
 
@@ -111,3 +115,14 @@ def test_a_fitted_name_fits_and_keeps_its_ends(name):
         assert text_width(text, 12) <= width
         assert text == name or "…" in text
         assert text == "…" or text[0] == name[0]
+
+
+def test_tips_that_are_wider_than_the_drawing_are_wrapped():
+    scene = Scene(100, 60, (50, 40, "middle"))
+    with scene.marked("digits/dverge-3, worst case: 9.8% ± 4.6"):
+        scene.text(0, 10, "x")
+    lines = ET.fromstring(svg.inline(scene, "x")).findall(".//text[@class='tip']/tspan")
+    assert len(lines) >= 2 and all(line.get("x") == "50" for line in lines)
+    said = wrapped("digits/dverge-3, worst case: 9.8% ± 4.6", 12, 100)
+    assert " ".join(said).replace("…", "") and all(text_width(line, 12) <= 100 for line in said)
+    assert wrapped("a b", 12, 100) == ["a b"]
