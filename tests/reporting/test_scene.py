@@ -30,7 +30,6 @@ from robustbench_ens.reporting.scene import (
 )
 from tests.reporting.conftest import HOSTILE
 
-
 TAGS = {"svg", "g", "a", "text", "tspan", "rect", "title"}
 
 
