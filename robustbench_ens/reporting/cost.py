@@ -64,6 +64,13 @@ def training_costs(targets: Iterable[Mapping[str, Any]], others: Iterable[Mappin
     return {label: _mean(costs) for label, costs in found.items()}
 
 
+def total_cost(targets: Iterable[Mapping[str, Any]]) -> Cost:
+    """Return the cost of all training runs among ``targets``, each counted once and without what it started from."""
+    own = {record["weights"]: own_cost(record["training"]) for record in targets}
+    hours = _sum([cost.hours for cost in own.values()])
+    return Cost(hours, all(cost.complete for cost in own.values()))
+
+
 def _with_ancestors(
     record: Mapping[str, Any],
     seed: int,

@@ -7,11 +7,14 @@ from functools import partial
 from itertools import groupby
 
 from robustbench_ens.core.text import slug
+from robustbench_ens.reporting.badges import badges
 from robustbench_ens.reporting.board import BoardRow, board
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, Figures, Link, Links, Page, Section, figure_block
+from robustbench_ens.reporting.document import Block, Figures, Lead, Link, Links, Page, Section, figure_block
 from robustbench_ens.reporting.figures.leaderboard import MOST_ROWS, leaderboard_figure
 from robustbench_ens.reporting.scene import Scene
+from robustbench_ens.reporting.sections.overview import other_warnings
+from robustbench_ens.reporting.verdict import verdict
 
 WIDTH = 1190.0
 """Width in pixels of the text on a page of 1280."""
@@ -26,8 +29,14 @@ def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping
         ensembles: the page of each ensemble that has one.
     """
     rows = board(context.collection)
+    collection = context.collection
+    top: list[Block] = [
+        Lead(verdict(rows, collection.comparisons, collection.accuracies)),
+        badges(collection, rows, other_warnings(collection), context.changed),
+    ]
     links = Links([Link(page.title, page.path) for page in details])
     return [
+        Section("", "verdict", top),
         Section("Leaderboard", "leaderboard", leaderboard_blocks(context, rows, ensembles)),
         Section("All numbers", "all-numbers", [links]),
     ]

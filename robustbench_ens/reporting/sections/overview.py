@@ -33,14 +33,7 @@ def overview_sections(context: Context) -> list[Section]:
     """Return the summary, with warnings, leaderboard and changes, and what the numbers say."""
     collection = context.collection
     changed = context.changed
-    eps = headlines(collection.accuracies, collection.transferability)
-    worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
-    odd = [
-        *health_warnings(collection.health),
-        *warnings(collection.accuracies, as_they_are(collection.provenance), collection.kinds),
-        *unequal_tiers(worst),
-        *resolution_warnings(worst, collection.comparisons),
-    ]
+    odd = [*health_warnings(collection.health), *other_warnings(collection)]
     blocks: list[Block] = [Bullets(odd, warning=True)] if odd else []
     blocks += [leaderboard_table(collection), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
     if _has_more(collection):
@@ -59,6 +52,17 @@ def overview_sections(context: Context) -> list[Section]:
     said = findings(collection.accuracies, collection.transferability, collection.comparisons, collection.kinds)
     text: list[Block] = [Bullets(said), Paragraph(RULE)] if said else [Paragraph("There is nothing to compare yet.")]
     return [Section("Summary", "summary", blocks), Section("What the numbers say", "findings", text)]
+
+
+def other_warnings(collection: Collection) -> list[str]:
+    """Return what to be careful about, beside unhealthy attacks."""
+    eps = headlines(collection.accuracies, collection.transferability)
+    worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
+    return [
+        *warnings(collection.accuracies, as_they_are(collection.provenance), collection.kinds),
+        *unequal_tiers(worst),
+        *resolution_warnings(worst, collection.comparisons),
+    ]
 
 
 def leaderboard_table(collection: Collection) -> Table:
