@@ -27,7 +27,7 @@ def rows(worst: dict[str, float], seeds: int = 3, **facts: object) -> list[Board
     return sorted(made, key=lambda one: -one.worst.value)
 
 
-def tested(wins: dict[tuple[str, str], bool], protocol: str = WORST) -> pd.DataFrame:
+def judged(wins: dict[tuple[str, str], bool], protocol: str = WORST) -> pd.DataFrame:
     found = [
         {"dataset": "digits", "protocol": protocol, "better": f"digits/{a}", "worse": f"digits/{b}", "supported": s}
         for (a, b), s in wins.items()
@@ -40,33 +40,33 @@ def said(board_rows: list[BoardRow], comparisons: pd.DataFrame, accuracies: pd.D
 
 
 def test_the_best_of_all():
-    text = said(rows({"a": 0.7, "b": 0.3, "c": 0.1}), tested({("a", "b"): True, ("a", "c"): True, ("b", "c"): True}))
+    text = said(rows({"a": 0.7, "b": 0.3, "c": 0.1}), judged({("a", "b"): True, ("a", "c"): True, ("b", "c"): True}))
     first = "a keeps 70.0% of the images in the worst case, significantly more than every other ensemble"
     assert text.startswith(f"{first} (next: b, 30.0%).")
 
 
 def test_those_that_are_tied_with_the_best():
     wins = {("a", "b"): False, ("a", "c"): True, ("b", "c"): False}
-    text = said(rows({"a": 0.7, "b": 0.69, "c": 0.1}), tested(wins))
+    text = said(rows({"a": 0.7, "b": 0.69, "c": 0.1}), judged(wins))
     assert text.startswith("a keeps 70.0% of the images in the worst case; b is statistically tied with it; all others")
     many = dict.fromkeys("bcdefg", 0.5)
-    text = said(rows({"a": 0.6} | many), tested({("a", name): False for name in many}))
+    text = said(rows({"a": 0.6} | many), judged({("a", name): False for name in many}))
     assert "b, c, d and 3 more are statistically tied with it." in text and "all others" not in text
 
 
 def test_what_no_test_compares():
-    assert "no test compares it" in said(rows({"a": 0.7, "b": 0.3}), tested({}))
+    assert "no test compares it" in said(rows({"a": 0.7, "b": 0.3}), judged({}))
 
 
 def test_zero_everywhere_one_alone_and_nothing():
-    assert said(rows({"a": 0.0, "b": 0.0}), tested({})).startswith("No ensemble keeps an image in the worst case.")
-    assert said(rows({"a": 0.5}), tested({})) == "a keeps 50.0% of the images in the worst case."
+    assert said(rows({"a": 0.0, "b": 0.0}), judged({})).startswith("No ensemble keeps an image in the worst case.")
+    assert said(rows({"a": 0.5}), judged({})) == "a keeps 50.0% of the images in the worst case."
     bare = [dataclasses.replace(one, worst=None) for one in rows({"a": 0.5})]
-    assert said(bare, tested({})) == said([], tested({})) == NOTHING
+    assert said(bare, judged({})) == said([], judged({})) == NOTHING
 
 
 def test_one_seed_is_said():
-    wins = tested({("a", "b"): True})
+    wins = judged({("a", "b"): True})
     assert said(rows({"a": 0.7, "b": 0.3}, seeds=1), wins).endswith(ONE_SEED)
     assert ONE_SEED not in said(rows({"a": 0.7, "b": 0.3}), wins)
 
@@ -74,11 +74,11 @@ def test_one_seed_is_said():
 def test_unhealthy_attacks_are_said_first():
     own = rows({"a": 0.7, "b": 0.3})
     own[0] = dataclasses.replace(own[0], worst=dataclasses.replace(own[0].worst, healthy=False))
-    assert said(own, tested({("a", "b"): True})).endswith(
+    assert said(own, judged({("a", "b"): True})).endswith(
         " a rests on unhealthy attacks: stronger ones may leave less."
     )
     both = [dataclasses.replace(one, worst=dataclasses.replace(one.worst, healthy=False)) for one in own]
-    assert " Every number rests on unhealthy attacks" in said(both, tested({("a", "b"): True}))
+    assert " Every number rests on unhealthy attacks" in said(both, judged({("a", "b"): True}))
 
 
 def black(value: float) -> dict[str, object]:
@@ -90,8 +90,8 @@ def test_who_of_the_others_resists_transfer_best(supported):
     own = rows({"a": 0.7, "b": 0.1, "c": 0.0})
     own[1] = dataclasses.replace(own[1], **black(0.5))
     own[2] = dataclasses.replace(own[2], **black(0.2))
-    worst = tested({("a", "b"): True, ("a", "c"): True, ("b", "c"): False})
-    transfer = tested({("b", "c"): supported}, "digits/blackbox")
+    worst = judged({("a", "b"): True, ("a", "c"): True, ("b", "c"): False})
+    transfer = judged({("b", "c"): supported}, "digits/blackbox")
     under = rates([{"ensemble": "digits/c", "protocol": "digits/blackbox", "correct": 20}])
     text = said(own, pd.concat([worst, transfer]), under)
     claim = "Of the others, b resists transfer best (50.0% black-box, next 20.0%), but keeps 10.0% in the worst case."
@@ -102,10 +102,10 @@ def test_who_of_the_others_resists_transfer_best(supported):
 def test_two_datasets_have_a_sentence_each_and_other_images_none():
     first = rows({"a": 0.7, "b": 0.3})
     second = [row("cifar/c", 0.4, dataset="cifar", seeds=3)]
-    text = said([*second, *first], tested({("a", "b"): True}))
+    text = said([*second, *first], judged({("a", "b"): True}))
     assert text.startswith("On digits, a keeps 70.0%") and " On cifar, c keeps 40.0%" in text
     beside = [row("digits/a on dark", 0.4, dataset="dark", seeds=3)]
-    assert "dark" not in said([*beside, *first], tested({("a", "b"): True}))
+    assert "dark" not in said([*beside, *first], judged({("a", "b"): True}))
 
 
 @given(
@@ -119,7 +119,7 @@ def test_no_claim_without_a_test_and_never_more_than_60_words(values, verdicts, 
     names = [one.ensemble.removeprefix("digits/") for one in own]
     pairs = zip(combinations(names, 2), verdicts, strict=False)
     wins = {pair: supported for pair, supported in pairs if supported is not None}
-    text = said(own, tested(wins))
+    text = said(own, judged(wins))
     assert len(text.split()) <= 60 and text.isprintable()
     from_best = [wins.get((names[0], name)) for name in names[1:]]
     if "every other" in text or "the other ensemble" in text:
