@@ -1,15 +1,16 @@
 """Robust against clean accuracy, a section of one's own: rbe report --section examples.tradeoff:sections."""
 
-import matplotlib as mpl
+from functools import partial
+
 import pandas as pd
-from matplotlib.figure import Figure
 
 from robustbench_ens.core.text import percent, slug
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
-from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
+from robustbench_ens.reporting.document import Block, Figures, Paragraph, Section, Table, figure_block
+from robustbench_ens.reporting.figures.axes import percent_axis
+from robustbench_ens.reporting.figures.curves import WIDTH, Curve, Dot, curves
 from robustbench_ens.reporting.filters import facts_of
-from robustbench_ens.reporting.style import RC
+from robustbench_ens.reporting.scene import Draw
 
 MEANING = "What robustness costs: the clean accuracy of each ensemble, and its accuracy in the worst case over attacks."
 
@@ -21,7 +22,7 @@ def sections(context: Context) -> list[Section]:
     for dataset, own in rows.groupby("dataset"):
         title = f"Robust against clean accuracy, {dataset}"
         alt = f"{title}: one point per ensemble; the table holds the numbers."
-        figure = FigureBlock(f"tradeoff-{slug(dataset)}", draw(own, context, title), alt, facts_of(own))
+        figure = figure_block(f"tradeoff-{slug(dataset)}", draw(own, context, title), alt, WIDTH, facts_of(own))
         facts = {"dataset": [str(dataset)]}
         blocks += [Figures([figure]), Table(table(own), f"{title}, means over seeds.", facts=facts)]
     return [Section("Robust against clean accuracy", "tradeoff", blocks)] if len(rows) else []
@@ -37,15 +38,18 @@ def tradeoff(context: Context) -> pd.DataFrame:
     return robust.merge(clean.reset_index(), on=known)
 
 
-def draw(rows: pd.DataFrame, context: Context, title: str) -> Figure:
-    """Return one line per ensemble, a point for each eps: robust against clean accuracy, in percent."""
-    with mpl.rc_context(RC):
-        figure, axes = new_figure(rows["ensemble"].nunique())
-        for ensemble, own in rows.groupby("ensemble"):
-            draw_line(axes, 100 * own["clean"], 100 * own["robust"], None, context.looks[str(ensemble)], str(ensemble))
-        axes.set(xlabel="clean accuracy (%)", ylabel="worst case (%)", xlim=(-3, 103), ylim=(-3, 103))
-        label(figure, axes, title)
-    return figure
+def draw(rows: pd.DataFrame, context: Context, title: str) -> Draw:
+    """Return what draws one line per ensemble, a point for each eps: robust against clean accuracy, in percent."""
+    lines = []
+    for name, own in rows.groupby("ensemble"):
+        cells = own[["eps", "clean", "robust"]].itertuples(index=False, name=None)
+        dots = [
+            Dot(100 * clean, 100 * robust, f"{name}, eps {eps:g}: {percent(robust)} of {percent(clean)} left")
+            for eps, clean, robust in cells
+        ]
+        lines.append(Curve(str(name), context.looks[str(name)], dots))
+    axes = (percent_axis("clean accuracy (%)"), percent_axis("worst case (%)"))
+    return partial(curves, lines, title, axes, None)
 
 
 def table(rows: pd.DataFrame) -> pd.DataFrame:

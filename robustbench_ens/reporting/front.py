@@ -14,6 +14,7 @@ from robustbench_ens.reporting.document import Block, Figures, Lead, Link, Links
 from robustbench_ens.reporting.figures.leaderboard import MOST_ROWS, leaderboard_figure
 from robustbench_ens.reporting.scene import Scene
 from robustbench_ens.reporting.sections.overview import other_warnings
+from robustbench_ens.reporting.sections.second_screen import second_screen
 from robustbench_ens.reporting.verdict import verdict
 
 WIDTH = 1190.0
@@ -38,6 +39,7 @@ def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping
     return [
         Section("", "verdict", top),
         Section("Leaderboard", "leaderboard", leaderboard_blocks(context, rows, ensembles)),
+        *second_screen(context, details),
         Section("All numbers", "all-numbers", [links]),
     ]
 

@@ -26,6 +26,10 @@ from robustbench_ens.reporting.document import FigureBlock, Page
 from robustbench_ens.reporting.filters import NAMES, filters_of
 from robustbench_ens.reporting.own_sections import OwnSection, figures_of
 from robustbench_ens.reporting.pages import FRONT, known_pages, pages
+from robustbench_ens.reporting.scene import Scene
+
+LARGE = 800.0
+"""Pixels from which a drawing would be too small to read on a page of middling width, which shows the narrow one."""
 
 MARKDOWN_FRONT = "report"
 """The name of the front page in Markdown, without suffix."""
@@ -137,7 +141,8 @@ def _inline(address: Callable[[str], str], figure: FigureBlock) -> Markup:
     if figure.narrow is None:
         return Markup(wide)  # all text inside is escaped
     narrow = svg.inline(figure.narrow, figure.name, address)
-    return Markup(f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>')
+    large = " large" if isinstance(figure.drawing, Scene) and figure.drawing.width > LARGE else ""
+    return Markup(f'<div class="wide{large}">{wide}</div><div class="narrow">{narrow}</div>')
 
 
 def _script() -> Mapping[str, str]:

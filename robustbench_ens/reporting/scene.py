@@ -6,9 +6,11 @@ a wide page, a narrow one and a column of a paper. :mod:`svg` writes a scene as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -180,6 +182,10 @@ class Scene:
         yield from _groups(self.marks)
 
 
+Draw = Callable[[float], Scene]
+"""Draws a figure at a width in pixels."""
+
+
 def _groups(marks: Sequence[Mark]) -> Iterator[Group]:
     for mark in marks:
         if isinstance(mark, Placed):
@@ -205,10 +211,16 @@ _BOLD = 1.12
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Return how wide one line of text is at most, in CSS pixels."""
-    total = sum(
-        _WIDTHS[ord(letter) - 32] if 32 <= ord(letter) < 127 else _NARROW.get(letter, _OTHER) for letter in text
-    )
-    return total * size / 1000 * (_BOLD if bold else 1.0)
+    return _thousandths(text) * size / 1000 * (_BOLD if bold else 1.0)
+
+
+@lru_cache(maxsize=1 << 16)
+def _thousandths(text: str) -> int:
+    return sum(_WIDTHS[ord(letter) - 32] if " " <= letter <= "~" else _NARROW.get(letter, _OTHER) for letter in text)
+
+
+TIP_LINE = 1.25
+"""From one line of a tip to the next, in font sizes."""
 
 
 def tip_room(width: float) -> float:
@@ -218,13 +230,20 @@ def tip_room(width: float) -> float:
 
 def wrapped(text: str, size: float, width: float) -> list[str]:
     """Return ``text`` in lines that are at most ``width`` wide, broken at blanks; longer words are shortened."""
+    if text_width(text, size) <= width:
+        return [text]
+    blank = text_width(" ", size)
     lines: list[str] = []
+    end = width
     for word in text.split(" "):
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, size) <= width:
-            lines[-1] = longer
+        held = fitted(word, size, width)
+        own = text_width(held, size)
+        if end + blank + own <= width:
+            lines[-1] += f" {held}"
+            end += blank + own
         else:
-            lines.append(fitted(word, size, width))
+            lines.append(held)
+            end = own
     return lines
 
 
@@ -233,9 +252,10 @@ def fitted(text: object, size: float, width: float, *, bold: bool = False) -> st
     whole = printable(text)
     if text_width(whole, size, bold=bold) <= width:
         return whole
-    for kept in range(len(whole) - 1, 0, -1):
+
+    def short(kept: int) -> str:
         tail = kept // 2
-        short = whole[: kept - tail] + "…" + (whole[-tail:] if tail else "")
-        if text_width(short, size, bold=bold) <= width:
-            return short
-    return "…"
+        return whole[: kept - tail] + "…" + (whole[-tail:] if tail else "")
+
+    kept = bisect_left(range(1, len(whole)), True, key=lambda count: text_width(short(count), size, bold=bold) > width)
+    return short(kept)

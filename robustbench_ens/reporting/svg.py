@@ -16,6 +16,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from robustbench_ens.reporting.scene import (
+    TIP_LINE,
     Anchor,
     Circle,
     Group,
@@ -203,7 +204,7 @@ class _Tip:
         x, y, anchor = self.place
         lines = wrapped(text, self.size * _BOLD, self.width)
         place = f'x="{number(x)}" y="{number(y)}" text-anchor="{anchor}" font-size="{number(self.size)}"'
-        below = f'<tspan x="{number(x)}" dy="1.25em">'
+        below = f'<tspan x="{number(x)}" dy="{TIP_LINE:g}em">'
         rest = "".join(f"{below}{escape(line, quote=False)}</tspan>" for line in lines[1:])
         return f'<text class="tip" aria-hidden="true" {place}>{escape(lines[0], quote=False)}{rest}</text>'
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.figure import Figure
 
-from robustbench_ens.core.text import shorten
 from robustbench_ens.reporting.dverge2020.part import Part, Shown
-from robustbench_ens.reporting.style import RC, Look
+from robustbench_ens.reporting.figures.axes import number_axis
+from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
+from robustbench_ens.reporting.figures.names import short_names
+from robustbench_ens.reporting.scene import Draw, Scene
+from robustbench_ens.reporting.style import Look
 
 WINDOW = 30
 """Measurements that the paper's curves average over."""
@@ -23,8 +25,8 @@ def rolling(values: pd.Series) -> pd.Series:
     return values.rolling(WINDOW, min_periods=1).mean()
 
 
-def monitored(history: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Figure:
-    """Two panels above each other: thin what was measured, bold its rolling mean; every seed draws its own line.
+def monitored(history: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Draw:
+    """Return what draws two panels above each other: thin what was measured, bold its rolling mean, for every seed.
 
     Args:
         history: ``ensemble``, ``seed``, ``name``, ``step``, ``value``; other names than ``monitor/diversity`` and
@@ -32,28 +34,38 @@ def monitored(history: pd.DataFrame, looks: Mapping[str, Look], title: str) -> F
         looks: the look of each ensemble.
         title: of the figure.
     """
-    with mpl.rc_context(RC):
-        ensembles = history["ensemble"].nunique()
-        figure = Figure(figsize=(4.9, 4.4 + 0.2 * ensembles), layout="constrained")
-        grid = figure.subplots(2, 1, sharex=True)
-        for axes, (name, (label, scale)) in zip(grid, _PANELS.items(), strict=True):
-            for (ensemble, seed), rows in history[history["name"] == name].groupby(["ensemble", "seed"]):
-                rows, look = rows.sort_values("step"), looks[str(ensemble)]
-                axes.plot(rows["step"], scale * rows["value"], color=look.colour, alpha=0.35, lw=0.8)
-                first = seed == history.loc[history["ensemble"] == ensemble, "seed"].min()
-                axes.plot(
-                    rows["step"],
-                    scale * rolling(rows["value"]),
-                    color=look.colour,
-                    linestyle=look.line,
-                    lw=2.2,
-                    label=shorten(ensemble, 48) if first else "_nolegend_",
-                )
-            axes.set(ylabel=label, ylim=(0, None))
-        grid[0].set_title(shorten(title, 48), loc="left")
-        grid[-1].set_xlabel("training step")
-        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower left", ncols=1)
-    return figure
+    words = {name: (title, label, scale) for name, (label, scale) in _PANELS.items()}
+    return partial(_stacked, [_panel(history[history["name"] == name], looks, words[name]) for name in _PANELS])
+
+
+def _stacked(shown: Sequence[Draw], width: float) -> Scene:
+    scene = Scene(width, 0)
+    for draw in shown:
+        panel = draw(width)
+        scene.place(panel, 0, scene.height)
+        scene.height += panel.height + 8
+    return scene
+
+
+def _panel(rows: pd.DataFrame, looks: Mapping[str, Look], words: tuple[str, str, float]) -> Draw:
+    title, label, scale = words
+    names = short_names(rows["ensemble"])
+    lines = []
+    for (ensemble, seed), own in rows.groupby(["ensemble", "seed"]):
+        by_step = own.sort_values("step")
+        values = scale * by_step["value"]
+        first = seed == rows.loc[rows["ensemble"] == ensemble, "seed"].min()
+        look = looks[str(ensemble)]
+        lines.append(Curve("", look, _dots(by_step["step"], values), style="faint"))
+        name = names[str(ensemble)] if first else ""
+        lines.append(Curve(name, look, _dots(by_step["step"], rolling(values)), style="plain"))
+    across = number_axis("training step", rows["step"])
+    up = number_axis(label, [dot.y for line in lines for dot in line.dots])
+    return partial(curves, lines, title, (across, up), None)
+
+
+def _dots(steps: pd.Series, values: pd.Series) -> list[Dot]:
+    return [Dot(step, value) for step, value in zip(steps, values, strict=True)]
 
 
 def show_monitored(part: Part) -> Shown:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from robustbench_ens.core.text import slug
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Table
+from robustbench_ens.reporting.document import Block, Figures, Table, figure_block
 from robustbench_ens.reporting.dverge2020.reference import of_family, reference
 from robustbench_ens.reporting.dverge2020.subjects import questions, subjects
-from robustbench_ens.reporting.scene import Scene
+from robustbench_ens.reporting.figures.curves import WIDTH
+from robustbench_ens.reporting.scene import Draw
 from robustbench_ens.reporting.style import Look
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PAPER_EPS = {"blackbox": 0.03, "whitebox": 0.01}
 """Testing eps of Tables 3 and 7."""
@@ -78,9 +76,9 @@ class Part:
         """Return a table about this dataset, shown on demand."""
         return Table(frame, f"{caption} ({self.dataset}).", collapsed=True, facts={"dataset": [self.dataset]})
 
-    def figure(self, name: str, drawing: Scene | Figure, alt: str, caption: str) -> Figures:
-        """Return a figure about this dataset; ``name`` is unique within the part."""
-        block = FigureBlock(f"paper-{name}-{slug(self.dataset)}", drawing, alt, {"dataset": [self.dataset]})
+    def figure(self, name: str, draw: Draw, alt: str, caption: str) -> Figures:
+        """Return a figure about this dataset; ``name`` is unique within the part, ``draw`` draws it."""
+        block = figure_block(f"paper-{name}-{slug(self.dataset)}", draw, alt, WIDTH, {"dataset": [self.dataset]})
         return Figures([block], f"{caption} ({self.dataset}).")
 
 

@@ -25,7 +25,7 @@ def show_scratch(part: Part) -> Shown:
         for protocol, rows in rates[rates["ensemble"].isin(same_size["ensemble"])].groupby("protocol", observed=True):
             title = f"{shipped_kinds()[kind].title}, with and without pre-training"
             alt = f"{title}: accuracy against eps under {protocol}, one line per ensemble."
-            svg = accuracy_curve(rows, part.looks, title)
+            draw = accuracy_curve(rows, part.looks, title)
             caption = f"Figure 12: {protocol}, of as many sub-models; the paper prints no numbers"
-            blocks.append(part.figure(f"scratch-{slug(protocol)}", svg, alt, caption))
+            blocks.append(part.figure(f"scratch-{slug(protocol)}", draw, alt, caption))
     return Shown(blocks, frozenset({"Figure 12"} if blocks else ()))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.figure import Figure
 
-from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
-from robustbench_ens.reporting.style import RC, Look
+from robustbench_ens.core.text import counted, mean_and_std, percent
+from robustbench_ens.reporting.figures.axes import ladder_axis, percent_axis
+from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
+from robustbench_ens.reporting.scene import Draw
+from robustbench_ens.reporting.style import Look
 
 QUANTITIES = {
     "clean": ("clean", (0, ())),
@@ -20,8 +22,8 @@ QUANTITIES = {
 _MARKERS = "os^Dv"
 
 
-def training_eps_curve(rates: pd.DataFrame, look: Look, title: str) -> Figure:
-    """One line per quantity (line style) and number of sub-models (marker), in percent; bars: std over seeds.
+def training_eps_curve(rates: pd.DataFrame, look: Look, title: str) -> Draw:
+    """Return what draws one line per quantity (dash) and number of sub-models (marker), in percent; bars are std.
 
     Args:
         rates: ``train_eps``, ``sub_models``, ``quantity`` (a key of ``QUANTITIES``), ``seed``, ``rate``.
@@ -29,17 +31,22 @@ def training_eps_curve(rates: pd.DataFrame, look: Look, title: str) -> Figure:
         title: of the figure.
     """
     sizes = sorted(rates["sub_models"].unique())
-    with mpl.rc_context(RC | {"legend.handlelength": 4}):  # long enough to tell dashes from dashes and dots
-        groups = rates.groupby(["quantity", "sub_models"], observed=True).ngroups
-        figure, axes = new_figure(groups)
-        for quantity, (name, line) in QUANTITIES.items():
-            for size, own in rates[rates["quantity"] == quantity].groupby("sub_models", observed=True):
-                by_eps = 100 * own.groupby("train_eps")["rate"].agg(["mean", "std"])
-                std = by_eps["std"] if by_eps["std"].notna().all() else None
-                own_look = replace(look, line=line, marker=_MARKERS[sizes.index(size) % len(_MARKERS)], fill="full")
-                draw_line(axes, by_eps.index, by_eps["mean"], std, own_look, f"{name}, {size} sub-models")
-        ladder = sorted(rates["train_eps"].unique())
-        axes.set_xticks(ladder, [f"{eps:g}" for eps in ladder])
-        axes.set(xlabel="training eps", ylabel="%", ylim=(-3, 103))
-        label(figure, axes, title)
-    return figure
+    lines = []
+    for quantity, (name, line) in QUANTITIES.items():
+        for _, own in rates[rates["quantity"] == quantity].groupby("sub_models", observed=True):
+            size = own["sub_models"].iloc[0]
+            marker = _MARKERS[sizes.index(size) % len(_MARKERS)]
+            called = f"{name}, {counted(int(size), 'sub-model')}"
+            dots = [_dot(called, at) for _, at in own.groupby("train_eps")]
+            lines.append(Curve(called, replace(look, line=line, marker=marker, fill="full"), dots))
+    axes = (ladder_axis("training eps", rates["train_eps"]), percent_axis("%"))
+    return partial(curves, lines, title, axes, None)
+
+
+def _dot(name: str, rows: pd.DataFrame) -> Dot:
+    rates = rows["rate"]
+    eps = float(rows["train_eps"].iloc[0])
+    several = len(rates) > 1
+    told = f"{mean_and_std(rates)}, {counted(len(rates), 'seed')}" if several else percent(rates.iloc[0])
+    tip = f"{name}, training eps {eps:g}: {told}"
+    return Dot(eps, 100 * rates.mean(), tip, bar=100 * rates.std(ddof=1) if several else 0.0)

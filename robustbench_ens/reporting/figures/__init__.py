@@ -1,1 +1,1 @@
-"""One figure per file: pure functions from a data frame to a matplotlib figure."""
+"""One figure per file: pure functions from a data frame and a width to a drawing."""

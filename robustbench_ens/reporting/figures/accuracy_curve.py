@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
-import matplotlib as mpl
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
-from robustbench_ens.reporting.style import RC, Look
+from robustbench_ens.reporting.figures.axes import ladder_axis, percent_axis
+from robustbench_ens.reporting.figures.curves import Curve, Dot, Mark, curves
+from robustbench_ens.reporting.figures.names import short_names
+from robustbench_ens.reporting.figures.tips import SeedRate, seed_rates
+from robustbench_ens.reporting.scene import Draw
+from robustbench_ens.reporting.style import Look
 
-_TICKS = 10  # as many labels have room; a finer ladder is left to matplotlib's own ticks
 
-
-def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Figure:
-    """One line per ensemble, in percent; the clean accuracy stands at eps 0.
+def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: str, eps: float | None = None) -> Draw:
+    """Return what draws one line per ensemble, in percent; the clean accuracy stands at eps 0.
 
     The band is the Wilson 95% interval. Over several seeds the line is the mean, the bars are the standard deviation,
     and the band reaches from the lowest to the highest end of the seeds' intervals.
@@ -25,23 +25,19 @@ def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: s
         accuracies: rows of one protocol, as ``derive.accuracies`` gives them.
         looks: the look of each ensemble.
         title: of the figure.
+        eps: where a dashed line stands, if any.
     """
-    with mpl.rc_context(RC):
-        figure, axes = new_figure(accuracies["ensemble"].nunique())
-        for ensemble, rows in accuracies.groupby("ensemble", observed=True):
-            _draw(axes, str(ensemble), rows, looks[str(ensemble)])
-        axes.set(xlabel="eps (l-infinity, pixel scale)", ylabel="accuracy (%)", ylim=(-3, 103), xlim=(0, None))
-        ladder = sorted(accuracies["eps"].unique())
-        if len(ladder) > 1 and min(np.diff(ladder)) >= ladder[-1] / _TICKS:
-            axes.set_xticks(ladder, [f"{eps:g}" for eps in ladder])
-        label(figure, axes, title)
-    return figure
+    names = short_names(accuracies["ensemble"])
+    dots: dict[str, list[Dot]] = {}
+    for (ensemble, radius), rate in seed_rates(accuracies, ["ensemble", "eps"]).items():
+        dots.setdefault(str(ensemble), []).append(_dot(names[str(ensemble)], float(radius), rate))
+    lines = [Curve(names[label], looks[label], own) for label, own in dots.items()]
+    up = percent_axis(f"accuracy (%), {', '.join(sorted(set(accuracies['protocol'])))}")
+    across = ladder_axis("eps (l-infinity)", accuracies["eps"])
+    mark = None if eps is None else Mark(eps, f"% at {eps:g}")
+    return partial(curves, lines, title, (across, up), mark)
 
 
-def _draw(axes: mpl.axes.Axes, ensemble: str, rows: pd.DataFrame, look: Look) -> None:
-    by_eps = rows.groupby("eps")
-    mean, std = 100 * by_eps["accuracy"].mean(), 100 * by_eps["accuracy"].std(ddof=1)
-    axes.fill_between(
-        mean.index, 100 * by_eps["low"].min(), 100 * by_eps["high"].max(), color=look.colour, alpha=0.2, lw=0
-    )
-    draw_line(axes, mean.index, mean, std if rows["seed"].nunique() > 1 else None, look, ensemble)
+def _dot(name: str, eps: float, rate: SeedRate) -> Dot:
+    tip = f"{name}, {f'eps {eps:g}' if eps else 'clean'}: {rate.tip}"
+    return Dot(eps, 100 * rate.mean, tip, 100 * rate.low, 100 * rate.high, 100 * rate.std)

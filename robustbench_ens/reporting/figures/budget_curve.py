@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
-import matplotlib as mpl
 import pandas as pd
-from matplotlib.figure import Figure
 
-from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
-from robustbench_ens.reporting.style import RC, Look
+from robustbench_ens.core.text import counted, mean_and_std, percent
+from robustbench_ens.reporting.figures.axes import number_axis, percent_axis
+from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
+from robustbench_ens.reporting.figures.names import short_names
+from robustbench_ens.reporting.scene import Draw
+from robustbench_ens.reporting.style import Look
 
 
-def budget_curve(budget: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Figure:
-    """One line per ensemble, a point per attempt; over several seeds means, with the standard deviation as bars.
+def budget_curve(budget: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Draw:
+    """Return what draws one line per ensemble, a point per attempt; over several seeds means, and bars of std.
 
     Args:
         budget: rows of one protocol, as :func:`~robustbench_ens.analysis.budget.file_budget` gives them.
         looks: the look of each ensemble.
         title: of the figure.
     """
-    with mpl.rc_context(RC):
-        figure, axes = new_figure(budget["ensemble"].nunique())
-        for ensemble, rows in budget.groupby("ensemble", observed=True):
-            points = rows.groupby("attempt")[["passes", "accuracy"]]
-            mean = points.mean()
-            std = 100 * points["accuracy"].std() if rows["seed"].nunique() > 1 else None
-            draw_line(axes, mean["passes"], 100 * mean["accuracy"], std, looks[str(ensemble)], str(ensemble))
-        axes.set(xlabel="passes per image, forward and backward", ylabel="accuracy (%)", ylim=(-3, 103))
-        axes.set_xlim(left=0)
-        label(figure, axes, title)
-    return figure
+    names = short_names(budget["ensemble"])
+    lines = []
+    for ensemble, rows in budget.groupby("ensemble", observed=True):
+        name = names[str(ensemble)]
+        dots = [_dot(name, own) for _, own in rows.groupby("attempt")]
+        lines.append(Curve(name, looks[str(ensemble)], dots))
+    across = number_axis("passes per image, forward and backward", [dot.x for line in lines for dot in line.dots])
+    return partial(curves, lines, title, (across, percent_axis("accuracy (%)")), None)
+
+
+def _dot(name: str, rows: pd.DataFrame) -> Dot:
+    several = len(rows) > 1
+    left = (
+        f"{mean_and_std(rows['accuracy'])}, {counted(len(rows), 'seed')}"
+        if several
+        else percent(rows["accuracy"].iloc[0])
+    )
+    passes = rows["passes"].mean()
+    tip = f"{name}, attempt {rows['attempt'].iloc[0]}, after {passes:,.1f} passes: {left}"
+    bar = 100 * rows["accuracy"].std(ddof=1) if several else 0.0
+    return Dot(passes, 100 * rows["accuracy"].mean(), tip, bar=bar)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from robustbench_ens.reporting.figures.curves import draw_line, label, new_figure
-from robustbench_ens.reporting.style import RC, Look
+from robustbench_ens.core.text import counted, mean_and_std, percent
+from robustbench_ens.reporting.figures.axes import number_axis, percent_axis
+from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
+from robustbench_ens.reporting.figures.names import short_names
+from robustbench_ens.reporting.scene import Draw
+from robustbench_ens.reporting.style import Look
 
 
-def greedy_curve(ledger: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Figure:
-    """One line per ensemble, in percent; over several seeds their mean, with the standard deviation as bars.
+def greedy_curve(ledger: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Draw:
+    """Return what draws one line per ensemble, in percent; over several seeds the mean, with std as bars.
 
     Each line ends in the all-or-nothing accuracy, and stays there: no further variant breaks another image.
 
@@ -26,20 +28,25 @@ def greedy_curve(ledger: pd.DataFrame, looks: Mapping[str, Look], title: str) ->
         title: of the figure.
     """
     longest = max(1, *ledger["order"].fillna(0).astype(int))
-    numbers = np.arange(1, longest + 1)
-    with mpl.rc_context(RC):
-        figure, axes = new_figure(ledger["ensemble"].nunique())
-        for ensemble, rows in ledger.groupby("ensemble", observed=True):
-            curves = 100 * np.stack([steps(own, longest) for _, own in rows.groupby("seed")])
-            std = curves.std(axis=0, ddof=1) if len(curves) > 1 else None
-            draw_line(axes, numbers, curves.mean(axis=0), std, looks[str(ensemble)], str(ensemble))
-        axes.set(xlabel="variants, the most damaging first", ylabel="accuracy (%)", ylim=(-3, 103))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        label(figure, axes, title)
-    return figure
+    names = short_names(ledger["ensemble"])
+    lines = []
+    for ensemble, rows in ledger.groupby("ensemble", observed=True):
+        left = np.stack([steps(own, longest) for _, own in rows.groupby("seed")], axis=1)
+        name = names[str(ensemble)]
+        dots = [_dot(name, number, rates) for number, rates in enumerate(left, start=1)]
+        lines.append(Curve(name, looks[str(ensemble)], dots))
+    across = number_axis("variants, the most damaging first", [1, longest], whole=True, low=1.0)
+    return partial(curves, lines, title, (across, percent_axis("accuracy (%)")), None)
+
+
+def _dot(name: str, number: int, rates: npt.NDArray[np.float64]) -> Dot:
+    several = len(rates) > 1
+    left = f"{mean_and_std(pd.Series(rates))}, {counted(len(rates), 'seed')}" if several else percent(rates[0])
+    tip = f"{name}, after {counted(number, 'variant')}: {left}"
+    return Dot(number, 100 * rates.mean(), tip, bar=100 * rates.std(ddof=1) if several else 0.0)
 
 
 def steps(ledger: pd.DataFrame, length: int) -> npt.NDArray[np.float64]:
-    """Accuracy left after 1, 2, ... ``length`` variants of one target, in greedy order; the last value is repeated."""
+    """Return the accuracy left after 1, 2, ... ``length`` variants of one target; the last value is repeated."""
     left = ledger.dropna(subset="order").sort_values("order")["cumulative"].to_numpy(dtype=np.float64)
     return np.pad(left, (0, length - len(left)), mode="edge") if len(left) else np.ones(length)

@@ -1,63 +1,141 @@
-"""Transferability between the sub-models of one ensemble at one eps (DVERGE, Figures 3, 8 and 11)."""
+"""Transferability between the sub-models of ensembles at one eps (DVERGE, Figures 3, 8 and 11)."""
 
 from __future__ import annotations
 
-import matplotlib as mpl
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from robustbench_ens.core.text import shorten
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.reporting.style import RC
+from robustbench_ens.reporting.figures.cells import Box, Cell, draw_cell, legend, size_in
+from robustbench_ens.reporting.figures.colours import ramp
+from robustbench_ens.reporting.figures.tips import SeedRate, leave_room, seed_rates
+from robustbench_ens.reporting.scene import SOFT, Scene, fitted
 
-_FRAME = "#e08a1e"  # stands out from every shade of the map, on light and dark pages
-_DARK_FROM = 55.0  # percent from which the colour map is dark enough for white figures
-_UPRIGHT_FROM = 0.55  # inches a column needs for the word "ensemble"
+_PAIR = ["source_member", "target_member"]
+_CELL = 34.0
+_SMALLEST = 3.0
+_APART = 6.0  # between the sub-models and the ensemble
+_NUMBERS = 16.0  # room of the sub-models' numbers, left of the rows and above the columns
+_NAME = 20.0
+_GAP = 26.0  # between two ensembles
+_KEY = "of attacks succeed; row: crafted on this sub-model, column: scored on it, E: on the ensemble"
 
 
-def transfer_heatmap(transfer: pd.DataFrame, title: str, note: str = "") -> Figure:
-    """Success rates in percent: attack crafted on the sub-model of the row, scored on the column; last the ensemble.
+@dataclass(frozen=True)
+class Panel:
+    """One heatmap.
 
-    White-box cells (the diagonal) are framed. The colour scale is 0 to 100 in every heatmap. Over several seeds the
-    cells hold means.
+    Attributes:
+        name: of the ensemble.
+        members: the numbers of its sub-models.
+        cells: by sub-model that images were crafted on and sub-model, or ``ENSEMBLE``, that they were scored on.
+    """
+
+    name: str
+    members: Sequence[int]
+    cells: Mapping[tuple[int, int], Cell]
+
+    @property
+    def columns(self) -> Sequence[int]:
+        """What images were scored on, the ensemble last."""
+        scored = any(target == ENSEMBLE for _, target in self.cells)
+        return [*self.members, *([ENSEMBLE] if scored else [])]
+
+
+def panels(transfer: pd.DataFrame, names: Mapping[str, str]) -> list[Panel]:
+    """Return a panel for each ensemble of ``names``, in that order, that has rates between sub-models.
 
     Args:
-        transfer: rows of one ensemble and eps, as ``derive.transferability`` gives them.
-        title: of the figure.
-        note: a second line: eps and n.
+        transfer: rows of one protocol and eps, as ``derive.transferability`` gives them.
+        names: what to call each ensemble.
     """
-    rates = 100 * transfer.pivot_table(index="source_member", columns="target_member", values="rate", aggfunc="mean")
-    members = [member for member in rates.columns if member != ENSEMBLE]
-    rates = rates[[*members, *([ENSEMBLE] if ENSEMBLE in rates.columns else [])]]
-    rows, columns = rates.shape
-    values = rates.to_numpy()
-    cell = max(0.36, min(0.62, 3.2 / columns))
-    with mpl.rc_context(RC | {"axes.grid": False}):
-        figure = Figure(figsize=(max(3.1, cell * columns + 0.9), cell * rows + 1.25), layout="constrained")
-        axes = figure.subplots()
-        axes.pcolormesh(rates, cmap="Blues", vmin=0, vmax=100, edgecolors="#8fa3b8", linewidth=0.6)
-        for row, source in enumerate(rates.index):
-            for column, target in enumerate(rates.columns):
-                _write(axes, row, column, values[row, column], cell)
-                if source == target:
-                    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=_FRAME, linewidth=2))
-        names = ["ensemble" if member == ENSEMBLE else str(member) for member in rates.columns]
-        axes.set_xticks([column + 0.5 for column in range(columns)], names)
-        if cell < _UPRIGHT_FROM:
-            axes.tick_params(axis="x", rotation=90)
-        axes.set_yticks([row + 0.5 for row in range(rows)], [str(member) for member in rates.index])
-        axes.set(xlabel="scored on", ylabel="crafted on sub-model", aspect="equal")
-        axes.invert_yaxis()
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        axes.set_title(note, fontweight="normal")
-        figure.suptitle(shorten(title, 40), fontsize=RC["axes.titlesize"], fontweight="bold")
-    return figure
+    several = transfer[transfer["sub_models"] > 1]
+    found: dict[str, dict[tuple[int, int], Cell]] = {}
+    for (label, source, target), rate in seed_rates(several, ["ensemble", *_PAIR], "rate").items():
+        if str(label) in names:
+            pair = (int(source), int(target))
+            found.setdefault(str(label), {})[pair] = _cell(names[str(label)], pair, rate)
+    return [
+        Panel(name, sorted({source for source, _ in found[label]}), found[label])
+        for label, name in names.items()
+        if label in found
+    ]
 
 
-def _write(axes: mpl.axes.Axes, row: int, column: int, rate: float, cell: float) -> None:
-    if pd.notna(rate):
-        colour = "#ffffff" if rate > _DARK_FROM else "#000000"
-        size = 9.5 if cell > 0.5 else 7.5
-        axes.text(column + 0.5, row + 0.5, f"{rate:.1f}", ha="center", va="center", color=colour, fontsize=size)
+def _cell(name: str, pair: tuple[int, int], rate: SeedRate) -> Cell:
+    if math.isnan(rate.mean):
+        return Cell()
+    source, target = pair
+    on = "the ensemble" if target == ENSEMBLE else f"sub-model {target}"
+    tip = f"{name}, crafted on sub-model {source}, scored on {on}: {rate.tip}"
+    return Cell(ramp(rate.mean), f"{100 * rate.mean:.0f}", tip)
+
+
+def transfer_heatmap(shown: Sequence[Panel], title: str, width: float) -> Scene:
+    """Return heatmaps on one scale: the share of attacks on the row's sub-model that beat the column's.
+
+    The last column is the ensemble, the diagonal is white-box. Over several seeds the cells hold means.
+
+    Args:
+        shown: see :func:`panels`.
+        title: above all of them; may be empty.
+        width: in pixels; panels that have no room in a row begin another.
+    """
+    side = _side(shown, width)
+    places, bottom = _placed(shown, side, width, 24.0 if title else 0.0)
+    scene = Scene(width, bottom)
+    if title:
+        scene.text(0, 14, fitted(title, 13, width, bold=True), size=13, bold=True)
+    for panel, (x, y) in zip(shown, places, strict=True):
+        _draw(scene, panel, (x, y), side)
+    leave_room(scene, legend(scene, bottom + 12, ramp, ("0%", "100%"), _KEY))
+    return scene
+
+
+def _side(shown: Sequence[Panel], width: float) -> float:
+    """Return the side of a cell."""
+    most = max((len(panel.members) for panel in shown), default=1)
+    return max(_SMALLEST, min(_CELL, (width - _NUMBERS - _APART) / (most + 1)))
+
+
+def _size(panel: Panel, side: float) -> tuple[float, float]:
+    apart = _APART if ENSEMBLE in panel.columns else 0.0
+    return _NUMBERS + len(panel.columns) * side + apart, _NAME + _NUMBERS + len(panel.members) * side
+
+
+def _placed(shown: Sequence[Panel], side: float, width: float, top: float) -> tuple[list[tuple[float, float]], float]:
+    """Return the upper left corner of each panel, and where the last row of panels ends."""
+    places: list[tuple[float, float]] = []
+    x = 0.0
+    y = top
+    tallest = 0.0
+    for panel in shown:
+        w, h = _size(panel, side)
+        if x and x + w > width:
+            x = 0.0
+            y += tallest + 16
+            tallest = 0.0
+        places.append((x, y))
+        x += w + _GAP
+        tallest = max(tallest, h)
+    return places, y + tallest + 10
+
+
+def _draw(scene: Scene, panel: Panel, corner: tuple[float, float], side: float) -> None:
+    left, top = corner
+    w, _ = _size(panel, side)
+    scene.text(left, top + 13, fitted(panel.name, 12, w + _GAP - 8, bold=True), size=12, bold=True)
+    first = top + _NAME + _NUMBERS
+    size = size_in(side, side, "100")
+    for row, source in enumerate(panel.members):
+        scene.text(left + _NUMBERS - 5, first + (row + 0.5) * side + 4, source, size=10, colour=SOFT, anchor="end")
+    for column, target in enumerate(panel.columns):
+        x = left + _NUMBERS + column * side + (_APART if target == ENSEMBLE else 0)
+        text = "E" if target == ENSEMBLE else str(target)
+        scene.text(x + side / 2, first - 4, text, size=10, colour=SOFT, anchor="middle")
+        for row, source in enumerate(panel.members):
+            box = Box(x, first + row * side, side, side)
+            draw_cell(scene, box, panel.cells.get((source, target), Cell()), size)

@@ -9,10 +9,11 @@ import pandas as pd
 from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import ACCURACY, Yields
 from robustbench_ens.core.text import anchor, slug, span
-from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Listing, Paragraph, Section, Table
+from robustbench_ens.reporting.document import Block, Figures, Listing, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
+from robustbench_ens.reporting.figures.curves import WIDTH
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.style import Look
@@ -20,20 +21,23 @@ from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, NUMBERS, acc
 
 
 def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look]) -> Section:
-    """One figure and its numbers per protocol of ``kind``."""
+    """Return one figure and its numbers per protocol of ``kind``."""
+    eps = headlines(collection.accuracies, collection.transferability)
     facts = collection.kinds[kind]
     blocks: list[Block] = [Paragraph(facts.meaning or "")]
     rates = collection.accuracies[collection.accuracies["kind"] == kind]
     for number, (protocol, rows) in enumerate(rates.groupby("protocol", observed=True), start=1):
         tries = collection.attempts.loc[collection.attempts["protocol"] == protocol, "attempts"]
         title = f"{facts.title} accuracy, {protocol}"
-        figure = FigureBlock(
+        marked_eps = eps.get(str(rows["dataset"].iloc[0]))
+        figure = figure_block(
             f"{anchor(kind)}-{number}-{slug(protocol)}",
-            accuracy_curve(rows, looks, title),
+            accuracy_curve(rows, looks, title, marked_eps),
             f"{title}: accuracy against eps, one line per ensemble; the table holds the numbers.",
+            WIDTH,
             facts_of(rows),
         )
-        blocks.append(Figures([figure], _figure_caption(rows)))
+        blocks.append(Figures([figure], curve_caption(rows)))
         blocks.extend(_tables(collection, str(protocol), rows, tries))
     return Section(f"{facts.title} accuracy", anchor(kind), blocks + missing_blocks(collection, kind))
 
@@ -74,10 +78,11 @@ def missing_blocks(collection: Collection, kind: str) -> list[Block]:
     return [Paragraph(f"{who}; this makes them:"), Listing("\n".join(commands))]
 
 
-def _figure_caption(rows: pd.DataFrame) -> str:
+def curve_caption(rows: pd.DataFrame) -> str:
+    """Return what bars and bands of accuracy curves are."""
     if rows["seed"].nunique() > 1:
         return (
-            "Lines: mean over seeds; bars: standard deviation; bands: from the lowest to the highest end of the seeds' "
+            "Lines: mean over seeds; bars: standard deviation; bands: from the lowest to the highest end of the seeds’ "
             "Wilson 95% intervals."
         )
     return "Bands: Wilson 95% intervals."

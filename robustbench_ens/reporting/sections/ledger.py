@@ -1,4 +1,4 @@
-"""Which variants of the black-box attacks decide: a curve per protocol, and the ledger of every target on demand."""
+"""Which variants of the black-box attacks decide: heatmap and curve per protocol, and the ledger of every target."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import pandas as pd
 
 from robustbench_ens.core.text import percent, shorten, slug
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, Bullets, FigureBlock, Figures, Paragraph, Section, Table
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table, figure_block
+from robustbench_ens.reporting.figures.curves import WIDTH
 from robustbench_ens.reporting.figures.greedy_curve import greedy_curve
+from robustbench_ens.reporting.figures.names import short_names
+from robustbench_ens.reporting.figures.variant_heatmap import variant_heatmap
 from robustbench_ens.reporting.filters import facts_of
-from robustbench_ens.reporting.tables.ledger import NEVER, ledger_table
+from robustbench_ens.reporting.tables.ledger import NEVER, deciding_table, ledger_table
 
 MEANING = (
     "An image counts only if it survives every variant. Taken in the greedy order, each time the variant that breaks "
@@ -21,26 +24,41 @@ COLUMNS_MEANING = (
     f"the accuracy that is left there; {NEVER}: all it breaks is broken without it. Same as: variants of one letter "
     "have the same prediction on every image."
 )
+_HEATMAP = 1180.0  # pixels on a wide page
+_OPEN = 12  # rows that a table shows unasked
 
 
 def ledger_sections(context: Context) -> list[Section]:
     """Return the section, or none if no evaluation has variants to compare."""
     blocks: list[Block] = [Paragraph(MEANING)]
     for number, (protocol, rows) in enumerate(context.collection.ledger.groupby("protocol", observed=True), start=1):
-        eps = rows["eps"].iloc[0]
-        title = f"Variants of {protocol} at eps {eps:g}"
-        alt = f"{title}: accuracy against the number of variants, one line per ensemble; the tables hold the numbers."
-        name, drawn = f"variants-{number}-{slug(protocol)}", greedy_curve(rows, context.looks, title)
-        figure = FigureBlock(name, drawn, alt, facts_of(rows))
+        title = f"{protocol} at eps {rows['eps'].iloc[0]:g}"
+        name = f"{number}-{slug(protocol)}"
         targets = list(rows.groupby(["ensemble", "seed"], observed=True))
-        blocks.append(Figures([figure], _caption(rows)))
-        blocks.append(
-            Bullets([sentence(f"{shorten(ensemble, 64)} (seed {seed})", own) for (ensemble, seed), own in targets])
-        )
-        blocks += [_table(f"{protocol}, {ensemble} (seed {seed})", own) for (ensemble, seed), own in targets]
+        blocks.append(Figures([heatmap(f"variants-{name}", rows, short_names(rows["ensemble"]), title)], title))
+        alt = f"{title}: accuracy against the number of variants, one line per ensemble; the tables hold the numbers."
+        draw = greedy_curve(rows, context.looks, title)
+        curve = figure_block(f"greedy-{name}", draw, alt, WIDTH, facts_of(rows))
+        blocks.append(Figures([curve], _caption(rows)))
+        caption = f"{title}: how many variants decide, the strongest alone, and what is left after it and after all."
+        blocks.append(Table(deciding_table(rows), caption, group="Ensemble", collapsed=len(targets) > _OPEN))
+        blocks += [ledger_of(f"{protocol}, {ensemble} (seed {seed})", own) for (ensemble, seed), own in targets]
     if len(blocks) == 1:
         return []
     return [Section("Which variants decide", "variants", [*blocks, Paragraph(COLUMNS_MEANING)])]
+
+
+def heatmap(name: str, rows: pd.DataFrame, names: dict[str, str], title: str) -> FigureBlock:
+    """Return the heatmap of variants under one protocol.
+
+    Args:
+        name: of the figure.
+        rows: of the ledger.
+        names: what to call each ensemble, in order.
+        title: for those who cannot see it.
+    """
+    alt = f"{title}: the share of images that each variant breaks, a row per ensemble; the tables hold the numbers."
+    return figure_block(name, variant_heatmap(rows, names), alt, _HEATMAP, facts_of(rows))
 
 
 def _caption(rows: pd.DataFrame) -> str:
@@ -69,7 +87,8 @@ def sentence(name: str, own: pd.DataFrame) -> str:
     return text + (f" {spare} only repeat another, prediction by prediction." if spare else "")
 
 
-def _table(title: str, own: pd.DataFrame) -> Table:
+def ledger_of(title: str, own: pd.DataFrame) -> Table:
+    """Return the ledger of one target as a table, shown on demand."""
     n, right = int(own["n"].iloc[0]), round(own["n_clean"].iloc[0], 1)
     caption = (
         f"{title}, eps {own['eps'].iloc[0]:g}: {len(own)} variants on {n} images, of which {right} are right when clean"

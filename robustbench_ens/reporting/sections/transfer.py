@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 
 from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import TRANSFER
-from robustbench_ens.core.text import anchor, slug, span
+from robustbench_ens.core.text import anchor, counted, listing, slug, span
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
-from robustbench_ens.reporting.figures.transfer_heatmap import transfer_heatmap
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table, figure_block
+from robustbench_ens.reporting.figures.names import short_names
+from robustbench_ens.reporting.figures.transfer_heatmap import Panel, panels, transfer_heatmap
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import missing_blocks, shown
 from robustbench_ens.reporting.tables.transfer import RATE, transfer_table
+
+WIDTH = 1180.0
+"""Of heatmaps side by side on a wide page, in pixels."""
 
 
 def transfer_sections(context: Context) -> list[Section]:
@@ -23,31 +29,42 @@ def transfer_sections(context: Context) -> list[Section]:
 
 
 def transfer_section(collection: Collection, kind: str) -> Section:
-    """One heatmap per ensemble and eps of every protocol, and one table per protocol."""
+    """Return the heatmaps of every protocol and eps, and one table per protocol."""
     facts = collection.kinds[kind]
     blocks: list[Block] = [Paragraph(facts.meaning or "")]
-    number = 0
     rates = collection.transferability[collection.transferability["kind"] == kind]
-    for protocol, rows in rates.groupby("protocol", observed=True):
-        for ensemble, own in rows.groupby("ensemble", observed=True):
-            figures = []
-            for eps in sorted(own["eps"].unique()):
-                number += 1
-                figures.append(_figure(f"{anchor(kind)}-{number}", str(ensemble), eps, own[own["eps"] == eps]))
-            blocks.append(Figures(figures, f"{ensemble} under {protocol}. {_seeds(own)}"))
+    for number, (protocol, rows) in enumerate(rates.groupby("protocol", observed=True), start=1):
+        names = short_names(rows["ensemble"])
+        for eps, own in rows.groupby("eps"):
+            found = panels(own, names)
+            if found:
+                name = f"{anchor(kind)}-{number}-eps-{slug(f'{eps:g}')}"
+                title = f"{protocol} at eps {eps:g}"
+                blocks.append(Figures([heatmaps(name, found, own, title)], transfer_caption(own, names)))
         caption = f"{protocol}: the numbers of the heatmaps, each with its n and Wilson 95% interval."
         table = marked(transfer_table(rows), collection.sick(str(protocol)), [RATE])
         blocks.append(Table(table, caption, group="Ensemble", collapsed=True, facts=facts_of(rows)))
     return Section(facts.title, anchor(kind), blocks + missing_blocks(collection, kind))
 
 
-def _figure(name: str, ensemble: str, eps: float, cell: pd.DataFrame) -> FigureBlock:
-    seeds = cell["seed"].nunique()
-    note = f"eps {eps:g}, n = {span(cell['n'])}" + (f", {seeds} seeds" if seeds > 1 else "")
-    alt = f"Transferability between the sub-models of {ensemble} at eps {eps:g}; the table below holds the numbers."
-    name = f"{name}-{slug(ensemble)}-eps-{slug(f'{eps:g}')}"
-    return FigureBlock(name, transfer_heatmap(cell, ensemble, note), alt, facts_of(cell))
+def heatmaps(name: str, found: list[Panel], rows: pd.DataFrame, title: str) -> FigureBlock:
+    """Return the heatmaps of several ensembles in one figure.
+
+    Args:
+        name: of the figure.
+        found: see :func:`~robustbench_ens.reporting.figures.transfer_heatmap.panels`.
+        rows: the rates that it shows.
+        title: above it, and in the words for those who cannot see it.
+    """
+    alt = f"{title}: how many attacks on one sub-model beat another, of {listing([panel.name for panel in found])}."
+    draw = partial(transfer_heatmap, found, title)
+    return figure_block(name, draw, alt, WIDTH, facts_of(rows))
 
 
-def _seeds(rows: pd.DataFrame) -> str:
-    return "Cells are means over seeds." if rows["seed"].nunique() > 1 else "One seed."
+def transfer_caption(rows: pd.DataFrame, names: dict[str, str]) -> str:
+    """Return over what the cells are means, and which ensembles have no pair of sub-models."""
+    seeds = rows["seed"].nunique()
+    means = f", means over {counted(seeds, 'seed')}" if seeds > 1 else ""
+    single = sorted(names[label] for label in set(rows.loc[rows["sub_models"] < 2, "ensemble"]))
+    alone = f" {listing(single)} {'has' if len(single) == 1 else 'have'} one sub-model." if single else ""
+    return f"n = {span(rows['n'])} images that every sub-model classifies correctly{means}.{alone}"

@@ -41,6 +41,35 @@ def ledger_table(ledger: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
+DECIDING = ["Ensemble", "Seed", "Variants that decide", "Strongest alone", "It leaves", "All leave"]
+DECIDING += ["All or nothing", "Repeat another"]
+
+
+def deciding_table(ledger: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per target: how many variants decide, and what they leave.
+
+    Args:
+        ledger: rows of one protocol, as ``ledger.ledger`` gives them.
+
+    Returns:
+        the columns ``DECIDING``, as text.
+    """
+    rows = []
+    for (ensemble, seed), own in ledger.groupby(["ensemble", "seed"], observed=True):
+        deciding = own.dropna(subset="order").sort_values("order")
+        copies = own[own["twins"] > 0]
+        cells = [""] * 3
+        if len(deciding):
+            first = deciding.iloc[0]
+            called = f"{first['attack']} with {first['loss']} from {shorten(first['source'], 40)}"
+            cells = [called, percent(first["accuracy"]), percent(deciding["cumulative"].iloc[-1])]
+        worst = percent(own["all_or_nothing"].iloc[0])
+        count = f"{len(deciding)} of {len(own)}"
+        repeats = str(len(copies) - copies["twins"].nunique())
+        rows.append((str(ensemble), str(seed), count, *cells, worst, repeats))
+    return pd.DataFrame(rows, columns=DECIDING, dtype=str)
+
+
 def _letter(group: int) -> str:
     """``1`` as ``A``, ``27`` as ``AA``; nothing for 0."""
     if not group:

@@ -1,0 +1,101 @@
+"""Who beats whom: the difference between every two ensembles under one protocol, and whether it is significant."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from robustbench_ens.analysis.health import MARK
+from robustbench_ens.core.text import NBSP, counted, p_value, points
+from robustbench_ens.reporting.figures.cells import Box, Cell, draw_cell, legend, size_in
+from robustbench_ens.reporting.figures.colours import diverging
+from robustbench_ens.reporting.figures.tips import leave_room
+from robustbench_ens.reporting.scene import SOFT, Draw, Scene, fitted, text_width
+
+_NAME_SIZE = 12.0
+_HEAD = 16.0  # for the places above the columns
+_WIDEST, _NARROWEST = 64.0, 8.0
+_TALLEST = 32.0
+_ROOM_FOR_DECIMALS = 44.0
+_KEY = "points, row minus column; bold: significant (p < 0.05 after Holm's correction); hatched, =: statistically tied"
+
+Pair = Mapping[Hashable, Any]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """One pair: its cell with a whole number, and with decimals where there is room."""
+
+    narrow: Cell
+    wide: Cell
+
+
+def comparison_matrix(comparisons: pd.DataFrame, names: Mapping[str, str], sick: Set[str] = frozenset()) -> Draw:
+    """Return what draws a staircase: an ensemble's row compares it with those below it, its column with those above.
+
+    Args:
+        comparisons: rows of one protocol, as ``compare.comparisons`` gives them.
+        names: what to call each ensemble, the best first; no others are drawn.
+        sick: ensembles whose numbers rest on an unhealthy attack.
+    """
+    place = {label: number for number, label in enumerate(names)}
+    cells: dict[tuple[int, int], _Cells] = {}
+    for pair in comparisons.to_dict("records"):
+        if pair["better"] in place and pair["worse"] in place:
+            ends = sorted([place[pair["better"]], place[pair["worse"]]])
+            sign = 1 if ends[0] == place[pair["better"]] else -1
+            cells[ends[0], ends[1]] = _cells(pair, sign * pair["difference"], _tip(pair, names))
+    called = [
+        f"{number}. {name}{MARK if label in sick else ''}"
+        for number, (label, name) in enumerate(names.items(), start=1)
+    ]
+    return partial(_staircase, called, cells)
+
+
+def _staircase(called: Sequence[str], cells: Mapping[tuple[int, int], _Cells], width: float) -> Scene:
+    count = len(called)
+    widest = max((text_width(name, _NAME_SIZE) for name in called), default=0.0)
+    first = min(widest + 8, 0.34 * width)
+    w = max(_NARROWEST, min(_WIDEST, (width - first) / max(1, count - 1)))
+    h = max(14.0, min(_TALLEST, w))
+    decimals = w >= _ROOM_FOR_DECIMALS
+    size = size_in(w, h, f"={NBSP}+99.9" if decimals else "+99", bold=True)
+    scene = Scene(width, _HEAD + h * count)
+    for row, name in enumerate(called):
+        end = first + row * w
+        top = _HEAD + row * h
+        if row:
+            scene.text(end - w / 2, 11, row + 1, size=10, colour=SOFT, anchor="middle")
+        scene.text(end - 6, top + 0.5 * h + 4, fitted(name, _NAME_SIZE, end - 8), size=_NAME_SIZE, anchor="end")
+        for column in range(row + 1, count):
+            own = cells.get((row, column))
+            cell = Cell() if own is None else own.wide if decimals else own.narrow
+            draw_cell(scene, Box(end + (column - row - 1) * w, top, w, h), cell, size)
+    ends = ("−100", "+100")
+    leave_room(scene, legend(scene, scene.height + 20, lambda share: diverging(2 * share - 1), ends, _KEY))
+    return scene
+
+
+def _cells(pair: Pair, difference: float, tip: str) -> _Cells:
+    significant = bool(pair["supported"])
+    whole = f"{100 * difference:+.0f}".replace("-", "−")
+    exact = points(difference)
+    texts = (whole, exact) if significant else ("=", f"={NBSP}{exact}")
+    narrow, wide = (Cell(diverging(difference), text, tip, significant, not significant) for text in texts)
+    return _Cells(narrow, wide)
+
+
+def _tip(pair: Pair, names: Mapping[str, str]) -> str:
+    interval = f" [{points(pair['low'])},{NBSP}{points(pair['high'])}]" if pair["low"] < pair["high"] else ""
+    p = p_value(pair["p_adjusted"])
+    better, worse = names[pair["better"]], names[pair["worse"]]
+    verdict = "significant" if pair["supported"] else "statistically tied"
+    return (
+        f"{better} minus {worse}: {points(pair['difference'])} points{interval}, {verdict}, "
+        f"p {p if p.startswith('<') else f'= {p}'} (Holm), n = {pair['n']}, {counted(pair['seeds'], 'seed')}; "
+        f"only one right: {better} {pair['only_better']}, {worse} {pair['only_worse']}"
+    )

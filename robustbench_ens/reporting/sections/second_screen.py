@@ -1,0 +1,176 @@
+"""The second screen of the front page: curves, transferability, who beats whom, and which variants decide."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from robustbench_ens.analysis.compare import WORST
+from robustbench_ens.analysis.worst_case import among, as_they_are
+from robustbench_ens.config.kinds import TRANSFER
+from robustbench_ens.core.text import anchor, counted, slug, span
+from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.context import Context
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Link, Links, Page, Section, figure_block
+from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
+from robustbench_ens.reporting.figures.transfer_heatmap import panels
+from robustbench_ens.reporting.figures.variants import deciding_variants
+from robustbench_ens.reporting.filters import facts_of
+from robustbench_ens.reporting.sections.accuracy import curve_caption
+from robustbench_ens.reporting.sections.comparison import in_order, matrix, pairs_caption
+from robustbench_ens.reporting.sections.ledger import heatmap
+from robustbench_ens.reporting.sections.transfer import heatmaps, transfer_caption
+from robustbench_ens.reporting.tables.summary import strongest
+
+MOST_PANELS = 4
+"""Curves side by side."""
+MOST_ENSEMBLES = 12
+"""In heatmaps of the front page."""
+MOST_VARIANTS = 40
+"""In the heatmap of the front page; of more, those that decide nowhere are on the page with all numbers."""
+
+_PANEL_WIDTHS = {3: 383.0}
+_PANEL_WIDTH = 590.0  # two beside each other on a wide page, in pixels
+
+
+def second_screen(context: Context, details: Sequence[Page]) -> list[Section]:
+    """Return what stands below the leaderboard.
+
+    Args:
+        context: what the report is made of.
+        details: the pages with all numbers.
+    """
+    names = in_order(context.collection)
+    blocks = {
+        "Accuracy against eps": _curves(context),
+        "Transferability": _transfer(context.collection, names),
+        "Who beats whom": _comparison(context.collection, names),
+        "Which variants decide": _variants(context.collection, names),
+    }
+    links = {
+        "Accuracy against eps": [anchor(kind) for kind in context.collection.accuracies["kind"].unique()],
+        "Transferability": [anchor(kind) for kind in context.collection.transferability["kind"].unique()],
+        "Who beats whom": ["comparison"],
+        "Which variants decide": ["variants"],
+    }
+    return [
+        Section(title, f"front-{slug(title)}", [*own, *_links(links[title], details)])
+        for title, own in blocks.items()
+        if own
+    ]
+
+
+def _links(anchors: Sequence[str], details: Sequence[Page]) -> list[Block]:
+    pages = {page.path: page.title for page in details}
+    found = [
+        Link(f"{pages[path]}: all numbers", path) for path in (f"details/{own}" for own in anchors) if path in pages
+    ]
+    return [Links(found)] if found else []
+
+
+def front_protocols(collection: Collection, dataset: str) -> list[str]:
+    """Return the protocols whose curves stand on the front page, one for each kind of the leaderboard.
+
+    It is the one that the leaderboard uses for most ensembles. Protocols at a single eps only stand in if there are no
+    others.
+
+    Args:
+        collection: of the report.
+        dataset: of the ensembles.
+    """
+    eps = headlines(collection.accuracies, collection.transferability).get(dataset)
+    rates = collection.accuracies
+    usual = rates[(rates["dataset"] == dataset) & among(rates, as_they_are(collection.provenance))]
+    ladders = usual[usual["eps"] > 0].groupby("protocol")["eps"].nunique()
+    found = []
+    for kind in (name for name, facts in collection.kinds.items() if facts.leaderboard):
+        cell = usual[(usual["kind"] == kind) & (usual["eps"] == eps)]
+        used = Counter(strongest(own)["protocol"].iloc[0] for _, own in cell.groupby("ensemble", observed=True))
+        if used:
+            chosen = max(sorted(used), key=lambda name: used[name])
+            found.append((ladders[chosen] == 1, -cell.loc[cell["protocol"] == chosen, "accuracy"].mean(), chosen))
+    several = [entry for entry in found if not entry[0]]
+    return [protocol for *_, protocol in sorted(several or found)][:MOST_PANELS]
+
+
+def _curves(context: Context) -> list[Block]:
+    collection = context.collection
+    eps = headlines(collection.accuracies, collection.transferability)
+    blocks: list[Block] = []
+    for number, dataset in enumerate(sorted(eps), start=1):
+        protocols = front_protocols(collection, dataset)
+        width = _PANEL_WIDTHS.get(len(protocols), _PANEL_WIDTH)
+        figures = [_panel(context, f"curves-{number}", protocol, eps[dataset], width) for protocol in protocols]
+        if figures:
+            rows = collection.accuracies[collection.accuracies["protocol"].isin(protocols)]
+            blocks.append(Figures(figures, f"{curve_caption(rows)} Dashed: eps {eps[dataset]:g}."))
+    return blocks
+
+
+def _panel(context: Context, name: str, protocol: str, eps: float, width: float) -> FigureBlock:
+    collection = context.collection
+    rows = collection.accuracies[collection.accuracies["protocol"] == protocol]
+    tries = collection.attempts.loc[collection.attempts["protocol"] == protocol, "attempts"]
+    attempts = counted(int(tries.max()), "attempt") if tries.nunique() == 1 else f"{span(tries)} attempts"
+    title = f"{collection.kinds[rows['kind'].iloc[0]].title}, {attempts}"
+    draw = accuracy_curve(rows, context.looks, title, eps)
+    alt = f"{title}, {protocol}: accuracy against eps, one line per ensemble."
+    return figure_block(f"front-{name}-{slug(protocol)}", draw, alt, width, facts_of(rows))
+
+
+def _transfer(collection: Collection, names: dict[str, dict[str, str]]) -> list[Block]:
+    rates = collection.transferability
+    eps = headlines(collection.accuracies, rates)
+    blocks: list[Block] = []
+    kinds = [kind for kind, facts in collection.kinds.items() if facts.yields == TRANSFER and facts.expected]
+    for dataset, own in rates[rates["kind"].isin(kinds)].groupby("dataset", observed=True):
+        rows = own[own["eps"] == eps.get(str(dataset))]
+        if rows.empty:
+            continue
+        protocol = rows.groupby("protocol")[["ensemble", "n"]].agg({"ensemble": "nunique", "n": "sum"})
+        chosen = str(protocol.sort_values(["ensemble", "n"], kind="stable").index[-1])
+        rows = rows[rows["protocol"] == chosen]
+        found = panels(rows, names[str(dataset)])
+        if found:
+            title = f"{chosen} at eps {eps[str(dataset)]:g}"
+            figure = heatmaps(f"front-transfer-{slug(chosen)}", found[:MOST_ENSEMBLES], rows, title)
+            caption = f"{transfer_caption(rows, names[str(dataset)])}{_rest(len(found))}"
+            blocks.append(Figures([figure], caption))
+    return blocks
+
+
+def _rest(ensembles: int) -> str:
+    if ensembles <= MOST_ENSEMBLES:
+        return ""
+    return f" The first {MOST_ENSEMBLES} of {ensembles} ensembles; the page with all numbers has the others."
+
+
+def _comparison(collection: Collection, names: dict[str, dict[str, str]]) -> list[Block]:
+    found = collection.comparisons
+    blocks: list[Block] = []
+    for dataset, rows in found[found["protocol"] == WORST].groupby("dataset", observed=True):
+        figure = matrix(f"front-comparison-{slug(dataset)}", rows, names[str(dataset)], collection)
+        caption = (
+            f"Worst case on {dataset} at eps {rows['eps'].iloc[0]:g}, n = {span(rows['n'])}: {pairs_caption(rows)}"
+        )
+        blocks.append(Figures([figure], caption))
+    return blocks
+
+
+def _variants(collection: Collection, names: dict[str, dict[str, str]]) -> list[Block]:
+    blocks: list[Block] = []
+    for dataset, own in collection.ledger.groupby("dataset", observed=True):
+        held = set(own["protocol"])
+        chosen = [protocol for protocol in front_protocols(collection, str(dataset)) if protocol in held]
+        protocol = chosen[0] if chosen else sorted(held)[0]
+        rows = own[own["protocol"] == protocol]
+        known = set(rows["ensemble"])
+        shown = [(label, name) for label, name in names[str(dataset)].items() if label in known]
+        deciding = deciding_variants(rows, MOST_VARIANTS)
+        left = rows[["source", "attack", "loss", "restart"]].drop_duplicates().shape[0]
+        left -= deciding[["source", "attack", "loss", "restart"]].drop_duplicates().shape[0]
+        title = f"{protocol} at eps {rows['eps'].iloc[0]:g}"
+        figure = heatmap(f"front-variants-{slug(protocol)}", deciding, dict(shown[:MOST_ENSEMBLES]), title)
+        rest = f" {counted(left, 'variant')} that decide for no ensemble are not shown." if left else ""
+        blocks.append(Figures([figure], f"{title}, n = {span(rows['n'])}.{rest}{_rest(len(shown))}"))
+    return blocks
