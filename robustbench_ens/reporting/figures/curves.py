@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from robustbench_ens.core.text import printable
 from robustbench_ens.reporting.figures.axes import TICK_SIZE, Axis, Plot
 from robustbench_ens.reporting.figures.labels import spread
 from robustbench_ens.reporting.figures.marks import marker
 from robustbench_ens.reporting.figures.tips import leave_room
-from robustbench_ens.reporting.scene import SOFT, Scene, Shape, fitted, text_width
+from robustbench_ens.reporting.scene import SOFT, Line, Scene, Shape, fitted, text_width
 from robustbench_ens.reporting.style import Look
 
 WIDTH = 720.0
@@ -104,8 +105,6 @@ def curves(lines: Sequence[Curve], title: str, axes: tuple[Axis, Axis], mark: Ma
     if mark is not None and across.low <= mark.value <= across.high:
         x = plot.x(mark.value)
         scene.line([(x, plot.top - 4), (x, plot.bottom)], SOFT, dash=(2, 3))
-        if any(_at(curve, mark.value) is not None for curve in named):
-            scene.text(width, plot.top - 12, mark.text, size=TICK_SIZE, colour=SOFT, anchor="end")
     for curve in lines:
         _draw_line(scene, plot, curve)
     for curve in lines:
@@ -138,10 +137,10 @@ def _draw_dots(scene: Scene, plot: Plot, curve: Curve) -> None:
         x, y = plot.x(dot.x), plot.y(dot.y)
         with scene.marked(dot.tip):
             if dot.bar > 0:
-                ends = (plot.y(dot.y - dot.bar), plot.y(dot.y + dot.bar))
-                scene.line([(x, ends[0]), (x, ends[1])], curve.look.colour, width=1.2)
-                for end in ends:
-                    scene.line([(x - 3, end), (x + 3, end)], curve.look.colour, width=1.2)
+                above = plot.y(dot.y + dot.bar)
+                below = plot.y(dot.y - dot.bar)
+                caps = [[(x - 3, end), (x + 3, end)] for end in (above, below)]
+                scene.add(Line([[(x, above), (x, below)], *caps], curve.look.colour, 1.2))
             scene.add(*marker(x, y, curve.look, 3.8))
 
 
@@ -152,17 +151,18 @@ def _draw_names(scene: Scene, plot: Plot, named: Sequence[Curve], room: float, m
         at = None if mark is None else _at(curve, mark.value)
         return plot.y(curve.drawn[-1].y), -(at.y if at else 0.0)
 
+    if mark is not None and any(_at(curve, mark.value) for curve in named):
+        scene.text(scene.width, plot.top - 12, mark.text, size=TICK_SIZE, colour=SOFT, anchor="end")
     ordered = sorted(named, key=height)
     places = spread([height(curve)[0] for curve in ordered], _GAP, plot.top + 4, plot.bottom)
     for curve, y in zip(ordered, places, strict=True):
-        end = (plot.x(curve.drawn[-1].x), height(curve)[0])
+        last = plot.y(curve.drawn[-1].y)
         start = plot.right + 9
-        scene.line(
-            [(end[0] + 5, end[1]), (plot.right + 6, end[1]), (start + 4, y)], curve.look.colour, width=0.8, opacity=0.7
-        )
-        with scene.marked(page=curve.page):
+        leader = [(plot.x(curve.drawn[-1].x) + 5, last), (plot.right + 6, last), (start + 4, y)]
+        scene.line(leader, curve.look.colour, width=0.8, opacity=0.7)
+        short = fitted(curve.name, LABEL_SIZE, room)
+        with scene.marked("" if short == printable(curve.name) else curve.name, curve.page):
             scene.add(*marker(start + 5, y, curve.look))
-            short = fitted(curve.name, LABEL_SIZE, room)
             scene.text(plot.right + _MARKER_ROOM - 4, y + 4, short, size=LABEL_SIZE)
         at = None if mark is None else _at(curve, mark.value)
         if at is not None:
