@@ -19,6 +19,7 @@ from robustbench_ens.reporting.sections.ledger import ledger_sections, sentence
 from robustbench_ens.reporting.style import looks
 from robustbench_ens.reporting.tables.ledger import ledger_table
 from tests.reporting.conftest import CELL, outcome_rows
+from tests.reporting.drawings import tips
 
 VARIANTS = {
     ("momentum_pgd", "cross_entropy", 0): "x..x..",
@@ -169,26 +170,26 @@ def test_the_curve_stays_at_all_or_nothing_and_averages_seeds():
     other = ledger(broken_rows({("sgm", "cw", 0): "x....."})).assign(seed=1)
     none = ledger(broken_rows({("sgm", "cw", 0): "......"})).assign(ensemble="digits/b-3", method="b")
     look = looks({"digits/a-3": "baseline", "digits/b-3": "dverge"})
-    axes = greedy_curve(pd.concat([one, other, none]), look, "title").axes[0]
-    first, second = (container.lines[0] for container in axes.containers)
-    assert first.get_xydata().tolist() == pytest.approx(
-        np.array([[1, 100 * (3 / 6 + 5 / 6) / 2], [2, 100 * (2 / 6 + 5 / 6) / 2], [3, 100 * (1 / 6 + 5 / 6) / 2]])
-    )
-    assert second.get_ydata().tolist() == [100, 100, 100]
-    assert first.get_color() == look["digits/a-3"].colour
+    assert tips(greedy_curve(pd.concat([one, other, none]), look, "title")(400)) == [
+        "a-3, after 1 variant: 66.7% ± 23.6, 2 seeds",
+        "a-3, after 2 variants: 58.3% ± 35.4, 2 seeds",
+        "a-3, after 3 variants: 50.0% ± 47.1, 2 seeds",
+        *(f"b-3, after {number}: 100.0%" for number in ("1 variant", "2 variants", "3 variants")),
+    ]
 
 
 @pytest.mark.slow
 def test_the_section(files):
     collection = collect(files)
     (section,) = ledger_sections(context_of(collection))
-    text = section.blocks[2].items[0]
-    assert text.startswith(
-        "digits/baseline-3 (seed 0): 8 of 8 variants reach the all-or-nothing accuracy of 27.0%; the"
-    )
-    tables = [block for block in section.blocks if block.type == "table"]
+    deciding, *tables = [block for block in section.blocks if block.type == "table"]
+    first = deciding.frame.iloc[0]
+    assert first[["Ensemble", "Seed", "Variants that decide"]].tolist() == ["digits/baseline-3", "0", "8 of 8"]
+    assert (first["All leave"], first["All or nothing"], deciding.collapsed) == ("27.0%", "27.0%", False)
     assert [len(table.frame) for table in tables] == [8, 8]
     assert all(table.collapsed for table in tables)
+    figures = [figure.name for block in section.blocks if block.type == "figures" for figure in block.figures]
+    assert figures == ["variants-1-digits-blackbox", "greedy-1-digits-blackbox"]
     assert (
         ledger_sections(context_of(collect([f for f in files if f.provenance["protocol"]["kind"] == "whitebox"]))) == []
     )

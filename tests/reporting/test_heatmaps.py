@@ -21,7 +21,7 @@ from robustbench_ens.reporting.scene import RULE, Line, Rect, Scene, Text, text_
 from tests.reporting.conftest import CELL, HOSTILE
 from tests.reporting.drawings import marks, texts, tips
 
-WIDTHS = [240, 364, 760, 1200]
+WIDTHS = [240, 364, 1200]
 
 
 def contrast(one: str, other: str) -> float:
@@ -141,7 +141,7 @@ def test_the_matrix_compares_each_row_with_those_below():
     draw = comparison_matrix(pd.DataFrame(rows), {"a": "A", "b": "B", "c": "C"}, {"b"})
     scene = draw(760)
     assert [text for text in texts(scene) if text[:1] in "123"] == ["1. A", "2", "2. B\N{NO-BREAK SPACE}⚠", "3", "3. C"]
-    written = [text for text in marks(scene, Text) if "0.0" in text.text or "2.0" in text.text]
+    written = [text for text in marks(scene, Text) if text.anchor == "middle" and "." in text.text]
     assert [(text.text.replace("\N{NO-BREAK SPACE}", " "), text.bold) for text in written] == [
         ("+50.0", True),
         ("= −2.0", False),  # the row is worse than the column
@@ -225,7 +225,7 @@ def test_of_too_many_variants_those_that_never_decide_are_left_out():
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize(("ensembles", "starts"), [(1, 1), (9, 10), (12, 30), (30, 1)])
+@pytest.mark.parametrize(("ensembles", "starts"), [(1, 1), (9, 10), (12, 20)])
 def test_variants_turn_where_they_have_no_room(ensembles, starts, width):
     names = {f"d/{number}{HOSTILE}": f"{number}{HOSTILE}" for number in range(ensembles)}
     own = [(f"s{k}{HOSTILE}", "pgd", "cw", start, 40, 1) for k in range(3) for start in range(starts)]

@@ -7,10 +7,10 @@ from functools import partial
 
 import pandas as pd
 
+from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.dverge2020.part import Part, Shown
 from robustbench_ens.reporting.figures.axes import number_axis
 from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
-from robustbench_ens.reporting.figures.names import short_names
 from robustbench_ens.reporting.scene import Draw, Scene
 from robustbench_ens.reporting.style import Look
 
@@ -49,7 +49,7 @@ def _stacked(shown: Sequence[Draw], width: float) -> Scene:
 
 def _panel(rows: pd.DataFrame, looks: Mapping[str, Look], words: tuple[str, str, float]) -> Draw:
     title, label, scale = words
-    names = short_names(rows["ensemble"])
+    names = short_names(list(rows["ensemble"].unique()))
     lines = []
     for (ensemble, seed), own in rows.groupby(["ensemble", "seed"]):
         by_step = own.sort_values("step")

@@ -7,9 +7,9 @@ from functools import partial
 
 import pandas as pd
 
+from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.figures.axes import ladder_axis, percent_axis
 from robustbench_ens.reporting.figures.curves import Curve, Dot, Mark, curves
-from robustbench_ens.reporting.figures.names import short_names
 from robustbench_ens.reporting.figures.tips import SeedRate, seed_rates
 from robustbench_ens.reporting.scene import Draw
 from robustbench_ens.reporting.style import Look
@@ -27,7 +27,7 @@ def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: s
         title: of the figure.
         eps: where a dashed line stands, if any.
     """
-    names = short_names(accuracies["ensemble"])
+    names = short_names(list(accuracies["ensemble"].unique()))
     dots: dict[str, list[Dot]] = {}
     for (ensemble, radius), rate in seed_rates(accuracies, ["ensemble", "eps"]).items():
         dots.setdefault(str(ensemble), []).append(_dot(names[str(ensemble)], float(radius), rate))

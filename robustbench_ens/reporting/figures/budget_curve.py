@@ -8,9 +8,9 @@ from functools import partial
 import pandas as pd
 
 from robustbench_ens.core.text import counted, mean_and_std, percent
+from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.figures.axes import number_axis, percent_axis
 from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
-from robustbench_ens.reporting.figures.names import short_names
 from robustbench_ens.reporting.scene import Draw
 from robustbench_ens.reporting.style import Look
 
@@ -23,7 +23,7 @@ def budget_curve(budget: pd.DataFrame, looks: Mapping[str, Look], title: str) ->
         looks: the look of each ensemble.
         title: of the figure.
     """
-    names = short_names(budget["ensemble"])
+    names = short_names(list(budget["ensemble"].unique()))
     lines = []
     for ensemble, rows in budget.groupby("ensemble", observed=True):
         name = names[str(ensemble)]

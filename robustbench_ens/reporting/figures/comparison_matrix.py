@@ -18,9 +18,10 @@ from robustbench_ens.reporting.scene import SOFT, Draw, Scene, fitted, text_widt
 
 _NAME_SIZE = 12.0
 _HEAD = 16.0  # for the places above the columns
-_WIDEST, _NARROWEST = 64.0, 8.0
+_WIDEST = 64.0
 _TALLEST = 32.0
 _ROOM_FOR_DECIMALS = 44.0
+_ROOM_FOR_PLACES = 16.0
 _KEY = "points, row minus column; bold: significant (p < 0.05 after Holm's correction); hatched, =: statistically tied"
 
 Pair = Mapping[Hashable, Any]
@@ -60,15 +61,16 @@ def _staircase(called: Sequence[str], cells: Mapping[tuple[int, int], _Cells], w
     count = len(called)
     widest = max((text_width(name, _NAME_SIZE) for name in called), default=0.0)
     first = min(widest + 8, 0.34 * width)
-    w = max(_NARROWEST, min(_WIDEST, (width - first) / max(1, count - 1)))
+    w = min(_WIDEST, (width - first) / max(1, count - 1))
     h = max(14.0, min(_TALLEST, w))
+    every = 1 if w >= _ROOM_FOR_PLACES else 5
     decimals = w >= _ROOM_FOR_DECIMALS
     size = size_in(w, h, f"={NBSP}+99.9" if decimals else "+99", bold=True)
     scene = Scene(width, _HEAD + h * count)
     for row, name in enumerate(called):
         end = first + row * w
         top = _HEAD + row * h
-        if row:
+        if row and (row + 1) % every == 0:
             scene.text(end - w / 2, 11, row + 1, size=10, colour=SOFT, anchor="middle")
         scene.text(end - 6, top + 0.5 * h + 4, fitted(name, _NAME_SIZE, end - 8), size=_NAME_SIZE, anchor="end")
         for column in range(row + 1, count):

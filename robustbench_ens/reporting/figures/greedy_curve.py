@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from robustbench_ens.core.text import counted, mean_and_std, percent
+from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.figures.axes import number_axis, percent_axis
 from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
-from robustbench_ens.reporting.figures.names import short_names
 from robustbench_ens.reporting.scene import Draw
 from robustbench_ens.reporting.style import Look
 
@@ -28,7 +28,7 @@ def greedy_curve(ledger: pd.DataFrame, looks: Mapping[str, Look], title: str) ->
         title: of the figure.
     """
     longest = max(1, *ledger["order"].fillna(0).astype(int))
-    names = short_names(ledger["ensemble"])
+    names = short_names(list(ledger["ensemble"].unique()))
     lines = []
     for ensemble, rows in ledger.groupby("ensemble", observed=True):
         left = np.stack([steps(own, longest) for _, own in rows.groupby("seed")], axis=1)

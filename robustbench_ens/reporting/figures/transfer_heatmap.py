@@ -127,7 +127,9 @@ def _placed(shown: Sequence[Panel], side: float, width: float, top: float) -> tu
 def _draw(scene: Scene, panel: Panel, corner: tuple[float, float], side: float) -> None:
     left, top = corner
     w, _ = _size(panel, side)
-    scene.text(left, top + 13, fitted(panel.name, 12, w + _GAP - 8, bold=True), size=12, bold=True)
+    scene.text(
+        left, top + 13, fitted(panel.name, 12, min(w + _GAP - 8, scene.width - left), bold=True), size=12, bold=True
+    )
     first = top + _NAME + _NUMBERS
     size = size_in(side, side, "100")
     for row, source in enumerate(panel.members):

@@ -8,11 +8,11 @@ import pandas as pd
 
 from robustbench_ens.analysis.compare import ALL_PAIRS_UP_TO, WORST
 from robustbench_ens.core.text import slug
+from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.comparison_matrix import comparison_matrix
-from robustbench_ens.reporting.figures.names import short_names
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.tables.comparison import comparison_table
 from robustbench_ens.reporting.tables.summary import together
@@ -50,7 +50,7 @@ def in_order(collection: Collection) -> dict[str, dict[str, str]]:
     means = worst.groupby("ensemble")["accuracy"].mean().to_dict()
     found: dict[str, dict[str, str]] = {}
     for dataset, own in together(collection.accuracies, collection.transferability).groupby("dataset", observed=True):
-        short = short_names(own["ensemble"].unique())
+        short = short_names(list(own["ensemble"].unique()))
         place = {label: (-means.get(label, -1.0), label) for label in short}
         found[str(dataset)] = {label: short[label] for label in sorted(short, key=lambda label: place[label])}
     return found

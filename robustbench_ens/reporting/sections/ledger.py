@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from robustbench_ens.core.text import percent, shorten, slug
+from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.curves import WIDTH
 from robustbench_ens.reporting.figures.greedy_curve import greedy_curve
-from robustbench_ens.reporting.figures.names import short_names
 from robustbench_ens.reporting.figures.variant_heatmap import variant_heatmap
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.tables.ledger import NEVER, deciding_table, ledger_table
@@ -35,7 +35,9 @@ def ledger_sections(context: Context) -> list[Section]:
         title = f"{protocol} at eps {rows['eps'].iloc[0]:g}"
         name = f"{number}-{slug(protocol)}"
         targets = list(rows.groupby(["ensemble", "seed"], observed=True))
-        blocks.append(Figures([heatmap(f"variants-{name}", rows, short_names(rows["ensemble"]), title)], title))
+        blocks.append(
+            Figures([heatmap(f"variants-{name}", rows, short_names(list(rows["ensemble"].unique())), title)], title)
+        )
         alt = f"{title}: accuracy against the number of variants, one line per ensemble; the tables hold the numbers."
         draw = greedy_curve(rows, context.looks, title)
         curve = figure_block(f"greedy-{name}", draw, alt, WIDTH, facts_of(rows))

@@ -9,10 +9,10 @@ import pandas as pd
 from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import TRANSFER
 from robustbench_ens.core.text import anchor, counted, listing, slug, span
+from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table, figure_block
-from robustbench_ens.reporting.figures.names import short_names
 from robustbench_ens.reporting.figures.transfer_heatmap import Panel, panels, transfer_heatmap
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import missing_blocks, shown
@@ -34,7 +34,7 @@ def transfer_section(collection: Collection, kind: str) -> Section:
     blocks: list[Block] = [Paragraph(facts.meaning or "")]
     rates = collection.transferability[collection.transferability["kind"] == kind]
     for number, (protocol, rows) in enumerate(rates.groupby("protocol", observed=True), start=1):
-        names = short_names(rows["ensemble"])
+        names = short_names(list(rows["ensemble"].unique()))
         for eps, own in rows.groupby("eps"):
             found = panels(own, names)
             if found:

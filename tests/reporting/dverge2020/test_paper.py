@@ -25,9 +25,11 @@ from robustbench_ens.reporting.dverge2020.subjects import questions, subjects
 from robustbench_ens.reporting.dverge2020.time import paper_time
 from robustbench_ens.reporting.dverge2020.training_eps import training_eps_curve
 from robustbench_ens.reporting.dverge2020.transfer import paper_transfer
+from robustbench_ens.reporting.scene import Circle, Line, Shape
 from robustbench_ens.reporting.style import looks
 from tests.fake_outcomes import write_fake_outcomes
 from tests.reporting.conftest import rates
+from tests.reporting.drawings import marks, texts, tips
 from tests.reporting.test_measured_tables import distillation_rows
 from tests.reporting.test_tables import plain
 
@@ -287,13 +289,19 @@ def history():
 
 
 def test_monitored_figure_draws_every_seed_and_its_mean():
-    figure = monitored(history(), looks({"a": "dverge"}), "title")
-    assert [axes.get_ylabel() for axes in figure.axes] == ["diversity (nats)", "transferability (%)"]
-    thin, bold = figure.axes[1].lines[:2]
-    assert thin.get_ydata().tolist() == pytest.approx([0, 10, 20])
-    assert bold.get_ydata().tolist() == pytest.approx([0, 5, 10])
-    assert len(figure.axes[0].lines) == 4
-    assert len(figure.legends[0].get_texts()) == 1
+    look = looks({"a": "dverge"})
+    scene = monitored(history(), look, "title")(500)
+    upper, lower = (placed.scene for placed in scene.marks)
+    assert {"diversity (nats)", "title", "a"} <= set(texts(upper))
+    assert "transferability (%)" in texts(lower)
+    thin, bold, *_ = [
+        line for line in marks(lower, Line) if line.colour == look["a"].colour and len(line.paths[0]) == 3
+    ]
+    bottom = thin.paths[0][0][1]
+    # Halfway and all the way up the mean is half of what was measured: (0 + 10) / 2, and (0 + 10 + 20) / 3.
+    assert [bottom - y for _, y in bold.paths[0]] == pytest.approx([(bottom - y) / 2 for _, y in thin.paths[0]])
+    assert (thin.opacity < bold.opacity, thin.width < bold.width) == (True, True)
+    assert texts(lower).count("a") == 1
 
 
 def test_monitored_history_is_in_the_section(files):
@@ -318,9 +326,11 @@ def test_training_eps_figure():
         for size in (3, 5)
         for seed in (0, 1)
     ]
-    figure = training_eps_curve(pd.DataFrame(points), looks({"a": "dverge"})["a"], "title")
-    line = figure.axes[0].lines[0]
-    assert line.get_xydata().ravel().tolist() == pytest.approx([0.03, 8, 0.07, 12])
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["clean, 3 sub-models", "clean, 5 sub-models"]
-    assert len({line.get_marker() for line in figure.axes[0].lines if line.get_marker() in "os"}) == 2
+    scene = training_eps_curve(pd.DataFrame(points), looks({"a": "dverge"})["a"], "title")(700)
+    assert tips(scene) == [
+        f"clean, {size} sub-models, training eps {told}, 2 seeds"
+        for size in (3, 5)
+        for told in ("0.03: 8.0% ± 7.1", "0.07: 12.0% ± 7.1")
+    ]
+    assert {"clean, 3 sub-models", "clean, 5 sub-models"} <= set(texts(scene))
+    assert len(marks(scene, Circle)) == len([shape for shape in marks(scene, Shape) if len(shape.points) == 4]) == 3
