@@ -24,11 +24,11 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
     provenance = [document for document in provenance if not on_other_images(document)]
     for document in provenance:
         target, protocol = document["target"], document["protocol"]
-        targets.setdefault((_reference(target), target["seed"]), target)
+        targets.setdefault((reference_of(target), target["seed"]), target)
         if protocol["kind"] == kind:
-            protocols.setdefault(target["dataset"], _reference(protocol))
+            protocols.setdefault(target["dataset"], reference_of(protocol))
     have = {
-        (_reference(document["target"]), document["target"]["seed"])
+        (reference_of(document["target"]), document["target"]["seed"])
         for document in provenance
         if document["protocol"]["kind"] == kind
     }
@@ -41,7 +41,7 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
     commands: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for (protocol, reference), seeds in due.items():
         commands.setdefault((protocol, tuple(seeds)), []).append(reference)
-    own = {_reference(target) for target in targets.values() if target["method"] == OWN_MODEL}
+    own = {reference_of(target) for target in targets.values() if target["method"] == OWN_MODEL}
     lines = []
     for (protocol, numbers), references in commands.items():
         recipes = [reference for reference in references if reference not in own]
@@ -61,7 +61,7 @@ def _shipped(dataset: str, kind: str) -> str | None:
     return next(there, named)
 
 
-def _reference(named: dict[str, Any]) -> str:
+def reference_of(named: dict[str, Any]) -> str:
     """What loads a recipe or a protocol again: its label before the report told equal labels apart.
 
     Of a file outside ``zoo/`` and ``attacks/``, whose folder is not known, the name of the file.

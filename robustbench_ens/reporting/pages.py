@@ -9,6 +9,7 @@ from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context, MakeSections
 from robustbench_ens.reporting.document import Page
+from robustbench_ens.reporting.ensembles import ensemble_pages
 from robustbench_ens.reporting.front import front_sections
 from robustbench_ens.reporting.heading import about
 from robustbench_ens.reporting.own_sections import OwnSection, check_names
@@ -68,11 +69,13 @@ def pages(context: Context, title: str, own: Sequence[OwnSection] = ()) -> list[
     added = [section for one in own for section in one.sections(context)]
     if own:
         check_names([*topics, *added])
+    paths = ensemble_paths(document["target"]["label"] for document in context.collection.provenance)
+    ensembles = ensemble_pages(context, paths)
     details = [
         Page(f"details/{section.anchor}", section.title, sections=[section], filtered=True) for section in topics
     ]
-    front = Page(FRONT, title, about(context.collection), [*front_sections(context, details, {}), *added])
-    return [front, *details]
+    front = Page(FRONT, title, about(context.collection), [*front_sections(context, details, paths), *added])
+    return [front, *ensembles, *details]
 
 
 def ensemble_paths(labels: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,46 @@
+"""A page per ensemble: what it keeps, against whom it wins, how it was made, and the commands that make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from robustbench_ens.reporting.board import board
+from robustbench_ens.reporting.context import Context
+from robustbench_ens.reporting.document import Block, Page, Section
+from robustbench_ens.reporting.ensembles.lead import about, lead_blocks
+from robustbench_ens.reporting.ensembles.made import command_blocks, health_blocks, made_blocks, provenance_blocks
+from robustbench_ens.reporting.ensembles.one import One
+from robustbench_ens.reporting.ensembles.results import (
+    comparison_blocks,
+    rate_blocks,
+    variant_blocks,
+)
+
+SECTIONS: tuple[tuple[str, str, Callable[[One], list[Block]]], ...] = (
+    ("", "lead", lead_blocks),
+    ("Against the others", "comparison", comparison_blocks),
+    ("Which variants decide", "variants", variant_blocks),
+    ("How it was trained", "training", made_blocks),
+    ("Accuracy by protocol and seed", "numbers", rate_blocks),
+    ("Attack health", "health", health_blocks),
+    ("Provenance", "provenance", provenance_blocks),
+    ("Commands that make it again", "commands", command_blocks),
+)
+"""Title, anchor and content of the sections of a page, in order; those without content are absent."""
+
+
+def ensemble_pages(context: Context, paths: Mapping[str, str]) -> list[Page]:
+    """Return a page for each ensemble that was attacked, in the order of the leaderboard.
+
+    Args:
+        context: what the report is made of.
+        paths: of the pages, by the label of the ensemble.
+    """
+    rows = {row.ensemble: row for row in board(context.collection)}
+    order = [*rows, *(label for label in paths if label not in rows)]
+    return [_page(One(context, label, paths[label], rows.get(label), len(rows))) for label in order]
+
+
+def _page(one: One) -> Page:
+    found = [Section(title, anchor, make(one)) for title, anchor, make in SECTIONS]
+    return Page(one.path, one.label, about(one), [section for section in found if section.blocks])
