@@ -56,7 +56,7 @@ def test_the_wheel_holds_what_it_should(wheel: Path) -> None:
         assert files
         assert {name for name in held if name.startswith(f"robustbench_ens/{package}/")} == files
     code = {p.relative_to(ROOT).as_posix() for p in (ROOT / "robustbench_ens").rglob("*") if p.suffix in (".py", ".j2")}
-    assert "robustbench_ens/reporting/templates/report.md.j2" in code
+    assert "robustbench_ens/reporting/templates/page.md.j2" in code
     assert code <= held
     assert "robustbench_ens/py.typed" in held
     assert not [name for name in held if "test" in name.lower()]

@@ -40,8 +40,16 @@ def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping
         Section("", "verdict", top),
         Section("Leaderboard", "leaderboard", leaderboard_blocks(context, rows, ensembles)),
         *second_screen(context, details),
+        *_ensembles(rows, ensembles),
         Section("All numbers", "all-numbers", [links]),
     ]
+
+
+def _ensembles(rows: Sequence[BoardRow], pages: Mapping[str, str]) -> list[Section]:
+    """Links to the pages of all ensembles, in the order of the leaderboard."""
+    names = [*(row.ensemble for row in rows), *pages]
+    links = [Link(name, pages[name]) for name in dict.fromkeys(names) if name in pages]
+    return [Section("Ensembles", "ensembles", [Links(links)])] if links else []
 
 
 def leaderboard_blocks(context: Context, rows: Sequence[BoardRow], ensembles: Mapping[str, str]) -> list[Block]:

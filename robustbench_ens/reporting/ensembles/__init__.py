@@ -10,6 +10,7 @@ from robustbench_ens.reporting.document import Block, Page, Section
 from robustbench_ens.reporting.ensembles.lead import about, lead_blocks
 from robustbench_ens.reporting.ensembles.made import command_blocks, health_blocks, made_blocks, provenance_blocks
 from robustbench_ens.reporting.ensembles.one import One
+from robustbench_ens.reporting.ensembles.pictures import curve_blocks, transfer_blocks
 from robustbench_ens.reporting.ensembles.results import (
     comparison_blocks,
     rate_blocks,
@@ -18,6 +19,8 @@ from robustbench_ens.reporting.ensembles.results import (
 
 SECTIONS: tuple[tuple[str, str, Callable[[One], list[Block]]], ...] = (
     ("", "lead", lead_blocks),
+    ("Accuracy against eps", "curves", curve_blocks),
+    ("Transferability", "transferability", transfer_blocks),
     ("Against the others", "comparison", comparison_blocks),
     ("Which variants decide", "variants", variant_blocks),
     ("How it was trained", "training", made_blocks),
