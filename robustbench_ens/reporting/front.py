@@ -39,7 +39,7 @@ def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping
     return [
         Section("", "verdict", top),
         Section("Leaderboard", "leaderboard", leaderboard_blocks(context, rows, ensembles)),
-        *second_screen(context, details),
+        *second_screen(context, details, ensembles),
         *_ensembles(rows, ensembles),
         Section("All numbers", "all-numbers", [links]),
     ]

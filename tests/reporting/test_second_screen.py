@@ -25,7 +25,10 @@ def collection(files):
 
 @pytest.fixture(scope="module")
 def sections(collection):
-    return {section.title: section for section in sections_of(context_of(collection), DETAILS)}
+    return {
+        section.title: section
+        for section in sections_of(context_of(collection), DETAILS, {"digits/dverge-3": "ensembles/x"})
+    }
 
 
 def figures(section):
@@ -51,6 +54,14 @@ def test_four_pictures_each_with_a_link_to_its_numbers(sections):
         "front-comparison-digits",
         "front-variants-digits-blackbox",
     ]
+
+
+def test_names_link_to_the_pages_of_ensembles(sections):
+    for title, linked in (("Accuracy against eps", 2), ("Transferability", 1), ("Who beats whom", 1)):
+        drawings = [figure.drawing for figure in figures(sections[title])]
+        assert [group.page for drawing in drawings for group in drawing.groups() if group.page] == [
+            "ensembles/x"
+        ] * linked
 
 
 def test_ensembles_stand_in_the_order_of_the_leaderboard(sections):
@@ -79,7 +90,7 @@ def test_a_kind_is_shown_under_the_protocol_that_the_leaderboard_uses(collection
 
 def test_the_first_ensembles_stand_on_the_front_page_and_the_rest_is_named(collection, monkeypatch):
     monkeypatch.setattr(second_screen, "MOST_ENSEMBLES", 1)
-    shown = {section.title: section for section in sections_of(context_of(collection), [])}
+    shown = {section.title: section for section in sections_of(context_of(collection), [], {})}
     for title in ("Transferability", "Which variants decide"):
         (block,) = shown[title].blocks
         assert block.caption.endswith("The first 1 of 2 ensembles; the page with all numbers has the others.")
@@ -90,4 +101,4 @@ def test_the_first_ensembles_stand_on_the_front_page_and_the_rest_is_named(colle
 def test_nothing_to_show_makes_no_section(files):
     only = [file for file in files if file.provenance["protocol"]["kind"] == "transferability"]
     one = [file for file in only if file.provenance["target"]["label"] == "digits/dverge-3"]
-    assert [section.title for section in sections_of(context_of(collect(one)), [])] == ["Transferability"]
+    assert [section.title for section in sections_of(context_of(collect(one)), [], {})] == ["Transferability"]

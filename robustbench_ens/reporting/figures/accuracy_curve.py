@@ -15,7 +15,13 @@ from robustbench_ens.reporting.scene import Draw
 from robustbench_ens.reporting.style import Look
 
 
-def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: str, eps: float | None = None) -> Draw:
+def accuracy_curve(
+    accuracies: pd.DataFrame,
+    looks: Mapping[str, Look],
+    title: str,
+    eps: float | None = None,
+    pages: Mapping[str, str] | None = None,
+) -> Draw:
     """Return what draws one line per ensemble, in percent; the clean accuracy stands at eps 0.
 
     The band is the Wilson 95% interval. Over several seeds the line is the mean, the bars are the standard deviation,
@@ -26,12 +32,13 @@ def accuracy_curve(accuracies: pd.DataFrame, looks: Mapping[str, Look], title: s
         looks: the look of each ensemble.
         title: of the figure.
         eps: where a dashed line stands, if any.
+        pages: the page of each ensemble that has one, which its name links to.
     """
     names = short_names(list(accuracies["ensemble"].unique()))
     dots: dict[str, list[Dot]] = {}
     for (ensemble, radius), rate in seed_rates(accuracies, ["ensemble", "eps"]).items():
         dots.setdefault(str(ensemble), []).append(_dot(names[str(ensemble)], float(radius), rate))
-    lines = [Curve(names[label], looks[label], own) for label, own in dots.items()]
+    lines = [Curve(names[label], looks[label], own, (pages or {}).get(label, "")) for label, own in dots.items()]
     up = percent_axis(f"accuracy (%), {', '.join(sorted(set(accuracies['protocol'])))}")
     across = ladder_axis("eps (l-infinity)", accuracies["eps"])
     mark = None if eps is None else Mark(eps, f"% at {eps:g}")

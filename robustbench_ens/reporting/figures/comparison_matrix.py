@@ -35,13 +35,19 @@ class _Cells:
     wide: Cell
 
 
-def comparison_matrix(comparisons: pd.DataFrame, names: Mapping[str, str], sick: Set[str] = frozenset()) -> Draw:
+def comparison_matrix(
+    comparisons: pd.DataFrame,
+    names: Mapping[str, str],
+    sick: Set[str] = frozenset(),
+    pages: Mapping[str, str] | None = None,
+) -> Draw:
     """Return what draws a staircase: an ensemble's row compares it with those below it, its column with those above.
 
     Args:
         comparisons: rows of one protocol, as ``compare.comparisons`` gives them.
         names: what to call each ensemble, the best first; no others are drawn.
         sick: ensembles whose numbers rest on an unhealthy attack.
+        pages: the page of each ensemble that has one, which its name links to.
     """
     place = {label: number for number, label in enumerate(names)}
     cells: dict[tuple[int, int], _Cells] = {}
@@ -51,15 +57,15 @@ def comparison_matrix(comparisons: pd.DataFrame, names: Mapping[str, str], sick:
             sign = 1 if ends[0] == place[pair["better"]] else -1
             cells[ends[0], ends[1]] = _cells(pair, sign * pair["difference"], _tip(pair, names))
     called = [
-        f"{number}. {name}{MARK if label in sick else ''}"
+        (f"{number}. {name}{MARK if label in sick else ''}", (pages or {}).get(label, ""))
         for number, (label, name) in enumerate(names.items(), start=1)
     ]
     return partial(_staircase, called, cells)
 
 
-def _staircase(called: Sequence[str], cells: Mapping[tuple[int, int], _Cells], width: float) -> Scene:
+def _staircase(called: Sequence[tuple[str, str]], cells: Mapping[tuple[int, int], _Cells], width: float) -> Scene:
     count = len(called)
-    widest = max((text_width(name, _NAME_SIZE) for name in called), default=0.0)
+    widest = max((text_width(name, _NAME_SIZE) for name, _ in called), default=0.0)
     first = min(widest + 8, 0.34 * width)
     w = min(_WIDEST, (width - first) / max(1, count - 1))
     h = max(14.0, min(_TALLEST, w))
@@ -67,12 +73,13 @@ def _staircase(called: Sequence[str], cells: Mapping[tuple[int, int], _Cells], w
     decimals = w >= _ROOM_FOR_DECIMALS
     size = size_in(w, h, f"={NBSP}+99.9" if decimals else "+99", bold=True)
     scene = Scene(width, _HEAD + h * count)
-    for row, name in enumerate(called):
+    for row, (name, page) in enumerate(called):
         end = first + row * w
         top = _HEAD + row * h
         if row and (row + 1) % every == 0:
             scene.text(end - w / 2, 11, row + 1, size=10, colour=SOFT, anchor="middle")
-        scene.text(end - 6, top + 0.5 * h + 4, fitted(name, _NAME_SIZE, end - 8), size=_NAME_SIZE, anchor="end")
+        with scene.marked(page=page):
+            scene.text(end - 6, top + 0.5 * h + 4, fitted(name, _NAME_SIZE, end - 8), size=_NAME_SIZE, anchor="end")
         for column in range(row + 1, count):
             own = cells.get((row, column))
             cell = Cell() if own is None else own.wide if decimals else own.narrow

@@ -15,12 +15,12 @@ from robustbench_ens.reporting.figures.tips import SeedRate, leave_room, seed_ra
 from robustbench_ens.reporting.scene import SOFT, Scene, fitted
 
 _PAIR = ["source_member", "target_member"]
-_CELL = 34.0
+_CELL = 32.0
 _SMALLEST = 3.0
 _APART = 6.0  # between the sub-models and the ensemble
 _NUMBERS = 16.0  # room of the sub-models' numbers, left of the rows and above the columns
 _NAME = 20.0
-_GAP = 26.0  # between two ensembles
+_GAP = 18.0  # between two ensembles
 _KEY = "of attacks succeed; row: crafted on this sub-model, column: scored on it, E: on the ensemble"
 
 
@@ -30,11 +30,13 @@ class Panel:
 
     Attributes:
         name: of the ensemble.
+        page: the page of the report that its name links to; may be empty.
         members: the numbers of its sub-models.
         cells: by sub-model that images were crafted on and sub-model, or ``ENSEMBLE``, that they were scored on.
     """
 
     name: str
+    page: str
     members: Sequence[int]
     cells: Mapping[tuple[int, int], Cell]
 
@@ -45,12 +47,13 @@ class Panel:
         return [*self.members, *([ENSEMBLE] if scored else [])]
 
 
-def panels(transfer: pd.DataFrame, names: Mapping[str, str]) -> list[Panel]:
+def panels(transfer: pd.DataFrame, names: Mapping[str, str], pages: Mapping[str, str] | None = None) -> list[Panel]:
     """Return a panel for each ensemble of ``names``, in that order, that has rates between sub-models.
 
     Args:
         transfer: rows of one protocol and eps, as ``derive.transferability`` gives them.
         names: what to call each ensemble.
+        pages: the page of each ensemble that has one.
     """
     several = transfer[transfer["sub_models"] > 1]
     found: dict[str, dict[tuple[int, int], Cell]] = {}
@@ -59,7 +62,7 @@ def panels(transfer: pd.DataFrame, names: Mapping[str, str]) -> list[Panel]:
             pair = (int(source), int(target))
             found.setdefault(str(label), {})[pair] = _cell(names[str(label)], pair, rate)
     return [
-        Panel(name, sorted({source for source, _ in found[label]}), found[label])
+        Panel(name, (pages or {}).get(label, ""), sorted({source for source, _ in found[label]}), found[label])
         for label, name in names.items()
         if label in found
     ]
@@ -127,9 +130,9 @@ def _placed(shown: Sequence[Panel], side: float, width: float, top: float) -> tu
 def _draw(scene: Scene, panel: Panel, corner: tuple[float, float], side: float) -> None:
     left, top = corner
     w, _ = _size(panel, side)
-    scene.text(
-        left, top + 13, fitted(panel.name, 12, min(w + _GAP - 8, scene.width - left), bold=True), size=12, bold=True
-    )
+    name = fitted(panel.name, 12, min(w + _GAP - 6, scene.width - left), bold=True)
+    with scene.marked(page=panel.page):
+        scene.text(left, top + 13, name, size=12, bold=True)
     first = top + _NAME + _NUMBERS
     size = size_in(side, side, "100")
     for row, source in enumerate(panel.members):

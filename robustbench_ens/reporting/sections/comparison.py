@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
 
 from robustbench_ens.analysis.compare import ALL_PAIRS_UP_TO, WORST
-from robustbench_ens.core.text import slug
+from robustbench_ens.core.text import slug, span
 from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table, figure_block
+from robustbench_ens.reporting.document import Block, Figures, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.comparison_matrix import comparison_matrix
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.tables.comparison import comparison_table
@@ -37,9 +38,8 @@ def comparison_sections(context: Context) -> list[Section]:
     names = in_order(collection)
     groups = found.assign(last=found["protocol"] != WORST).groupby(["dataset", "last", "protocol"], observed=True)
     for number, ((dataset, _, protocol), rows) in enumerate(groups, start=1):
-        figure = matrix(f"comparison-{number}-{slug(protocol)}", rows, names[str(dataset)], collection)
-        table = _table(collection, str(dataset), str(protocol), rows)
-        blocks += [Figures([figure]), table]
+        blocks.append(matrix(f"comparison-{number}-{slug(protocol)}", rows, names[str(dataset)], collection))
+        blocks.append(_table(collection, str(dataset), str(protocol), rows))
     return [Section("Who beats whom", "comparison", [Paragraph(MEANING), *blocks])] if blocks else []
 
 
@@ -56,35 +56,55 @@ def in_order(collection: Collection) -> dict[str, dict[str, str]]:
     return found
 
 
-def matrix(name: str, rows: pd.DataFrame, names: Mapping[str, str], collection: Collection) -> FigureBlock:
-    """Return the matrix of one protocol.
+def matrix(
+    name: str,
+    rows: pd.DataFrame,
+    names: Mapping[str, str],
+    collection: Collection,
+    pages: Mapping[str, str] | None = None,
+) -> Figures:
+    """Return the matrix of one protocol, and how many of its pairs differ significantly.
 
     Args:
         name: of the figure.
         rows: comparisons under the protocol.
         names: see :func:`in_order`, of its dataset.
         collection: of the report.
+        pages: the page of each ensemble that has one.
     """
     compared = {*rows["better"], *rows["worse"]}
-    shown = dict([(label, short) for label, short in names.items() if label in compared][:ALL_PAIRS_UP_TO])
+    known = {label: short for label, short in names.items() if label in compared}
+    shown = dict(list(known.items())[:ALL_PAIRS_UP_TO])
     protocol = str(rows["protocol"].iloc[0])
-    alt = f"{protocol} at eps {rows['eps'].iloc[0]:g}: the difference between every two ensembles in percentage points."
-    draw = comparison_matrix(rows, shown, collection.sick(protocol))
-    return figure_block(name, draw, alt, _MATRIX, facts_of(rows[["dataset"]] if protocol == WORST else rows))
+    where = f"Worst case on {rows['dataset'].iloc[0]}" if protocol == WORST else protocol
+    where += f" at eps {rows['eps'].iloc[0]:g}"
+    alt = f"{where}: the difference between every two ensembles in percentage points."
+    draw = comparison_matrix(rows, shown, collection.sick(protocol), pages)
+    facts = facts_of(rows[["dataset"]] if protocol == WORST else rows)
+    told = f"{int(rows['supported'].sum())} of {_pairs(len(rows))} differ significantly."
+    rest = f" The first {len(shown)} of {len(known)} ensembles." if len(known) > len(shown) else ""
+    caption = f"{where}, n = {span(rows['n'])}: {told}{_not_compared(rows, len(known))}{rest}"
+    return Figures([figure_block(name, draw, alt, _MATRIX, facts)], caption)
 
 
-def pairs_caption(rows: pd.DataFrame) -> str:
-    """Return how many pairs under one protocol differ significantly, and how many were not compared."""
-    told = int(rows["supported"].sum())
-    return f"{told} of {_pairs(len(rows))} differ significantly.{_left_out(int(rows['left_out'].iloc[0]))}"
+def _not_compared(rows: pd.DataFrame, ensembles: int) -> str:
+    """Return why cells are empty, if any are."""
+    chosen = int(rows["left_out"].iloc[0])
+    if chosen:
+        return f" Empty: not compared, for the number of ensembles ({_pairs(chosen)})."
+    missing = math.comb(ensembles, 2) - len(rows)
+    return (
+        f" Empty: not compared, as the two share no seed, images or protocols ({_pairs(missing)})." if missing else ""
+    )
 
 
 def _table(collection: Collection, dataset: str, protocol: str, rows: pd.DataFrame) -> Table:
     first = protocol == WORST
     name = f"{dataset}, {protocol}" if first else protocol
+    told = int(rows["supported"].sum())
     caption = (
-        f"{name} at eps {rows['eps'].iloc[0]:g}: {pairs_caption(rows)} Only higher, only lower: images that only this "
-        "one gets right, over all seeds."
+        f"{name} at eps {rows['eps'].iloc[0]:g}: {told} of {_pairs(len(rows))} differ significantly. Only higher, only "
+        f"lower: images that only this one gets right, over all seeds.{_left_out(int(rows['left_out'].iloc[0]))}"
     )
     numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
     facts = facts_of(rows[["dataset"]] if first else rows)

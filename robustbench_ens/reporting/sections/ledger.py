@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
-from robustbench_ens.core.text import percent, shorten, slug
-from robustbench_ens.reporting.board import short_names
+from robustbench_ens.core.text import percent, shorten, slug, span
+from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.curves import WIDTH
 from robustbench_ens.reporting.figures.greedy_curve import greedy_curve
 from robustbench_ens.reporting.figures.variant_heatmap import variant_heatmap
 from robustbench_ens.reporting.filters import facts_of
+from robustbench_ens.reporting.sections.comparison import in_order
 from robustbench_ens.reporting.tables.ledger import NEVER, deciding_table, ledger_table
 
+TITLE = "Which variants decide"
 MEANING = (
     "An image counts only if it survives every variant. Taken in the greedy order, each time the variant that breaks "
     "the most of the images that are left, some variants reach that all-or-nothing accuracy; the others never decide."
@@ -29,28 +33,43 @@ _OPEN = 12  # rows that a table shows unasked
 
 
 def ledger_sections(context: Context) -> list[Section]:
-    """Return the section, or none if no evaluation has variants to compare."""
-    blocks: list[Block] = [Paragraph(MEANING)]
-    for number, (protocol, rows) in enumerate(context.collection.ledger.groupby("protocol", observed=True), start=1):
-        title = f"{protocol} at eps {rows['eps'].iloc[0]:g}"
-        name = f"{number}-{slug(protocol)}"
-        targets = list(rows.groupby(["ensemble", "seed"], observed=True))
-        blocks.append(
-            Figures([heatmap(f"variants-{name}", rows, short_names(list(rows["ensemble"].unique())), title)], title)
-        )
-        alt = f"{title}: accuracy against the number of variants, one line per ensemble; the tables hold the numbers."
-        draw = greedy_curve(rows, context.looks, title)
-        curve = figure_block(f"greedy-{name}", draw, alt, WIDTH, facts_of(rows))
-        blocks.append(Figures([curve], _caption(rows)))
-        caption = f"{title}: how many variants decide, the strongest alone, and what is left after it and after all."
-        blocks.append(Table(deciding_table(rows), caption, group="Ensemble", collapsed=len(targets) > _OPEN))
-        blocks += [ledger_of(f"{protocol}, {ensemble} (seed {seed})", own) for (ensemble, seed), own in targets]
-    if len(blocks) == 1:
-        return []
-    return [Section("Which variants decide", "variants", [*blocks, Paragraph(COLUMNS_MEANING)])]
+    """Return a section for each protocol with variants to compare, so that no page grows with their number."""
+    ledger = context.collection.ledger
+    anchors = ledger_anchors(context.collection)
+    sections = []
+    for number, (protocol, rows) in enumerate(ledger.groupby("protocol", observed=True), start=1):
+        heading = TITLE if len(anchors) == 1 else f"{TITLE}: {protocol}"
+        sections.append(Section(heading, anchors[str(protocol)], _blocks(context, f"{number}-{slug(protocol)}", rows)))
+    return sections
 
 
-def heatmap(name: str, rows: pd.DataFrame, names: dict[str, str], title: str) -> FigureBlock:
+def ledger_anchors(collection: Collection) -> dict[str, str]:
+    """Return the anchor of the section of each protocol with variants to compare."""
+    protocols = sorted(set(collection.ledger["protocol"]))
+    if len(protocols) == 1:
+        return {protocols[0]: "variants"}
+    return {protocol: f"variants-{number}-{slug(protocol)}" for number, protocol in enumerate(protocols, start=1)}
+
+
+def _blocks(context: Context, name: str, rows: pd.DataFrame) -> list[Block]:
+    protocol = rows["protocol"].iloc[0]
+    title = f"{protocol} at eps {rows['eps'].iloc[0]:g}"
+    targets = list(rows.groupby(["ensemble", "seed"], observed=True))
+    names = in_order(context.collection)[str(rows["dataset"].iloc[0])]
+    alt = f"{title}: accuracy against the number of variants, one line per ensemble; the tables hold the numbers."
+    draw = greedy_curve(rows, context.looks, title)
+    caption = f"{title}: how many variants decide, the strongest alone, and what is left after it and after all."
+    return [
+        Paragraph(MEANING),
+        Figures([heatmap(f"variants-{name}", rows, names, title)], f"{title}, n = {span(rows['n'])}."),
+        Figures([figure_block(f"greedy-{name}", draw, alt, WIDTH, facts_of(rows))], _caption(rows)),
+        Table(deciding_table(rows), caption, group="Ensemble", collapsed=len(targets) > _OPEN, facts=facts_of(rows)),
+        *(ledger_of(f"{protocol}, {ensemble} (seed {seed})", own) for (ensemble, seed), own in targets),
+        Paragraph(COLUMNS_MEANING),
+    ]
+
+
+def heatmap(name: str, rows: pd.DataFrame, names: Mapping[str, str], title: str) -> FigureBlock:
     """Return the heatmap of variants under one protocol.
 
     Args:

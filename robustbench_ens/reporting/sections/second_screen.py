@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+
+import pandas as pd
 
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.analysis.worst_case import among, as_they_are
@@ -11,16 +13,19 @@ from robustbench_ens.config.kinds import TRANSFER
 from robustbench_ens.core.text import anchor, counted, slug, span
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Link, Links, Page, Section, figure_block
+from robustbench_ens.reporting.document import Block, Figures, Link, Links, Page, Section, figure_block
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
 from robustbench_ens.reporting.figures.transfer_heatmap import panels
 from robustbench_ens.reporting.figures.variants import deciding_variants
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import curve_caption
-from robustbench_ens.reporting.sections.comparison import in_order, matrix, pairs_caption
-from robustbench_ens.reporting.sections.ledger import heatmap
+from robustbench_ens.reporting.sections.comparison import in_order, matrix
+from robustbench_ens.reporting.sections.ledger import heatmap, ledger_anchors
 from robustbench_ens.reporting.sections.transfer import heatmaps, transfer_caption
 from robustbench_ens.reporting.tables.summary import strongest
+
+Names = Mapping[str, dict[str, str]]
+"""What to call each ensemble, in the order of the leaderboard, by dataset."""
 
 MOST_PANELS = 4
 """Curves side by side."""
@@ -33,25 +38,26 @@ _PANEL_WIDTHS = {3: 383.0}
 _PANEL_WIDTH = 590.0  # two beside each other on a wide page, in pixels
 
 
-def second_screen(context: Context, details: Sequence[Page]) -> list[Section]:
+def second_screen(context: Context, details: Sequence[Page], ensembles: Mapping[str, str]) -> list[Section]:
     """Return what stands below the leaderboard.
 
     Args:
         context: what the report is made of.
         details: the pages with all numbers.
+        ensembles: the page of each ensemble that has one.
     """
     names = in_order(context.collection)
     blocks = {
-        "Accuracy against eps": _curves(context),
-        "Transferability": _transfer(context.collection, names),
-        "Who beats whom": _comparison(context.collection, names),
+        "Accuracy against eps": _curves(context, ensembles),
+        "Transferability": _transfer(context.collection, names, ensembles),
+        "Who beats whom": _comparison(context.collection, names, ensembles),
         "Which variants decide": _variants(context.collection, names),
     }
     links = {
         "Accuracy against eps": [anchor(kind) for kind in context.collection.accuracies["kind"].unique()],
         "Transferability": [anchor(kind) for kind in context.collection.transferability["kind"].unique()],
         "Who beats whom": ["comparison"],
-        "Which variants decide": ["variants"],
+        "Which variants decide": list(ledger_anchors(context.collection).values()),
     }
     return [
         Section(title, f"front-{slug(title)}", [*own, *_links(links[title], details)])
@@ -93,32 +99,34 @@ def front_protocols(collection: Collection, dataset: str) -> list[str]:
     return [protocol for *_, protocol in sorted(several or found)][:MOST_PANELS]
 
 
-def _curves(context: Context) -> list[Block]:
+def _curves(context: Context, pages: Mapping[str, str]) -> list[Block]:
     collection = context.collection
     eps = headlines(collection.accuracies, collection.transferability)
     blocks: list[Block] = []
     for number, dataset in enumerate(sorted(eps), start=1):
         protocols = front_protocols(collection, dataset)
         width = _PANEL_WIDTHS.get(len(protocols), _PANEL_WIDTH)
-        figures = [_panel(context, f"curves-{number}", protocol, eps[dataset], width) for protocol in protocols]
+        figures = []
+        for protocol in protocols:
+            rows = collection.accuracies[collection.accuracies["protocol"] == protocol]
+            title = _title(collection, rows)
+            draw = accuracy_curve(rows, context.looks, title, eps[dataset], pages)
+            alt = f"{title}, {protocol}: accuracy against eps, one line per ensemble."
+            name = f"front-curves-{number}-{slug(protocol)}"
+            figures.append(figure_block(name, draw, alt, width, facts_of(rows)))
         if figures:
             rows = collection.accuracies[collection.accuracies["protocol"].isin(protocols)]
             blocks.append(Figures(figures, f"{curve_caption(rows)} Dashed: eps {eps[dataset]:g}."))
     return blocks
 
 
-def _panel(context: Context, name: str, protocol: str, eps: float, width: float) -> FigureBlock:
-    collection = context.collection
-    rows = collection.accuracies[collection.accuracies["protocol"] == protocol]
-    tries = collection.attempts.loc[collection.attempts["protocol"] == protocol, "attempts"]
+def _title(collection: Collection, rows: pd.DataFrame) -> str:
+    tries = collection.attempts.loc[collection.attempts["protocol"] == rows["protocol"].iloc[0], "attempts"]
     attempts = counted(int(tries.max()), "attempt") if tries.nunique() == 1 else f"{span(tries)} attempts"
-    title = f"{collection.kinds[rows['kind'].iloc[0]].title}, {attempts}"
-    draw = accuracy_curve(rows, context.looks, title, eps)
-    alt = f"{title}, {protocol}: accuracy against eps, one line per ensemble."
-    return figure_block(f"front-{name}-{slug(protocol)}", draw, alt, width, facts_of(rows))
+    return f"{collection.kinds[rows['kind'].iloc[0]].title}, {attempts}"
 
 
-def _transfer(collection: Collection, names: dict[str, dict[str, str]]) -> list[Block]:
+def _transfer(collection: Collection, names: Names, pages: Mapping[str, str]) -> list[Block]:
     rates = collection.transferability
     eps = headlines(collection.accuracies, rates)
     blocks: list[Block] = []
@@ -130,7 +138,7 @@ def _transfer(collection: Collection, names: dict[str, dict[str, str]]) -> list[
         protocol = rows.groupby("protocol")[["ensemble", "n"]].agg({"ensemble": "nunique", "n": "sum"})
         chosen = str(protocol.sort_values(["ensemble", "n"], kind="stable").index[-1])
         rows = rows[rows["protocol"] == chosen]
-        found = panels(rows, names[str(dataset)])
+        found = panels(rows, names[str(dataset)], pages)
         if found:
             title = f"{chosen} at eps {eps[str(dataset)]:g}"
             figure = heatmaps(f"front-transfer-{slug(chosen)}", found[:MOST_ENSEMBLES], rows, title)
@@ -145,24 +153,24 @@ def _rest(ensembles: int) -> str:
     return f" The first {MOST_ENSEMBLES} of {ensembles} ensembles; the page with all numbers has the others."
 
 
-def _comparison(collection: Collection, names: dict[str, dict[str, str]]) -> list[Block]:
+def _comparison(collection: Collection, names: Names, pages: Mapping[str, str]) -> list[Block]:
     found = collection.comparisons
-    blocks: list[Block] = []
-    for dataset, rows in found[found["protocol"] == WORST].groupby("dataset", observed=True):
-        figure = matrix(f"front-comparison-{slug(dataset)}", rows, names[str(dataset)], collection)
-        caption = (
-            f"Worst case on {dataset} at eps {rows['eps'].iloc[0]:g}, n = {span(rows['n'])}: {pairs_caption(rows)}"
-        )
-        blocks.append(Figures([figure], caption))
-    return blocks
+    return [
+        matrix(f"front-comparison-{slug(dataset)}", rows, names[str(dataset)], collection, pages)
+        for dataset, rows in found[found["protocol"] == WORST].groupby("dataset", observed=True)
+    ]
 
 
-def _variants(collection: Collection, names: dict[str, dict[str, str]]) -> list[Block]:
+def _decisive(collection: Collection, dataset: str, protocols: Set[str]) -> str:
+    """Return the one of ``protocols`` whose curves stand on the front page; the first by name if none does."""
+    chosen = [protocol for protocol in front_protocols(collection, dataset) if protocol in protocols]
+    return chosen[0] if chosen else min(protocols)
+
+
+def _variants(collection: Collection, names: Names) -> list[Block]:
     blocks: list[Block] = []
     for dataset, own in collection.ledger.groupby("dataset", observed=True):
-        held = set(own["protocol"])
-        chosen = [protocol for protocol in front_protocols(collection, str(dataset)) if protocol in held]
-        protocol = chosen[0] if chosen else sorted(held)[0]
+        protocol = _decisive(collection, str(dataset), set(own["protocol"]))
         rows = own[own["protocol"] == protocol]
         known = set(rows["ensemble"])
         shown = [(label, name) for label, name in names[str(dataset)].items() if label in known]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import pandas as pd
@@ -9,13 +10,13 @@ import pandas as pd
 from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import TRANSFER
 from robustbench_ens.core.text import anchor, counted, listing, slug, span
-from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.transfer_heatmap import Panel, panels, transfer_heatmap
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import missing_blocks, shown
+from robustbench_ens.reporting.sections.comparison import in_order
 from robustbench_ens.reporting.tables.transfer import RATE, transfer_table
 
 WIDTH = 1180.0
@@ -33,8 +34,9 @@ def transfer_section(collection: Collection, kind: str) -> Section:
     facts = collection.kinds[kind]
     blocks: list[Block] = [Paragraph(facts.meaning or "")]
     rates = collection.transferability[collection.transferability["kind"] == kind]
+    ordered = in_order(collection)
     for number, (protocol, rows) in enumerate(rates.groupby("protocol", observed=True), start=1):
-        names = short_names(list(rows["ensemble"].unique()))
+        names = ordered[str(rows["dataset"].iloc[0])]
         for eps, own in rows.groupby("eps"):
             found = panels(own, names)
             if found:
@@ -61,7 +63,7 @@ def heatmaps(name: str, found: list[Panel], rows: pd.DataFrame, title: str) -> F
     return figure_block(name, draw, alt, WIDTH, facts_of(rows))
 
 
-def transfer_caption(rows: pd.DataFrame, names: dict[str, str]) -> str:
+def transfer_caption(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
     """Return over what the cells are means, and which ensembles have no pair of sub-models."""
     seeds = rows["seed"].nunique()
     means = f", means over {counted(seeds, 'seed')}" if seeds > 1 else ""
