@@ -152,8 +152,8 @@ class _Writer:
         if self.link is None:
             return f"<g><title>{escape(group.tip)}</title>{inner}</g>" if group.tip else f"<g>{inner}</g>"
         if group.page:
-            said = f' aria-label="{escape(group.tip)}"' if group.tip else ""
-            return f'<a class="mark" href="{escape(self.link(group.page))}"{said}>{inner}{tip.written(group.tip)}</a>'
+            # Its text is its name for those who cannot see it.
+            return f'<a class="mark" href="{escape(self.link(group.page))}">{inner}{tip.written(group.tip)}</a>'
         if not group.tip:
             return f"<g>{inner}</g>"
         return (
