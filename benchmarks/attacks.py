@@ -13,12 +13,13 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.timing import in_turn, machine, median, times_as_fast
 from robustbench_ens import evaluate
+from robustbench_ens.analysis.derive import CONFIDENCE
+from robustbench_ens.analysis.wilson import wilson_interval
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.config.validation import Precision
@@ -111,7 +112,7 @@ def our_variant(work: Work, precision: Precision) -> Tensor:
 
 def accuracy(correct: Tensor) -> str:
     """A share with its 95% Wilson interval, in percent."""
-    low, high = proportion_confint(int(correct.sum()), len(correct), method="wilson")
+    low, high = wilson_interval(int(correct.sum()), len(correct), CONFIDENCE)
     return f"{100 * float(correct.double().mean()):.1f} ({100 * low:.1f} to {100 * high:.1f})%"
 
 

@@ -461,7 +461,6 @@ def find_outcomes(roots: Sequence[Path]) -> list[Path]:
 
 
 _LABELS = [field.name for field in OUTCOMES if field.type == _LABEL]
-_NUMBERS = ("seed", "sub_models")
 IDENTITY = ("protocol", "protocol_hash", "kind", "dataset", "ensemble", "seed", "method", "sub_models")
 """Columns with the provenance that tables group by."""
 
@@ -475,26 +474,45 @@ def gather(files: Iterable[OutcomeFile]) -> pd.DataFrame:
     """
     own = list(files)
     if not own:
-        return pd.DataFrame(columns=[*OUTCOMES.names, *IDENTITY])
-    identities = [_identity(file) for file in own]
+        types = {name: "int64" if name in ("seed", "sub_models") else "str" for name in IDENTITY}
+        nothing = {name: pd.Series(dtype=own_type) for name, own_type in types.items()}
+        return OUTCOMES.empty_table().to_pandas().assign(**nothing)
     tables = [expected(file.outcomes) for file in own]
-    texts = {name: set[str]().union(*(table[name].unique() for table in tables)) for name in _LABELS}
-    texts |= {name: {identity[name] for identity in identities} for name in IDENTITY if name not in _NUMBERS}
-    types = {name: pd.CategoricalDtype(sorted(values)) for name, values in texts.items()}
-    frames = [
-        table.astype({name: types[name] for name in _LABELS}).assign(
-            **{name: _constant(value, len(table), types.get(name)) for name, value in identity.items()}
-        )
-        for table, identity in zip(tables, identities, strict=True)
-    ]
-    return pd.concat(frames, ignore_index=True)
+    lengths = [len(table) for table in tables]
+    identities = [_identity(file) for file in own]
+    numbers = [name for name in OUTCOMES.names if name not in _LABELS]
+    rows = pd.concat([table[numbers] for table in tables], ignore_index=True)
+    labels = {name: _together([table[name] for table in tables]) for name in _LABELS}
+    return pd.DataFrame(
+        {name: labels[name] if name in labels else rows[name] for name in OUTCOMES.names}
+        | {name: _repeated([identity[name] for identity in identities], lengths) for name in IDENTITY},
+        copy=False,
+    )
 
 
-def _constant(value: Any, length: int, texts: pd.CategoricalDtype | None) -> Any:
-    """A column of one value: a category where ``texts`` are given."""
-    if texts is None:
-        return value
-    return pd.Categorical.from_codes(np.full(length, texts.categories.get_loc(value)), dtype=texts)
+def _together(columns: Sequence[pd.Series]) -> Any:
+    """Concatenate columns of labels: categories in alphabetical order, none without a row."""
+    parts = [pd.Categorical(column) for column in columns]
+    used = [np.bincount(part.codes.astype(np.intp) + 1, minlength=2)[1:] > 0 for part in parts]
+    texts = sorted({text for part, own in zip(parts, used, strict=True) for text in part.categories[: len(own)][own]})
+    place = {text: code for code, text in enumerate(texts)}
+    # The code -1 of a row without a text takes the last place, which is again -1.
+    places = [np.array([*(place.get(text, -1) for text in part.categories), -1]) for part in parts]
+    codes = np.concatenate([own[part.codes] for own, part in zip(places, parts, strict=True)])
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(texts))
+
+
+def _repeated(values: Sequence[Any], lengths: Sequence[int]) -> Any:
+    """Return a column with each of ``values`` as often as ``lengths`` say: categories if they are texts."""
+    column = pd.Categorical(values) if isinstance(values[0], str) else np.array(values)
+    return column.repeat(lengths)
+
+
+def named(measurements: pd.DataFrame, *prefixes: str) -> pd.DataFrame:
+    """Return the rows whose name begins with one of ``prefixes``; each name is looked at once, not each row."""
+    names = pd.Categorical(measurements["name"])
+    wanted = np.array([name.startswith(prefixes) for name in names.categories], dtype=bool)
+    return measurements[wanted[names.codes]] if wanted.any() else measurements.iloc[:0]
 
 
 def gather_measurements(files: Iterable[OutcomeFile]) -> pd.DataFrame:

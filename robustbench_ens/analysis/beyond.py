@@ -151,11 +151,10 @@ def _pair(more: pd.DataFrame, fewer: pd.DataFrame) -> list[_Pair]:
 
 
 def _suite(rows: pd.DataFrame, eps: float) -> _Suite:
-    variants, table = outcomes_by_variant(rows[rows["eps"] == eps])
-    correct: pd.DataFrame = table[["correct"]].astype(float)
-    correct.columns = variants.index
+    tried = outcomes_by_variant(rows[rows["eps"] == eps])
+    correct = pd.DataFrame(tried.correct, tried.images)
     clean = rows[rows["eps"] == 0].set_index("image")["correct"].reindex(correct.index).astype(float)
-    return _Suite(str(rows["protocol"].iloc[0]), variants, correct, clean)
+    return _Suite(str(rows["protocol"].iloc[0]), tried.variants, correct, clean)
 
 
 def assembled(pairs: Iterable[_Pair]) -> Beyond:

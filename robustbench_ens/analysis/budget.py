@@ -10,7 +10,7 @@ import pandas as pd
 from robustbench_ens.analysis.derive import CELL, plain
 from robustbench_ens.analysis.standard import headline_eps
 from robustbench_ens.config.kinds import ACCURACY, facts_of
-from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather
+from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile, gather, named
 
 PREFIX = "budget/"
 ATTEMPT = ["source", "attack", "loss", "restart"]
@@ -50,15 +50,15 @@ def file_budget(file: OutcomeFile) -> pd.DataFrame:
     Returns:
         the columns ``COLUMNS``; ``attempt`` counts from 1.
     """
-    counted = file.measurements[file.measurements["name"].astype(str).str.startswith(PREFIX)]
+    counted = named(file.measurements, PREFIX)
     if counted.empty or file.outcomes.empty or facts_of(file.provenance["protocol"]).yields != ACCURACY:
         return pd.DataFrame(columns=COLUMNS)
-    rows = plain(gather([file]))
+    rows = gather([file])
     whole = (rows["target_member"] == ENSEMBLE) & (rows["source_member"] == ENSEMBLE) & (rows["eps"] > 0)
     eps = headline_eps(str(rows["dataset"].iloc[0]), rows.loc[whole, "eps"].unique())
     if eps is None:
         return pd.DataFrame(columns=COLUMNS)
-    attempts = rows[whole & (rows["eps"] == eps.eps)]
+    attempts = plain(rows[whole & (rows["eps"] == eps.eps)])
     found = spent(attempts, _counts(counted[counted["eps"] == eps.eps]))
     cell = {name: attempts[name].iloc[0] for name in CELL}
     return found.assign(**cell, eps=eps.eps, attempt=range(1, len(found) + 1))[COLUMNS]

@@ -26,11 +26,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import ttest_ind_from_stats
-from statsmodels.stats.contingency_tables import mcnemar
+from scipy.special import betainc, stdtr
 
 from robustbench_ens.analysis.bootstrap import mean_interval
-from robustbench_ens.analysis.derive import CONFIDENCE
+from robustbench_ens.analysis.derive import CONFIDENCE, by_cell
 from robustbench_ens.analysis.holm import holm
 from robustbench_ens.analysis.rounding import COUNT_VARIANCE
 from robustbench_ens.analysis.tally import Shares
@@ -77,12 +76,20 @@ def _question(own: Answers) -> tuple[str, str]:
 def answers(images: pd.DataFrame) -> list[Answers]:
     """The answers at every eps above 0, from rows of ``derive.survivors``."""
     keys = ["dataset", "protocol", "ensemble", "seed", "eps"]
-    found = []
-    for _, own in images[images["eps"] > 0].groupby(keys, observed=True):
-        dataset, protocol, ensemble, seed, eps = own[keys].iloc[0]
-        correct = own.set_index("image")["correct"]
-        found.append(Answers(dataset, protocol, ensemble, int(seed), float(eps), frozenset([protocol]), correct))
-    return found
+    return [
+        Answers(**names, protocols=frozenset([names["protocol"]]), correct=own.set_index("image")["correct"])
+        for names, own in by_cell(images[images["eps"] > 0], keys, ["image", "correct"])
+    ]
+
+
+def in_common(several: Iterable[Answers]) -> tuple[pd.Index, npt.NDArray[Any]]:
+    """Return the images that ``several`` answers are about, and what each says of them: (images, answers)."""
+    columns = [own.correct for own in several]
+    images = columns[0].index
+    if not all(column.index.equals(images) for column in columns[1:]):
+        images = pd.concat(columns, axis=1, join="inner").index
+        columns = [column.loc[images] for column in columns]
+    return images, np.stack([column.to_numpy() for column in columns], axis=1)
 
 
 def at_headline(
@@ -103,10 +110,11 @@ def _worst(tiers: Sequence[Answers]) -> list[Answers]:
     found = []
     for _, group in groupby(sorted(tiers, key=_target), key=_target):
         several = list(group)
-        shared = pd.concat([own.correct for own in several], axis=1, join="inner").min(axis=1)
+        images, correct = in_common(several)
         names = frozenset(own.protocol for own in several)
-        if len(shared):
-            found.append(replace(several[0], protocol=WORST, protocols=names, correct=shared))
+        if len(images):
+            worst = pd.Series(correct.min(axis=1), images)
+            found.append(replace(several[0], protocol=WORST, protocols=names, correct=worst))
     return found
 
 
@@ -159,10 +167,10 @@ def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[s
     seeds = [seed for seed in sorted(one) if seed in other and one[seed].protocols == other[seed].protocols]
     if not seeds:
         return None
-    both = pd.concat([of[seed].correct for of in (one, other) for seed in seeds], axis=1, join="inner")
-    if not len(both):
+    images, correct = in_common(of[seed] for of in (one, other) for seed in seeds)
+    if not len(images):
         return None
-    first, second = np.split(both.to_numpy(dtype=float).T, 2)
+    first, second = np.split(correct.astype(float).T, 2)
     names = (one[seeds[0]].ensemble, other[seeds[0]].ensemble)
     if first.mean() < second.mean():
         first, second, names = second, first, names[::-1]
@@ -197,8 +205,11 @@ def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[s
 
 def mcnemar_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
     """Two-sided exact p-value of McNemar's test on two classifiers' right answers, both ``(images,)``."""
-    table = [[(first & second).sum(), (first & ~second).sum()], [(second & ~first).sum(), (~first & ~second).sum()]]
-    return float(mcnemar(table, exact=True).pvalue)
+    fewer, more = sorted([int((first & ~second).sum()), int((second & ~first).sum())])
+    if more - fewer <= 1:
+        return 1.0
+    # Twice the chance that so few of ``fewer + more`` coins show heads: a binomial sum is an incomplete beta function.
+    return float(2 * betainc(more, fewer + 1, 0.5))
 
 
 SIGN_FLIPS = 99_999
@@ -232,5 +243,7 @@ def welch_p_of_rates(first: npt.NDArray[np.float64], second: npt.NDArray[np.floa
     if min(len(first), len(second)) < 2:
         return None
     least = np.sqrt(COUNT_VARIANCE) / images
-    numbers = [n for rates in (first, second) for n in (rates.mean(), max(rates.std(ddof=1), least), len(rates))]
-    return float(ttest_ind_from_stats(*numbers, equal_var=False).pvalue)
+    spreads = [max(rates.std(ddof=1), least) ** 2 / len(rates) for rates in (first, second)]
+    of_each = [spread**2 / (len(rates) - 1) for spread, rates in zip(spreads, (first, second), strict=True)]
+    t = (first.mean() - second.mean()) / np.sqrt(sum(spreads))
+    return float(2 * stdtr(sum(spreads) ** 2 / sum(of_each), -abs(t)))

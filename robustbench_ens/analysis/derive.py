@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from robustbench_ens.analysis import tally
 from robustbench_ens.analysis.bootstrap import mean_interval
+from robustbench_ens.analysis.wilson import wilson_interval
 from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, Kinds, Yields, shipped_kinds
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE
@@ -34,10 +34,11 @@ def with_interval(frame: pd.DataFrame, count: str, rate: str) -> pd.DataFrame:
     variance of one of them if their mean is q, and none has more (Bhatia and Davis 2000, "A better bound on the
     variance", Am. Math. Mon. 107:353); it is wider than it need be.
     """
-    low, high = proportion_confint(frame[count], frame["n"], alpha=1 - CONFIDENCE, method="wilson")
+    low, high = wilson_interval(frame[count], frame["n"], CONFIDENCE)
     value = frame[count] / frame["n"]
     # At 0 and 1 an end of the interval is the rate itself, but for rounding.
-    return plain(frame).assign(**{rate: value, "low": np.minimum(low, value), "high": np.maximum(high, value)})
+    ends = {"low": np.minimum(low, value), "high": np.maximum(high, value)}
+    return plain(frame).assign(**{rate: value}, **ends)
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -55,15 +56,43 @@ def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     Raises:
         UserError: an image has attempts that were not made and none that won, so its worst case is unknown.
     """
-    rows = rows.reset_index(drop=True)
     columns = [*keys, "image"]
-    groups = tally.numbered([_numbers(rows[name]) for name in columns])
+    groups = grouped(rows, columns)
     found = tally.withstood(groups, *correct_and_tried(rows["correct"]))
-    images = rows[columns].iloc[groups.first].reset_index(drop=True).assign(correct=found.correct)
+    images = firsts(rows, columns, groups).assign(correct=found.correct)
     if found.unknown.any():
         first = images[found.unknown].iloc[0]
         raise never_made(first["ensemble"], first["seed"], first["protocol"], first["image"], first["eps"])
     return images
+
+
+def grouped(rows: pd.DataFrame, keys: Sequence[str]) -> tally.Groups:
+    """Number ``rows`` by their values of ``keys``, as ``rows.groupby(keys, observed=True)`` orders them."""
+    return tally.numbered([_numbers(rows[name]) for name in keys])
+
+
+def firsts(rows: pd.DataFrame, keys: Sequence[str], groups: tally.Groups) -> pd.DataFrame:
+    """Return the ``keys`` of each group, from its first row."""
+    return rows[list(keys)].iloc[groups.first].reset_index(drop=True)
+
+
+def by_cell(
+    rows: pd.DataFrame, keys: Sequence[str], columns: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Yield the ``keys`` of each group, and the ``columns`` of its rows."""
+    groups = grouped(rows, keys)
+    ends = np.cumsum(np.bincount(groups.number))
+    ordered = rows[list(columns)].iloc[np.argsort(groups.number, kind="stable")]
+    names = firsts(rows, keys, groups).to_dict("records")
+    for name, start, end in zip(names, [0, *ends[:-1]], ends, strict=False):
+        yield {str(key): value for key, value in name.items()}, ordered.iloc[start:end]
+
+
+def _counted(rows: pd.DataFrame, keys: Sequence[str], name: str) -> pd.DataFrame:
+    """Return ``keys``, the number ``n`` of rows and the sum of ``name`` by group."""
+    groups = grouped(rows, keys)
+    sums = rows[name].groupby(groups.number).sum().to_numpy()
+    return firsts(rows, keys, groups).assign(n=np.bincount(groups.number), **{name: sums})
 
 
 def _numbers(column: pd.Series) -> npt.NDArray[Any]:
@@ -126,14 +155,16 @@ def _beside_clean(images: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         UserError: an image has no row for its clean version.
     """
+    keys = [*CELL, "image"]
     clean = _worst_case(rows[rows["eps"] == 0], [*CELL, "eps"])
-    clean = clean[[*CELL, "image", "correct"]].rename(columns={"correct": "clean"})
-    images = images.merge(clean, on=[*CELL, "image"], how="left", validate="many_to_one")
-    missing = images[images["clean"].isna()]
-    if len(missing):
-        first = missing.iloc[0]
+    own, others = np.split(grouped(pd.concat([clean[keys], images[keys]]), keys).number, [len(clean)])
+    place = np.full(len(clean) + len(images), -1)
+    place[own] = np.arange(len(clean))
+    found = place[others]
+    if (found < 0).any():
+        first = images[found < 0].iloc[0]
         raise no_clean_row(first["ensemble"], first["seed"], first["protocol"], first["image"])
-    return images.astype({"clean": clean["clean"].dtype})
+    return images.assign(clean=clean["correct"].to_numpy()[found])
 
 
 def _all_or_nothing(images: pd.DataFrame) -> pd.DataFrame:
@@ -169,8 +200,7 @@ def accuracies(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFra
 
 def accuracies_of(images: pd.DataFrame) -> pd.DataFrame:
     """:func:`accuracies` from rows of :func:`survivors`."""
-    counts = images.groupby([*CELL, "eps"], observed=True)["correct"].agg(n="size", correct="sum")
-    return with_interval(counts.reset_index(), "correct", "accuracy")
+    return with_interval(_counted(images, [*CELL, "eps"], "correct"), "correct", "accuracy")
 
 
 def survivors_by_steps(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
@@ -196,9 +226,8 @@ def convergence(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFr
     Raises:
         UserError: see :func:`survivors_by_steps`.
     """
-    images = survivors_by_steps(outcomes, kinds).groupby([*CELL, "eps", "steps"], observed=True)["correct"]
-    counts = images.agg(n="size", correct="sum")
-    return with_interval(counts.reset_index(), "correct", "accuracy")
+    counts = _counted(survivors_by_steps(outcomes, kinds), [*CELL, "eps", "steps"], "correct")
+    return with_interval(counts, "correct", "accuracy")
 
 
 def transferability(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
@@ -214,29 +243,48 @@ def transferability(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.Da
     Raises:
         UserError: attempts are missing.
     """
-    counts = _transferred(outcomes, kinds).groupby(_PAIR, observed=True)["success"].agg(n="size", success="sum")
-    return with_interval(counts.reset_index(), "success", "rate")
+    return transferability_of(transferred(outcomes, kinds))
 
 
-def mean_transferability(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
+def transferability_of(pairs: pd.DataFrame) -> pd.DataFrame:
+    """:func:`transferability` from rows of :func:`transferred`."""
+    return with_interval(_counted(pairs, _PAIR, "success"), "success", "rate")
+
+
+def mean_transferability_of(pairs: pd.DataFrame) -> pd.DataFrame:
     """Mean success rate over ordered pairs of different sub-models, with its bootstrap 95% interval over images.
+
+    Args:
+        pairs: rows of :func:`transferred`.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``n``, ``rate``, ``low``, ``high``.
+    """
+    keys = [*CELL, "eps"]
+    pairs = between_sub_models(pairs)
+    groups = grouped(pairs, [*keys, "image"])
+    images = firsts(pairs, keys, groups)
+    cells = grouped(images, keys)
+    rates = pairs["success"].groupby(groups.number).mean().to_numpy()
+    of_each = np.split(rates, cells.first[1:])[: len(cells.first)]
+    intervals = np.array([mean_interval(own, CONFIDENCE) for own in of_each]).reshape(-1, 2)
+    return plain(firsts(images, keys, cells)).assign(
+        n=[len(own) for own in of_each],
+        rate=[own.mean() for own in of_each],
+        low=intervals[:, 0],
+        high=intervals[:, 1],
+    )
+
+
+def transferred(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
+    """Return which attacks crafted on one sub-model beat another: ``success`` if any start did.
+
+    Returns:
+        the columns of ``CELL``, ``eps``, ``source_member``, ``target_member``, ``image``, ``success``.
 
     Raises:
         UserError: attempts are missing.
     """
-    pairs = between_sub_models(_transferred(outcomes, kinds))
-    rows = []
-    for key, own in pairs.groupby([*CELL, "eps"], observed=True):
-        by_image = own.groupby("image")["success"].mean()
-        rows.append((*key, len(by_image), by_image.mean(), *mean_interval(by_image, CONFIDENCE)))
-    return pd.DataFrame(rows, columns=[*CELL, "eps", "n", "rate", "low", "high"])
-
-
-def _transferred(outcomes: pd.DataFrame, kinds: Kinds | None) -> pd.DataFrame:
-    """One row per pair of members and image, at each eps: whether any start had ``success``."""
     rows = that_yield(outcomes[outcomes["eps"] > 0], TRANSFER, kinds)
     images = _worst_case(rows, _PAIR)
     return images.assign(success=~images["correct"])
@@ -255,5 +303,6 @@ def attempts(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame
         the columns of ``CELL``, ``attempts``.
     """
     rows = that_yield(outcomes[outcomes["eps"] > 0], ACCURACY, kinds)
-    one_eps = rows.drop_duplicates([*CELL, "source", "attack", "loss", "restart"])
-    return one_eps.groupby(CELL, observed=True).size().rename("attempts").reset_index().pipe(plain)
+    one_eps = firsts(rows, CELL, grouped(rows, [*CELL, "source", "attack", "loss", "restart"]))
+    cells = grouped(one_eps, CELL)
+    return plain(firsts(one_eps, CELL, cells).assign(attempts=np.bincount(cells.number)))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Hashable, Mapping, Sequence, Set
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from robustbench_ens.config.protocols.keys import HealthLimits
 from robustbench_ens.core.text import NBSP, listing, percent
-from robustbench_ens.outcomes import OutcomeFile
+from robustbench_ens.outcomes import OutcomeFile, named
 
 PREFIX = "health/"
 
@@ -63,35 +64,56 @@ def file_health(file: OutcomeFile) -> pd.DataFrame:
     Returns:
         the columns ``COLUMNS``.
     """
-    rows = file.measurements[["name", "eps", "step", "value"]].astype({"name": str})
-    rows = rows[rows["name"].str.startswith(PREFIX)]
-    limits: dict[str, Any] = file.provenance["protocol"]["resolved"].get("health") or {}
-    if rows.empty or not limits:
-        return pd.DataFrame(columns=COLUMNS)
-    limits = LIMITS | limits  # of a sign that its version did not know, if another left one
-    parts = rows["name"].str.removeprefix(PREFIX).str.rsplit("/", n=2, expand=True)
-    rows = rows.assign(attack=parts[0], loss=parts[1], sign=parts[2])
-    rows = rows[rows["sign"].isin(SIGNS)]
-    severity = rows["value"].where(rows["sign"].isin(HIGHEST), -rows["value"])
-    worst = rows.loc[severity.groupby([rows["attack"], rows["loss"], rows["sign"]]).idxmax()]
-    limit = worst["sign"].map(limits | {"budget_kept": 1.0}).astype(float)
-    above = worst["sign"].isin(HIGHEST)
-    healthy = (worst["value"] <= limit + ROUNDING).where(above, worst["value"] >= limit - ROUNDING)
-    target, protocol = file.provenance["target"], file.provenance["protocol"]
-    return worst.assign(
-        protocol=protocol["label"],
-        kind=protocol["kind"],
-        ensemble=target["label"],
-        seed=target["seed"],
-        limit=limit,
-        healthy=healthy,
-    )[COLUMNS].reset_index(drop=True)
+    return collect_health([file])
 
 
 def collect_health(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     """:func:`file_health` of all files."""
-    frames = [frame for frame in map(file_health, files) if len(frame)]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)
+    judged = [file for file in files if _stated(file)]
+    rows = _signs(judged)
+    if rows.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    highest = rows["sign"].isin(HIGHEST)
+    severity = rows["value"].where(highest, -rows["value"])
+    groups = severity.groupby([rows[name] for name in ("file", "attack", "loss", "sign")])
+    worst = rows.assign(highest=highest).loc[groups.idxmax()].reset_index(drop=True)
+    about = pd.DataFrame([_about(file) for file in judged]).take(worst["file"].to_numpy()).reset_index(drop=True)
+    # A sign that the protocol's version did not know has a limit too, if another version left one.
+    limits = [LIMITS | _stated(file) | {"budget_kept": 1.0} for file in judged]
+    limit = pd.Series(
+        [limits[file][sign] for file, sign in zip(worst["file"], worst["sign"], strict=True)], dtype=float
+    )
+    within = (worst["value"] <= limit + ROUNDING).where(worst["highest"], worst["value"] >= limit - ROUNDING)
+    return about.join(worst).assign(limit=limit, healthy=within)[COLUMNS]
+
+
+def _stated(file: OutcomeFile) -> dict[str, Any]:
+    """Return the limits that the protocol of ``file`` states; nothing if it is of before there was health."""
+    return file.provenance["protocol"]["resolved"].get("health") or {}
+
+
+def _about(file: OutcomeFile) -> dict[str, Any]:
+    target, protocol = file.provenance["target"], file.provenance["protocol"]
+    return {
+        "protocol": protocol["label"],
+        "kind": protocol["kind"],
+        "ensemble": target["label"],
+        "seed": target["seed"],
+    }
+
+
+def _signs(files: Sequence[OutcomeFile]) -> pd.DataFrame:
+    """Return the measurements of ``files`` that are signs: ``file``, its place, ``attack``, ``loss`` and ``sign``."""
+    tables = [named(file.measurements, PREFIX) for file in files]
+    if not tables:
+        return pd.DataFrame()
+    rows = pd.concat(tables, ignore_index=True)
+    number, names = pd.factorize(rows["name"].astype(object))
+    parts = [name.removeprefix(PREFIX).rsplit("/", 2) for name in names]
+    signs = pd.DataFrame(parts, columns=["attack", "loss", "sign"]).take(number).reset_index(drop=True)
+    signs = signs.assign(file=np.repeat(np.arange(len(files)), [len(table) for table in tables]))
+    found = signs.join(rows[["eps", "step", "value"]])
+    return found[found["sign"].isin(SIGNS)]
 
 
 def unhealthy(health: pd.DataFrame) -> set[tuple[str, str]]:

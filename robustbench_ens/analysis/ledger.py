@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from robustbench_ens.analysis.derive import CELL, with_interval
+from robustbench_ens.analysis.derive import CELL, by_cell, grouped, with_interval
 from robustbench_ens.analysis.rounding import ROUNDING, whole_numbers
 from robustbench_ens.analysis.standard import headline_eps
 from robustbench_ens.analysis.tally import Flags, Shares
@@ -62,25 +62,48 @@ def twins(predicted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def outcomes_by_variant(attacked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the variants of outcome rows, and what each does to each image.
+class ByVariant(NamedTuple):
+    """What each variant does to each image of one target at one eps.
+
+    ``variants`` has the columns ``VARIANT``, a row per variant; ``images`` are sorted; ``correct`` and ``predicted``
+    are (images, variants), the first how likely an answer is right, 0 or 1 if it is certain.
+    """
+
+    variants: pd.DataFrame
+    images: pd.Index
+    correct: Shares
+    predicted: npt.NDArray[np.int64]
+
+
+def outcomes_by_variant(attacked: pd.DataFrame) -> ByVariant:
+    """Return what each variant does to each image; variants are in the order of the rows.
 
     Args:
         attacked: outcome rows of one target at one eps: every variant on every image.
 
-    Returns:
-        the columns ``VARIANT``, a row per variant, in the order of the rows; and a row per image with columns
-        ``correct`` and ``predicted``, each by the number of the variant.
-
     Raises:
-        UserError: a variant lacks an image, or an attempt was not made.
+        UserError: a variant lacks an image or has one twice, or an attempt was not made.
     """
-    variants = attacked[VARIANT].drop_duplicates(ignore_index=True)
-    number = attacked.merge(variants.assign(variant=variants.index), on=VARIANT, how="left")
-    table = number.pivot(index="image", columns="variant", values=["correct", "predicted"])
-    if table["correct"].isna().to_numpy().any():
-        raise UserError("expected an outcome of every variant on every image, got gaps; run `rbe attack` again")
-    return variants, table
+    groups = grouped(attacked, VARIANT)
+    images = grouped(attacked, ["image"])
+    variants = attacked[VARIANT].iloc[np.sort(groups.first)].reset_index(drop=True)
+    column = groups.first.argsort().argsort()[groups.number]
+    correct = np.full((len(images.first), len(variants)), np.nan)
+    correct[images.number, column] = attacked["correct"].to_numpy(dtype=float, na_value=np.nan)
+    gaps = np.isnan(correct).any()
+    if gaps or len(attacked) != correct.size:
+        got = "gaps" if gaps else "some of them twice"
+        raise UserError(f"expected an outcome of every variant on every image, got {got}; run `rbe attack` again")
+    predicted = np.empty(correct.shape, dtype=np.int64)
+    predicted[images.number, column] = attacked["predicted"].to_numpy(dtype=float, na_value=-1)
+    return ByVariant(variants, pd.Index(attacked["image"].to_numpy()[images.first], name="image"), correct, predicted)
+
+
+def _without_each(broken: Matrix) -> Matrix:
+    """Return by image and variant how much the other variants together break, 0 if there is no other."""
+    ascending = np.sort(np.concatenate([np.zeros((len(broken), 1)), broken], axis=1), axis=1)
+    most = ascending[:, -1:]
+    return np.where(broken == most, ascending[:, -2:-1], most)
 
 
 def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
@@ -101,20 +124,19 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
     Raises:
         UserError: a variant lacks an image, or an attempt was not made.
     """
-    variants, table = outcomes_by_variant(attacked)
-    broken = 1 - table["correct"].to_numpy().astype(float)
-    predicted = np.asarray(table["predicted"].astype("Int64").fillna(-1), dtype=np.int64)
-    right = clean.reindex(table.index).to_numpy().astype(float)
-    others = [np.delete(broken, column, axis=1).max(axis=1, initial=0) for column in range(len(variants))]
+    variants, images, correct, predicted = outcomes_by_variant(attacked)
+    broken = 1 - correct
+    right = clean.reindex(images).to_numpy().astype(float)
     chosen = greedy(broken)
     place = {variant: position for position, variant in enumerate(chosen, start=1)}
-    left = {variant: float((1 - broken[:, chosen[:number]].max(axis=1)).mean()) for variant, number in place.items()}
+    together = np.maximum.accumulate(broken[:, chosen].T, axis=0)
+    left = dict(zip(chosen, (1 - together).mean(axis=1).tolist(), strict=True))
     ledger = variants.assign(
         n=len(broken),
         correct=whole_numbers((1 - broken).sum(axis=0)),
         n_clean=whole_numbers(right.sum()),
         kills=whole_numbers(np.maximum(broken - (1 - right)[:, None], 0).sum(axis=0)),
-        unique=whole_numbers(np.maximum(broken - np.stack(others, axis=1), 0).sum(axis=0)),
+        unique=whole_numbers(np.maximum(broken - _without_each(broken), 0).sum(axis=0)),
         order=pd.array([place.get(variant) for variant in variants.index], dtype="Int64"),
         cumulative=[left.get(variant, np.nan) for variant in variants.index],
         twins=twins(predicted),
@@ -138,8 +160,7 @@ def ledger(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     chosen_kinds = [name for name, facts in known.items() if facts.every_variant]
     rows = outcomes[outcomes["kind"].isin(chosen_kinds) & (outcomes["target_member"] == ENSEMBLE)]
     frames = []
-    for key, cell in rows.groupby(CELL, observed=True):
-        identity: dict[str, Any] = dict(zip(CELL, key, strict=True))
+    for identity, cell in by_cell(rows, CELL, ["eps", "image", *VARIANT, "correct", "predicted"]):
         chosen = headline_eps(identity["dataset"], cell["eps"].unique())
         if chosen is None:
             continue

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pandas as pd
-from statsmodels.stats.power import normal_sample_size_one_tail
+from scipy.special import ndtri
 
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.analysis.derive import CONFIDENCE
@@ -28,8 +28,9 @@ def images_needed(difference: float, spread: float) -> float:
         spread: standard deviation over images of the difference between the two, each 0 or 1.
     """
     null = math.hypot(difference, spread)
-    needed = normal_sample_size_one_tail(difference, POWER, (1 - CONFIDENCE) / 2, std_null=null, std_alternative=spread)
-    return float(needed)
+    # Connor 1987, "Sample size for testing differences in proportions for the paired-sample design", Biometrics 43.
+    both = -ndtri((1 - CONFIDENCE) / 2) * null + ndtri(POWER) * spread
+    return float((both / difference) ** 2)
 
 
 def smallest_difference(n: int, difference: float, spread: float) -> float:

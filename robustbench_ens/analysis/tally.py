@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -53,10 +54,12 @@ def numbered(columns: Sequence[npt.NDArray[Any]]) -> Groups:
     size = 1
     for column in columns:
         codes, distinct = _codes(column, most)
+        if distinct == 1:
+            continue
         number = number * distinct + codes
         size *= distinct
         if size > most:
-            number, size = _codes_by_sorting(number)
+            number, size = _codes_by_hashing(number)
     there = np.zeros(size, dtype=bool)
     there[number] = True
     number = (np.cumsum(there) - 1)[number]
@@ -73,12 +76,13 @@ def _codes(column: npt.NDArray[Any], most: int) -> tuple[Integers, int]:
         size = int(column.max()) - lowest + 1
         if size <= most:
             return column.astype(np.int64) - lowest, size
-    return _codes_by_sorting(column)
+    return _codes_by_hashing(column)
 
 
-def _codes_by_sorting(column: npt.NDArray[Any]) -> tuple[Integers, int]:
-    values, codes = np.unique(column, return_inverse=True)
-    return codes.astype(np.int64), len(values)
+def _codes_by_hashing(column: npt.NDArray[Any]) -> tuple[Integers, int]:
+    """Return codes of the distinct values, of which there are far fewer than rows: sorting all rows takes longer."""
+    codes, values = pd.factorize(column, sort=True, use_na_sentinel=False)
+    return codes, len(values)
 
 
 class Withstood(NamedTuple):

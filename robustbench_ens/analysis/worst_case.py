@@ -6,10 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from robustbench_ens.analysis.derive import CELL, survivors, with_interval
+from robustbench_ens.analysis.compare import Answers, answers, in_common
+from robustbench_ens.analysis.derive import survivors, with_interval
 from robustbench_ens.analysis.standard import HeadlineEps, at_headline
+from robustbench_ens.analysis.tally import Flags, Shares
 from robustbench_ens.config.aggregations import aggregation_of
 from robustbench_ens.config.kinds import facts_of, kinds_of
 from robustbench_ens.outcomes import OutcomeFile, gather
@@ -43,28 +46,6 @@ def counts(file: OutcomeFile) -> bool:
     return facts_of(file.provenance["protocol"]).tier and as_defined(file.provenance)
 
 
-def _target(file: OutcomeFile) -> tuple[str, str, int]:
-    target = file.provenance["target"]
-    return target["dataset"], target["label"], target["seed"]
-
-
-def _at_eps(images: pd.DataFrame) -> dict[str, object]:
-    """Worst case of one ensemble at one eps: ``images`` are the survivors of every protocol, a row per image."""
-    wide = images.pivot(index="image", columns="protocol", values="correct")
-    shared = wide.dropna().astype(images["correct"].dtype)
-    kinds = images.astype({"protocol": str, "kind": str}).groupby("protocol")["kind"].first()
-    alone = shared.sum().sort_values(kind="stable")
-    return {
-        "n": len(shared),
-        "correct": shared.min(axis=1).sum(),
-        "tiers": images["kind"].nunique(),
-        "set_by": alone.index[0] if len(alone) else "",
-        "alone": alone.iloc[0] if len(alone) else 0,
-        "protocols": tuple(sorted(map(str, wide.columns))),
-        "kinds": tuple(kinds[protocol] for protocol in sorted(map(str, wide.columns))),
-    }
-
-
 def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     """All or nothing over every attempt of every tier, at each eps that any of them has, on the images they share.
 
@@ -77,23 +58,57 @@ def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
         and ``alone`` how many those are. Of targets that answer at random, both counts are expected ones. No row where
         the protocols share no image.
     """
-    rows = []
     kinds = kinds_of(file.provenance for file in files)
-    chosen = sorted(filter(counts, files), key=_target)
+    tiers = [file for file in files if counts(file)]
+    return worst_case_of(answers(survivors(gather(tiers), kinds)) if tiers else [], files)
+
+
+def worst_case_of(found: Iterable[Answers], files: Sequence[OutcomeFile]) -> pd.DataFrame:
+    """:func:`worst_case` of ``files``, from the :func:`answers` in their outcomes."""
+    tiers = {_question(file): file.provenance for file in files if counts(file)}
+    chosen = sorted((own for own in found if (own.protocol, *_target(own)) in tiers), key=_target)
+    rows = []
     for (dataset, ensemble, seed), group in groupby(chosen, key=_target):
-        images = survivors(gather(list(group)), kinds)
-        first = images[CELL].iloc[0] if len(images) else None
-        for eps, cell in images[images["eps"] > 0].groupby("eps"):
-            assert first is not None
-            own = {"dataset": dataset, "ensemble": ensemble, "seed": seed}
-            facts = {"method": first["method"], "sub_models": first["sub_models"], "eps": eps}
-            found = _at_eps(cell)
-            if found["n"]:
-                rows.append(own | facts | found)
-    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in ("accuracy", "low", "high")])
-    if frame.empty:
+        of_target = list(group)
+        certain = all(np.isin(own.correct, (0, 1)).all() for own in of_target)
+        for eps in sorted({own.eps for own in of_target}):
+            several = sorted((own for own in of_target if own.eps == eps), key=lambda own: own.protocol)
+            documents = [tiers[own.protocol, dataset, ensemble, seed] for own in several]
+            images, correct = in_common(several)
+            if len(images):
+                target = documents[0]["target"]
+                facts = {"method": target["method"], "sub_models": target["sub_models"], "eps": eps}
+                named = {"dataset": dataset, "ensemble": ensemble, "seed": seed} | facts
+                rows.append(named | _row(documents, correct.astype(bool if certain else float)))
+    if not rows:
         return pd.DataFrame(columns=COLUMNS)
-    return with_interval(frame, "correct", "accuracy")[COLUMNS]
+    return with_interval(pd.DataFrame(rows), "correct", "accuracy")[COLUMNS]
+
+
+def _question(file: OutcomeFile) -> tuple[str, str, str, int]:
+    target = file.provenance["target"]
+    return file.provenance["protocol"]["label"], target["dataset"], target["label"], target["seed"]
+
+
+def _target(own: Answers) -> tuple[str, str, int]:
+    return own.dataset, own.ensemble, own.seed
+
+
+def _row(documents: Sequence[Mapping[str, Any]], correct: Flags | Shares) -> dict[str, Any]:
+    """Worst case of one ensemble at one eps: of the protocols of ``documents``, and (images, protocols)."""
+    protocols = tuple(document["protocol"]["label"] for document in documents)
+    kinds = tuple(document["protocol"]["kind"] for document in documents)
+    alone = correct.sum(axis=0)
+    fewest = int(alone.argmin())
+    return {
+        "n": len(correct),
+        "correct": correct.min(axis=1).sum(),
+        "tiers": len(set(kinds)),
+        "set_by": protocols[fewest],
+        "alone": alone[fewest],
+        "protocols": protocols,
+        "kinds": kinds,
+    }
 
 
 def worst_at(worst: pd.DataFrame, dataset: str, ensemble: str, chosen: HeadlineEps | None) -> pd.DataFrame:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from robustbench_ens.analysis import derive
@@ -15,10 +17,10 @@ from robustbench_ens.analysis.budget import collect_budget
 from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons
 from robustbench_ens.analysis.health import collect_health, rests_on_unhealthy, unhealthy
 from robustbench_ens.analysis.ledger import ledger
-from robustbench_ens.analysis.worst_case import as_they_are, counts, worst_case
-from robustbench_ens.config.kinds import MEASUREMENTS, Kinds, facts_of, kinds_of
+from robustbench_ens.analysis.worst_case import as_they_are, counts, worst_case_of
+from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, MEASUREMENTS, TRANSFER, Kinds, Yields, kinds_of
 from robustbench_ens.errors import UserError
-from robustbench_ens.outcomes import OWN_MODEL, Arrays, OutcomeFile, gather, gather_measurements
+from robustbench_ens.outcomes import OWN_MODEL, Arrays, OutcomeFile, gather, gather_measurements, named
 from robustbench_ens.reporting.tables.summary import eps_of_dataset, together
 
 HISTORY = ["ensemble", "method", "seed", "name", "target_member", "step", "value", "unit"]
@@ -90,48 +92,54 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
     if not files:
         raise UserError("expected at least one outcomes file, got none; run `rbe attack` or `rbe quickstart` first")
     files = told_apart(files)
-    accuracies_by_batch: list[pd.DataFrame] = []
-    answered: list[Answers] = []
     kinds = kinds_of(file.provenance for file in files)
-    functions = (derive.transferability, derive.mean_transferability, derive.attempts, derive.convergence, ledger)
-    derived: dict[Callable[[pd.DataFrame], pd.DataFrame], list[pd.DataFrame]] = {
-        partial(function, kinds=kinds): [] for function in functions
-    }
-    for batch in _batches(files):
-        frame = gather(batch)
-        survivors = derive.survivors(frame, kinds)
-        accuracies_by_batch.append(derive.accuracies_of(survivors))
-        answered += answers(survivors)
-        for function, results in derived.items():
-            results.append(function(frame))
-    accuracies = _concat(accuracies_by_batch)
-    transferability, mean_transfer, attempts, convergence, variants = map(_concat, derived.values())
+    found, answered = _rates(files, kinds)
     trained = each_trained_once([file.provenance for file in files])
-    history = _concat([_history(file) for file, once in zip(files, trained, strict=True) if once]).drop_duplicates(
-        HISTORY[:-2], ignore_index=True
-    )
+    history = _history([file for file, once in zip(files, trained, strict=True) if once])
     tiers = as_they_are(file.provenance for file in files if counts(file))
     provenance, images = [file.provenance for file in files], [file.outcomes["image"].nunique() for file in files]
     return Collection(
-        accuracies,
-        transferability,
-        mean_transfer,
-        attempts,
-        convergence,
-        variants,
-        beyond(files),
-        history,
-        collect_health(files),
-        collect_budget(files),
-        worst_case(files),
-        comparisons(at_headline(answered, headlines(accuracies, transferability), tiers)),
-        answered,
-        gather_measurements(file for file in files if facts_of(file.provenance["protocol"]).yields == MEASUREMENTS),
-        provenance,
-        images,
-        [file.arrays for file in files],
-        sum(not file.sealed for file in files),
+        **found,
+        beyond=beyond(files),
+        history=history,
+        health=collect_health(files),
+        budget=collect_budget(files),
+        worst_case=worst_case_of(answered, files),
+        comparisons=comparisons(at_headline(answered, headlines(found["accuracies"], found["transferability"]), tiers)),
+        answers=answered,
+        measurements=gather_measurements(_that_yield(files, kinds, MEASUREMENTS)),
+        provenance=provenance,
+        images=images,
+        arrays=[file.arrays for file in files],
+        unsealed=sum(not file.sealed for file in files),
     )
+
+
+def _rates(files: Sequence[OutcomeFile], kinds: Kinds) -> tuple[dict[str, pd.DataFrame], list[Answers]]:
+    """Return the frames of a :class:`Collection` that are derived of outcome rows alone, by name, and its answers.
+
+    Only files that yield what is derived are gathered.
+    """
+    found: dict[str, list[pd.DataFrame]] = defaultdict(list)
+    answered: list[Answers] = []
+    for batch in _batches(_that_yield(files, kinds, ACCURACY)):
+        rows = gather(batch)
+        survivors = derive.survivors(rows, kinds)
+        found["accuracies"].append(derive.accuracies_of(survivors))
+        found["attempts"].append(derive.attempts(rows, kinds))
+        found["ledger"].append(ledger(rows, kinds))
+        answered += answers(survivors)
+    for batch in _batches(_that_yield(files, kinds, TRANSFER)):
+        pairs = derive.transferred(gather(batch), kinds)
+        found["transferability"].append(derive.transferability_of(pairs))
+        found["mean_transferability"].append(derive.mean_transferability_of(pairs))
+    for batch in _batches(_that_yield(files, kinds, BY_STEPS)):
+        found["convergence"].append(derive.convergence(gather(batch), kinds))
+    return {name: _concat(frames) for name, frames in found.items()}, answered
+
+
+def _that_yield(files: Sequence[OutcomeFile], kinds: Kinds, what: Yields) -> list[OutcomeFile]:
+    return [file for file in files if kinds[file.provenance["protocol"]["kind"]].yields == what]
 
 
 def headlines(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> dict[str, float]:
@@ -208,12 +216,15 @@ def each_trained_once(provenance: Sequence[Mapping[str, Any]]) -> list[bool]:
     return [not on_other_images(document) or document["target"]["weights"] not in own for document in provenance]
 
 
-def _history(file: OutcomeFile) -> pd.DataFrame:
-    target = file.provenance["target"]
-    own = file.measurements[file.measurements["target"] == target["id"]]
-    own = own.astype({"name": str, "unit": str})
-    own = own[own["name"].str.startswith(("train/", "test/", "monitor/"))]
-    return own.assign(ensemble=target["label"], method=target["method"], seed=target["seed"])[HISTORY]
+def _history(files: Sequence[OutcomeFile]) -> pd.DataFrame:
+    targets = [file.provenance["target"] for file in files]
+    tables = [named(file.measurements, "train/", "test/", "monitor/") for file in files]
+    number = np.repeat(np.arange(len(files)), [len(table) for table in tables])
+    about = pd.DataFrame(targets)[["id", "label", "method", "seed"]].take(number).reset_index(drop=True)
+    rows = pd.concat(tables, ignore_index=True).astype({"target": str, "name": str, "unit": str})
+    rows = rows.assign(ensemble=about["label"], method=about["method"], seed=about["seed"])
+    own = rows.loc[rows["target"] == about["id"], HISTORY]
+    return own.drop_duplicates(HISTORY[:-2], ignore_index=True)
 
 
 def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -1,14 +1,25 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import ttest_ind, ttest_ind_from_stats
+from statsmodels.stats.contingency_tables import mcnemar
 
 from robustbench_ens.analysis import compare
-from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons, mcnemar_p, welch_p
+from robustbench_ens.analysis.compare import (
+    WORST,
+    Answers,
+    answers,
+    at_headline,
+    comparisons,
+    mcnemar_p,
+    welch_p,
+    welch_p_of_rates,
+)
 from robustbench_ens.analysis.derive import survivors
 from robustbench_ens.analysis.worst_case import as_they_are, counts
 from robustbench_ens.outcomes import gather
@@ -38,6 +49,23 @@ def test_mcnemar_by_hand():
     # Two-sided binomial test of 1 or fewer of 10 coins: 2 (1 + 10) / 2^10.
     assert mcnemar_p(first, second) == pytest.approx(22 / 1024) == mcnemar_p(second, first)
     assert mcnemar_p(first, first) == 1
+
+
+def test_mcnemar_is_that_of_statsmodels():
+    for table in itertools.product([0], [0, 1, 2, 9, 40], [0, 1, 3, 41, 300], [5]):
+        both, one, other, neither = table
+        first = np.repeat([True, True, False, False], [both, one, other, neither])
+        second = np.repeat([True, False, True, False], [both, one, other, neither])
+        p = mcnemar(np.reshape(table, (2, 2)), exact=True).pvalue
+        assert mcnemar_p(first, second) == pytest.approx(p, rel=1e-13)
+
+
+def test_welch_is_that_of_scipy_bit_by_bit():
+    generator = np.random.default_rng(0)
+    for seeds in ([2, 3], [3, 3], [5, 2]):
+        first, second = (generator.random(number) for number in seeds)
+        numbers = [n for own in (first, second) for n in (own.mean(), own.std(ddof=1), len(own))]
+        assert welch_p_of_rates(first, second, 1000) == ttest_ind_from_stats(*numbers, equal_var=False).pvalue
 
 
 def test_welch_over_seeds():

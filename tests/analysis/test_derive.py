@@ -3,10 +3,13 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from statsmodels.stats.proportion import proportion_confint
 
 from robustbench_ens.analysis.derive import (
     accuracies,
@@ -18,6 +21,7 @@ from robustbench_ens.analysis.derive import (
     with_interval,
     withstood,
 )
+from robustbench_ens.analysis.wilson import wilson_interval
 from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, shipped_kinds
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import gather
@@ -44,6 +48,12 @@ def test_interval_is_wilsons(pair):
     assert row["rate"] == count / n
     assert (row["low"], row["high"]) == pytest.approx(wilson(count, n), abs=1e-9)
     assert 0 <= row["low"] <= row["rate"] <= row["high"] <= 1
+
+
+def test_wilsons_interval_is_that_of_statsmodels_bit_by_bit():
+    counts = np.concatenate([np.arange(501), np.random.default_rng(0).uniform(0, 500, 500)])
+    ours = wilson_interval(counts, np.full(len(counts), 500), 0.95)
+    assert_array_equal(ours, proportion_confint(counts, 500, alpha=1 - 0.95, method="wilson"))
 
 
 def test_one_lost_attempt_loses_the_image():
