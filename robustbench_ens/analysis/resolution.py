@@ -42,7 +42,7 @@ def smallest_difference(n: int, difference: float, spread: float) -> float:
 
 
 def resolution_warnings(worst: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
-    """One sentence per dataset about neighbours in the leaderboard that the images, or the seeds, do not tell apart.
+    """One sentence per dataset about neighbours in the leaderboard that are tied for want of images or of seeds.
 
     Args:
         worst: rows of :func:`~robustbench_ens.analysis.worst_case.worst_case` at one eps per dataset.
@@ -61,11 +61,11 @@ def resolution_warnings(worst: pd.DataFrame, comparisons: pd.DataFrame) -> list[
         if by_images:
             texts.append(
                 f"{dataset}: too few images for the order shown in the worst case (numbers for one test alone, found "
-                f"with a chance of {POWER:.0%}). Not told apart: {_some([_images(row) for row in by_images])}."
+                f"with a chance of {POWER:.0%}). Statistically tied: {_some([_images(row) for row in by_images])}."
             )
         if by_seeds:
             texts.append(
-                f"{dataset}: too few training seeds for the order shown in the worst case. Not told apart: "
+                f"{dataset}: too few training seeds for the order shown in the worst case. Statistically tied: "
                 f"{_some([_names(row) for row in by_seeds])}."
             )
     return texts
