@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from robustbench_ens.analysis.health import health_warnings
 from robustbench_ens.cli.console import OUT, show, table
+from robustbench_ens.cli.leaderboard import board_lines
+from robustbench_ens.reporting.board import board
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.sections.overview import has_more
 from robustbench_ens.reporting.sections.runs import without_digest
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.reporting.tables.summary import NOT_RUN
 
 
 def print_summary(collection: Collection) -> None:
-    """Print the summary table of a report, those of protocols that it has no room for, and unhealthy attacks."""
-    for title, frame in summary_tables(collection).items():
+    """Print the leaderboard, a table of what it has no room for, and unhealthy attacks."""
+    rows = board(collection)
+    unicode = OUT.encoding.lower().startswith("utf")
+    for _, own in groupby(rows, key=lambda row: row.dataset):
+        for line in board_lines(list(own), collection.kinds, OUT.width, unicode=unicode):
+            OUT.out(line)
+    tables = summary_tables(collection)
+    if not has_more(collection):
+        tables.pop("", None)
+    for title, frame in tables.items():
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
     if text := without_digest(collection):
         OUT.print(f"Note: {text}", markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from robustbench_ens.analysis.health import health_warnings, unhealthy
 from robustbench_ens.analysis.resolution import resolution_warnings, unequal_tiers
-from robustbench_ens.analysis.worst_case import as_they_are
+from robustbench_ens.analysis.worst_case import among, as_they_are
 from robustbench_ens.config.kinds import Kinds
 from robustbench_ens.core.text import listing
 from robustbench_ens.reporting.collect import Collection, headlines
@@ -36,7 +36,7 @@ def overview_sections(context: Context) -> list[Section]:
     odd = [*health_warnings(collection.health), *other_warnings(collection)]
     blocks: list[Block] = [Bullets(odd, warning=True)] if odd else []
     blocks += [leaderboard_table(collection), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
-    if _has_more(collection):
+    if has_more(collection):
         table = summarise(
             collection.accuracies,
             collection.transferability,
@@ -75,12 +75,16 @@ def leaderboard_table(collection: Collection) -> Table:
     return Table(board.drop(columns=common), caption, stacked=True)
 
 
-def _has_more(collection: Collection) -> bool:
-    """Whether there are protocols that the leaderboard has no column for, or several for one column."""
-    protocols = collection.accuracies[["dataset", "kind", "protocol"]].drop_duplicates()
+def has_more(collection: Collection) -> bool:
+    """Return whether the leaderboard lacks numbers: of a kind without a column, of several protocols for one column, or
+    of an ensemble that answers otherwise than it is defined.
+    """
+    rates = collection.accuracies
+    protocols = rates[["dataset", "kind", "protocol"]].drop_duplicates()
     several = protocols.duplicated(["dataset", "kind"]).any()
     with_column = [kind for kind, facts in collection.kinds.items() if facts.leaderboard]
-    return bool(several or not protocols["kind"].isin(with_column).all())
+    otherwise = not among(rates, as_they_are(collection.provenance)).all()
+    return bool(several or otherwise or not protocols["kind"].isin(with_column).all())
 
 
 def _tiers(kinds: Kinds) -> str:
