@@ -1,0 +1,105 @@
+"""Any text as LaTeX that shows exactly it, in ASCII: pdfLaTeX needs no package and no encoding for it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from robustbench_ens.core.text import NBSP, printable
+
+_COMMANDS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"{\ttfamily\char34}",
+    "'": "'{}",  # two of them, or two of the signs below, are joined to another sign
+    "`": "`{}",
+    "-": "-{}",
+    ",": ",{}",
+    "?": "?{}",
+    "!": "!{}",
+    "[": "{[}",  # at the start of a row it would be an argument of the row before it, and so would a star
+    "]": "{]}",
+    "*": "{*}",
+    NBSP: "~",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": "$-$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "→": r"$\rightarrow$",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "“": "``",
+    "”": "''",
+    "‘": "`",
+    "’": "'",
+    "⚠": r"$^{!}$",
+    "✗": r"$\times$",
+    "\N{REPLACEMENT CHARACTER}": "{[}?{]}",
+}
+_ACCENTS = {
+    "\N{COMBINING GRAVE ACCENT}": "`",
+    "\N{COMBINING ACUTE ACCENT}": "'",
+    "\N{COMBINING CIRCUMFLEX ACCENT}": "^",
+    "\N{COMBINING TILDE}": "~",
+    "\N{COMBINING DIAERESIS}": '"',
+    "\N{COMBINING CEDILLA}": "c ",
+}
+_BREAK = r"\allowbreak{}"
+_BREAKS_AFTER = "/-_,=.:@+#]"
+_LONGEST_WORD = 14
+"""Characters without a place to break: a column of a table is hardly narrower."""
+
+COMMENT = re.compile(r"[^ -~]")
+
+
+def latex(value: object) -> str:
+    """Return ``value`` as one line of LaTeX; a character that the fonts may lack becomes its number: ``[U+6570]``."""
+    return "".join(map(_character, printable(value)))
+
+
+def latex_wrapping(value: object) -> str:
+    """Return the same, with places to break in long names: behind punctuation, and in words without any."""
+    parts = []
+    run = 0
+    for character in printable(value):
+        parts.append(_character(character))
+        run = 0 if character in " " + NBSP else run + 1
+        if (character in _BREAKS_AFTER and run > 1) or run >= _LONGEST_WORD:
+            parts.append(_BREAK)
+            run = 0
+    return "".join(parts)
+
+
+def comment(value: object) -> str:
+    """Return ``value`` as a comment of one line."""
+    return "% " + COMMENT.sub("?", printable(value))
+
+
+def _character(character: str) -> str:
+    known = _COMMANDS.get(character)
+    if known is not None:
+        return known
+    if character.isascii():
+        return character
+    base, *accents = unicodedata.normalize("NFD", character)
+    if len(accents) == 1 and accents[0] in _ACCENTS and base.isascii() and base.isalpha():
+        return rf"\{_ACCENTS[accents[0]]}{{{_dotless(base)}}}"
+    return f"{{[}}U+{ord(character):04X}{{]}}"
+
+
+def _dotless(base: str) -> str:
+    return {"i": r"\i", "j": r"\j"}.get(base, base)

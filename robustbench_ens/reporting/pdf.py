@@ -1,0 +1,191 @@
+"""Drawings as PDF for papers: vectors with embedded fonts, as wide as one or two columns; the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from robustbench_ens.core.text import printable
+from robustbench_ens.reporting.document import NARROW, FigureBlock
+from robustbench_ens.reporting.scene import Circle, Group, Image, Line, Mark, Placed, Rect, Scene, Shape, Text
+from robustbench_ens.reporting.style import RC
+from robustbench_ens.reporting.svg import ON_WHITE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+POINTS = 72.0
+"""In an inch."""
+PIXELS = 96.0
+"""CSS pixels in an inch."""
+
+ONE_COLUMN = 3.3 * POINTS
+TWO_COLUMNS = 6.9 * POINTS
+SMALLEST_TEXT = 6.0
+"""In points."""
+
+_PDF = {"pdf.fonttype": 42, "pdf.compression": 6}  # TrueType: journals refuse Type 3
+_METADATA = {"Creator": None, "Producer": None, "CreationDate": None}
+_MISSING = "\N{REPLACEMENT CHARACTER}"
+_PLACE = {"start": "left", "middle": "center", "end": "right"}
+
+
+def figure_pdf(figure: FigureBlock, width: float) -> bytes:
+    """Return a figure as PDF.
+
+    Args:
+        figure: a scene is laid out anew for the column, or scaled to it if it has but one layout. A matplotlib figure
+            keeps its own size.
+        width: of the column, in points.
+    """
+    import matplotlib as mpl  # takes a second, and only papers need it
+
+    drawing = laid_out(figure, width)
+    buffer = io.BytesIO()
+    with mpl.rc_context(RC | _PDF), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        drawn = _figure(drawing, width) if isinstance(drawing, Scene) else drawing
+        drawn.savefig(buffer, format="pdf", transparent=True, metadata=_METADATA)
+    return buffer.getvalue()
+
+
+def laid_out(figure: FigureBlock, width: float) -> Scene | Figure:
+    """Return the drawing that a column ``width`` points wide shows.
+
+    Its text is at least ``SMALLEST_TEXT`` high if the figure can be redrawn.
+    """
+    if not isinstance(figure.drawing, Scene):
+        return figure.drawing
+    if figure.redraw is None:
+        return figure.narrow if figure.narrow is not None and width < TWO_COLUMNS else figure.drawing
+    pixels = max(NARROW, width * PIXELS / POINTS)
+    scene = figure.redraw(pixels)
+    readable = width * min(sizes(scene.marks), default=SMALLEST_TEXT * PIXELS) / SMALLEST_TEXT
+    return scene if pixels <= readable else figure.redraw(readable)
+
+
+def sizes(marks: Sequence[Mark]) -> Iterator[float]:
+    """Yield the size of each text among ``marks``, in CSS pixels."""
+    for mark in marks:
+        match mark:
+            case Text():
+                yield mark.size
+            case Group():
+                yield from sizes(mark.marks)
+            case Placed():
+                yield from sizes(mark.scene.marks)
+
+
+def _figure(scene: Scene, width: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    scale = width / scene.width
+    figure = Figure(figsize=(width / POINTS, scale * scene.height / POINTS))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(0, scene.width), ylim=(scene.height, 0), autoscale_on=False)
+    _Drawer(axes, scale).marks(scene.marks)
+    return figure
+
+
+@dataclass(frozen=True)
+class _Drawer:
+    """Draws marks on axes in CSS pixels; ``scale`` is points per pixel, ``x`` and ``y`` where the scene is placed."""
+
+    axes: Axes
+    scale: float
+    x: float = 0.0
+    y: float = 0.0
+
+    def marks(self, marks: Sequence[Mark]) -> None:
+        for mark in marks:
+            self.mark(mark)
+
+    def mark(self, mark: Mark) -> None:
+        match mark:
+            case Group():
+                self.marks(mark.marks)
+            case Placed():
+                _Drawer(self.axes, self.scale, self.x + mark.x, self.y + mark.y).marks(mark.scene.marks)
+            case Text():
+                self.text(mark)
+            case Image():
+                self.image(mark)
+            case Line():
+                self.lines(mark)
+            case _:
+                self.area(mark)
+
+    def lines(self, line: Line) -> None:
+        style: dict[str, Any] = {"color": _colour(line.colour), "lw": line.width * self.scale, "alpha": line.opacity}
+        if line.dash:
+            style["linestyle"] = (0, tuple(length / line.width for length in line.dash))
+        for points in line.paths:
+            xs, ys = zip(*points, strict=True)
+            across = [self.x + x for x in xs]
+            down = [self.y + y for y in ys]
+            self.axes.plot(across, down, solid_capstyle="butt", dash_capstyle="butt", clip_on=False, **style)
+
+    def area(self, mark: Shape | Circle | Rect) -> None:
+        from matplotlib import patches
+
+        style: dict[str, Any] = {
+            "facecolor": _colour(mark.fill),
+            "edgecolor": _colour(mark.stroke),
+            "lw": mark.width * self.scale if mark.stroke else 0,
+            "alpha": mark.opacity,
+            "clip_on": False,
+        }
+        made: patches.Patch
+        match mark:
+            case Shape():
+                made = patches.Polygon([(self.x + x, self.y + y) for x, y in mark.points], closed=True, **style)
+            case Circle():
+                made = patches.Circle((self.x + mark.x, self.y + mark.y), mark.radius, **style)
+            case Rect() if mark.radius:
+                box = f"round,pad=0,rounding_size={mark.radius}"
+                made = patches.FancyBboxPatch((self.x + mark.x, self.y + mark.y), mark.w, mark.h, boxstyle=box, **style)
+            case Rect():
+                made = patches.Rectangle((self.x + mark.x, self.y + mark.y), mark.w, mark.h, **style)
+        self.axes.add_patch(made)
+
+    def text(self, mark: Text) -> None:
+        self.axes.text(
+            self.x + mark.x,
+            self.y + mark.y,
+            in_font(mark.text),
+            fontsize=mark.size * self.scale,
+            color=_colour(mark.colour),
+            ha=_PLACE[mark.anchor],
+            va="baseline",
+            fontweight="bold" if mark.bold else "normal",
+            rotation=-mark.angle,
+            rotation_mode="anchor",
+        )
+
+    def image(self, mark: Image) -> None:
+        left = self.x + mark.x
+        top = self.y + mark.y
+        extent = (left, left + mark.w, top + mark.h, top)
+        self.axes.imshow(mark.pixels, extent=extent, interpolation="none", aspect="auto", zorder=2)
+
+
+def _colour(name: str) -> str:
+    return ON_WHITE.get(name, name) or "none"
+
+
+def in_font(text: str) -> str:
+    """Return ``text`` with a replacement for each character that the font lacks."""
+    return "".join(c if ord(c) in _glyphs() else _MISSING for c in printable(text))
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(code for code in get_font(findfont("DejaVu Sans")).get_charmap() if code <= 0xFFFF)
