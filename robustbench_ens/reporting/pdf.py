@@ -121,25 +121,30 @@ class _Drawer:
             case _:
                 self.area(mark)
 
+    def above(self) -> int:
+        """The place of a mark above all that are drawn: matplotlib would draw lines above areas."""
+        return len(self.axes.get_children())
+
+    def style(self, opacity: float) -> dict[str, Any]:
+        return {"alpha": opacity, "clip_on": False, "zorder": self.above()}
+
     def lines(self, line: Line) -> None:
-        style: dict[str, Any] = {"color": _colour(line.colour), "lw": line.width * self.scale, "alpha": line.opacity}
+        style = self.style(line.opacity) | {"color": _colour(line.colour), "lw": line.width * self.scale}
         if line.dash:
             style["linestyle"] = (0, tuple(length / line.width for length in line.dash))
         for points in line.paths:
             xs, ys = zip(*points, strict=True)
             across = [self.x + x for x in xs]
             down = [self.y + y for y in ys]
-            self.axes.plot(across, down, solid_capstyle="butt", dash_capstyle="butt", clip_on=False, **style)
+            self.axes.plot(across, down, solid_capstyle="butt", dash_capstyle="butt", **style)
 
     def area(self, mark: Shape | Circle | Rect) -> None:
         from matplotlib import patches
 
-        style: dict[str, Any] = {
+        style = self.style(mark.opacity) | {
             "facecolor": _colour(mark.fill),
             "edgecolor": _colour(mark.stroke),
             "lw": mark.width * self.scale if mark.stroke else 0,
-            "alpha": mark.opacity,
-            "clip_on": False,
         }
         made: patches.Patch
         match mark:
@@ -166,13 +171,14 @@ class _Drawer:
             fontweight="bold" if mark.bold else "normal",
             rotation=-mark.angle,
             rotation_mode="anchor",
+            zorder=self.above(),
         )
 
     def image(self, mark: Image) -> None:
         left = self.x + mark.x
         top = self.y + mark.y
         extent = (left, left + mark.w, top + mark.h, top)
-        self.axes.imshow(mark.pixels, extent=extent, interpolation="none", aspect="auto", zorder=2)
+        self.axes.imshow(mark.pixels, extent=extent, interpolation="none", aspect="auto", zorder=self.above())
 
 
 def _colour(name: str) -> str:

@@ -1,5 +1,5 @@
-"""The DVERGE paper (arXiv:2009.14720) beside our outcomes, entered through :func:`sections`."""
+"""The DVERGE paper (arXiv:2009.14720) beside our outcomes, entered through :func:`sections` and :func:`tables`."""
 
-from robustbench_ens.reporting.dverge2020.section import sections
+from robustbench_ens.reporting.dverge2020.section import sections, tables
 
-__all__ = ["sections"]
+__all__ = ["sections", "tables"]

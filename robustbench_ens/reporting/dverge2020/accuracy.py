@@ -60,11 +60,11 @@ def _heading(eps: object) -> str:
 
 
 def show_accuracy(part: Part) -> Shown:
-    """Show Tables 4, 5 and 6, beside the paper's own data."""
+    """Show Tables 4, 5 and 6."""
     attacked = "Figures 4, 5, 9, 10; Tables 1, 4, 5" if len(part.asked("45")) else ""
     same_defense = "Table 6" if len(part.asked("6")) else ""
     keys = frozenset({attacked, same_defense} - {""})
-    if not part.beside:
+    if not (part.beside or part.every_table):
         return Shown(keys=keys)
     blocks: list[Block] = []
     standard = part.subjects[part.subjects["standard"]]

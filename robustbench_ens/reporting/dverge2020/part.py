@@ -41,6 +41,7 @@ class Part:
         subjects: its ensembles, as :func:`~.subjects.subjects` gives them.
         questions: the paper's table that each pair of protocol and ensemble answers.
         beside: whether the paper's numbers may stand beside these.
+        every_table: whether tables are wanted that, without the paper's numbers, repeat other sections.
     """
 
     collection: Collection
@@ -50,6 +51,7 @@ class Part:
     subjects: pd.DataFrame
     questions: dict[tuple[str, str], str]
     beside: bool
+    every_table: bool = False
 
     @property
     def targets(self) -> list[dict[str, Any]]:

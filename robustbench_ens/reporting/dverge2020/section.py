@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, Listing, Paragraph, Section
+from robustbench_ens.reporting.document import Block, Listing, Paragraph, Section, Table
 from robustbench_ens.reporting.dverge2020.ablation import show_layers, show_training_eps
 from robustbench_ens.reporting.dverge2020.accuracy import show_accuracy
 from robustbench_ens.reporting.dverge2020.commands import SHOWN, commands
@@ -56,6 +57,15 @@ def sections(context: Context) -> list[Section]:
     intro = MEANING if any(part.beside for part in parts) else OURS_ONLY
     rest: list[Block] = [Listing("\n".join(lines), "What the paper shows and these outcomes lack, and how to make it")]
     return [Section("Beside the DVERGE paper", "paper", [Paragraph(intro), *blocks, *(rest if lines else [])])]
+
+
+def tables(context: Context) -> list[tuple[str, Table]]:
+    """Return the paper's tables with our numbers, each with the dataset it is about; also where it has none itself."""
+    found = []
+    for part in parts_of(context):
+        blocks = [block for show in TOPICS for block in show(replace(part, every_table=True)).blocks]
+        found += [(part.dataset, block) for block in blocks if isinstance(block, Table)]
+    return found
 
 
 def _missing(dataset: str, shown: frozenset[str]) -> list[str]:

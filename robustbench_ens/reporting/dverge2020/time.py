@@ -40,9 +40,9 @@ def paper_time(
 
 
 def show_time(part: Part) -> Shown:
-    """Show Table 1, beside the paper's own data."""
+    """Show Table 1."""
     own = part.subjects[part.subjects["standard"]]
-    if not part.beside or own.empty:
+    if not (part.beside or part.every_table) or own.empty:
         return Shown()
     sources = [source for document in part.collection.provenance for source in document["sources"]]
     costs = {name: str(cost) for name, cost in training_costs(part.targets, sources).items()}

@@ -6,6 +6,7 @@ import pandas as pd
 
 from robustbench_ens.analysis.derive import between_sub_models
 from robustbench_ens.core.text import mean_and_std, percent
+from robustbench_ens.reporting.collect import headlines
 from robustbench_ens.reporting.document import Block
 from robustbench_ens.reporting.dverge2020.part import Part, Shown, has_ours
 from robustbench_ens.reporting.dverge2020.reference import PAPER
@@ -59,17 +60,18 @@ def _mean(rows: pd.DataFrame) -> str:
 
 
 def show_transfer(part: Part) -> Shown:
-    """Show the numbers of Figures 3 and 11, beside the paper's own data."""
+    """Show the numbers of Figures 3 and 11."""
     rates = part.own(part.collection.transferability)
     keys = frozenset({"Figures 3, 8"}) if len(rates) else frozenset()
-    if not part.beside:
+    if not (part.beside or part.every_table):
         return Shown(keys=keys)
     blocks: list[Block] = []
     standard = part.subjects[part.subjects["standard"] & (part.subjects["sub_models"] == 3)].sort_values("place")
-    at_003 = rates[rates["eps"] == 0.03]
-    table = paper_transfer(at_003, standard, part.reference("figure3_transferability_eps0.03"), "method")
-    if has_ours(at_003, standard):
-        blocks.append(part.table(table, "Figure 3: transferability between 3 sub-models at eps 0.03"))
+    eps = 0.03 if part.beside else headlines(part.collection.accuracies, rates).get(part.dataset, 0.03)
+    chosen = rates[rates["eps"] == eps]
+    table = paper_transfer(chosen, standard, part.reference("figure3_transferability_eps0.03"), "method")
+    if has_ours(chosen, standard):
+        blocks.append(part.table(table, f"Figure 3: transferability between 3 sub-models at eps {eps:g}"))
     layers = by_layer(part.subjects)
     at_001 = rates[rates["eps"] == 0.01]
     table = paper_transfer(at_001, layers, part.reference("figure11_transferability_eps0.01_by_layer"), "layer")

@@ -22,12 +22,6 @@ _COMMANDS = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"{\ttfamily\char34}",
-    "'": "'{}",  # two of them, or two of the signs below, are joined to another sign
-    "`": "`{}",
-    "-": "-{}",
-    ",": ",{}",
-    "?": "?{}",
-    "!": "!{}",
     "[": "{[}",  # at the start of a row it would be an argument of the row before it, and so would a star
     "]": "{]}",
     "*": "{*}",
@@ -58,27 +52,29 @@ _ACCENTS = {
     "\N{COMBINING DIAERESIS}": '"',
     "\N{COMBINING CEDILLA}": "c ",
 }
+_JOINED = {"--", "''", "``", ",,", "?`", "!`"}
+"""Pairs that fonts join to one sign."""
 _BREAK = r"\allowbreak{}"
 _BREAKS_AFTER = "/-_,=.:@+#]"
 _LONGEST_WORD = 14
-"""Characters without a place to break: a column of a table is hardly narrower."""
+"""Characters without a place to break: a column of a table is hardly wider."""
 
 COMMENT = re.compile(r"[^ -~]")
 
 
 def latex(value: object) -> str:
-    """Return ``value`` as one line of LaTeX; a character that the fonts may lack becomes its number: ``[U+6570]``."""
-    return "".join(map(_character, printable(value)))
+    """Return ``value`` as one line of LaTeX, with places to break in long words.
 
-
-def latex_wrapping(value: object) -> str:
-    """Return the same, with places to break in long names: behind punctuation, and in words without any."""
+    A character that the fonts may lack becomes its number: ``[U+6570]``.
+    """
+    text = printable(value)
     parts = []
     run = 0
-    for character in printable(value):
+    for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+        parts.append("{}" if before + character in _JOINED else "")
         parts.append(_character(character))
-        run = 0 if character in " " + NBSP else run + 1
-        if (character in _BREAKS_AFTER and run > 1) or run >= _LONGEST_WORD:
+        run = 0 if character == " " else run + 1
+        if after != " " and run > 1 and (character in _BREAKS_AFTER or run >= _LONGEST_WORD):
             parts.append(_BREAK)
             run = 0
     return "".join(parts)

@@ -1,0 +1,65 @@
+"""What a command asks for beside the pages, and the files of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustbench_ens.core.store import atomic_path
+from robustbench_ens.reporting.context import Context
+from robustbench_ens.reporting.document import Page
+
+WRITTEN = {
+    "csv": {"csv": "*.csv"},
+    "latex": {"latex/tables": "*.tex", "latex/figures": "*-[12]col.pdf"},
+}
+"""The files of each export that a later one may lack, by folder."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which exports are wanted: tidy tables, tables and figures for a paper."""
+
+    csv: bool = False
+    latex: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Those that are wanted: options of `rbe report`, and folders in that of the report."""
+        return [name for name in WRITTEN if getattr(self, name)]
+
+
+def exported(asked: Asked, context: Context, pages: Sequence[Page], title: str, command: str) -> dict[str, bytes]:
+    """Return the files that are asked for, by their path in the folder of the report."""
+    files: dict[str, bytes] = {}
+    if asked.csv:
+        from robustbench_ens.reporting.exports.csv_folder import csv_files
+
+        files |= csv_files(context.collection)
+    if asked.latex:
+        from robustbench_ens.reporting.exports.latex_folder import latex_files
+
+        files |= latex_files(context, pages, title, command)
+    return files
+
+
+def write_exports(asked: Asked, files: Mapping[str, bytes], destination: Path) -> None:
+    """Write the files into the folder of a report.
+
+    Tables and figures that an earlier report had and this one lacks are removed. What is not asked for stays as it is:
+    see :func:`outdated`.
+    """
+    for path, content in files.items():
+        with atomic_path(destination / path) as temporary:
+            temporary.write_bytes(content)
+    for option in asked.names:
+        for folder, pattern in WRITTEN[option].items():
+            for path in list((destination / folder).glob(pattern)):
+                if f"{folder}/{path.name}" not in files:
+                    path.unlink()
+
+
+def outdated(asked: Asked, destination: Path) -> list[str]:
+    """Return the exports of an earlier report in the same folder that were not asked for this time."""
+    return [name for name in WRITTEN if name not in asked.names and (destination / name).is_dir()]

@@ -1,0 +1,148 @@
+"""A table of text as LaTeX: booktabs, with intervals and deviations as commands that a paper may redefine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from robustbench_ens.core.text import NBSP
+from robustbench_ens.reporting.exports.latex_text import latex
+from robustbench_ens.reporting.exports.table_fit import INTERVAL, NUMBER, Column, Fit, columns_of, fit
+
+MOST_ROWS = 40
+"""Rows of one float: a page has room for hardly more."""
+
+COMMANDS = r"""% Needs booktabs and tabularx. These commands may be defined otherwise before the table is read.
+\providecommand{\rbeinterval}[3]{#1~{[}#2,~#3{]}}
+\providecommand{\rbestackedinterval}[3]{\begin{tabular}[t]{@{}r@{}}#1\\[-0.5ex]{\tiny{[}#2,~#3{]}}\end{tabular}}
+\providecommand{\rbestd}[2]{#1~$\pm$~#2}
+"""
+_STD = re.compile(rf"{NBSP}±{NBSP}(?P<std>\d[\d.]*)")
+
+
+@dataclass(frozen=True)
+class LatexTable:
+    """A table of a paper.
+
+    Attributes:
+        name: of its file, without suffix, and of its label.
+        caption: what it shows, units, n and seeds, as plain text.
+        frame: the cells, as text.
+        bold: cells (row, column) that stand out, counted from 0.
+        signs: signs behind cells, in LaTeX.
+        notes: what signs mean, as plain text by sign, in the order in which they stand below the table.
+        group: how many leading columns are written only where one of their values changes.
+    """
+
+    name: str
+    caption: str
+    frame: pd.DataFrame
+    bold: frozenset[tuple[int, int]] = frozenset()
+    signs: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    group: int = 0
+
+
+def table_tex(table: LatexTable) -> str:
+    """Return the content of a file for ``\\input``: one float, or several of at most ``MOST_ROWS`` rows."""
+    columns = columns_of(table.frame)
+    chosen = fit(columns)
+    starts = range(0, max(1, len(table.frame)), MOST_ROWS)
+    floats = [
+        _float(table, columns, chosen, range(start, min(start + MOST_ROWS, len(table.frame))), (number, len(starts)))
+        for number, start in enumerate(starts, start=1)
+    ]
+    return COMMANDS + "\n" + "\n".join(floats)
+
+
+def _float(
+    table: LatexTable, columns: Sequence[Column], chosen: Fit, rows: range, part: tuple[int, int]
+) -> str:
+    number, parts = part
+    environment = "table*" if chosen.wide else "table"
+    caption = table.caption if parts == 1 else f"{table.caption} Part {number} of {parts}."
+    label = table.name if number == 1 else f"{table.name}-{number}"
+    flexible = [column.wraps for column in columns]
+    if not any(flexible):
+        flexible[0] = True
+    spec = "".join(
+        r">{\raggedright\arraybackslash}X" if wraps else "r" if column.numeric else "l"
+        for column, wraps in zip(columns, flexible, strict=True)
+    )
+    lines = [
+        rf"\begin{{{environment}}}[tbp]",
+        r"\centering",
+        rf"\caption{{{latex(caption)}}}",
+        rf"\label{{tab:{label}}}",
+        rf"{chosen.size}\setlength{{\tabcolsep}}{{{chosen.gap / 2:g}pt}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{spec}@{{}}}}",
+        r"\toprule",
+        _row([_head(column, chosen) for column in columns]),
+        r"\midrule",
+        *_body(table, columns, chosen, rows),
+        r"\bottomrule",
+        r"\end{tabularx}",
+        *(rf"\par\raggedright {sign}\,{latex(note)}" for sign, note in table.notes.items()),
+        rf"\end{{{environment}}}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _body(table: LatexTable, columns: Sequence[Column], chosen: Fit, rows: range) -> list[str]:
+    lines: list[str] = []
+    before: list[str] = []
+    for row in rows:
+        texts = [_cell(table, column, chosen, (row, place)) for place, column in enumerate(columns)]
+        own = [str(column.cells[row]) for column in columns[: table.group]]
+        if own and own == before:
+            texts[: table.group] = [""] * table.group
+        elif own and before:
+            lines.append(r"\addlinespace")
+        before = own
+        lines.append(_row(texts))
+    return lines
+
+
+def _row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _head(column: Column, chosen: Fit) -> str:
+    if column.wraps:
+        return latex(column.title)
+    return _stacked(column.lines(column.title, stacked=chosen.stacked), "r" if column.numeric else "l", "b")
+
+
+def _cell(table: LatexTable, column: Column, chosen: Fit, place: tuple[int, int]) -> str:
+    text = str(column.cells[place[0]])
+    made = _number(column, text, chosen) if column.numeric else latex(text)
+    made = rf"{{\bfseries {made}}}" if place in table.bold else made
+    return made + table.signs.get(place, "")
+
+
+def _number(column: Column, text: str, chosen: Fit) -> str:
+    """A number with its interval or deviation; words in its place in lines that fit."""
+    found = NUMBER.match(text)
+    if found is None:
+        return _stacked(column.lines(text, stacked=chosen.stacked), "r", "t")
+    rest = text[found.end() :]
+    value = latex(found["value"] + ("" if column.percent else found["percent"]))
+    interval = INTERVAL.match(rest)
+    std = _STD.match(rest)
+    if interval is not None:
+        command = r"\rbestackedinterval" if chosen.stacked else r"\rbeinterval"
+        made = rf"{command}{{{value}}}{{{latex(interval['low'])}}}{{{latex(interval['high'])}}}"
+        return made + latex(rest[interval.end() :])
+    if std is not None:
+        return rf"\rbestd{{{value}}}{{{std['std']}}}" + latex(rest[std.end() :])
+    return value + latex(rest)
+
+
+def _stacked(lines: Sequence[str], side: str, edge: str) -> str:
+    if len(lines) == 1:
+        return latex(lines[0])
+    return rf"\begin{{tabular}}[{edge}]{{@{{}}{side}@{{}}}}" + r"\\".join(map(latex, lines)) + r"\end{tabular}"

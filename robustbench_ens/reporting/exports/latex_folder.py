@@ -1,0 +1,125 @@
+"""The folder for a paper: a file per table and figure, and two articles that show all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from robustbench_ens.reporting.context import Context
+from robustbench_ens.reporting.document import FigureBlock, Figures, Page
+from robustbench_ens.reporting.exports.booktabs import table_tex
+from robustbench_ens.reporting.exports.latex_tables import latex_tables
+from robustbench_ens.reporting.exports.latex_text import comment, latex
+from robustbench_ens.reporting.pdf import ONE_COLUMN, TWO_COLUMNS, figure_pdf
+
+FOLDER = "latex"
+WIDTHS = {"1col": ONE_COLUMN, "2col": TWO_COLUMNS}
+ARTICLES = {"report": "", "report-twocolumn": "twocolumn"}
+"""The articles by name, with their option."""
+
+_BETWEEN_FLOATS = 8
+"""Floats after which they are all printed: LaTeX can hold few."""
+_WHERE_NUMBERS_ARE = re.compile(r"[;,] the tables?[^.]*")
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A figure of the report, the caption of its block, and whether it stands on the front page."""
+
+    figure: FigureBlock
+    caption: str
+    in_front: bool
+
+    @property
+    def text(self) -> str:
+        """What it shows, in words, for the caption of a paper."""
+        return f"{_WHERE_NUMBERS_ARE.sub('', self.figure.alt)} {self.caption}".strip()
+
+
+def latex_files(context: Context, pages: Sequence[Page], title: str, command: str) -> dict[str, bytes]:
+    """Return the files of the folder by their path in the report.
+
+    Args:
+        context: what the report is made of.
+        pages: the report; its figures are those of the paper.
+        title: its heading.
+        command: the command line that makes it again.
+    """
+    tables = latex_tables(context)
+    figures = placed_figures(pages)
+    head = comment(f"Made by: {command}; written anew each time, so copy it before you change it")
+    files = {f"tables/{table.name}.tex": f"{head}\n{table_tex(table)}".encode() for table in tables}
+    for placed in figures:
+        for name, width in WIDTHS.items():
+            files[f"figures/{placed.figure.name}-{name}.pdf"] = figure_pdf(placed.figure, width)
+    shown = [
+        *(rf"\input{{tables/{table.name}}}" for table in tables),
+        *(_figure(placed) for placed in figures),
+    ]
+    day = max(document["finished_at"][:10] for document in context.collection.provenance)
+    for name, option in ARTICLES.items():
+        files[f"{name}.tex"] = f"{head}\n{article(title, day, option, shown)}".encode()
+    return {f"{FOLDER}/{path}": content for path, content in files.items()}
+
+
+def placed_figures(pages: Iterable[Page]) -> list[Placed]:
+    """Return each figure of the pages once."""
+    found: dict[str, Placed] = {}
+    for page in pages:
+        blocks = [block for section in page.sections for block in section.blocks if isinstance(block, Figures)]
+        for block in blocks:
+            for figure in block.figures:
+                found.setdefault(figure.name, Placed(figure, block.caption, page.path == "index"))
+    return list(found.values())
+
+
+def _figure(placed: Placed) -> str:
+    """A float; figures of the front page are wide."""
+    environment = "figure*" if placed.in_front else "figure"
+    column = "2col" if placed.in_front else "1col"
+    size = f"width={WIDTHS[column] / 72:g}in,height=0.8\\textheight,keepaspectratio"
+    return "\n".join(
+        [
+            rf"\begin{{{environment}}}[tbp]",
+            r"\centering",
+            rf"\includegraphics[{size}]{{figures/{placed.figure.name}-{column}.pdf}}",
+            rf"\caption{{{latex(placed.text)}}}",
+            rf"\label{{fig:{placed.figure.name}}}",
+            rf"\end{{{environment}}}",
+        ]
+    )
+
+
+def article(title: str, day: str, option: str, shown: Sequence[str]) -> str:
+    """Return an article that pdfLaTeX compiles in the folder.
+
+    Args:
+        title: its heading.
+        day: the last of evaluation.
+        option: of its class.
+        shown: tables and figures, in order.
+    """
+    return HEAD % {"option": option, "title": latex(title), "day": day} + "\n".join(_spaced(shown)) + FOOT
+
+
+def _spaced(shown: Sequence[str]) -> Iterator[str]:
+    for number, one in enumerate(shown, start=1):
+        yield one
+        if number % _BETWEEN_FLOATS == 0:
+            yield r"\clearpage"
+
+
+HEAD = r"""\documentclass[10pt,%(option)s]{article}
+\usepackage[letterpaper,textwidth=6.9in,textheight=9.2in,columnsep=0.3in]{geometry}
+\usepackage{booktabs}
+\usepackage{graphicx}
+\usepackage{tabularx}
+\setlength{\emergencystretch}{3em}
+\title{%(title)s}
+\author{}
+\date{Evaluated until %(day)s}
+\begin{document}
+\maketitle
+"""
+FOOT = "\n" + r"\end{document}" + "\n"
