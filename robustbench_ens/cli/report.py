@@ -14,7 +14,11 @@ from robustbench_ens.core.store import DEFAULT_REPORT
 
 if TYPE_CHECKING:
     from robustbench_ens.outcomes import OutcomeFile
+    from robustbench_ens.reporting.exports.asked import Asked
     from robustbench_ens.reporting.folder import ReportFolder
+
+STARTS = {"csv": "README.md", "latex": "report.tex"}
+"""Where to start reading each export."""
 
 
 @click.command()
@@ -24,13 +28,24 @@ if TYPE_CHECKING:
 @click.option(
     "--section", "own", metavar="PACKAGE.MODULE:NAME", multiple=True, help="Add sections of your own; repeatable."
 )
+@click.option("--csv", is_flag=True, help="Also write tidy tables into the report's folder csv/.")
+@click.option("--latex", is_flag=True, help="Also write tables and figures for a paper into latex/.")
 @place_options
-def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | None, own: tuple[str, ...]) -> None:
+def report(
+    where: Where,
+    outcomes: tuple[Path, ...],
+    name: str,
+    publish: str | None,
+    own: tuple[str, ...],
+    csv: bool,
+    latex: bool,
+) -> None:
     """Render outcomes as report.md and index.html.
 
     OUTCOMES are files or folders; without any, all outcomes of the run directory are rendered.
     """
     from robustbench_ens.cli.sources import outcome_files
+    from robustbench_ens.reporting.exports.asked import Asked
     from robustbench_ens.reporting.folder import report_folder
 
     added = [word for spec in own for word in ("--section", spec)]
@@ -38,19 +53,40 @@ def report(where: Where, outcomes: tuple[Path, ...], name: str, publish: str | N
     if publish:  # the outcomes that lie beside it make it again
         command = ["rbe", "report", f"reports/{publish}/outcomes", "--publish", publish, *added]
     files = outcome_files(where.store, outcomes)
-    print_report(files, report_folder(where.store, name, publish), shlex.join(command), own)
+    print_report(files, report_folder(where.store, name, publish), shlex.join(command), own, Asked(csv, latex))
 
 
-def print_report(files: Sequence[OutcomeFile], folder: ReportFolder, command: str, own: Sequence[str] = ()) -> None:
-    """Write a report; print its summary and where it lies. ``own`` names sections as ``package.module:Name``."""
+def print_report(
+    files: Sequence[OutcomeFile],
+    folder: ReportFolder,
+    command: str,
+    own: Sequence[str] = (),
+    asked: Asked | None = None,
+) -> None:
+    """Write a report; print its summary and where it lies.
+
+    Args:
+        files: the outcomes.
+        folder: where the report goes.
+        command: the command line that makes it again.
+        own: sections of the user's own, as ``package.module:Name``.
+        asked: what to write beside the pages.
+    """
     from robustbench_ens.cli.console import OUT
     from robustbench_ens.cli.summaries import print_summary
     from robustbench_ens.reporting.collect import collect
+    from robustbench_ens.reporting.exports.asked import NOTHING, outdated
     from robustbench_ens.reporting.folder import write_report
     from robustbench_ens.reporting.own_sections import own_section
 
     collection = collect(files)
     added = [own_section(spec) for spec in own]
-    index = write_report(files, collection, folder, command, added)
+    wanted = asked or NOTHING
+    index = write_report(files, collection, folder, command, added, wanted)
     print_summary(collection)
     OUT.print(f"Report: {index} (and {folder.path / 'report.md'})", markup=False)
+    for export in wanted.names:
+        OUT.print(f"{export}: {folder.path / export / STARTS[export]}", markup=False)
+    for export in outdated(wanted, folder.path):
+        path = folder.path / export
+        OUT.print(f"{path} is of an earlier report; --{export} renews it", markup=False)

@@ -14,6 +14,7 @@ from robustbench_ens.core.store import Store, atomic_path
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile, arrays_path, measurements_path, read_evaluations
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.exports.asked import NOTHING, Asked
 from robustbench_ens.reporting.heading import heading
 from robustbench_ens.reporting.own_sections import OwnSection
 
@@ -54,6 +55,7 @@ def write_report(
     folder: ReportFolder,
     command: str,
     own: Sequence[OwnSection] = (),
+    asked: Asked = NOTHING,
 ) -> Path:
     """Render a report into its folder, which is held meanwhile, with the outcomes beside it if it is published.
 
@@ -63,6 +65,7 @@ def write_report(
         folder: see :func:`report_folder`.
         command: the command line that makes this report again.
         own: sections of the user's own.
+        asked: what to write beside the pages.
 
     Returns:
         path of `index.html`.
@@ -75,7 +78,7 @@ def write_report(
 
     outcomes = published_outcomes(files, folder.outcomes) if folder.published else {}
     with hold(folder.path.parent):
-        index = render(collection, folder.path, title=heading(collection), command=command, own=own)
+        index = render(collection, folder.path, title=heading(collection), command=command, own=own, asked=asked)
         if folder.published:
             publish_outcomes(outcomes, folder.outcomes)
             check_published(files, outcomes)

@@ -23,6 +23,7 @@ from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, sna
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import FigureBlock, Page
+from robustbench_ens.reporting.exports.asked import NOTHING, Asked, exported, write_exports
 from robustbench_ens.reporting.filters import NAMES, filters_of
 from robustbench_ens.reporting.own_sections import OwnSection, figures_of
 from robustbench_ens.reporting.pages import FRONT, known_pages, pages
@@ -49,7 +50,13 @@ def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str
 
 
 def render(
-    collection: Collection, destination: Path, *, title: str, command: str, own: Sequence[OwnSection] = ()
+    collection: Collection,
+    destination: Path,
+    *,
+    title: str,
+    command: str,
+    own: Sequence[OwnSection] = (),
+    asked: Asked = NOTHING,
 ) -> Path:
     """Write a report into the folder ``destination``, over an older one; the same input, the same bytes.
 
@@ -62,6 +69,7 @@ def render(
         title: heading of the report.
         command: the command line that makes this report again.
         own: sections of the user's own.
+        asked: what to write beside the pages.
 
     Returns:
         path of `index.html`; every page needs no other file.
@@ -71,9 +79,11 @@ def render(
     """
     now = snapshot(collection)
     last = last_report(destination, now)
-    made = pages(context_of(collection, None if last is None else changes(last, now)), title, own)
+    context = context_of(collection, None if last is None else changes(last, now))
+    made = pages(context, title, own)
     figures = {figure.name: figure for page in made for section in page.sections for figure in figures_of(section)}
     texts = rendered(made, Facts(title, command, collection))
+    exports = exported(asked, context, made, title, command)
 
     wanted = set()
     for figure in figures.values():
@@ -84,6 +94,7 @@ def render(
         write_text(destination / name, content)
     write_json(destination / SUMMARY, now | {"previous": last})
     remove_others(destination, wanted)
+    write_exports(asked, exports, destination)
     return destination / f"{FRONT}.html"
 
 

@@ -28,6 +28,8 @@ ONE_COLUMN = 3.3 * POINTS
 TWO_COLUMNS = 6.9 * POINTS
 SMALLEST_TEXT = 6.0
 """In points."""
+_WIDE = 800.0  # pixels at which figures of a page have their wide layout, and text of 12 is 7.5 points high
+_MARGIN = 4.0  # pixels above and below the marks: a page has room for tips there
 
 _PDF = {"pdf.fonttype": 42, "pdf.compression": 6}  # TrueType: journals refuse Type 3
 _METADATA = {"Creator": None, "Producer": None, "CreationDate": None}
@@ -63,7 +65,8 @@ def laid_out(figure: FigureBlock, width: float) -> Scene | Figure:
         return figure.drawing
     if figure.redraw is None:
         return figure.narrow if figure.narrow is not None and width < TWO_COLUMNS else figure.drawing
-    pixels = max(NARROW, width * PIXELS / POINTS)
+    page = min(figure.drawing.width, _WIDE if width >= TWO_COLUMNS else NARROW)
+    pixels = max(page, width * PIXELS / POINTS)
     scene = figure.redraw(pixels)
     readable = width * min(sizes(scene.marks), default=SMALLEST_TEXT * PIXELS) / SMALLEST_TEXT
     return scene if pixels <= readable else figure.redraw(readable)
@@ -81,14 +84,37 @@ def sizes(marks: Sequence[Mark]) -> Iterator[float]:
                 yield from sizes(mark.scene.marks)
 
 
+def heights(marks: Sequence[Mark], down: float = 0.0) -> Iterator[float]:
+    """Yield heights, in CSS pixels from the top, between which the marks lie."""
+    for mark in marks:
+        match mark:
+            case Group():
+                yield from heights(mark.marks, down)
+            case Placed():
+                yield from heights(mark.scene.marks, down + mark.y)
+            case Text():
+                yield from (down + mark.y - mark.size, down + mark.y + 0.3 * mark.size)
+            case Line():
+                yield from (down + y for points in mark.paths for _, y in points)
+            case Shape():
+                yield from (down + y for _, y in mark.points)
+            case Circle():
+                yield from (down + mark.y - mark.radius, down + mark.y + mark.radius)
+            case Rect() | Image():
+                yield from (down + mark.y, down + mark.y + mark.h)
+
+
 def _figure(scene: Scene, width: float) -> Figure:
     from matplotlib.figure import Figure
 
     scale = width / scene.width
-    figure = Figure(figsize=(width / POINTS, scale * scene.height / POINTS))
+    drawn = list(heights(scene.marks)) or [0.0, scene.height]
+    top = max(0.0, min(drawn) - _MARGIN)
+    bottom = min(scene.height, max(drawn) + _MARGIN)
+    figure = Figure(figsize=(width / POINTS, scale * (bottom - top) / POINTS))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set(xlim=(0, scene.width), ylim=(scene.height, 0), autoscale_on=False)
+    axes.set(xlim=(0, scene.width), ylim=(bottom, top), autoscale_on=False)
     _Drawer(axes, scale).marks(scene.marks)
     return figure
 

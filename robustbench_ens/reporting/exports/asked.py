@@ -30,6 +30,9 @@ class Asked:
         return [name for name in WRITTEN if getattr(self, name)]
 
 
+NOTHING = Asked()
+
+
 def exported(asked: Asked, context: Context, pages: Sequence[Page], title: str, command: str) -> dict[str, bytes]:
     """Return the files that are asked for, by their path in the folder of the report."""
     files: dict[str, bytes] = {}
@@ -40,7 +43,7 @@ def exported(asked: Asked, context: Context, pages: Sequence[Page], title: str, 
     if asked.latex:
         from robustbench_ens.reporting.exports.latex_folder import latex_files
 
-        files |= latex_files(context, pages, title, command)
+        files |= latex_files(context, pages, title, f"{command} --latex")
     return files
 
 
@@ -55,9 +58,9 @@ def write_exports(asked: Asked, files: Mapping[str, bytes], destination: Path) -
             temporary.write_bytes(content)
     for option in asked.names:
         for folder, pattern in WRITTEN[option].items():
-            for path in list((destination / folder).glob(pattern)):
-                if f"{folder}/{path.name}" not in files:
-                    path.unlink()
+            for there in list((destination / folder).glob(pattern)):
+                if f"{folder}/{there.name}" not in files:
+                    there.unlink()
 
 
 def outdated(asked: Asked, destination: Path) -> list[str]:

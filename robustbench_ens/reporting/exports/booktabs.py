@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from robustbench_ens.core.text import NBSP
 from robustbench_ens.reporting.exports.latex_text import latex
-from robustbench_ens.reporting.exports.table_fit import INTERVAL, NUMBER, Column, Fit, columns_of, fit
+from robustbench_ens.reporting.exports.table_fit import INTERVAL, NUMBER, Column, Fit, columns_of, fit, lines_of, shares
 
-MOST_ROWS = 40
-"""Rows of one float: a page has room for hardly more."""
+MOST_LINES = 56
+"""Lines of the rows of one float: a page has room for hardly more."""
 
 COMMANDS = r"""% Needs booktabs and tabularx. These commands may be defined otherwise before the table is read.
 \providecommand{\rbeinterval}[3]{#1~{[}#2,~#3{]}}
@@ -47,38 +47,41 @@ class LatexTable:
 
 
 def table_tex(table: LatexTable) -> str:
-    """Return the content of a file for ``\\input``: one float, or several of at most ``MOST_ROWS`` rows."""
+    """Return the content of a file for ``\\input``: a float, or several if a page has no room for all rows."""
     columns = columns_of(table.frame)
     chosen = fit(columns)
-    starts = range(0, max(1, len(table.frame)), MOST_ROWS)
-    floats = [
-        _float(table, columns, chosen, range(start, min(start + MOST_ROWS, len(table.frame))), (number, len(starts)))
-        for number, start in enumerate(starts, start=1)
-    ]
+    parts = list(_parts(columns, chosen, len(table.frame)))
+    floats = [_float(table, columns, chosen, rows, (at, len(parts))) for at, rows in enumerate(parts, start=1)]
     return COMMANDS + "\n" + "\n".join(floats)
 
 
-def _float(
-    table: LatexTable, columns: Sequence[Column], chosen: Fit, rows: range, part: tuple[int, int]
-) -> str:
+def _parts(columns: Sequence[Column], chosen: Fit, rows: int) -> Iterator[range]:
+    """Ranges of rows that a page has room for."""
+    start = 0
+    used = 0
+    for row in range(rows):
+        needed = lines_of(columns, chosen, row)
+        if used and used + needed > MOST_LINES:
+            yield range(start, row)
+            start = row
+            used = 0
+        used += needed
+    yield range(start, rows)
+
+
+def _float(table: LatexTable, columns: Sequence[Column], chosen: Fit, rows: range, part: tuple[int, int]) -> str:
     number, parts = part
     environment = "table*" if chosen.wide else "table"
     caption = table.caption if parts == 1 else f"{table.caption} Part {number} of {parts}."
     label = table.name if number == 1 else f"{table.name}-{number}"
-    flexible = [column.wraps for column in columns]
-    if not any(flexible):
-        flexible[0] = True
-    spec = "".join(
-        r">{\raggedright\arraybackslash}X" if wraps else "r" if column.numeric else "l"
-        for column, wraps in zip(columns, flexible, strict=True)
-    )
     lines = [
         rf"\begin{{{environment}}}[tbp]",
         r"\centering",
+        r"\setlength{\abovecaptionskip}{0pt}\setlength{\belowcaptionskip}{6pt}",
         rf"\caption{{{latex(caption)}}}",
         rf"\label{{tab:{label}}}",
         rf"{chosen.size}\setlength{{\tabcolsep}}{{{chosen.gap / 2:g}pt}}",
-        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{spec}@{{}}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{_spec(columns, chosen)}@{{}}}}",
         r"\toprule",
         _row([_head(column, chosen) for column in columns]),
         r"\midrule",
@@ -90,6 +93,20 @@ def _float(
         "",
     ]
     return "\n".join(lines)
+
+
+def _spec(columns: Sequence[Column], chosen: Fit) -> str:
+    """The columns as tabularx has them: longer text shares the width that is left, in proportion to its length."""
+    flexible = [column.wraps for column in columns]
+    if not any(flexible):
+        return "X" + "".join("r" if column.numeric else "l" for column in columns[1:])
+    rooms = shares(columns, chosen)
+    mean = sum(room for room, wraps in zip(rooms, flexible, strict=True) if wraps) / sum(flexible)
+    parts = []
+    for column, room in zip(columns, rooms, strict=True):
+        wide = rf">{{\hsize={room / mean:.2f}\hsize\raggedright\arraybackslash}}X"
+        parts.append(wide if column.wraps else "r" if column.numeric else "l")
+    return "".join(parts)
 
 
 def _body(table: LatexTable, columns: Sequence[Column], chosen: Fit, rows: range) -> list[str]:

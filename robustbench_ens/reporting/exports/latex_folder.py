@@ -11,7 +11,9 @@ from robustbench_ens.reporting.document import FigureBlock, Figures, Page
 from robustbench_ens.reporting.exports.booktabs import table_tex
 from robustbench_ens.reporting.exports.latex_tables import latex_tables
 from robustbench_ens.reporting.exports.latex_text import comment, latex
-from robustbench_ens.reporting.pdf import ONE_COLUMN, TWO_COLUMNS, figure_pdf
+from robustbench_ens.reporting.heading import about
+from robustbench_ens.reporting.pdf import ONE_COLUMN, POINTS, TWO_COLUMNS, figure_pdf
+from robustbench_ens.reporting.scene import Scene
 
 FOLDER = "latex"
 WIDTHS = {"1col": ONE_COLUMN, "2col": TWO_COLUMNS}
@@ -51,16 +53,22 @@ def latex_files(context: Context, pages: Sequence[Page], title: str, command: st
     head = comment(f"Made by: {command}; written anew each time, so copy it before you change it")
     files = {f"tables/{table.name}.tex": f"{head}\n{table_tex(table)}".encode() for table in tables}
     for placed in figures:
-        for name, width in WIDTHS.items():
-            files[f"figures/{placed.figure.name}-{name}.pdf"] = figure_pdf(placed.figure, width)
+        files |= {f"figures/{placed.figure.name}-{name}.pdf": pdf for name, pdf in _pdfs(placed.figure).items()}
     shown = [
         *(rf"\input{{tables/{table.name}}}" for table in tables),
         *(_figure(placed) for placed in figures),
     ]
-    day = max(document["finished_at"][:10] for document in context.collection.provenance)
+    intro = f"{about(context.collection)}. {INTRO}"
     for name, option in ARTICLES.items():
-        files[f"{name}.tex"] = f"{head}\n{article(title, day, option, shown)}".encode()
+        files[f"{name}.tex"] = f"{head}\n{article(title, intro, option, shown)}".encode()
     return {f"{FOLDER}/{path}": content for path, content in files.items()}
+
+
+def _pdfs(figure: FigureBlock) -> dict[str, bytes]:
+    """The figure for each of ``WIDTHS``; a matplotlib figure has one size, which the article scales."""
+    if isinstance(figure.drawing, Scene):
+        return {name: figure_pdf(figure, width) for name, width in WIDTHS.items()}
+    return dict.fromkeys(WIDTHS, figure_pdf(figure, ONE_COLUMN))
 
 
 def placed_figures(pages: Iterable[Page]) -> list[Placed]:
@@ -78,7 +86,7 @@ def _figure(placed: Placed) -> str:
     """A float; figures of the front page are wide."""
     environment = "figure*" if placed.in_front else "figure"
     column = "2col" if placed.in_front else "1col"
-    size = f"width={WIDTHS[column] / 72:g}in,height=0.8\\textheight,keepaspectratio"
+    size = f"width={WIDTHS[column] / POINTS:g}in,height=0.8\\textheight,keepaspectratio"
     return "\n".join(
         [
             rf"\begin{{{environment}}}[tbp]",
@@ -91,16 +99,16 @@ def _figure(placed: Placed) -> str:
     )
 
 
-def article(title: str, day: str, option: str, shown: Sequence[str]) -> str:
+def article(title: str, intro: str, option: str, shown: Sequence[str]) -> str:
     """Return an article that pdfLaTeX compiles in the folder.
 
     Args:
         title: its heading.
-        day: the last of evaluation.
+        intro: its text.
         option: of its class.
         shown: tables and figures, in order.
     """
-    return HEAD % {"option": option, "title": latex(title), "day": day} + "\n".join(_spaced(shown)) + FOOT
+    return HEAD % {"option": option, "title": latex(title), "intro": latex(intro)} + "\n".join(_spaced(shown)) + FOOT
 
 
 def _spaced(shown: Sequence[str]) -> Iterator[str]:
@@ -118,8 +126,14 @@ HEAD = r"""\documentclass[10pt,%(option)s]{article}
 \setlength{\emergencystretch}{3em}
 \title{%(title)s}
 \author{}
-\date{Evaluated until %(day)s}
+\date{}
 \begin{document}
 \maketitle
+\noindent %(intro)s
+
 """
+INTRO = (
+    "Every table is a file of its own in tables, for a paper that uses booktabs and tabularx. Every figure is in "
+    "figures, for one column (3.3 inches) and for two (6.9 inches)."
+)
 FOOT = "\n" + r"\end{document}" + "\n"

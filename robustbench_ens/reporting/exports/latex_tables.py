@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,10 +11,10 @@ import pandas as pd
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.analysis.health import MARK, marked
 from robustbench_ens.config.kinds import ACCURACY, TRANSFER
-from robustbench_ens.core.text import slug, span
+from robustbench_ens.core.text import MEAN_AND_STD, slug, span
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting import dverge2020
-from robustbench_ens.reporting.board import board
+from robustbench_ens.reporting.board import board, short_names
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.exports.booktabs import LatexTable
@@ -28,8 +29,17 @@ STAR = "$^{*}$"
 ILL = "$^{!}$"  # as `latex` writes the mark of an unhealthy attack
 SIGNIFICANT = "(McNemar's exact test, and Welch's t-test over seeds if there are several; Holm's correction; p < 0.05)"
 ILL_NOTE = "rests on an unhealthy attack."
-ONE_SEED = "In brackets the Wilson 95% interval."
-SEVERAL_SEEDS = "Mean and standard deviation over training seeds; of one seed the Wilson 95% interval."
+INTERVAL = "In brackets the 95% interval."
+WILSON = "In brackets the Wilson 95% interval."
+STD = "Mean and standard deviation over training seeds."
+LACKING = ("not run", "only at eps", "no pairs")
+"""How text begins that stands in place of a number."""
+NO_COLUMN = ["Set by", "Health", "Parameters"]
+"""Columns of the leaderboard that a paper has no room for."""
+
+_SAME = ("Quantity", "Ensemble", "eps", "#steps")
+"""Columns that the seeds of one mean share."""
+_NUMBERED = re.compile(r"^((?:Table|Figure) \d+): ")
 
 
 def latex_tables(context: Context) -> list[LatexTable]:
@@ -71,18 +81,15 @@ def leaderboards(collection: Collection) -> list[LatexTable]:
     found = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         places = [place for place, row in enumerate(rows) if row.dataset == dataset]
-        frame = table.frame.iloc[places].drop(columns=["Set by", "Health", "Parameters"], errors="ignore")
+        frame = _filled(table.frame.iloc[places].drop(columns=NO_COLUMN, errors="ignore").reset_index(drop=True))
         column = list(frame.columns).index("Worst case")
-        first = rows[places[0]].worst
-        best = [
-            at for at, place in enumerate(places) if first and rows[place].worst and rows[place].worst.text == first.text
-        ]
+        best = [at for at, text in enumerate(frame["Worst case"]) if text == frame["Worst case"].iloc[0]]
         signs = {(at, column): DAGGER for at, place in enumerate(places) if (dataset, rows[place].ensemble) in lost}
         notes = {DAGGER: f"significantly below the first {SIGNIFICANT}."} if signs else {}
         bold = frozenset((at, column) for at in best)
-        caption = f"{table.caption} {_over(collection.accuracies)} Attacked images: {dataset}."
-        name = f"leaderboard-{slug(dataset)}"
-        found.append(LatexTable(name, caption, frame.reset_index(drop=True), bold, signs, notes))
+        caption = f"{table.caption} {_over(frame, WILSON)} Attacked images: {dataset}."
+        caption, frame = _short_names(caption, frame, ["Ensemble"])
+        found.append(LatexTable(f"leaderboard-{slug(dataset)}", caption, frame, bold, signs, notes))
     return found
 
 
@@ -94,8 +101,26 @@ def _below_the_best(collection: Collection, best: dict[str, str]) -> set[tuple[s
     return {(dataset, worse) for dataset, better, worse in pairs if best.get(dataset) == better}
 
 
-def _over(rates: pd.DataFrame) -> str:
-    return SEVERAL_SEEDS if len(rates) and rates["seed"].nunique() > 1 else ONE_SEED
+def _filled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without columns in which every number is lacking."""
+    kept = [name for name in frame if name == "Worst case" or not frame[name].str.startswith(LACKING).all()]
+    return frame[kept]
+
+
+def _over(frame: pd.DataFrame, interval: str) -> str:
+    """What stands behind the numbers of a table."""
+    text = " ".join(frame.to_numpy(dtype=str).ravel())
+    return " ".join([*([STD] if "±" in text else []), *([interval] if "[" in text else [])])
+
+
+def _short_names(caption: str, frame: pd.DataFrame, columns: list[str]) -> tuple[str, pd.DataFrame]:
+    """Leave out the folder that all ensembles share; the caption names it."""
+    names = sorted(set(frame[columns].to_numpy().ravel()))
+    short = short_names(names)
+    if all(short[name] == name for name in names):
+        return caption, frame
+    folder = names[0].partition("/")[0]
+    return f"{caption} Ensembles: {folder}/...", frame.assign(**{name: frame[name].map(short) for name in columns})
 
 
 def comparisons(collection: Collection) -> list[LatexTable]:
@@ -111,6 +136,7 @@ def comparisons(collection: Collection) -> list[LatexTable]:
             "images that only this one gets right, over all seeds"
         )
         caption, frame = _stated_once(caption, frame, {"n": "n = {} images", "Seeds": "training seeds: {}"})
+        caption, frame = _short_names(caption, frame, ["Higher", "Lower"])
         column = list(frame.columns).index("Difference, points")
         signs = {(at, column): STAR for at, supported in enumerate(ordered["supported"]) if supported}
         notes = {STAR: f"significant {SIGNIFICANT}."} if signs else {}
@@ -136,9 +162,10 @@ def accuracies(collection: Collection) -> list[LatexTable]:
             frame = marked(frame, collection.sick(str(protocol)), numbers)
             caption = (
                 f"{collection.kinds[kind].title} accuracy under {protocol}, by eps: share of all n images that are "
-                f"right when clean and under every attempt. {_over(rows)}"
+                f"right when clean and under every attempt. {_over(frame, WILSON)}"
             ).removesuffix(".")
             caption, frame = _stated_once(caption, frame, {"n": "n = {} images", "Seeds": "training seeds: {}"})
+            caption, frame = _short_names(caption, frame, ["Ensemble"])
             frame = frame.rename(columns={name: f"eps {name}" for name in numbers})
             found.append(LatexTable(f"accuracy-{slug(protocol)}", caption, frame))
     return found
@@ -157,9 +184,10 @@ def transferability(collection: Collection) -> list[LatexTable]:
             frame = marked(frame, collection.sick(str(protocol)), numbers)
             caption = (
                 f"Success rate of attacks crafted on one sub-model and scored on another, under {protocol} at eps "
-                f"{rows['eps'].iloc[0]:g}, over the n images that every sub-model gets right. {_over(rows)}"
+                f"{rows['eps'].iloc[0]:g}, over the n images that every sub-model gets right. {_over(frame, WILSON)}"
             ).removesuffix(".")
             caption, frame = _stated_once(caption, frame, {"n": "n = {}"})
+            caption, frame = _short_names(caption, frame, ["Ensemble"])
             found.append(LatexTable(f"transferability-{slug(protocol)}", caption, frame, group=1))
     return found
 
@@ -171,10 +199,10 @@ def pair_rates(transfer: pd.DataFrame) -> pd.DataFrame:
         transfer: rows of one protocol and eps, as ``derive.transferability`` gives them.
 
     Returns:
-        the columns ``Ensemble``, ``n``, ``Crafted on``, ``On 0``, ``On 1``, ..., ``On ensemble``, as text.
+        the columns ``Ensemble``, ``n``, ``Crafted on``, ``Scored on 0``, ..., ``Scored on ensemble``, as text.
     """
     targets = sorted(transfer["target_member"].unique(), key=lambda member: (member == ENSEMBLE, member))
-    heads = ["On ensemble" if member == ENSEMBLE else f"On {member}" for member in targets]
+    heads = ["Scored on ensemble" if member == ENSEMBLE else f"Scored on {member}" for member in targets]
     rates = transfer.rename(columns={"rate": "accuracy"})
     rows = []
     for (ensemble, source), own in rates.groupby(["ensemble", "source_member"], observed=True):
@@ -188,7 +216,35 @@ def papers(context: Context) -> list[LatexTable]:
     found = []
     for dataset, table in dverge2020.tables(context):
         name = f"dverge-{slug(table.caption.partition(':')[0].partition(',')[0])}-{slug(dataset)}"
-        caption = f"{table.caption.removesuffix('.')}. {_over(context.collection.accuracies)}"
-        group = 2 if list(table.frame.columns[:2]) == ["Method", "Sub-models"] else 0
-        found.append(LatexTable(name, caption, table.frame, group=group))
+        frame = over_all_seeds(table.frame)
+        caption = _NUMBERED.sub(r"As \1 of the DVERGE paper (arXiv:2009.14720): ", table.caption)
+        caption = f"{caption.removesuffix('.')}. {_over(frame, INTERVAL)}".strip()
+        group = 2 if list(frame.columns[:2]) == ["Method", "Sub-models"] else 0
+        found.append(LatexTable(name, caption, frame, group=group))
     return found
+
+
+def over_all_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without its rows of single seeds where a row with their mean and standard deviation follows.
+
+    That row has both what they rest on and how many they are: ``500, 3 seeds``.
+    """
+    if "Seed" not in frame or not (frame["Seed"] == MEAN_AND_STD).any():
+        return frame
+    rows: list[dict[str, str]] = []
+    single: list[dict[str, str]] = []
+    for row in frame.to_dict("records"):
+        if row["Seed"] == MEAN_AND_STD:
+            sizes = span(int(one["n"].replace(",", "")) for one in single if one["n"])
+            rows.append({**row, "n": ", ".join(filter(None, [sizes, row["n"]]))})
+            single = []
+        elif row["Seed"]:
+            if single and [single[0].get(name) for name in _SAME] != [row.get(name) for name in _SAME]:
+                rows += single
+                single = []
+            single.append(row)
+        else:  # the paper's
+            rows += [*single, row]
+            single = []
+    kept = pd.DataFrame([*rows, *single], columns=frame.columns, dtype=str)
+    return kept.drop(columns="Seed") if kept["Seed"].isin([MEAN_AND_STD, ""]).all() else kept

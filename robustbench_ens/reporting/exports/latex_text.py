@@ -55,8 +55,9 @@ _ACCENTS = {
 _JOINED = {"--", "''", "``", ",,", "?`", "!`"}
 """Pairs that fonts join to one sign."""
 _BREAK = r"\allowbreak{}"
-_BREAKS_AFTER = "/-_,=.:@+#]"
-_LONGEST_WORD = 14
+_BREAKS_AFTER = "/-_=:@+#]"
+_BREAKS_AFTER_BEFORE_WORDS = ".,"  # within numbers they do not
+_LONGEST_WORD = 20
 """Characters without a place to break: a column of a table is hardly wider."""
 
 COMMENT = re.compile(r"[^ -~]")
@@ -70,11 +71,12 @@ def latex(value: object) -> str:
     text = printable(value)
     parts = []
     run = 0
-    for before, character, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+    for before, character, after in zip([" ", *text], [*text], [*text[1:], " "], strict=False):
         parts.append("{}" if before + character in _JOINED else "")
         parts.append(_character(character))
         run = 0 if character == " " else run + 1
-        if after != " " and run > 1 and (character in _BREAKS_AFTER or run >= _LONGEST_WORD):
+        breaks = character in _BREAKS_AFTER or (character in _BREAKS_AFTER_BEFORE_WORDS and not after.isdigit())
+        if after != " " and run > 1 and (breaks or run >= _LONGEST_WORD):
             parts.append(_BREAK)
             run = 0
     return "".join(parts)
@@ -91,9 +93,10 @@ def _character(character: str) -> str:
         return known
     if character.isascii():
         return character
-    base, *accents = unicodedata.normalize("NFD", character)
-    if len(accents) == 1 and accents[0] in _ACCENTS and base.isascii() and base.isalpha():
-        return rf"\{_ACCENTS[accents[0]]}{{{_dotless(base)}}}"
+    parts = unicodedata.normalize("NFD", character)
+    base = parts[0]
+    if len(parts) == 2 and parts[1] in _ACCENTS and base.isascii() and base.isalpha():
+        return rf"\{_ACCENTS[parts[1]]}{{{_dotless(base)}}}"
     return f"{{[}}U+{ord(character):04X}{{]}}"
 
 

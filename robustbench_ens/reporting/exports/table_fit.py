@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, sqrt
 
 import pandas as pd
 
@@ -19,6 +20,8 @@ ONE, TWO = 237.0, 496.0
 _LONGEST_NUMBER = 40  # characters; what is longer is text
 _SHORT_TEXT = 14  # characters of a text that never wraps
 _LEAST, _MOST = 14, 26  # characters that a column of longer text asks for
+_LONG = 200  # characters of a cell beyond which its column gets no wider
+_FILLED = 0.85  # of a line, as words and names break
 _HEAD = 8  # characters that a heading may always have in one line
 
 
@@ -62,7 +65,8 @@ class Column:
         """Whether it holds numbers, perhaps with words in place of some."""
         filled = [cell for cell in self.cells if cell]
         numbers = [cell for cell in filled if NUMBER.match(cell)]
-        return 2 * len(numbers) >= len(filled) > 0 and all(len(cell) <= _LONGEST_NUMBER for cell in numbers)
+        many = 2 * len(numbers) >= len(filled) > 0 or all(len(cell) <= _SHORT_TEXT for cell in filled)
+        return bool(numbers) and many and all(len(cell) <= _LONGEST_NUMBER for cell in numbers)
 
     @property
     def percent(self) -> bool:
@@ -115,6 +119,31 @@ def columns_of(frame: pd.DataFrame) -> list[Column]:
 def fit(columns: Sequence[Column]) -> Fit:
     """Return the first of ``FITS`` that has room for the columns, else the last."""
     return next((one for one in FITS if _needed(columns, one) <= (TWO if one.wide else ONE)), FITS[-1])
+
+
+def shares(columns: Sequence[Column], one: Fit) -> list[int]:
+    """Return how many characters each column gets: numbers what they ask for, longer text a share of the rest."""
+    flexible = [column.wraps for column in columns]
+    weights = [sqrt(min(max(column.content(stacked=False), _LEAST), _LONG)) * column.wraps for column in columns]
+    room = (TWO if one.wide else ONE) - sum(one.gap for _ in columns)
+    fixed = [0 if wraps else column.width(stacked=one.stacked) for column, wraps in zip(columns, flexible, strict=True)]
+    rest = max(0.0, room / one.per_character - sum(fixed))
+    return [
+        max(_LEAST, round(rest * weight / sum(weights))) if weight else taken
+        for weight, taken in zip(weights, fixed, strict=True)
+    ]
+
+
+def lines_of(columns: Sequence[Column], one: Fit, row: int) -> int:
+    """Return about how many lines a row takes."""
+    lines = [1]
+    for column, room in zip(columns, shares(columns, one), strict=True):
+        text = column.cells[row]
+        if column.wraps:
+            lines.append(ceil(len(text) / (_FILLED * room)))
+        elif one.stacked and column.numeric and INTERVAL.search(text):
+            lines.append(2)
+    return max(lines)
 
 
 def _needed(columns: Sequence[Column], one: Fit) -> float:
