@@ -5,18 +5,30 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from math import cos, radians, sin
+from typing import TYPE_CHECKING
 
 from robustbench_ens.core.text import printable
 from robustbench_ens.reporting.document import NARROW, FigureBlock
-from robustbench_ens.reporting.scene import Circle, Group, Image, Line, Mark, Placed, Rect, Scene, Shape, Text
+from robustbench_ens.reporting.pdf_file import Resources, pdf_file
+from robustbench_ens.reporting.pdf_fonts import USUAL, font
+from robustbench_ens.reporting.scene import (
+    Circle,
+    Group,
+    Image,
+    Line,
+    Mark,
+    Placed,
+    Point,
+    Rect,
+    Scene,
+    Shape,
+    Text,
+)
 from robustbench_ens.reporting.style import RC
-from robustbench_ens.reporting.svg import ON_WHITE
+from robustbench_ens.reporting.svg import ON_WHITE, number
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 POINTS = 72.0
@@ -31,10 +43,9 @@ SMALLEST_TEXT = 6.0
 _WIDE = 800.0  # pixels at which figures of a page have their wide layout, and text of 12 is 7.5 points high
 _MARGIN = 4.0  # pixels above and below the marks: a page has room for tips there
 
-_PDF = {"pdf.fonttype": 42, "pdf.compression": 6}  # TrueType: journals refuse Type 3
+_TRUE_TYPE = {"pdf.fonttype": 42}  # journals refuse Type 3
 _METADATA = {"Creator": None, "Producer": None, "CreationDate": None}
-_MISSING = "\N{REPLACEMENT CHARACTER}"
-_PLACE = {"start": "left", "middle": "center", "end": "right"}
+_BEZIER = 0.5523  # of a quarter of a circle, 4/3 (sqrt(2) - 1)
 
 
 def figure_pdf(figure: FigureBlock, width: float) -> bytes:
@@ -45,14 +56,17 @@ def figure_pdf(figure: FigureBlock, width: float) -> bytes:
             keeps its own size.
         width: of the column, in points.
     """
-    import matplotlib as mpl  # takes a second, and only papers need it
-
     drawing = laid_out(figure, width)
+    return scene_pdf(drawing, width) if isinstance(drawing, Scene) else _matplotlib_pdf(drawing)
+
+
+def _matplotlib_pdf(figure: Figure) -> bytes:
+    import matplotlib as mpl  # takes a second, and only sections of a user's own need it
+
     buffer = io.BytesIO()
-    with mpl.rc_context(RC | _PDF), warnings.catch_warnings():
+    with mpl.rc_context(RC | _TRUE_TYPE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
-        drawn = _figure(drawing, width) if isinstance(drawing, Scene) else drawing
-        drawn.savefig(buffer, format="pdf", transparent=True, metadata=_METADATA)
+        figure.savefig(buffer, format="pdf", transparent=True, metadata=_METADATA)
     return buffer.getvalue()
 
 
@@ -104,120 +118,140 @@ def heights(marks: Sequence[Mark], down: float = 0.0) -> Iterator[float]:
                 yield from (down + mark.y, down + mark.y + mark.h)
 
 
-def _figure(scene: Scene, width: float) -> Figure:
-    from matplotlib.figure import Figure
-
+def scene_pdf(scene: Scene, width: float) -> bytes:
+    """Return a scene as PDF, ``width`` points wide, without empty room above and below."""
     scale = width / scene.width
     drawn = list(heights(scene.marks)) or [0.0, scene.height]
     top = max(0.0, min(drawn) - _MARGIN)
     bottom = min(scene.height, max(drawn) + _MARGIN)
-    figure = Figure(figsize=(width / POINTS, scale * (bottom - top) / POINTS))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set(xlim=(0, scene.width), ylim=(bottom, top), autoscale_on=False)
-    _Drawer(axes, scale).marks(scene.marks)
-    return figure
+    drawer = _Drawer(frozenset(texts(scene.marks)))
+    drawer.marks(scene.marks)
+    to_page = f"{scale:.5f} 0 0 {-scale:.5f} 0 {scale * bottom:.5f} cm 1 j"
+    return pdf_file(width, scale * (bottom - top), [to_page, *drawer.operators], drawer.resources)
 
 
-@dataclass(frozen=True)
+def texts(marks: Sequence[Mark]) -> Iterator[str]:
+    """Yield the characters of all text among ``marks`` that are not ``USUAL``."""
+    for mark in marks:
+        match mark:
+            case Text():
+                yield from set(printable(mark.text)) - USUAL
+            case Group():
+                yield from texts(mark.marks)
+            case Placed():
+                yield from texts(mark.scene.marks)
+
+
 class _Drawer:
-    """Draws marks on axes in CSS pixels; ``scale`` is points per pixel, ``x`` and ``y`` where the scene is placed."""
+    """Writes marks as operators of a page on which x and y are CSS pixels from the top left."""
 
-    axes: Axes
-    scale: float
-    x: float = 0.0
-    y: float = 0.0
+    def __init__(self, others: frozenset[str]) -> None:
+        self.others = others
+        self.operators: list[str] = []
+        self.resources = Resources()
 
     def marks(self, marks: Sequence[Mark]) -> None:
         for mark in marks:
-            self.mark(mark)
+            match mark:
+                case Group():
+                    self.marks(mark.marks)
+                case Placed():
+                    self.operators.append(f"q 1 0 0 1 {_at(mark.x, mark.y)} cm")
+                    self.marks(mark.scene.marks)
+                    self.operators.append("Q")
+                case Text():
+                    self.text(mark)
+                case Image():
+                    self.image(mark)
+                case Line():
+                    dash = " ".join(map(number, mark.dash))
+                    self.path(" ".join(map(_path, mark.paths)), "", mark.colour, mark.width, mark.opacity, dash)
+                case Shape():
+                    self.path(_path(mark.points) + " h", mark.fill, mark.stroke, mark.width, mark.opacity)
+                case Circle():
+                    self.path(_circle(mark), mark.fill, mark.stroke, mark.width, mark.opacity)
+                case Rect():
+                    self.path(_rectangle(mark), mark.fill, mark.stroke, mark.width, mark.opacity)
 
-    def mark(self, mark: Mark) -> None:
-        match mark:
-            case Group():
-                self.marks(mark.marks)
-            case Placed():
-                _Drawer(self.axes, self.scale, self.x + mark.x, self.y + mark.y).marks(mark.scene.marks)
-            case Text():
-                self.text(mark)
-            case Image():
-                self.image(mark)
-            case Line():
-                self.lines(mark)
-            case _:
-                self.area(mark)
-
-    def above(self) -> int:
-        """The place of a mark above all that are drawn: matplotlib would draw lines above areas."""
-        return len(self.axes.get_children())
-
-    def style(self, opacity: float) -> dict[str, Any]:
-        return {"alpha": opacity, "clip_on": False, "zorder": self.above()}
-
-    def lines(self, line: Line) -> None:
-        style = self.style(line.opacity) | {"color": _colour(line.colour), "lw": line.width * self.scale}
-        if line.dash:
-            style["linestyle"] = (0, tuple(length / line.width for length in line.dash))
-        for points in line.paths:
-            xs, ys = zip(*points, strict=True)
-            across = [self.x + x for x in xs]
-            down = [self.y + y for y in ys]
-            self.axes.plot(across, down, solid_capstyle="butt", dash_capstyle="butt", **style)
-
-    def area(self, mark: Shape | Circle | Rect) -> None:
-        from matplotlib import patches
-
-        style = self.style(mark.opacity) | {
-            "facecolor": _colour(mark.fill),
-            "edgecolor": _colour(mark.stroke),
-            "lw": mark.width * self.scale if mark.stroke else 0,
-        }
-        made: patches.Patch
-        match mark:
-            case Shape():
-                made = patches.Polygon([(self.x + x, self.y + y) for x, y in mark.points], closed=True, **style)
-            case Circle():
-                made = patches.Circle((self.x + mark.x, self.y + mark.y), mark.radius, **style)
-            case Rect() if mark.radius:
-                box = f"round,pad=0,rounding_size={mark.radius}"
-                made = patches.FancyBboxPatch((self.x + mark.x, self.y + mark.y), mark.w, mark.h, boxstyle=box, **style)
-            case Rect():
-                made = patches.Rectangle((self.x + mark.x, self.y + mark.y), mark.w, mark.h, **style)
-        self.axes.add_patch(made)
+    def path(self, path: str, fill: str, stroke: str, width: float, opacity: float, dash: str = "") -> None:
+        if not (fill or stroke):
+            return
+        parts = ["q"]
+        if opacity < 1:
+            parts.append(f"/{self.named(self.resources.opacities, opacity, 'G')} gs")
+        if fill:
+            parts.append(f"{_colour(fill)} rg")
+        if stroke:
+            parts.append(f"{_colour(stroke)} RG {number(width)} w")
+        if dash:
+            parts.append(f"[{dash}] 0 d")
+        paint = "B" if fill and stroke else "f" if fill else "S"
+        self.operators.append(" ".join([*parts, path, paint, "Q"]))
 
     def text(self, mark: Text) -> None:
-        self.axes.text(
-            self.x + mark.x,
-            self.y + mark.y,
-            in_font(mark.text),
-            fontsize=mark.size * self.scale,
-            color=_colour(mark.colour),
-            ha=_PLACE[mark.anchor],
-            va="baseline",
-            fontweight="bold" if mark.bold else "normal",
-            rotation=-mark.angle,
-            rotation_mode="anchor",
-            zorder=self.above(),
-        )
+        chosen = font(mark.bold, self.others)
+        name = "F1" if mark.bold else "F0"
+        self.resources.fonts.setdefault(name, chosen)
+        back = {"start": 0.0, "middle": 0.5, "end": 1.0}[mark.anchor] * mark.size * chosen.width(mark.text)
+        across = cos(radians(mark.angle))
+        down = sin(radians(mark.angle))
+        place = _at(mark.x - back * across, mark.y - back * down)
+        turned = f"{across:.5f} {down:.5f} {down:.5f} {-across:.5f}"  # letters stand upright on a page upside down
+        glyphs = "".join(f"{glyph:04x}" for glyph in chosen.numbers(mark.text))
+        colour = f"{_colour(mark.colour)} rg"
+        self.operators.append(f"BT {colour} /{name} {number(mark.size)} Tf {turned} {place} Tm <{glyphs}> Tj ET")
 
     def image(self, mark: Image) -> None:
-        left = self.x + mark.x
-        top = self.y + mark.y
-        extent = (left, left + mark.w, top + mark.h, top)
-        self.axes.imshow(mark.pixels, extent=extent, interpolation="none", aspect="auto", zorder=self.above())
+        name = f"I{len(self.resources.images)}"
+        self.resources.images[name] = mark.pixels
+        box = f"{number(mark.w)} 0 0 {number(-mark.h)} {_at(mark.x, mark.y + mark.h)}"
+        self.operators.append(f"q {box} cm /{name} Do Q")
+
+    def named(self, known: dict[str, float], value: float, letter: str) -> str:
+        """The name of a value, a new one if it has none."""
+        name = next((name for name, there in known.items() if there == value), f"{letter}{len(known)}")
+        known[name] = value
+        return name
+
+
+def _at(x: float, y: float) -> str:
+    return f"{number(x)} {number(y)}"
+
+
+def _path(points: Sequence[Point]) -> str:
+    first, *rest = points
+    return " ".join([f"{_at(*first)} m", *(f"{_at(*point)} l" for point in rest)])
+
+
+def _circle(mark: Circle) -> str:
+    size = 2 * mark.radius
+    return _rounded(mark.x - mark.radius, mark.y - mark.radius, size, size, mark.radius)
+
+
+def _rectangle(mark: Rect) -> str:
+    radius = min(mark.radius, mark.w / 2, mark.h / 2)
+    if radius <= 0:
+        return f"{_at(mark.x, mark.y)} {_at(mark.w, mark.h)} re"
+    return _rounded(mark.x, mark.y, mark.w, mark.h, radius)
+
+
+def _rounded(x: float, y: float, w: float, h: float, radius: float) -> str:
+    """A rectangle whose corners are quarters of a circle, clockwise from the upper left."""
+    far = (1 - _BEZIER) * radius
+    right = x + w
+    low = y + h
+    corners = [
+        ((right - far, y), (right, y + far), (right, y + radius), (right - radius, y)),
+        ((right, low - far), (right - far, low), (right - radius, low), (right, low - radius)),
+        ((x + far, low), (x, low - far), (x, low - radius), (x + radius, low)),
+        ((x, y + far), (x + far, y), (x + radius, y), (x, y + radius)),
+    ]
+    parts = [f"{_at(x + radius, y)} m"]
+    for first, second, end, start in corners:
+        parts.append(f"{_at(*start)} l {_at(*first)} {_at(*second)} {_at(*end)} c")
+    return " ".join([*parts, "h"])
 
 
 def _colour(name: str) -> str:
-    return ON_WHITE.get(name, name) or "none"
-
-
-def in_font(text: str) -> str:
-    """Return ``text`` with a replacement for each character that the font lacks."""
-    return "".join(c if ord(c) in _glyphs() else _MISSING for c in printable(text))
-
-
-@cache
-def _glyphs() -> frozenset[int]:
-    from matplotlib.font_manager import findfont, get_font
-
-    return frozenset(code for code in get_font(findfont("DejaVu Sans")).get_charmap() if code <= 0xFFFF)
+    text = ON_WHITE.get(name, name)
+    return " ".join(f"{int(text[at : at + 2], 16) / 255:.3f}" for at in (1, 3, 5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
 import pandas as pd
@@ -231,8 +231,8 @@ def over_all_seeds(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if "Seed" not in frame or not (frame["Seed"] == MEAN_AND_STD).any():
         return frame
-    rows: list[dict[str, str]] = []
-    single: list[dict[str, str]] = []
+    rows: list[dict[Hashable, str]] = []
+    single: list[dict[Hashable, str]] = []
     for row in frame.to_dict("records"):
         if row["Seed"] == MEAN_AND_STD:
             sizes = span(int(one["n"].replace(",", "")) for one in single if one["n"])
