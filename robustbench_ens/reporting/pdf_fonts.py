@@ -73,7 +73,9 @@ def font(bold: bool, others: frozenset[str] = frozenset()) -> Font:
     made["head"].modified = made["head"].created  # not the time of day
     made.recalcTimestamp = False
     made.save(buffer)
-    return _described(made, buffer.getvalue(), bold)
+    found = _described(made, buffer.getvalue(), bold)
+    made.close()
+    return found
 
 
 _DROPPED = ["FFTM", "GPOS", "GSUB", "GDEF", "kern", "name", "post", "gasp", "OS/2", "DSIG"]

@@ -1,64 +1,17 @@
-"""The tidy tables of a report: which there are, and what their columns mean."""
+"""The tidy tables of a report: which there are, what a row of each is, and where it comes from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pandas as pd
 
 from robustbench_ens.analysis.health import unhealthy
 from robustbench_ens.reporting.collect import Collection
+from robustbench_ens.reporting.exports.csv_columns import ACCURACY, SUBJECT, VARIANT, columns
+from robustbench_ens.reporting.exports.leaderboard import leaderboard_rows
 from robustbench_ens.reporting.exports.runs import ensembles, evaluations
-from robustbench_ens.reporting.exports.tidy import Column, Tidy
-
-MEANINGS = {
-    "dataset": "the attacked images",
-    "protocol": "protocol of the attack",
-    "protocol_hash": "ten digits that name the protocol by what decides its results",
-    "kind": "kind of the protocol",
-    "ensemble": "the attacked ensemble",
-    "method": "how it was trained",
-    "sub_models": "how many sub-models it has",
-    "seed": "training seed",
-    "eps": "l-infinity radius, pixel scale [0, 1]; 0 is the clean image",
-    "n": "images the row is about",
-    "correct": "of them, those right when clean and under every attempt (expected number if answers are random)",
-    "accuracy_percent": "correct / n",
-    "low_percent": "lower end of the 95% interval",
-    "high_percent": "upper end of the 95% interval",
-    "unhealthy": "True if the number rests on an attack beyond its health limits",
-    "source_member": "sub-model the attack was crafted on, from 0",
-    "target_member": "sub-model it was scored on, from 0; -1 is the ensemble",
-    "success": "images that any start beats",
-    "rate_percent": "success rate of the attack",
-    "source": "what the attack was crafted on",
-    "attack": "attack",
-    "loss": "its loss",
-    "restart": "random start, from 0",
-    "order": "place in the greedy order, each time the most damaging; empty: breaks no further image",
-    "variants": "variants of the protocol",
-    "beyond": "protocol with fewer variants that it is compared with",
-    "adds": "images that no variant above breaks",
-    "left": "images that are left",
-    "steps": "attack steps",
-    "value": "the number",
-    "unit": "its unit",
-    "name": "what was measured",
-}
-"""What a column means in every table that has it and does not state otherwise."""
-
-SUBJECT = "dataset protocol protocol_hash kind ensemble method sub_models seed eps"
-ACCURACY = "n correct accuracy_percent low_percent high_percent"
-VARIANT = "source attack loss restart"
-
-
-def columns(names: str, **stated: str) -> list[Column]:
-    """Return columns named in ``names``; ``stated`` are meanings in place of or beside ``MEANINGS``.
-
-    ``heading=source`` in ``names`` takes the values of another column of the frame.
-    """
-    pairs = [name.partition("=") for name in names.split()]
-    return [Column(name, stated.get(name) or MEANINGS[name], source) for name, _, source in pairs]
+from robustbench_ens.reporting.exports.tidy import Tidy
 
 
 def marked(frame: pd.DataFrame, collection: Collection) -> pd.DataFrame:
@@ -70,10 +23,6 @@ def marked(frame: pd.DataFrame, collection: Collection) -> pd.DataFrame:
 
 def _marked(name: str) -> Callable[[Collection], pd.DataFrame]:
     return lambda collection: marked(getattr(collection, name), collection)
-
-
-def _worst_case(collection: Collection) -> pd.DataFrame:
-    return collection.worst_case
 
 
 def _comparisons(collection: Collection) -> pd.DataFrame:
@@ -88,11 +37,26 @@ def _measurements(collection: Collection) -> pd.DataFrame:
     return own[~own["name"].astype(str).str.startswith(elsewhere)] if len(own) else own
 
 
-def _target(collection: Collection) -> pd.DataFrame:
-    return collection.beyond.pairs
-
-
 TABLES: tuple[Tidy, ...] = (
+    Tidy(
+        "leaderboard",
+        "A number of the leaderboard: mean over seeds, at the eps where one number stands for all.",
+        columns(
+            "dataset place ensemble method sub_models eps quantity protocols n seeds mean_percent std_percent "
+            "low_percent high_percent unhealthy set_by",
+            place="in the order of the worst case, from 1",
+            quantity="worst_case, clean, transfer, or the kind of an attack",
+            protocols="protocols behind the number",
+            n="images; a range such as 100 to 500 if seeds differ",
+            seeds="training seeds",
+            mean_percent="mean over seeds",
+            std_percent="standard deviation (n - 1) over seeds; empty for one seed",
+            low_percent="lower end of the 95% interval of one seed; empty for several",
+            high_percent="upper end of it",
+            set_by="protocol that alone leaves fewest images right",
+        ),
+        leaderboard_rows,
+    ),
     Tidy(
         "worst_case",
         "An ensemble at one eps and seed, under every protocol that counts in the worst case.",
@@ -103,7 +67,7 @@ TABLES: tuple[Tidy, ...] = (
             alone="images that are right under it",
             protocols="protocols that count",
         ),
-        _worst_case,
+        lambda collection: collection.worst_case,
     ),
     Tidy(
         "accuracies",
@@ -190,7 +154,7 @@ TABLES: tuple[Tidy, ...] = (
             only="images that only the first breaks",
             only_beyond="images that only the other breaks",
         ),
-        _target,
+        lambda collection: collection.beyond.pairs,
     ),
     Tidy(
         "beyond_variants",
@@ -294,37 +258,3 @@ TABLES: tuple[Tidy, ...] = (
     ),
 )
 """Every table, in the order of the folder's README."""
-
-
-def readme(tables: Iterable[Tidy], rows: dict[str, int]) -> str:
-    """Return the folder's README: how to read the files, then one line per file and per column.
-
-    Args:
-        tables: what was written.
-        rows: how many rows each has.
-    """
-    lines = [HEAD]
-    for table in tables:
-        lines += [f"## {table.name}.csv", "", f"{table.about} {rows[table.name]:,} rows.", ""]
-        lines += ["| column | what |", "| --- | --- |"]
-        lines += [f"| {column.name} | {column.meaning} |" for column in table.columns]
-        lines.append("")
-    return "\n".join(lines)
-
-
-HEAD = """\
-# Tidy tables
-
-The numbers of the report, one row per observation. UTF-8, commas, a heading; nothing stands for what is missing.
-
-```python
-import pandas as pd
-frame = pd.read_csv("accuracies.csv", keep_default_na=False, na_values=[""])
-```
-
-`_percent` and `_points` (percentage points) hold 100 times a rate, with 12 significant digits. Intervals of accuracies
-are Wilson's, at 95%; those of means over pairs are bootstrapped over images.
-
-Text that a spreadsheet may take for a formula (it begins with `=`, `+`, `-` or `@`) has an apostrophe before it, and so
-has text that begins with an apostrophe: remove the first character to get it back. Control characters are replaced.
-"""
