@@ -22,15 +22,25 @@ MEANING = (
 
 def gallery_sections(context: Context) -> list[Section]:
     """Return the section, or none if no evaluation has a gallery. Of several seeds the lowest is drawn."""
-    collection = context.collection
-    blocks: list[Block] = []
-    seen: set[tuple[str, str]] = set()
-    for document, arrays in zip(collection.provenance, collection.arrays, strict=True):
-        key = document["protocol"]["label"], document["target"]["label"]
-        if document["protocol"]["kind"] == KIND and key not in seen:
-            seen.add(key)
-            blocks += _blocks(len(seen), document, arrays)
+    blocks = [block for kept in _galleries(context) for block in _blocks(*kept)]
     return [Section("Gallery of adversarial examples", KIND, [Paragraph(MEANING), *blocks])] if blocks else []
+
+
+def gallery_blocks_of(context: Context, ensemble: str) -> list[Block]:
+    """Return the figures and tables of one ensemble, named as in the section of all."""
+    own = [kept for kept in _galleries(context) if kept[1]["target"]["label"] == ensemble]
+    return [block for kept in own for block in _blocks(*kept)]
+
+
+def _galleries(context: Context) -> list[tuple[int, dict[str, Any], Arrays]]:
+    """The number, provenance and arrays of the first evaluation of each ensemble under each protocol."""
+    collection = context.collection
+    found: dict[tuple[str, str], tuple[int, dict[str, Any], Arrays]] = {}
+    for document, arrays in zip(collection.provenance, collection.arrays, strict=True):
+        if document["protocol"]["kind"] == KIND:
+            key = document["protocol"]["label"], document["target"]["label"]
+            found.setdefault(key, (len(found) + 1, document, arrays))
+    return list(found.values())
 
 
 def read_rows(arrays: Arrays, part: slice) -> list[Row]:

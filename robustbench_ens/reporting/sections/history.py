@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import compress
 
+import pandas as pd
+
 from robustbench_ens.core.text import listing, slug
 from robustbench_ens.reporting.collect import each_trained_once
 from robustbench_ens.reporting.context import Context
@@ -11,24 +13,40 @@ from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Para
 from robustbench_ens.reporting.figures.training_history import training_history
 from robustbench_ens.reporting.filters import facts_of_record
 
+CAPTION = "One line per seed."
+
 
 def history_sections(context: Context) -> list[Section]:
     """Return the section: one figure per ensemble; ensembles without a history are named."""
     collection = context.collection
     history = collection.history
-    facts = {document["target"]["label"]: facts_of_record(document["target"]) for document in collection.provenance}
-    figures = [
-        FigureBlock(
-            f"training-{number}-{slug(ensemble)}",
-            training_history(rows, context.looks[str(ensemble)], str(ensemble)),
-            f"Training history of {ensemble}: loss terms, test accuracy and learning rate by epoch.",
-            facts[str(ensemble)],
-        )
-        for number, (ensemble, rows) in enumerate(history.groupby("ensemble", observed=True), start=1)
-    ]
-    blocks: list[Block] = [Figures(figures, "One line per seed.")] if figures else []
+    figures = [_figure(context, number, *own) for number, own in enumerate(_by_ensemble(context), start=1)]
+    blocks: list[Block] = [Figures(figures, CAPTION)] if figures else []
     trained = compress(collection.provenance, each_trained_once(collection.provenance))
     without = sorted({document["target"]["label"] for document in trained} - set(history["ensemble"]))
     if without:
         blocks.append(Paragraph(f"No history was recorded for {listing(without)}: the weights were imported."))
     return [Section("Training history", "training", blocks)]
+
+
+def history_blocks_of(context: Context, ensemble: str) -> list[Block]:
+    """Return the figure of one ensemble, named as in the section of all; none if it has no history."""
+    figures = [
+        _figure(context, number, label, rows)
+        for number, (label, rows) in enumerate(_by_ensemble(context), start=1)
+        if label == ensemble
+    ]
+    return [Figures(figures, CAPTION)] if figures else []
+
+
+def _by_ensemble(context: Context) -> list[tuple[str, pd.DataFrame]]:
+    history = context.collection.history
+    return [(str(label), rows) for label, rows in history.groupby("ensemble", observed=True)]
+
+
+def _figure(context: Context, number: int, ensemble: str, rows: pd.DataFrame) -> FigureBlock:
+    documents = (document["target"] for document in context.collection.provenance)
+    facts = facts_of_record(next(target for target in documents if target["label"] == ensemble))
+    drawn = training_history(rows, context.looks[ensemble], ensemble)
+    alt = f"Training history of {ensemble}: loss terms, test accuracy and learning rate by epoch."
+    return FigureBlock(f"training-{number}-{slug(ensemble)}", drawn, alt, facts)

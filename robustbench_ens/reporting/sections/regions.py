@@ -40,6 +40,23 @@ class Around(NamedTuple):
 
 def regions_sections(context: Context) -> list[Section]:
     """Return the section, or none if no evaluation has decision regions. Of several seeds the lowest is drawn."""
+    blocks: list[Block] = []
+    for number, own in enumerate(_planes(context), start=1):
+        blocks += _blocks(number, [own[label] for label in sorted(own)])
+    return [Section("Decision regions", KIND, [Paragraph(MEANING), *blocks])] if blocks else []
+
+
+def regions_blocks_of(context: Context, ensemble: str) -> list[Block]:
+    """Return the figures and tables of one ensemble, named as in the section of all."""
+    blocks: list[Block] = []
+    for number, own in enumerate(_planes(context), start=1):
+        if ensemble in own:
+            blocks += _blocks(number, [own[ensemble]])
+    return blocks
+
+
+def _planes(context: Context) -> list[dict[str, Around]]:
+    """What was kept of each plane, by ensemble, in the order of protocols and images."""
     collection = context.collection
     groups: dict[tuple[str, int, str], dict[str, Around]] = {}
     for document, arrays in zip(collection.provenance, collection.arrays, strict=True):
@@ -47,10 +64,7 @@ def regions_sections(context: Context) -> list[Section]:
             for image in sorted(int(name.split("/")[0]) for name in arrays if name.endswith("/regions")):
                 found = Around(document, arrays, image)
                 groups.setdefault(found.plane, {}).setdefault(document["target"]["label"], found)
-    blocks: list[Block] = []
-    for number, (_, own) in enumerate(sorted(groups.items()), start=1):
-        blocks += _blocks(number, [own[label] for label in sorted(own)])
-    return [Section("Decision regions", KIND, [Paragraph(MEANING), *blocks])] if blocks else []
+    return [own for _, own in sorted(groups.items())]
 
 
 def _blocks(number: int, group: list[Around]) -> list[Block]:
