@@ -138,7 +138,7 @@ def pair(better, worse, difference, supported, **facts):
 
 def test_the_matrix_compares_each_row_with_those_below():
     rows = [pair("a", "b", 0.5, True), pair("c", "a", 0.02, False, low=0.02, high=0.02)]
-    draw = comparison_matrix(pd.DataFrame(rows), {"a": "A", "b": "B", "c": "C"}, {"b"})
+    draw = comparison_matrix(pd.DataFrame(rows), {"a": "A", "b": "B", "c": "C"}, "title", {"b"})
     scene = draw(760)
     assert [text for text in texts(scene) if text[:1] in "123"] == ["1. A", "2", "2. B\N{NO-BREAK SPACE}⚠", "3", "3. C"]
     written = [text for text in marks(scene, Text) if text.anchor == "middle" and "." in text.text]
@@ -163,7 +163,7 @@ def test_matrices_of_few_and_many_fit(count, width):
     labels = list(names)
     rows = [pair(one, other, 0.1, True) for place, one in enumerate(labels) for other in labels[place + 1 :]]
     frame = pd.DataFrame(rows, columns=list(pair("a", "b", 0, True)))
-    scene = comparison_matrix(frame, names)(width)
+    scene = comparison_matrix(frame, names, HOSTILE)(width)
     assert inside(scene)
     assert len(tips(scene)) == count * (count - 1) // 2
     assert "<script>" not in svg.inline(scene, "x")

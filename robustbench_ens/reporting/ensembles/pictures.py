@@ -10,6 +10,7 @@ from robustbench_ens.reporting.board import Rate, short_names
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, figure_block
 from robustbench_ens.reporting.ensembles.one import One
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
+from robustbench_ens.reporting.figures.curves import HALF
 from robustbench_ens.reporting.figures.transfer_heatmap import panels
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.sections.accuracy import curve_caption
@@ -17,8 +18,6 @@ from robustbench_ens.reporting.sections.transfer import heatmaps, transfer_capti
 
 BASELINE = "baseline"
 """The method that curves stand beside."""
-
-_WIDTH = 590.0  # two curves beside each other on a wide page, in pixels
 
 
 def curve_blocks(one: One) -> list[Block]:
@@ -52,7 +51,7 @@ def _curve(one: One, protocol: str, rows: pd.DataFrame) -> FigureBlock:
     title = one.context.collection.kinds[rows["kind"].iloc[0]].title
     draw = accuracy_curve(rows, one.context.looks, title, eps)
     alt = f"{title} accuracy of {one.label} against eps under {protocol}; the table holds the numbers."
-    return figure_block(f"{one.slug}-curve-{slug(protocol)}"[:90], draw, alt, _WIDTH, facts_of(rows))
+    return figure_block(f"{one.slug}-curve-{slug(protocol)}"[:90], draw, alt, HALF, facts_of(rows))
 
 
 def transfer_blocks(one: One) -> list[Block]:

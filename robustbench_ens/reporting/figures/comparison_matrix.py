@@ -13,11 +13,12 @@ from robustbench_ens.analysis.health import MARK
 from robustbench_ens.core.text import NBSP, counted, p_value, points
 from robustbench_ens.reporting.figures.cells import Box, Cell, draw_cell, legend, size_in
 from robustbench_ens.reporting.figures.colours import diverging
+from robustbench_ens.reporting.figures.curves import TITLE_SIZE
 from robustbench_ens.reporting.figures.tips import leave_room
 from robustbench_ens.reporting.scene import SOFT, Draw, Scene, fitted, text_width
 
 _NAME_SIZE = 12.0
-_HEAD = 16.0  # for the places above the columns
+_HEAD = 36.0  # for the title, and the places above the columns
 _WIDEST = 64.0
 _TALLEST = 32.0
 _ROOM_FOR_DECIMALS = 44.0
@@ -38,6 +39,7 @@ class _Cells:
 def comparison_matrix(
     comparisons: pd.DataFrame,
     names: Mapping[str, str],
+    title: str,
     sick: Set[str] = frozenset(),
     pages: Mapping[str, str] | None = None,
 ) -> Draw:
@@ -46,6 +48,7 @@ def comparison_matrix(
     Args:
         comparisons: rows of one protocol, as ``compare.comparisons`` gives them.
         names: what to call each ensemble, the best first; no others are drawn.
+        title: above it.
         sick: ensembles whose numbers rest on an unhealthy attack.
         pages: the page of each ensemble that has one, which its name links to.
     """
@@ -60,10 +63,12 @@ def comparison_matrix(
         (f"{number}. {name}{MARK if label in sick else ''}", (pages or {}).get(label, ""))
         for number, (label, name) in enumerate(names.items(), start=1)
     ]
-    return partial(_staircase, called, cells)
+    return partial(_staircase, called, cells, title)
 
 
-def _staircase(called: Sequence[tuple[str, str]], cells: Mapping[tuple[int, int], _Cells], width: float) -> Scene:
+def _staircase(
+    called: Sequence[tuple[str, str]], cells: Mapping[tuple[int, int], _Cells], title: str, width: float
+) -> Scene:
     count = len(called)
     widest = max((text_width(name, _NAME_SIZE) for name, _ in called), default=0.0)
     first = min(widest + 8, 0.34 * width)
@@ -73,11 +78,12 @@ def _staircase(called: Sequence[tuple[str, str]], cells: Mapping[tuple[int, int]
     decimals = w >= _ROOM_FOR_DECIMALS
     size = size_in(w, h, f"={NBSP}+99.9" if decimals else "+99", bold=True)
     scene = Scene(width, _HEAD + h * count)
+    scene.text(0, 14, fitted(title, TITLE_SIZE, width, bold=True), size=TITLE_SIZE, bold=True)
     for row, (name, page) in enumerate(called):
         end = first + row * w
         top = _HEAD + row * h
         if row and (row + 1) % every == 0:
-            scene.text(end - w / 2, 11, row + 1, size=10, colour=SOFT, anchor="middle")
+            scene.text(end - w / 2, _HEAD - 5, row + 1, size=10, colour=SOFT, anchor="middle")
         with scene.marked(page=page):
             scene.text(end - 6, top + 0.5 * h + 4, fitted(name, _NAME_SIZE, end - 8), size=_NAME_SIZE, anchor="end")
         for column in range(row + 1, count):

@@ -18,6 +18,9 @@ from robustbench_ens.reporting.style import Look
 WIDTH = 720.0
 """Of one figure of curves on a wide page, in pixels."""
 
+HALF = 590.0
+"""Of one of two figures beside each other."""
+
 TITLE_SIZE = 13.0
 LABEL_SIZE = 11.5
 _GAP = 15.0  # pixels between the baselines of two labels

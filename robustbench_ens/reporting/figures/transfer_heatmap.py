@@ -11,6 +11,7 @@ import pandas as pd
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting.figures.cells import Box, Cell, draw_cell, legend, size_in
 from robustbench_ens.reporting.figures.colours import ramp
+from robustbench_ens.reporting.figures.curves import TITLE_SIZE
 from robustbench_ens.reporting.figures.tips import SeedRate, leave_room, seed_rates
 from robustbench_ens.reporting.scene import SOFT, Scene, fitted
 
@@ -91,7 +92,7 @@ def transfer_heatmap(shown: Sequence[Panel], title: str, width: float) -> Scene:
     places, bottom = _placed(shown, side, width, 24.0 if title else 0.0)
     scene = Scene(width, bottom)
     if title:
-        scene.text(0, 14, fitted(title, 13, width, bold=True), size=13, bold=True)
+        scene.text(0, 14, fitted(title, TITLE_SIZE, width, bold=True), size=TITLE_SIZE, bold=True)
     for panel, (x, y) in zip(shown, places, strict=True):
         _draw(scene, panel, (x, y), side)
     leave_room(scene, legend(scene, bottom + 12, ramp, ("0%", "100%"), _KEY))

@@ -6,7 +6,7 @@ from robustbench_ens.core.text import slug
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Figures, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.budget_curve import budget_curve
-from robustbench_ens.reporting.figures.curves import WIDTH
+from robustbench_ens.reporting.figures.curves import HALF
 from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.tables.budget import MOST_ROWS, budget_table
 
@@ -28,7 +28,7 @@ def budget_sections(context: Context) -> list[Section]:
         title = f"Budget of {protocol} at eps {rows['eps'].iloc[0]:g}"
         alt = f"{title}: accuracy against passes per image, one line per ensemble; the table holds the ends."
         draw = budget_curve(rows, context.looks, title)
-        figures.append(figure_block(f"budget-{number}-{slug(str(protocol))}", draw, alt, WIDTH, facts_of(rows)))
+        figures.append(figure_block(f"budget-{number}-{slug(str(protocol))}", draw, alt, HALF, facts_of(rows)))
     pairs = len(budget[["protocol", "ensemble"]].drop_duplicates())
     table = budget_table(budget)
     most = f"; the {MOST_ROWS} costliest of {pairs}" if pairs > MOST_ROWS else ""

@@ -79,7 +79,7 @@ def matrix(
     where = f"Worst case on {rows['dataset'].iloc[0]}" if protocol == WORST else protocol
     where += f" at eps {rows['eps'].iloc[0]:g}"
     alt = f"{where}: the difference between every two ensembles in percentage points."
-    draw = comparison_matrix(rows, shown, collection.sick(protocol), pages)
+    draw = comparison_matrix(rows, shown, where, collection.sick(protocol), pages)
     facts = facts_of(rows[["dataset"]] if protocol == WORST else rows)
     told = f"{int(rows['supported'].sum())} of {_pairs(len(rows))} differ significantly."
     rest = f" The first {len(shown)} of {len(known)} ensembles." if len(known) > len(shown) else ""

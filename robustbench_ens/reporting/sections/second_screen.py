@@ -15,6 +15,7 @@ from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Figures, Link, Links, Page, Section, figure_block
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
+from robustbench_ens.reporting.figures.curves import HALF
 from robustbench_ens.reporting.figures.transfer_heatmap import panels
 from robustbench_ens.reporting.figures.variants import deciding_variants
 from robustbench_ens.reporting.filters import facts_of
@@ -34,8 +35,7 @@ MOST_ENSEMBLES = 12
 MOST_VARIANTS = 40
 """In the heatmap of the front page; of more, those that decide nowhere are on the page with all numbers."""
 
-_PANEL_WIDTHS = {3: 383.0}
-_PANEL_WIDTH = 590.0  # two beside each other on a wide page, in pixels
+_THIRD = 383.0  # one of three panels beside each other, in pixels
 
 
 def second_screen(context: Context, details: Sequence[Page], ensembles: Mapping[str, str]) -> list[Section]:
@@ -105,7 +105,7 @@ def _curves(context: Context, pages: Mapping[str, str]) -> list[Block]:
     blocks: list[Block] = []
     for number, dataset in enumerate(sorted(eps), start=1):
         protocols = front_protocols(collection, dataset)
-        width = _PANEL_WIDTHS.get(len(protocols), _PANEL_WIDTH)
+        width = _THIRD if len(protocols) == 3 else HALF
         figures = []
         for protocol in protocols:
             rows = collection.accuracies[collection.accuracies["protocol"] == protocol]
