@@ -16,6 +16,8 @@ from robustbench_ens.reporting.ensembles.results import (
     rate_blocks,
     variant_blocks,
 )
+from robustbench_ens.reporting.sections.gallery import gallery_blocks_of
+from robustbench_ens.reporting.sections.regions import regions_blocks_of
 
 SECTIONS: tuple[tuple[str, str, Callable[[One], list[Block]]], ...] = (
     ("", "lead", lead_blocks),
@@ -23,6 +25,8 @@ SECTIONS: tuple[tuple[str, str, Callable[[One], list[Block]]], ...] = (
     ("Transferability", "transferability", transfer_blocks),
     ("Against the others", "comparison", comparison_blocks),
     ("Which variants decide", "variants", variant_blocks),
+    ("Decision regions", "regions", lambda one: regions_blocks_of(one.context, one.label)),
+    ("Gallery of adversarial examples", "gallery", lambda one: gallery_blocks_of(one.context, one.label)),
     ("How it was trained", "training", made_blocks),
     ("Accuracy by protocol and seed", "numbers", rate_blocks),
     ("Attack health", "health", health_blocks),

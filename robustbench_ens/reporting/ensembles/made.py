@@ -16,6 +16,7 @@ from robustbench_ens.reporting.document import Block, Bullets, Listing, Paragrap
 from robustbench_ens.reporting.ensembles.one import One
 from robustbench_ens.reporting.in_words import described, length, optimizer
 from robustbench_ens.reporting.missing import reference_of
+from robustbench_ens.reporting.sections.history import history_blocks_of
 from robustbench_ens.reporting.tables.runs import evaluations_table
 
 
@@ -34,7 +35,7 @@ def made_blocks(one: One) -> list[Block]:
     ]
     if one.row is not None:
         rows.append(("Cost with what it was started from", f"{one.row.cost}, mean over seeds"))
-    return [_facts(rows, "How it was trained.")]
+    return [*history_blocks_of(one.context, one.label), _facts(rows, "How it was trained.")]
 
 
 def _costs(one: One) -> list[tuple[str, str]]:

@@ -5,109 +5,125 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.collections import LineCollection
-from matplotlib.colors import ListedColormap, to_hex
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from scipy import ndimage
 
-from robustbench_ens.core.text import shorten
-from robustbench_ens.reporting.figures.pictures import class_name, show
-from robustbench_ens.reporting.style import INK, RC
+from robustbench_ens.reporting.figures.pictures import class_name, pixels
+from robustbench_ens.reporting.figures.tips import leave_room
+from robustbench_ens.reporting.scene import INK, SOFT, Image, Line, Rect, Scene, Text, fitted, text_width
 
 Classes = npt.NDArray[np.integer[Any]]
 
-COLUMNS = 3
-_FILLS = [to_hex(colour) for colour in mpl.colormaps["Set3"].colors]  # type: ignore[attr-defined]
+WIDTH = 590.0
+"""Of one figure on a wide page, in pixels."""
+
+_FILLS = (
+    *("#8dd3c7", "#ffffb3", "#bebada", "#fb8072", "#80b1d3", "#fdb462"),
+    *("#b3de69", "#fccde5", "#d9d9d9", "#bc80bd", "#ccebc5", "#ffed6f"),
+)  # Set3 of ColorBrewer (Cynthia Brewer): light, and apart
 _ON_FILL = "#000000"  # the fills are light on any page
 _ROOM = 2.4  # cells from a number to the nearest other class, at least
 _LEGEND = 12  # classes that have room in the legend
+_SIDE = 106.0  # pixels of a panel, at most
+_GAP = 14.0
+_TITLE = 16.0
+_SIZE = 11.0
 
 
 def decision_regions(
     regions: Classes,
     image: npt.NDArray[np.uint8],
-    label: int,
-    names: Sequence[str],
-    *,
+    of: tuple[int, int, Sequence[str]],
     eps: float,
     title: str,
-    image_title: str,
-) -> Figure:
-    """The image, and for the ensemble and every sub-model the class that each point of the plane is given.
+    width: float,
+) -> Scene:
+    """Return the image, and for the ensemble and every sub-model the class that each point of the plane is given.
 
     Every class has one fill in all figures, and its number on each region with room for it. The cross is the clean
-    image; the dashed square is the l-infinity ball of radius eps.
+    image; the dashed square is the l-infinity ball of radius eps. Up is the adversarial direction, across the random
+    one.
 
     Args:
         regions: ``(M + 1, grid, grid)``, the ensemble last; rows along the adversarial direction, columns along the
             random one, both from ``-eps`` to ``eps``.
         image: ``(C, H, W)``.
-        label: the true class.
-        names: of the classes; may be empty.
+        of: its place in the test split, the true class, and the names of the classes, which may be empty.
         eps: half the side of the square.
         title: of the figure.
-        image_title: of the image.
+        width: in pixels.
     """
-    members = len(regions) - 1
-    rows = 1 + -(-members // COLUMNS)
-    with mpl.rc_context(RC | {"axes.grid": False, "axes.titleweight": "normal", "font.size": 8.5}):
-        figure = Figure(figsize=(4.9, 0.75 + 1.62 * rows), layout="constrained")
-        panels = figure.subplots(rows, COLUMNS)
-        for axes in panels.flat:
-            axes.set_axis_off()
-        first, whole, key = panels[0]
-        show(first, image)
-        first.set_title(f"{image_title}\nclass {class_name(label, names, 14)}")
-        _draw(whole, regions[-1], eps, "ensemble")
-        for member, axes in zip(range(members), panels[1:].flat, strict=False):
-            _draw(axes, regions[member], eps, f"sub-model {member}")
-        _legend(key, regions, names)
-        figure.supxlabel("random direction", fontsize=RC["font.size"])
-        figure.supylabel("adversarial direction", fontsize=RC["font.size"])
-        figure.suptitle(shorten(title, 48), fontsize=RC["axes.titlesize"], fontweight="bold")
-    return figure
+    number, label, names = of
+    panels = [("ensemble", regions[-1]), *((f"sub-model {k}", own) for k, own in enumerate(regions[:-1]))]
+    columns = max(1, int((width + _GAP) // (_SIDE + _GAP)))
+    side = min(_SIDE, (width + _GAP) / columns - _GAP)
+    legend = _legend(regions, names, width)
+    rows = -(-(len(panels) + 1) // columns)
+    bottom = 24 + rows * (_TITLE + side + _GAP) + 16 * len(legend) + 18
+    scene = Scene(width, bottom)
+    scene.text(0, 14, fitted(title, 13, width, bold=True), size=13, bold=True)
+    named = f"image {number}, class {class_name(label, names, 14)}"
+    _panel_title(scene, 0, 24, named, side)
+    scene.add(Image(0, 24 + _TITLE, side, side, pixels(image)))
+    for place, (name, classes) in enumerate(panels, start=1):
+        x = place % columns * (side + _GAP)
+        y = 24 + place // columns * (_TITLE + side + _GAP)
+        _panel_title(scene, x, y, name, side)
+        _draw(scene, classes, x, y + _TITLE, side, _share(name, classes, label))
+    below = 24 + rows * (_TITLE + side + _GAP) + 8
+    for line, marks in enumerate(legend):
+        scene.add(*(_moved(mark, below + 16 * line) for mark in marks))
+    scene.text(0, below + 16 * len(legend) + 4, f"dashed: within eps {eps:g}", size=_SIZE, colour=SOFT)
+    leave_room(scene, bottom)
+    return scene
 
 
-def _draw(axes: mpl.axes.Axes, classes: Classes, eps: float, title: str) -> None:
-    half = eps * (1 + 1 / (len(classes) - 1))  # points stand in the middle of their cells
-    axes.set_axis_on()
-    axes.imshow(
-        classes % len(_FILLS),
-        cmap=ListedColormap(_FILLS),
-        vmin=-0.5,
-        vmax=len(_FILLS) - 0.5,
-        origin="lower",
-        extent=(-half, half, -half, half),
-        interpolation="none",
-    )
-    axes.add_collection(LineCollection(list(boundaries(classes, half)), colors=_ON_FILL, linewidths=0.6))
-    axes.plot([0, eps, 0, -eps, 0], [eps, 0, -eps, 0, eps], color=_ON_FILL, lw=0.8, linestyle=(0, (3, 2)))
-    axes.plot([0], [0], marker="+", color=_ON_FILL, markersize=7, markeredgewidth=1.4)
-    for x, y, number in numbers(classes):
-        across, up = (half * (2 * (value + 0.5) / len(classes) - 1) for value in (x, y))
-        axes.text(across, up, str(number), color=_ON_FILL, fontsize=8, fontweight="bold", ha="center", va="center")
-    axes.set_xticks([-eps, 0, eps], [f"{-eps:g}", "0", f"{eps:g}"], fontsize=7)
-    axes.set_yticks([-eps, 0, eps], [f"{-eps:g}", "0", f"{eps:g}"], fontsize=7)
-    axes.tick_params(length=2)
-    axes.spines[:].set_visible(False)
-    axes.set_title(title)
+def _panel_title(scene: Scene, x: float, y: float, text: str, side: float) -> None:
+    scene.text(x, y + 11, fitted(text, _SIZE, side), size=_SIZE)
 
 
-def boundaries(classes: Classes, half: float) -> Iterator[list[tuple[float, float]]]:
-    """The lines between cells of different classes, in a square from ``-half`` to ``half``; each side by itself."""
-    edges = np.linspace(-half, half, len(classes) + 1)
-    for row, column in np.argwhere(classes[:, 1:] != classes[:, :-1]):
-        yield [(edges[column + 1], edges[row]), (edges[column + 1], edges[row + 1])]
-    for row, column in np.argwhere(classes[1:] != classes[:-1]):
-        yield [(edges[column], edges[row + 1]), (edges[column + 1], edges[row + 1])]
+def _share(name: str, classes: Classes, label: int) -> str:
+    return f"{name}: right on {100 * float((classes == label).mean()):.0f}% of the square"
+
+
+def _draw(scene: Scene, classes: Classes, x: float, y: float, side: float, tip: str) -> None:
+    colours = np.array([[int(fill[at : at + 2], 16) for at in (1, 3, 5)] for fill in _FILLS], dtype=np.uint8)
+    upright = classes[::-1]  # the first row is the lowest
+    grid = len(classes)
+    cell = side / grid
+    with scene.marked(tip):
+        scene.add(Image(x, y, side, side, colours[upright % len(_FILLS)]))
+    edges = [[(x + a * cell, y + b * cell) for a, b in ends] for ends in boundaries(upright)]
+    if edges:
+        scene.add(Line(edges, _ON_FILL, 0.7))
+    first, last = cell / 2, side - cell / 2  # points stand in the middle of their cells
+    middle = side / 2
+    ball = [(middle, first), (last, middle), (middle, last), (first, middle), (middle, first)]
+    scene.line([(x + a, y + b) for a, b in ball], _ON_FILL, dash=(3, 2))
+    cross = [[(middle - 4, middle), (middle + 4, middle)], [(middle, middle - 4), (middle, middle + 4)]]
+    scene.add(Line([[(x + a, y + b) for a, b in arm] for arm in cross], _ON_FILL, 1.5))
+    for column, row, number in numbers(upright):
+        at = (x + (column + 0.5) * cell, y + (row + 0.5) * cell + 4)
+        scene.text(*at, str(number), size=_SIZE, colour=_ON_FILL, anchor="middle", bold=True)
+
+
+def boundaries(classes: Classes) -> Iterator[list[tuple[int, int]]]:
+    """Yield the ends of the lines between cells of different classes, as (column, row) of the grid's corners.
+
+    Pieces in one line are joined.
+    """
+    for between, turned in ((classes[:, 1:] != classes[:, :-1], False), (classes[1:] != classes[:-1], True)):
+        lines = between if turned else between.T
+        for place, along in enumerate(lines, start=1):
+            steps = np.diff(np.concatenate([[0], along.astype(np.int8), [0]]))
+            for begin, end in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
+                ends = [(place, int(begin)), (place, int(end))]
+                yield [(row, column) for column, row in ends] if turned else ends
 
 
 def numbers(classes: Classes) -> Iterator[tuple[int, int, int]]:
-    """Column, row and class of a number in each connected region with room, as far inside as can be."""
+    """Yield column, row and class of a number in each connected region with room, as far inside as can be."""
     middle = len(classes) // 2
     reach = max(1, len(classes) // 12)
     cross = slice(middle - reach, middle + reach + 1)
@@ -121,14 +137,28 @@ def numbers(classes: Classes) -> Iterator[tuple[int, int, int]]:
                 yield int(column), int(row), int(number)
 
 
-def _legend(axes: mpl.axes.Axes, regions: Classes, names: Sequence[str]) -> None:
+def _legend(regions: Classes, names: Sequence[str], width: float) -> list[list[Rect | Text]]:
+    """The swatches and names of the largest classes, in lines that fit, each line from height 0."""
     present, counts = np.unique(regions, return_counts=True)
     largest = sorted(present[np.argsort(-counts, kind="stable")][:_LEGEND])
-    handles = [
-        Patch(facecolor=_FILLS[k % len(_FILLS)], edgecolor=INK, linewidth=0.6, label=class_name(int(k), names, 14))
-        for k in largest
-    ]
     rest = len(present) - len(largest)
-    title = "predicted class" + (f"\n(and {rest} more)" if rest else "")
-    sizes = {"fontsize": 8.5 if len(handles) <= 8 else 7, "title_fontsize": 8.5}
-    axes.legend(handles=handles, title=title, loc="center", handlelength=1.4, labelspacing=0.3, **sizes)
+    lines: list[list[Rect | Text]] = [[]]
+    x = 0.0
+    for number, text in [*((int(k), class_name(int(k), names, 14)) for k in largest), (-1, f"and {rest} more")]:
+        if number < 0 and not rest:
+            continue
+        wide = 18 + text_width(text, _SIZE) + 12
+        if x and x + wide > width:
+            lines.append([])
+            x = 0.0
+        if number >= 0:
+            lines[-1].append(Rect(x, -9, 12, 11, fill=_FILLS[number % len(_FILLS)], stroke=INK, width=0.6))
+        lines[-1].append(Text(x + 18, 1, text, _SIZE))
+        x += wide
+    return lines
+
+
+def _moved(mark: Rect | Text, y: float) -> Rect | Text:
+    if isinstance(mark, Rect):
+        return Rect(mark.x, mark.y + y, mark.w, mark.h, mark.fill, mark.stroke, mark.width)
+    return Text(mark.x, mark.y + y, mark.text, mark.size)

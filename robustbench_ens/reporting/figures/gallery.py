@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
-from robustbench_ens.core.text import NBSP, shorten
-from robustbench_ens.reporting.figures.pictures import class_name, show
-from robustbench_ens.reporting.style import RC
+from robustbench_ens.reporting.figures.pictures import class_name, pixels
+from robustbench_ens.reporting.figures.tips import leave_room
+from robustbench_ens.reporting.scene import SOFT, Image, Scene, fitted, wrapped
 
 WRONG = "✗"
 PER_FIGURE = 3
 """Images that have room beside each other."""
 
-# All in inches: the one pair of axes covers the figure, so that every image has the same size in every figure.
-_WIDTH, _LABELS, _PAIR, _SIDE, _GAP = 4.9, 1.18, 1.25, 0.56, 0.04
-_TOP, _LINE, _BETWEEN = 0.6, 0.145, 0.09
-_CHARACTERS = 18  # of a line of predictions under a pair
-_KEY_CHARACTERS = 66  # of a line across the figure
+WIDTH = 590.0
+"""Of one figure on a wide page, in pixels."""
+
+_NARROW = 480.0  # below it the names of variants stand above their rows
+_LABELS = 118.0  # pixels for the names of variants beside their rows
+_LINE = 14.0
+_SIZE = 11.0
+_TOP = 56.0
 
 
 @dataclass(frozen=True)
@@ -56,75 +56,94 @@ class Row:
         return [{"whitebox": "white-box", "blackbox": "black-box"}[self.tier], self.attack, self.loss, *start]
 
 
-def gallery(
-    rows: Sequence[Row],
-    indices: npt.NDArray[np.integer[Any]],
-    labels: npt.NDArray[np.integer[Any]],
-    names: Sequence[str],
-    *,
-    eps: float,
-    title: str,
-) -> Figure:
-    """A column per image and a row per variant: the image, beside it what was added, below them the predictions.
+@dataclass(frozen=True)
+class Pictured:
+    """The images of a figure: their places in the test split, true classes and the classes' names, and the budget."""
+
+    indices: npt.NDArray[np.integer[Any]]
+    labels: npt.NDArray[np.integer[Any]]
+    names: Sequence[str]
+    eps: float
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the pairs stand: the first column, the width of a pair, the side of an image, room for a name above."""
+
+    left: float
+    pitch: float
+    side: float
+    above: float
+
+
+def gallery(rows: Sequence[Row], of: Pictured, title: str, width: float) -> Scene:
+    """Return a column per image and a row per variant: the image, beside it what was added, below the predictions.
 
     What was added is grey where it is 0, white where it is ``+eps``, black where it is ``-eps``, in each colour.
 
     Args:
         rows: clean first; every array for the images of this figure, at most ``PER_FIGURE``.
-        indices: ``(N,)``, in the test split.
-        labels: ``(N,)``, the true classes.
-        names: of the classes; may be empty.
-        eps: the budget, pixel scale.
+        of: the images.
         title: of the figure.
+        width: in pixels.
     """
-    texts = [[_said(row.predicted[k], int(labels[k])) for k in range(len(labels))] for row in rows]
-    pitch = _SIDE + _BETWEEN + _LINE * max(len(lines) for row in texts for lines in row)
-    key = _key({*labels.tolist(), *(k for row in rows for k in row.predicted.ravel().tolist())}, names)
-    below = _TOP + pitch * len(rows)
-    height = below + _LINE * len(key)
-    with mpl.rc_context(RC | {"font.size": 8, "axes.grid": False}):
-        figure = Figure(figsize=(_WIDTH, height))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.text(0.03, 0.12, shorten(title, 52), fontsize=RC["axes.titlesize"], fontweight="bold", va="center")
-        for k, (index, label) in enumerate(zip(indices, labels, strict=True)):
-            left = _LABELS + k * _PAIR
-            axes.text(left, 0.32, f"test image {index}", va="center")
-            axes.text(left, 0.45, f"class {class_name(int(label), names, 12)}", va="center", fontweight="bold")
-            for number, row in enumerate(rows):
-                _pair(axes, row, k, eps, left, _TOP + number * pitch, texts[number][k])
-        for number, row in enumerate(rows):
-            lines = "\n".join(shorten(line, 18) for line in row.title)
-            axes.text(0.03, _TOP + number * pitch, lines, va="top", linespacing=1.15)
-        for number, line in enumerate(key):
-            axes.text(0.03, below + number * _LINE, line, va="center")
-        axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
-    return figure
+    above = 16.0 if width < _NARROW else 0.0
+    left = 0.0 if above else _LABELS
+    pitch = (width - left) / PER_FIGURE
+    grid = _Grid(left, pitch, min(64.0, (pitch - 16) / 2), above)
+    tall = above + grid.side + 2 * _LINE + 12
+    key = _key({*of.labels.tolist(), *(k for row in rows for k in row.predicted.ravel().tolist())}, of.names, width)
+    bottom = _TOP + tall * len(rows) + _LINE * len(key) + 6
+    scene = Scene(width, bottom)
+    scene.text(0, 14, fitted(title, 13, width, bold=True), size=13, bold=True)
+    for k, (index, label) in enumerate(zip(of.indices, of.labels, strict=True)):
+        x = left + k * pitch
+        scene.text(x, 34, fitted(f"test image {index}", _SIZE, pitch - 4), size=_SIZE, colour=SOFT)
+        named = f"class {class_name(int(label), of.names, 14)}"
+        scene.text(x, 48, fitted(named, _SIZE, pitch - 4, bold=True), size=_SIZE, bold=True)
+    for number, row in enumerate(rows):
+        y = _TOP + number * tall
+        _name(scene, row, grid, y)
+        for k in range(len(of.labels)):
+            _pair(scene, row, k, of, grid, y + above)
+    for number, line in enumerate(key):
+        scene.text(0, _TOP + tall * len(rows) + (number + 0.8) * _LINE, line, size=_SIZE, colour=SOFT)
+    leave_room(scene, bottom)
+    return scene
 
 
-def _key(classes: set[int], names: Sequence[str]) -> list[str]:
+def _name(scene: Scene, row: Row, grid: _Grid, y: float) -> None:
+    if grid.above:
+        scene.text(0, y + 11, fitted(", ".join(row.title), _SIZE, scene.width), size=_SIZE)
+        return
+    for number, line in enumerate(row.title):
+        scene.text(0, y + 11 + number * _LINE, fitted(line, _SIZE, _LABELS - 8), size=_SIZE)
+
+
+def _key(classes: set[int], names: Sequence[str], width: float) -> list[str]:
     """Lines that say what the numbers of ``classes`` stand for; none where they stand for themselves."""
-    named = [class_name(k, names, 14).replace(" ", NBSP) for k in sorted(classes)]
-    return textwrap.wrap(", ".join(name for name in named if NBSP in name), _KEY_CHARACTERS)
+    named = [class_name(k, names, 14) for k in sorted(classes)]
+    text = ", ".join(name for name in named if " " in name)
+    return wrapped(text, _SIZE, width) if text else []
 
 
-def _pair(axes: mpl.axes.Axes, row: Row, k: int, eps: float, left: float, top: float, lines: list[str]) -> None:
-    show(axes, row.images[k], (left, left + _SIDE, top + _SIDE, top))
-    if row.tier != "clean":
-        beside = left + _SIDE + _GAP
-        show(axes, (1 + row.perturbation[k] / eps) / 2, (beside, beside + _SIDE, top + _SIDE, top))
-    for number, line in enumerate(lines):
-        weight = "bold" if number == 0 else "normal"
-        axes.text(left, top + _SIDE + (number + 0.55) * _LINE, line, va="center", fontweight=weight)
+def _pair(scene: Scene, row: Row, k: int, of: Pictured, grid: _Grid, y: float) -> None:
+    """Draw an image and what was added, with the predictions below: first the ensemble's, then the sub-models'."""
+    x = grid.left + k * grid.pitch
+    label = int(of.labels[k])
+    *members, whole = (int(number) for number in row.predicted[k])
+    said = f"ensemble {marked(whole, label)}"
+    subs = "subs " + " ".join(marked(member, label) for member in members)
+    tip = f"{', '.join(row.title)}: the ensemble predicts {class_name(whole, of.names, 24)}"
+    with scene.marked(tip if whole == label else f"{tip}, which is wrong"):
+        scene.add(Image(x, y, grid.side, grid.side, pixels(row.images[k])))
+        if row.tier != "clean":
+            added = pixels((1 + row.perturbation[k] / of.eps) / 2)
+            scene.add(Image(x + grid.side + 4, y, grid.side, grid.side, added))
+    scene.text(x, y + grid.side + 12, said, size=_SIZE, bold=True)
+    scene.text(x, y + grid.side + 12 + _LINE, fitted(subs, _SIZE, grid.pitch - 4), size=_SIZE)
 
 
 def marked(predicted: int, label: int) -> str:
     """A predicted class, with a cross where it is wrong."""
     return f"{predicted}{'' if predicted == label else WRONG}"
-
-
-def _said(predicted: npt.NDArray[np.integer[Any]], label: int) -> list[str]:
-    """The ensemble's prediction in the first line, those of the sub-models in the others."""
-    *members, whole = (marked(int(number), label) for number in predicted)
-    lines = textwrap.wrap("subs " + " ".join(members), _CHARACTERS)
-    return [f"ensemble{NBSP}{whole}", *lines]

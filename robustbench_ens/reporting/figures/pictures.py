@@ -1,22 +1,21 @@
-"""Images in figures: shown pixel by pixel, their classes by number and name."""
+"""Images in figures: their pixels, and their classes by number and name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
 from robustbench_ens.core.text import printable, shorten
 
 
-def show(axes: mpl.axes.Axes, image: npt.NDArray[Any], extent: tuple[float, float, float, float] | None = None) -> None:
-    """Draw ``image`` ``(C, H, W)``, grey or RGB, uint8 or in [0, 1], as sharp pixels."""
-    scaled = image / 255 if image.dtype == np.uint8 else np.clip(image, 0, 1)
+def pixels(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return ``image`` ``(C, H, W)``, grey or RGB, uint8 or in [0, 1], as uint8 ``(H, W, 3)``."""
+    scaled = image if image.dtype == np.uint8 else np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
     colours = np.repeat(scaled, 3, axis=0) if len(scaled) == 1 else scaled
-    axes.imshow(colours.transpose(1, 2, 0), interpolation="none", extent=extent)
+    return np.ascontiguousarray(colours.transpose(1, 2, 0))
 
 
 def class_name(number: int, names: Sequence[str], length: int = 24) -> str:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
 import pandas as pd
-from matplotlib.figure import Figure
 
-from robustbench_ens.core.text import shorten
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.reporting.style import INK, RC, Look
+from robustbench_ens.reporting.figures.axes import Axis, number_axis, percent_axis
+from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
+from robustbench_ens.reporting.scene import Scene, fitted
+from robustbench_ens.reporting.style import Look
 
-_TERM_LINES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+WIDTH = 1180.0
+"""Of one figure on a wide page, in pixels."""
+
+_PANEL = 340.0  # pixels of a panel, at least, to stand beside another
+_DASHES: Sequence[tuple[float, ...]] = ((), (4, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5))
 
 
-def training_history(history: pd.DataFrame, look: Look, title: str) -> Figure:
-    """Panels above each other, one x axis: the loss terms, the test accuracy (thin: sub-models), the learning rate.
+def training_history(history: pd.DataFrame, look: Look, title: str, width: float) -> Scene:
+    """Return a panel each for the loss terms, the test accuracy (faint: sub-models) and the learning rate.
 
     Every seed draws its own line. A quantity that was not measured has no panel.
 
@@ -22,52 +29,56 @@ def training_history(history: pd.DataFrame, look: Look, title: str) -> Figure:
         history: rows of one ensemble: ``seed``, ``name``, ``target_member``, ``step`` (epoch), ``value``, ``unit``.
         look: of the ensemble.
         title: of the figure.
+        width: in pixels; panels stand beside each other if it has room.
     """
+    panels = list(_panels(history, look))
+    beside = max(1, min(len(panels), int(width // _PANEL)))
+    each = (width - 20 * (beside - 1)) / beside
+    drawn = [curves(lines, name, axes, None, each) for name, lines, axes in panels]
+    rows = [drawn[first : first + beside] for first in range(0, len(drawn), beside)]
+    heights = [max(scene.height for scene in row) for row in rows]
+    whole = Scene(width, 24 + sum(heights))
+    whole.text(0, 14, fitted(title, 13, width, bold=True), size=13, bold=True)
+    y = 24.0
+    for row, height in zip(rows, heights, strict=True):
+        for number, scene in enumerate(row):
+            whole.place(scene, number * (each + 20), y)
+        y += height
+    return whole
+
+
+def _panels(history: pd.DataFrame, look: Look) -> Iterator[tuple[str, list[Curve], tuple[Axis, Axis]]]:
+    epochs = number_axis("epoch", history["step"], whole=True)
     losses = history[(history["unit"] == "nats") & history["name"].str.startswith("train/")]
+    if len(losses):
+        yield "Loss", list(_losses(losses, look)), (epochs, number_axis("nats", losses["value"]))
     accuracy = history[history["name"] == "test/accuracy"]
-    if accuracy["step"].nunique() < 2:  # measured at the end only: nothing to draw over epochs
-        accuracy = accuracy.iloc[:0]
+    if accuracy["step"].nunique() > 1:  # measured at the end only, there is nothing to draw over epochs
+        yield "Test accuracy", list(_accuracy(accuracy, look)), (epochs, percent_axis("accuracy (%)"))
     rate = history[history["name"] == "train/lr"]
-    panels = [(losses, _losses), (accuracy, _accuracy), (rate, _learning_rate)]
-    drawn = [(rows, draw) for rows, draw in panels if len(rows)]
-    heights = [0.55 if draw is _learning_rate else 1.0 for _, draw in drawn] or [1.0]
-    with mpl.rc_context(RC):
-        figure = Figure(figsize=(4.9, 0.9 + 1.7 * sum(heights)), layout="constrained")
-        grid = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
-        for axes, (rows, draw) in zip(grid, drawn, strict=False):
-            draw(axes, rows, look)
-        grid[0].set_title(shorten(title, 48), loc="left")
-        grid[-1].set_xlabel("epoch")
-        grid[-1].xaxis.get_major_locator().set_params(integer=True)
-    return figure
+    if len(rate):
+        lines = [_curve("", rows, look) for _, rows in rate.groupby("seed")]
+        yield "Learning rate", lines, (epochs, number_axis("lr", rate["value"]))
 
 
-def _losses(axes: mpl.axes.Axes, rows: pd.DataFrame, look: Look) -> None:
-    for position, (name, term) in enumerate(rows.groupby("name", observed=True)):
-        line = _TERM_LINES[position % len(_TERM_LINES)]
-        label = shorten(str(name).removeprefix("train/").replace("_", " "), 30)
+def _losses(rows: pd.DataFrame, look: Look) -> Iterator[Curve]:
+    for number, (name, term) in enumerate(rows.groupby("name", observed=True)):
+        dashed = replace(look, line=(0, _DASHES[number % len(_DASHES)]))
+        label = str(name).removeprefix("train/").replace("_", " ")
         for _, seed in term.groupby(["seed", "target_member"]):
-            axes.plot(seed["step"], seed["value"], color=look.colour, linestyle=line, label=label)
-            label = "_nolegend_"
-    axes.set(ylabel="loss (nats)", ylim=(0, None))
-    axes.legend(loc="upper right")
+            yield _curve(label, seed, dashed)
+            label = ""
 
 
-def _accuracy(axes: mpl.axes.Axes, rows: pd.DataFrame, look: Look) -> None:
+def _accuracy(rows: pd.DataFrame, look: Look) -> Iterator[Curve]:
     labels = {True: "ensemble", False: "sub-models"}
+    solid = replace(look, line=(0, ()))
     for (_, member), seed in rows.groupby(["seed", "target_member"]):
-        whole = member == ENSEMBLE
-        width, alpha = (2.0, 1.0) if whole else (0.9, 0.6)
-        label = labels.pop(whole, "_nolegend_")
-        style = "-" if whole else (0, (2, 1))
-        axes.plot(
-            seed["step"], 100 * seed["value"], color=look.colour, linestyle=style, lw=width, alpha=alpha, label=label
-        )
-    axes.set_ylabel("test accuracy (%)")
-    axes.legend(loc="lower right")
+        whole = bool(member == ENSEMBLE)
+        curve = _curve(labels.pop(whole, ""), seed, solid, scale=100.0)
+        yield curve if whole else replace(curve, style="faint")
 
 
-def _learning_rate(axes: mpl.axes.Axes, rows: pd.DataFrame, look: Look) -> None:
-    for _, seed in rows.groupby("seed"):
-        axes.plot(seed["step"], seed["value"], color=INK, lw=1.2)
-    axes.set(ylabel="lr", ylim=(0, None))
+def _curve(name: str, rows: pd.DataFrame, look: Look, scale: float = 1.0) -> Curve:
+    dots = [Dot(float(step), scale * float(value)) for step, value in zip(rows["step"], rows["value"], strict=True)]
+    return Curve(name, look, dots, style="plain")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from robustbench_ens.core.text import slug
 from robustbench_ens.outcomes import Arrays
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
-from robustbench_ens.reporting.figures.gallery import PER_FIGURE, WRONG, Row, gallery
+from robustbench_ens.reporting.document import Block, Figures, Paragraph, Section, Table, figure_block
+from robustbench_ens.reporting.figures.gallery import PER_FIGURE, WIDTH, WRONG, Pictured, Row, gallery
 from robustbench_ens.reporting.filters import facts_of_record
 from robustbench_ens.reporting.tables.gallery import gallery_table
 
@@ -63,14 +64,14 @@ def _blocks(number: int, document: dict[str, Any], arrays: Arrays) -> list[Block
     for begin in range(0, len(indices), PER_FIGURE):
         part = slice(begin, begin + PER_FIGURE)
         title = f"{target['label']} #{target['seed']}, eps {eps:g}"
-        drawn = gallery(read_rows(arrays, part), indices[part], labels[part], names, eps=eps, title=title)
+        draw = partial(gallery, read_rows(arrays, part), Pictured(indices[part], labels[part], names, eps), title)
         shown = ", ".join(str(index) for index in indices[part])
         alt = (
             f"Test images {shown}, clean and under each attack on {target['label']} (seed {target['seed']}) at eps "
             f"{eps:g}; the table below holds the predictions."
         )
         name = f"gallery-{number}-{slug(target['label'])}-{begin // PER_FIGURE + 1}"
-        figures.append(FigureBlock(name, drawn, alt, facts))
+        figures.append(figure_block(name, draw, alt, WIDTH, facts))
     where = f"{protocol['label']}: {target['label']} #{target['seed']}"
     caption = f"{where}, surrogate {source['label']} #{source['seed']}."
     table = gallery_table(read_rows(arrays, slice(None)), indices, labels, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import compress
 
 import pandas as pd
@@ -9,8 +10,8 @@ import pandas as pd
 from robustbench_ens.core.text import listing, slug
 from robustbench_ens.reporting.collect import each_trained_once
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section
-from robustbench_ens.reporting.figures.training_history import training_history
+from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, figure_block
+from robustbench_ens.reporting.figures.training_history import WIDTH, training_history
 from robustbench_ens.reporting.filters import facts_of_record
 
 CAPTION = "One line per seed."
@@ -47,6 +48,6 @@ def _by_ensemble(context: Context) -> list[tuple[str, pd.DataFrame]]:
 def _figure(context: Context, number: int, ensemble: str, rows: pd.DataFrame) -> FigureBlock:
     documents = (document["target"] for document in context.collection.provenance)
     facts = facts_of_record(next(target for target in documents if target["label"] == ensemble))
-    drawn = training_history(rows, context.looks[ensemble], ensemble)
+    draw = partial(training_history, rows, context.looks[ensemble], ensemble)
     alt = f"Training history of {ensemble}: loss terms, test accuracy and learning rate by epoch."
-    return FigureBlock(f"training-{number}-{slug(ensemble)}", drawn, alt, facts)
+    return figure_block(f"training-{number}-{slug(ensemble)}", draw, alt, WIDTH, facts)

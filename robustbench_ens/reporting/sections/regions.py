@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -9,8 +10,8 @@ import pandas as pd
 from robustbench_ens.core.text import slug
 from robustbench_ens.outcomes import Arrays
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, Table
-from robustbench_ens.reporting.figures.decision_regions import decision_regions
+from robustbench_ens.reporting.document import Block, Figures, Paragraph, Section, Table, figure_block
+from robustbench_ens.reporting.figures.decision_regions import WIDTH, decision_regions
 from robustbench_ens.reporting.filters import facts_of_record
 from robustbench_ens.reporting.tables.regions import regions_rows
 
@@ -76,21 +77,15 @@ def _blocks(number: int, group: list[Around]) -> list[Block]:
         eps: float = found.document["protocol"]["resolved"]["eps"][0]
         regions, label = arrays[f"{image}/regions"], int(arrays[f"{image}/label"])
         names = [str(name) for name in arrays["class_names"]]
-        drawn = decision_regions(
-            regions,
-            arrays[f"{image}/image"],
-            label,
-            names,
-            eps=eps,
-            title=f"{target['label']} #{target['seed']}",
-            image_title=f"test image {image}",
-        )
+        pictured = arrays[f"{image}/image"]
+        title = f"{target['label']} #{target['seed']}"
+        draw = partial(decision_regions, regions, pictured, (image, label, names), eps, title)
         alt = (
             f"Decision regions of {target['label']} (seed {target['seed']}) and its sub-models around test image "
             f"{image}; the table below says how far the nearest boundary is."
         )
         facts = facts_of_record(target) | {"protocol": [protocol]}
-        figures.append(FigureBlock(f"regions-{number}-{slug(target['label'])}", drawn, alt, facts))
+        figures.append(figure_block(f"regions-{number}-{slug(target['label'])}", draw, alt, WIDTH, facts))
         rows += regions_rows(target["label"], regions, label, names, eps)
     where = f"{protocol}: test image {image}, adversarial direction of {source['label']} #{source['seed']}"
     caption = f"{where}: how far the nearest boundary is"
