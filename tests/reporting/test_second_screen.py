@@ -57,7 +57,12 @@ def test_four_pictures_each_with_a_link_to_its_numbers(sections):
 
 
 def test_names_link_to_the_pages_of_ensembles(sections):
-    for title, linked in (("Accuracy against eps", 2), ("Transferability", 1), ("Who beats whom", 1)):
+    for title, linked in (
+        ("Accuracy against eps", 2),
+        ("Transferability", 1),
+        ("Who beats whom", 1),
+        ("Which variants decide", 1),
+    ):
         drawings = [figure.drawing for figure in figures(sections[title])]
         assert [group.page for drawing in drawings for group in drawing.groups() if group.page] == [
             "ensembles/x"
@@ -91,7 +96,7 @@ def test_a_kind_is_shown_under_the_protocol_that_the_leaderboard_uses(collection
 def test_the_first_ensembles_stand_on_the_front_page_and_the_rest_is_named(collection, monkeypatch):
     monkeypatch.setattr(second_screen, "MOST_ENSEMBLES", 1)
     shown = {section.title: section for section in sections_of(context_of(collection), [], {})}
-    for title in ("Transferability", "Which variants decide"):
+    for title in ("Accuracy against eps", "Transferability", "Which variants decide"):
         (block,) = shown[title].blocks
         assert block.caption.endswith("The first 1 of 2 ensembles; the page with all numbers has the others.")
         assert {tip.partition(",")[0] for tip in tips(block.figures[0].drawing)} == {"dverge-3"}

@@ -108,8 +108,9 @@ def curves(lines: Sequence[Curve], title: str, axes: tuple[Axis, Axis], mark: Ma
     if mark is not None and across.low <= mark.value <= across.high:
         x = plot.x(mark.value)
         scene.line([(x, plot.top - 4), (x, plot.bottom)], SOFT, dash=(2, 3))
+    shade = min(0.13, 1.3 / max(1, len(lines)))  # bands of many lines would hide them
     for curve in lines:
-        _draw_line(scene, plot, curve)
+        _draw_line(scene, plot, curve, shade)
     for curve in lines:
         _draw_dots(scene, plot, curve)
     _draw_names(scene, plot, named, names, mark)
@@ -117,13 +118,13 @@ def curves(lines: Sequence[Curve], title: str, axes: tuple[Axis, Axis], mark: Ma
     return scene
 
 
-def _draw_line(scene: Scene, plot: Plot, curve: Curve) -> None:
+def _draw_line(scene: Scene, plot: Plot, curve: Curve, shade: float) -> None:
     dots = curve.drawn
     banded = [dot for dot in dots if math.isfinite(dot.low) and math.isfinite(dot.high)]
     if len(banded) > 1:
         above = [(plot.x(dot.x), plot.y(dot.high)) for dot in banded]
         below = [(plot.x(dot.x), plot.y(dot.low)) for dot in reversed(banded)]
-        scene.add(Shape([*above, *below], curve.look.colour, opacity=0.13))
+        scene.add(Shape([*above, *below], curve.look.colour, opacity=shade))
     if len(dots) > 1:
         points = [(plot.x(dot.x), plot.y(dot.y)) for dot in dots]
         if curve.style == "faint":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
@@ -28,7 +29,16 @@ _KEY = "of all images are broken; framed: the variant decides, in most seeds if 
 Cells = Mapping[tuple[str, Variant], Cell]
 
 
-def variant_heatmap(ledger: pd.DataFrame, names: Mapping[str, str]) -> Draw:
+@dataclass(frozen=True)
+class _Ensemble:
+    """An ensemble in the figure: its label, what it is called, and the page that its name links to."""
+
+    label: str
+    name: str
+    page: str
+
+
+def variant_heatmap(ledger: pd.DataFrame, names: Mapping[str, str], pages: Mapping[str, str] | None = None) -> Draw:
     """Return what draws the share of images that each variant breaks, a row per ensemble; on narrow pages a column.
 
     Framed variants are needed, in the greedy order, to reach the all-or-nothing accuracy.
@@ -36,11 +46,12 @@ def variant_heatmap(ledger: pd.DataFrame, names: Mapping[str, str]) -> Draw:
     Args:
         ledger: rows of one protocol, as ``ledger.ledger`` gives them.
         names: what to call each ensemble, in order; no others are drawn.
+        pages: the page of each ensemble that has one, which its name links to.
     """
     known = set(ledger["ensemble"])
-    shown = {label: name for label, name in names.items() if label in known}
-    found = effects(ledger[ledger["ensemble"].isin(list(shown))])
-    cells = {key: _cell(effect, effect.tip(shown[key[0]], key[1])) for key, effect in found.items()}
+    shown = [_Ensemble(label, name, (pages or {}).get(label, "")) for label, name in names.items() if label in known]
+    found = effects(ledger[ledger["ensemble"].isin(list(names))])
+    cells = {key: _cell(effect, effect.tip(names[key[0]], key[1])) for key, effect in found.items()}
     return partial(_draw, shown, in_order(variant for _, variant in found), cells)
 
 
@@ -49,8 +60,8 @@ def _cell(effect: Effect, tip: str) -> Cell:
     return Cell(ramp(share), f"{100 * share:.0f}", tip, framed=effect.mostly_decides)
 
 
-def _draw(shown: Mapping[str, str], found: Sequence[Variant], cells: Cells, width: float) -> Scene:
-    first = min(0.3 * width, 12 + max((text_width(name, _NAME_SIZE) for name in shown.values()), default=0.0))
+def _draw(shown: Sequence[_Ensemble], found: Sequence[Variant], cells: Cells, width: float) -> Scene:
+    first = min(0.3 * width, 12 + max((text_width(one.name, _NAME_SIZE) for one in shown), default=0.0))
     sources = len({one.source for one in found})
     w = min(_WIDEST, (width - first - _APART * (sources - 1)) / max(1, len(found)))
     if w >= (_NARROWEST if width > _TURNED_UP_TO else _UPRIGHT_FROM):
@@ -59,18 +70,19 @@ def _draw(shown: Mapping[str, str], found: Sequence[Variant], cells: Cells, widt
 
 
 def _wide(
-    shown: Mapping[str, str], found: Sequence[Variant], cells: Cells, width: float, sizes: tuple[float, float]
+    shown: Sequence[_Ensemble], found: Sequence[Variant], cells: Cells, width: float, sizes: tuple[float, float]
 ) -> Scene:
     first, w = sizes
     places = list(_places(found, first, w))
     scene = Scene(width, 0)
     head = _heads(scene, found, places, w)
     size = size_in(w, _ROW, "100")
-    for row, (label, name) in enumerate(shown.items()):
+    for row, ensemble in enumerate(shown):
         y = head + row * _ROW
-        scene.text(0, y + 17, fitted(name, _NAME_SIZE, first - 8), size=_NAME_SIZE)
+        with scene.marked(page=ensemble.page):
+            scene.text(0, y + 17, fitted(ensemble.name, _NAME_SIZE, first - 8), size=_NAME_SIZE)
         for variant, x in zip(found, places, strict=True):
-            draw_cell(scene, Box(x, y, w, _ROW), cells.get((label, variant), Cell()), size)
+            draw_cell(scene, Box(x, y, w, _ROW), cells.get((ensemble.label, variant), Cell()), size)
     leave_room(scene, legend(scene, head + _ROW * len(shown) + 20, ramp, ("0%", "100%"), _KEY))
     return scene
 
@@ -113,15 +125,16 @@ def _headings(
         yield names[-1], held[0], held[-1] + size
 
 
-def _turned(shown: Mapping[str, str], found: Sequence[Variant], cells: Cells, width: float) -> Scene:
+def _turned(shown: Sequence[_Ensemble], found: Sequence[Variant], cells: Cells, width: float) -> Scene:
     """Return a row per variant and a column per ensemble, whose names are written upwards."""
     first = min(0.4 * width, 150.0)
     w = min(_WIDEST, (width - first) / max(1, len(shown)))
-    head = 8 + min(_TALLEST_NAME, max((text_width(name, 11) for name in shown.values()), default=0.0))
+    head = 8 + min(_TALLEST_NAME, max((text_width(one.name, 11) for one in shown), default=0.0))
     scene = Scene(width, head)
-    for column, name in enumerate(shown.values()):
+    for column, ensemble in enumerate(shown):
         x = first + (column + 0.5) * w + 4
-        scene.text(x, head - 6, fitted(name, 11, head - 8), size=11, angle=-90)
+        with scene.marked(page=ensemble.page):
+            scene.text(x, head - 6, fitted(ensemble.name, 11, head - 8), size=11, angle=-90)
     y = head
     size = size_in(w, _LINE, "100")
     for source, group in groupby(found, key=lambda one: one.source):
@@ -129,9 +142,9 @@ def _turned(shown: Mapping[str, str], found: Sequence[Variant], cells: Cells, wi
         y += _LINE
         for variant in group:
             scene.text(8, y + 14, fitted(f"{variant.attack} {variant.own}", _SMALL, first - 12), size=_SMALL)
-            for column, label in enumerate(shown):
+            for column, ensemble in enumerate(shown):
                 box = Box(first + column * w, y, w, _LINE)
-                draw_cell(scene, box, cells.get((label, variant), Cell()), size)
+                draw_cell(scene, box, cells.get((ensemble.label, variant), Cell()), size)
             y += _LINE
     leave_room(scene, legend(scene, y + 20, ramp, ("0%", "100%"), _KEY))
     return scene

@@ -69,7 +69,9 @@ def _blocks(context: Context, name: str, rows: pd.DataFrame) -> list[Block]:
     ]
 
 
-def heatmap(name: str, rows: pd.DataFrame, names: Mapping[str, str], title: str) -> FigureBlock:
+def heatmap(
+    name: str, rows: pd.DataFrame, names: Mapping[str, str], title: str, pages: Mapping[str, str] | None = None
+) -> FigureBlock:
     """Return the heatmap of variants under one protocol.
 
     Args:
@@ -77,9 +79,10 @@ def heatmap(name: str, rows: pd.DataFrame, names: Mapping[str, str], title: str)
         rows: of the ledger.
         names: what to call each ensemble, in order.
         title: for those who cannot see it.
+        pages: the page of each ensemble that has one.
     """
     alt = f"{title}: the share of images that each variant breaks, a row per ensemble; the tables hold the numbers."
-    return figure_block(name, variant_heatmap(rows, names), alt, _HEATMAP, facts_of(rows))
+    return figure_block(name, variant_heatmap(rows, names, pages), alt, _HEATMAP, facts_of(rows))
 
 
 def _caption(rows: pd.DataFrame) -> str:

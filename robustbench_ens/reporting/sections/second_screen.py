@@ -31,7 +31,7 @@ Names = Mapping[str, dict[str, str]]
 MOST_PANELS = 4
 """Curves side by side."""
 MOST_ENSEMBLES = 12
-"""In heatmaps of the front page."""
+"""In curves and heatmaps of the front page."""
 MOST_VARIANTS = 40
 """In the heatmap of the front page; of more, those that decide nowhere are on the page with all numbers."""
 
@@ -48,10 +48,10 @@ def second_screen(context: Context, details: Sequence[Page], ensembles: Mapping[
     """
     names = in_order(context.collection)
     blocks = {
-        "Accuracy against eps": _curves(context, ensembles),
+        "Accuracy against eps": _curves(context, names, ensembles),
         "Transferability": _transfer(context.collection, names, ensembles),
         "Who beats whom": _comparison(context.collection, names, ensembles),
-        "Which variants decide": _variants(context.collection, names),
+        "Which variants decide": _variants(context.collection, names, ensembles),
     }
     links = {
         "Accuracy against eps": [anchor(kind) for kind in context.collection.accuracies["kind"].unique()],
@@ -99,24 +99,27 @@ def front_protocols(collection: Collection, dataset: str) -> list[str]:
     return [protocol for *_, protocol in sorted(several or found)][:MOST_PANELS]
 
 
-def _curves(context: Context, pages: Mapping[str, str]) -> list[Block]:
+def _curves(context: Context, names: Names, pages: Mapping[str, str]) -> list[Block]:
     collection = context.collection
     eps = headlines(collection.accuracies, collection.transferability)
     blocks: list[Block] = []
     for number, dataset in enumerate(sorted(eps), start=1):
         protocols = front_protocols(collection, dataset)
         width = _THIRD if len(protocols) == 3 else HALF
+        rates = collection.accuracies[collection.accuracies["protocol"].isin(protocols)]
+        attacked = [label for label in names[dataset] if label in set(rates["ensemble"])]
+        rates = rates[rates["ensemble"].isin(attacked[:MOST_ENSEMBLES])]
         figures = []
         for protocol in protocols:
-            rows = collection.accuracies[collection.accuracies["protocol"] == protocol]
+            rows = rates[rates["protocol"] == protocol]
             title = _title(collection, rows)
             draw = accuracy_curve(rows, context.looks, title, eps[dataset], pages)
             alt = f"{title}, {protocol}: accuracy against eps, one line per ensemble."
             name = f"front-curves-{number}-{slug(protocol)}"
             figures.append(figure_block(name, draw, alt, width, facts_of(rows)))
         if figures:
-            rows = collection.accuracies[collection.accuracies["protocol"].isin(protocols)]
-            blocks.append(Figures(figures, f"{curve_caption(rows)} Dashed: eps {eps[dataset]:g}."))
+            caption = f"{curve_caption(rates)} Dashed: eps {eps[dataset]:g}.{_rest(len(attacked))}"
+            blocks.append(Figures(figures, caption))
     return blocks
 
 
@@ -167,7 +170,7 @@ def _decisive(collection: Collection, dataset: str, protocols: Set[str]) -> str:
     return chosen[0] if chosen else min(protocols)
 
 
-def _variants(collection: Collection, names: Names) -> list[Block]:
+def _variants(collection: Collection, names: Names, pages: Mapping[str, str]) -> list[Block]:
     blocks: list[Block] = []
     for dataset, own in collection.ledger.groupby("dataset", observed=True):
         protocol = _decisive(collection, str(dataset), set(own["protocol"]))
@@ -178,7 +181,8 @@ def _variants(collection: Collection, names: Names) -> list[Block]:
         left = rows[["source", "attack", "loss", "restart"]].drop_duplicates().shape[0]
         left -= deciding[["source", "attack", "loss", "restart"]].drop_duplicates().shape[0]
         title = f"{protocol} at eps {rows['eps'].iloc[0]:g}"
-        figure = heatmap(f"front-variants-{slug(protocol)}", deciding, dict(shown[:MOST_ENSEMBLES]), title)
+        name = f"front-variants-{slug(protocol)}"
+        figure = heatmap(name, deciding, dict(shown[:MOST_ENSEMBLES]), title, pages)
         rest = f" {counted(left, 'variant')} that decide for no ensemble are not shown." if left else ""
         blocks.append(Figures([figure], f"{title}, n = {span(rows['n'])}.{rest}{_rest(len(shown))}"))
     return blocks
