@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from robustbench_ens.cli.serve import ReportServer
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.reporting import render_report
 from tests.fake_outcomes import write_fake_outcomes
@@ -326,6 +331,29 @@ def test_hostile_names_are_text_also_to_the_script(visit, hostile_report):
     tab.click("document.querySelector('#filters input')")
     assert "<script>alert(1)</script>" in tab.run("document.getElementById('filtered').textContent")
     assert tab.run("document.scripts.length") == 1
+
+
+def test_a_served_page_reloads_when_the_report_was_made_anew(browser, report, tmp_path):
+    shutil.copytree(report.parent, tmp_path / "served")
+    server = ReportServer(tmp_path / "served", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    tab = browser.open(server.address)
+    tab.wait("window.EventSource && document.readyState === 'complete'")
+    index = tmp_path / "served" / "index.html"
+    index.write_text(index.read_text().replace("<h1>", "<h1>Anew: "))
+    heading = "document.querySelector('h1').textContent"
+    anew = False
+    for _ in range(100):  # the page may not have begun to listen when the first change is announced
+        server.announce()
+        time.sleep(0.1)
+        with suppress(RuntimeError):  # it may just be reloading
+            anew = tab.run(heading).startswith("Anew: ")
+        if anew:
+            break
+    assert anew
+    assert tab.problems() == []
+    tab.close()
+    server.end()
 
 
 AXE = Path(os.environ.get("RBE_AXE", Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"))

@@ -1,0 +1,228 @@
+"""`rbe report --serve`: a report in the browser that is made anew as outcomes arrive, on this machine alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from robustbench_ens.core.files import visible_files
+from robustbench_ens.errors import UserError
+
+HOST = "127.0.0.1"
+PORT = 8000
+EVENTS = "/changes"
+POLL_S = 1.0
+"""Seconds between two looks at the outcomes; what changed is read when it has stayed the same for that long."""
+
+_PING_S = 10.0  # an idle connection is tested so often
+_PAGES = re.compile(r"/(?:index|(?:ensembles|details)/[a-z0-9-]{1,80})\.html")
+_RELOAD = f'"use strict";new EventSource("{EVENTS}").onmessage = () => location.reload();'
+_DIGEST = base64.b64encode(hashlib.sha256(_RELOAD.encode()).digest()).decode()
+
+Seen = tuple[tuple[str, int, int], ...]
+"""Outcome files by path, time of change and size."""
+
+
+class ReportServer(ThreadingHTTPServer):
+    """Serves the pages of a report to browsers on this machine, and tells them when they have changed.
+
+    Attributes:
+        folder: of the report.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path, port: int) -> None:
+        try:
+            super().__init__((HOST, port), _Handler)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(f"--port {port}: expected a free port, got: {reason}; name another one, or 0") from None
+        self.folder = folder
+        self._changed = threading.Condition()
+        self._version = 0
+        self._open = True
+
+    @property
+    def address(self) -> str:
+        """Where the front page is."""
+        return f"http://{HOST}:{self.server_port}/"
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        """What a browser on this machine calls it. Any other name is of a page elsewhere that was led here."""
+        return f"{HOST}:{self.server_port}", f"localhost:{self.server_port}"
+
+    def announce(self) -> None:
+        """Make open pages reload."""
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+    def wait(self, version: int) -> int | None:
+        """Return the number of the report after ``version``, or the same after a while; None when the server ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version or not self._open, _PING_S)
+            return self._version if self._open else None
+
+    @property
+    def version(self) -> int:
+        """How often the report has been made anew."""
+        with self._changed:
+            return self._version
+
+    def end(self) -> None:
+        """Stop serving."""
+        with self._changed:
+            self._open = False
+            self._changed.notify_all()
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ReportServer
+
+    def do_GET(self) -> None:
+        """Answer with a page, or with a stream of changes."""
+        if self.headers.get("Host") not in self.server.hosts:
+            self.send_error(421, "expected a browser on this machine")
+            return
+        path = urlsplit(self.path).path
+        if path == EVENTS:
+            self._stream()
+            return
+        page = "/index.html" if path == "/" else path
+        if not _PAGES.fullmatch(page):
+            self.send_error(404)
+            return
+        try:
+            text = (self.server.folder / page[1:]).read_text(encoding="utf-8")
+        except OSError:
+            self.send_error(404)
+            return
+        self._send(reloading(text).encode())
+
+    def _send(self, content: bytes) -> None:
+        self.send_response(200)
+        for name, value in (
+            ("Content-Type", "text/html; charset=utf-8"),
+            ("Content-Length", str(len(content))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _stream(self) -> None:
+        """Send a line for each change, and an empty comment now and then, which finds out whether anybody listens."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        version = self.server.version
+        try:
+            while (now := self.server.wait(version)) is not None:
+                self.wfile.write(b"data: changed\n\n" if now != version else b":\n\n")
+                self.wfile.flush()
+                version = now
+        except OSError:
+            return  # the page was closed
+
+    def log_message(self, *_: object) -> None:
+        """Keep the terminal for what was made."""
+
+
+def reloading(page: str) -> str:
+    """Return a page with a script that reloads it, which its content security policy then allows; files stay as they
+    are.
+    """
+    allowed = page.replace("script-src '", f"connect-src 'self'; script-src 'sha256-{_DIGEST}' '", 1)
+    return allowed.replace("</body>", f"<script>{_RELOAD}</script>\n</body>", 1)
+
+
+def seen(sources: list[Path]) -> Seen:
+    """Return the files below ``sources``, by path, time of change and size."""
+    files = [path for source in sources for path in (visible_files(source, "") if source.is_dir() else [source])]
+    found = []
+    for path in sorted(set(files)):
+        try:
+            facts = path.stat()
+        except OSError:
+            continue  # replaced just now
+        found.append((str(path), facts.st_mtime_ns, facts.st_size))
+    return tuple(found)
+
+
+def watch(look: Callable[[], Seen], made: Seen, make: Callable[[], None], pause: Callable[[], None]) -> None:
+    """Call ``make`` whenever what ``look`` returns has changed and then stayed the same for one pause. Never returns.
+
+    Args:
+        look: see :func:`seen`.
+        made: what it returned before the last report was made.
+        make: makes the report anew.
+        pause: waits; may raise to end.
+    """
+    last = made
+    while True:
+        pause()
+        now = look()
+        if now == last and now != made:
+            made = now
+            make()
+        last = now
+
+
+def serve(
+    folder: Path, sources: list[Path], made: Seen, make: Callable[[], None], port: int, say: Callable[[str], None]
+) -> None:
+    """Serve a report until Ctrl-C, and make it anew when outcomes change.
+
+    Args:
+        folder: of the report, which is there.
+        sources: files and folders of outcomes.
+        made: the outcomes that the report was made of.
+        make: makes the report anew; an error that a user can mend is printed, and the last pages stay.
+        port: to listen on; 0 takes a free one.
+        say: prints a line.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    server = ReportServer(folder, port)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    say(f"Serving {server.address} until Ctrl-C; pages reload as outcomes arrive.")
+    if _has_display():
+        webbrowser.open(server.address)
+
+    def again() -> None:
+        try:
+            make()
+        except UserError as error:
+            say(f"{error}; the last report stays")
+            return
+        server.announce()
+
+    try:
+        watch(lambda: seen(sources), made, again, lambda: time.sleep(POLL_S))
+    except KeyboardInterrupt:
+        say("Stopped serving.")
+    finally:
+        server.end()
+
+
+def _has_display() -> bool:
+    """Whether a browser could open a window: somebody sits at a terminal of a machine with a screen."""
+    screen = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    return screen and sys.stdout.isatty()
