@@ -493,11 +493,12 @@ def gather(files: Iterable[OutcomeFile]) -> pd.DataFrame:
 def _together(columns: Sequence[pd.Series]) -> Any:
     """Concatenate columns of labels: categories in alphabetical order, none without a row."""
     parts = [pd.Categorical(column) for column in columns]
-    used = [np.bincount(part.codes.astype(np.intp) + 1, minlength=2)[1:] > 0 for part in parts]
-    texts = sorted({text for part, own in zip(parts, used, strict=True) for text in part.categories[: len(own)][own]})
+    known = [part.categories.tolist() for part in parts]
+    used = [np.flatnonzero(np.bincount(part.codes.astype(np.intp) + 1)[1:]) for part in parts]
+    texts = sorted({own[code] for own, codes in zip(known, used, strict=True) for code in codes})
     place = {text: code for code, text in enumerate(texts)}
     # The code -1 of a row without a text takes the last place, which is again -1.
-    places = [np.array([*(place.get(text, -1) for text in part.categories), -1]) for part in parts]
+    places = [np.array([*(place.get(text, -1) for text in own), -1], dtype=np.int32) for own in known]
     codes = np.concatenate([own[part.codes] for own, part in zip(places, parts, strict=True)])
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(texts))
 
@@ -511,7 +512,7 @@ def _repeated(values: Sequence[Any], lengths: Sequence[int]) -> Any:
 def named(measurements: pd.DataFrame, *prefixes: str) -> pd.DataFrame:
     """Return the rows whose name begins with one of ``prefixes``; each name is looked at once, not each row."""
     names = pd.Categorical(measurements["name"])
-    wanted = np.array([name.startswith(prefixes) for name in names.categories], dtype=bool)
+    wanted = np.array([name.startswith(prefixes) for name in names.categories.tolist()], dtype=bool)
     return measurements[wanted[names.codes]] if wanted.any() else measurements.iloc[:0]
 
 

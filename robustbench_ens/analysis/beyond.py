@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robustbench_ens.analysis.derive import grouped
 from robustbench_ens.analysis.ledger import VARIANT, greedy, outcomes_by_variant
 from robustbench_ens.analysis.rounding import whole_numbers
 from robustbench_ens.analysis.standard import headline_eps
@@ -111,13 +112,12 @@ def pairs_of_target(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> list[
     """
     known = shipped_kinds() if kinds is None else kinds
     chosen = [name for name, facts in known.items() if facts.every_variant]
-    rows = outcomes[outcomes["kind"].isin(chosen) & (outcomes["target_member"] == ENSEMBLE)]
+    own = outcomes["kind"].isin(chosen) & (outcomes["target_member"] == ENSEMBLE)
+    rows = outcomes.loc[own, [*OWN, "protocol", "aggregation", "eps", "image", *VARIANT, "correct", "predicted"]]
     found: list[_Pair] = []
     for _, alike in rows.groupby("aggregation", observed=True):
         by_protocol = {str(name): own for name, own in alike.groupby("protocol", observed=True)}
-        sizes = {
-            name: len(own.loc[own["eps"] > 0, VARIANT].drop_duplicates()) for name, own in sorted(by_protocol.items())
-        }
+        sizes = {name: len(grouped(own[own["eps"] > 0], VARIANT).first) for name, own in sorted(by_protocol.items())}
         for fewer, more in pairwise(sorted(sizes, key=lambda name: sizes[name])):
             found += _pair(by_protocol[more], by_protocol[fewer])
     return found
@@ -126,7 +126,7 @@ def pairs_of_target(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> list[
 def _pair(more: pd.DataFrame, fewer: pd.DataFrame) -> list[_Pair]:
     """Compare two protocols at the standard eps of those they share; nothing if they share no eps or no image."""
     dataset = str(more["dataset"].iloc[0])
-    chosen = headline_eps(dataset, set(more["eps"]) & set(fewer["eps"]))
+    chosen = headline_eps(dataset, set(more["eps"].unique()) & set(fewer["eps"].unique()))
     if chosen is None:
         return []
     new, old = _suite(more, chosen.eps), _suite(fewer, chosen.eps)

@@ -23,8 +23,12 @@ _PAIR = [*CELL, "eps", "source_member", "target_member"]
 
 def that_yield(outcomes: pd.DataFrame, what: Yields, kinds: Kinds | None) -> pd.DataFrame:
     """Return the rows under the kinds of protocols that yield ``what``; ``kinds`` are those of the table if none."""
+    return outcomes[_yields(outcomes, what, kinds)]
+
+
+def _yields(outcomes: pd.DataFrame, what: Yields, kinds: Kinds | None) -> pd.Series:
     known = shipped_kinds() if kinds is None else kinds
-    return outcomes[outcomes["kind"].isin([name for name, facts in known.items() if facts.yields == what])]
+    return outcomes["kind"].isin([name for name, facts in known.items() if facts.yields == what])
 
 
 def with_interval(frame: pd.DataFrame, count: str, rate: str) -> pd.DataFrame:
@@ -145,7 +149,8 @@ def withstood(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFram
     Raises:
         UserError: an attacked image has no row for its clean version, or attempts are missing.
     """
-    rows = that_yield(outcomes[outcomes["target_member"] == ENSEMBLE], ACCURACY, kinds)
+    own = (outcomes["target_member"] == ENSEMBLE) & _yields(outcomes, ACCURACY, kinds)
+    rows = outcomes.loc[own, [*CELL, "eps", "image", "correct"]]
     return _beside_clean(_worst_case(rows, [*CELL, "eps"]), rows)
 
 
@@ -212,7 +217,7 @@ def survivors_by_steps(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd
     Raises:
         UserError: an attacked image has no row for its clean version, or attempts are missing.
     """
-    rows = that_yield(outcomes, BY_STEPS, kinds)
+    rows = outcomes.loc[_yields(outcomes, BY_STEPS, kinds), [*CELL, "eps", "steps", "image", "correct"]]
     images = _worst_case(rows[rows["eps"] > 0], [*CELL, "eps", "steps"])
     return _all_or_nothing(_beside_clean(images, rows))
 
@@ -285,8 +290,8 @@ def transferred(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFr
     Raises:
         UserError: attempts are missing.
     """
-    rows = that_yield(outcomes[outcomes["eps"] > 0], TRANSFER, kinds)
-    images = _worst_case(rows, _PAIR)
+    own = (outcomes["eps"] > 0) & _yields(outcomes, TRANSFER, kinds)
+    images = _worst_case(outcomes.loc[own, [*_PAIR, "image", "correct"]], _PAIR)
     return images.assign(success=~images["correct"])
 
 
@@ -302,7 +307,8 @@ def attempts(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame
     Returns:
         the columns of ``CELL``, ``attempts``.
     """
-    rows = that_yield(outcomes[outcomes["eps"] > 0], ACCURACY, kinds)
-    one_eps = firsts(rows, CELL, grouped(rows, [*CELL, "source", "attack", "loss", "restart"]))
+    keys = [*CELL, "source", "attack", "loss", "restart"]
+    rows = outcomes.loc[(outcomes["eps"] > 0) & _yields(outcomes, ACCURACY, kinds), keys]
+    one_eps = firsts(rows, CELL, grouped(rows, keys))
     cells = grouped(one_eps, CELL)
     return plain(firsts(one_eps, CELL, cells).assign(attempts=np.bincount(cells.number)))

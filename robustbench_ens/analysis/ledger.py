@@ -158,9 +158,10 @@ def ledger(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
     """
     known = shipped_kinds() if kinds is None else kinds
     chosen_kinds = [name for name, facts in known.items() if facts.every_variant]
-    rows = outcomes[outcomes["kind"].isin(chosen_kinds) & (outcomes["target_member"] == ENSEMBLE)]
+    columns = ["eps", "image", *VARIANT, "correct", "predicted"]
+    own = outcomes["kind"].isin(chosen_kinds) & (outcomes["target_member"] == ENSEMBLE)
     frames = []
-    for identity, cell in by_cell(rows, CELL, ["eps", "image", *VARIANT, "correct", "predicted"]):
+    for identity, cell in by_cell(outcomes.loc[own, [*CELL, *columns]], CELL, columns):
         chosen = headline_eps(identity["dataset"], cell["eps"].unique())
         if chosen is None:
             continue
