@@ -1,26 +1,72 @@
 from __future__ import annotations
 
+import itertools
+import math
+
 import matplotlib as mpl
+import pandas as pd
 import pytest
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting import svg
-from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.figures.training_history import training_history
+from robustbench_ens.reporting.scene import Line
 from robustbench_ens.reporting.style import INK, RC, looks
+from tests.reporting.conftest import HOSTILE
+from tests.reporting.drawings import marks, texts
 
-LOOK = {"digits/a-3": looks({"a": "baseline"})["a"], "digits/b-3": looks({"b": "dverge"})["b"]}
+LOOK = looks({"a": "baseline"})["a"]
 
 
-@pytest.mark.slow
-def test_history_has_a_panel_for_what_was_measured(files):
-    history = collect(files).history
-    own = history[history["ensemble"] == "digits/dverge-3"]
-    figure = training_history(own, LOOK["digits/a-3"], "title")
-    assert [axes.get_ylabel() for axes in figure.axes] == ["loss (nats)", "test accuracy (%)", "lr"]
-    assert figure.axes[0].lines[0].get_xdata().tolist() == [0, 1, 2, 3, 4]
-    assert len(training_history(own[own["unit"] == "nats"], LOOK["digits/a-3"], "title").axes) == 1
+def history(seeds: int = 2) -> pd.DataFrame:
+    """Four epochs of an ensemble of two sub-models."""
+    rows = []
+    for seed, epoch in itertools.product(range(seeds), range(4)):
+        rows += [
+            (seed, "train/cross_entropy", ENSEMBLE, epoch, 3.0 - epoch, "nats"),
+            (seed, "train/log_det", ENSEMBLE, epoch, -0.5 * epoch, "nats"),
+            *((seed, "test/accuracy", member, epoch, 0.2 * (epoch + 1), "1") for member in (ENSEMBLE, 0, 1)),
+            (seed, "train/lr", ENSEMBLE, epoch, 0.1, "1"),
+        ]
+    return pd.DataFrame(rows, columns=["seed", "name", "target_member", "step", "value", "unit"])
+
+
+@pytest.mark.parametrize("width", [1180.0, 364.0])
+def test_history_has_a_panel_for_what_was_measured(width):
+    figure = training_history(history(), LOOK, HOSTILE, width)
+    said = texts(figure)
+    assert [text for text in said if text in ("Loss", "Test accuracy", "Learning rate")] == [
+        "Loss",
+        "Test accuracy",
+        "Learning rate",
+    ]
+    assert {"cross entropy", "log det", "ensemble", "sub-models"} <= set(said)
+    assert "\x1b" not in svg.standalone(figure)
+    drawn = [path for line in marks(figure, Line) for path in line.paths if len(path) == 4]
+    assert len(drawn) == 2 * (2 + 3 + 1), "a line for each seed"
+    assert all(0 <= x <= width for path in drawn for x, _ in path)
+
+
+@pytest.mark.parametrize(
+    ("kept", "panels"), [(["train/cross_entropy"], 1), (["train/lr", "test/accuracy"], 2), (["train/epoch_s"], 0)]
+)
+def test_what_was_not_measured_has_no_panel(kept, panels):
+    rows = history()
+    figure = training_history(rows[rows["name"].isin(kept)], LOOK, "t", 590.0)
+    assert texts(figure).count("epoch") == panels
+    last = rows[rows["step"] == 3]
+    only = training_history(last[last["name"] == "test/accuracy"], LOOK, "t", 590.0)
+    assert texts(only) == ["t"], "measured at the end only"
+
+
+def test_a_loss_that_diverged_is_left_out_and_the_rest_drawn():
+    rows = history(seeds=1)
+    rows.loc[rows["step"] == 3, "value"] = math.nan
+    written = svg.standalone(training_history(rows, LOOK, "t", 590.0))
+    assert "nan" not in written
+    assert "cross entropy" in written
 
 
 def figure_of_users() -> Figure:

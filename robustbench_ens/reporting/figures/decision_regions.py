@@ -126,15 +126,18 @@ def numbers(classes: Classes) -> Iterator[tuple[int, int, int]]:
     """Yield column, row and class of a number in each connected region with room, as far inside as can be."""
     middle = len(classes) // 2
     reach = max(1, len(classes) // 12)
-    cross = slice(middle - reach, middle + reach + 1)
     for number in np.unique(classes):
-        parts, count = ndimage.label(classes == number)
-        for part in range(1, count + 1):
-            depth = ndimage.distance_transform_edt(np.pad(parts == part, 1))[1:-1, 1:-1]
-            depth[cross, cross] = 0
+        parts, _ = ndimage.label(classes == number)
+        for part, (down, across) in enumerate(ndimage.find_objects(parts), start=1):
+            if min(down.stop - down.start, across.stop - across.start) < 2 * _ROOM - 1:
+                continue  # too thin, and most regions of noisy boundaries are
+            depth = ndimage.distance_transform_edt(np.pad(parts[down, across] == part, 1))[1:-1, 1:-1]
+            rows = np.abs(np.arange(down.start, down.stop) - middle) <= reach
+            columns = np.abs(np.arange(across.start, across.stop) - middle) <= reach
+            depth[np.ix_(rows, columns)] = 0  # the cross stands there
             row, column = np.unravel_index(depth.argmax(), depth.shape)
             if depth[row, column] > _ROOM:
-                yield int(column), int(row), int(number)
+                yield int(column) + across.start, int(row) + down.start, int(number)
 
 
 def _legend(regions: Classes, names: Sequence[str], width: float) -> list[list[Rect | Text]]:

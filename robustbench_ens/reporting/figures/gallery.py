@@ -91,24 +91,24 @@ def gallery(rows: Sequence[Row], of: Pictured, title: str, width: float) -> Scen
     left = 0.0 if above else _LABELS
     pitch = (width - left) / PER_FIGURE
     grid = _Grid(left, pitch, min(64.0, (pitch - 16) / 2), above)
-    tall = above + grid.side + 2 * _LINE + 12
-    key = _key({*of.labels.tolist(), *(k for row in rows for k in row.predicted.ravel().tolist())}, of.names, width)
-    bottom = _TOP + tall * len(rows) + _LINE * len(key) + 6
-    scene = Scene(width, bottom)
+    scene = Scene(width, _TOP)
     scene.text(0, 14, fitted(title, 13, width, bold=True), size=13, bold=True)
     for k, (index, label) in enumerate(zip(of.indices, of.labels, strict=True)):
         x = left + k * pitch
         scene.text(x, 34, fitted(f"test image {index}", _SIZE, pitch - 4), size=_SIZE, colour=SOFT)
         named = f"class {class_name(int(label), of.names, 14)}"
         scene.text(x, 48, fitted(named, _SIZE, pitch - 4, bold=True), size=_SIZE, bold=True)
-    for number, row in enumerate(rows):
-        y = _TOP + number * tall
+    y = _TOP
+    for row in rows:
         _name(scene, row, grid, y)
-        for k in range(len(of.labels)):
-            _pair(scene, row, k, of, grid, y + above)
-    for number, line in enumerate(key):
-        scene.text(0, _TOP + tall * len(rows) + (number + 0.8) * _LINE, line, size=_SIZE, colour=SOFT)
-    leave_room(scene, bottom)
+        lines = max(_pair(scene, row, k, of, grid, y + above) for k in range(len(of.labels)))
+        below = grid.side + _LINE * lines
+        y += above + max(below, 0.0 if above else _LINE * len(row.title)) + 12
+    classes = {*of.labels.tolist(), *(k for row in rows for k in row.predicted.ravel().tolist())}
+    for line in _key(classes, of.names, width):
+        y += _LINE
+        scene.text(0, y, line, size=_SIZE, colour=SOFT)
+    leave_room(scene, y + 6)
     return scene
 
 
@@ -127,8 +127,8 @@ def _key(classes: set[int], names: Sequence[str], width: float) -> list[str]:
     return wrapped(text, _SIZE, width) if text else []
 
 
-def _pair(scene: Scene, row: Row, k: int, of: Pictured, grid: _Grid, y: float) -> None:
-    """Draw an image and what was added, with the predictions below: first the ensemble's, then the sub-models'."""
+def _pair(scene: Scene, row: Row, k: int, of: Pictured, grid: _Grid, y: float) -> int:
+    """Draw an image and what was added, below it the predictions, ensemble first; return how many lines these take."""
     x = grid.left + k * grid.pitch
     label = int(of.labels[k])
     *members, whole = (int(number) for number in row.predicted[k])
@@ -140,8 +140,10 @@ def _pair(scene: Scene, row: Row, k: int, of: Pictured, grid: _Grid, y: float) -
         if row.tier != "clean":
             added = pixels((1 + row.perturbation[k] / of.eps) / 2)
             scene.add(Image(x + grid.side + 4, y, grid.side, grid.side, added))
-    scene.text(x, y + grid.side + 12, said, size=_SIZE, bold=True)
-    scene.text(x, y + grid.side + 12 + _LINE, fitted(subs, _SIZE, grid.pitch - 4), size=_SIZE)
+    lines = [said, *wrapped(subs, _SIZE, grid.pitch - 4)]
+    for number, line in enumerate(lines):
+        scene.text(x, y + grid.side + 12 + number * _LINE, line, size=_SIZE, bold=number == 0)
+    return len(lines)
 
 
 def marked(predicted: int, label: int) -> str:

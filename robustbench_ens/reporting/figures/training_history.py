@@ -57,7 +57,8 @@ def _panels(history: pd.DataFrame, look: Look) -> Iterator[tuple[str, list[Curve
         yield "Test accuracy", list(_accuracy(accuracy, look)), (epochs, percent_axis("accuracy (%)"))
     rate = history[history["name"] == "train/lr"]
     if len(rate):
-        lines = [_curve("", rows, look) for _, rows in rate.groupby("seed")]
+        plain = replace(look, line=(0, ()))
+        lines = [_curve("", rows, plain) for _, rows in rate.groupby("seed")]
         yield "Learning rate", lines, (epochs, number_axis("lr", rate["value"]))
 
 
