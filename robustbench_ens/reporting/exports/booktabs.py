@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
-from robustbench_ens.core.text import NBSP
 from robustbench_ens.reporting.exports.latex_text import latex
-from robustbench_ens.reporting.exports.table_fit import INTERVAL, NUMBER, Column, Fit, columns_of, fit, lines_of, shares
+from robustbench_ens.reporting.exports.table_fit import (
+    INTERVAL,
+    NUMBER,
+    STD,
+    Column,
+    Fit,
+    columns_of,
+    fit,
+    lines_of,
+    shares,
+)
 
 MOST_LINES = 56
 """Lines of the rows of one float: a page has room for hardly more."""
@@ -20,7 +28,6 @@ COMMANDS = r"""% Needs booktabs and tabularx. These commands may be defined othe
 \providecommand{\rbestackedinterval}[3]{\begin{tabular}[t]{@{}r@{}}#1\\[-0.5ex]{\tiny{[}#2,~#3{]}}\end{tabular}}
 \providecommand{\rbestd}[2]{#1~$\pm$~#2}
 """
-_STD = re.compile(rf"{NBSP}±{NBSP}(?P<std>\d[\d.]*)")
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,8 @@ def _cell(table: LatexTable, column: Column, chosen: Fit, place: tuple[int, int]
     text = str(column.cells[place[0]])
     made = _number(column, text, chosen) if column.numeric else latex(text)
     made = rf"{{\bfseries {made}}}" if place in table.bold else made
-    return made + table.signs.get(place, "")
+    sign = table.signs.get(place)
+    return made if sign is None else rf"{made}\rlap{{{sign}}}"  # without width, so that numbers stay in line
 
 
 def _number(column: Column, text: str, chosen: Fit) -> str:
@@ -149,13 +157,16 @@ def _number(column: Column, text: str, chosen: Fit) -> str:
     rest = text[found.end() :]
     value = latex(found["value"] + ("" if column.percent else found["percent"]))
     interval = INTERVAL.match(rest)
-    std = _STD.match(rest)
+    std = STD.match(rest)
     if interval is not None:
-        command = r"\rbestackedinterval" if chosen.stacked else r"\rbeinterval"
-        made = rf"{command}{{{value}}}{{{latex(interval['low'])}}}{{{latex(interval['high'])}}}"
+        low, high = latex(interval["low"]), latex(interval["high"])
+        if chosen.stacked:
+            made = rf"\rbestackedinterval{{{value}}}{{{low}}}{{{high}}}"
+        else:
+            made = rf"\rbeinterval{{{value}}}{{{column.padded(low, 'low')}}}{{{column.padded(high, 'high')}}}"
         return made + latex(rest[interval.end() :])
     if std is not None:
-        return rf"\rbestd{{{value}}}{{{std['std']}}}" + latex(rest[std.end() :])
+        return rf"\rbestd{{{value}}}{{{column.padded(std['std'], 'std')}}}" + latex(rest[std.end() :])
     return value + latex(rest)
 
 

@@ -55,10 +55,13 @@ _ACCENTS = {
 _JOINED = {"--", "''", "``", ",,", "?`", "!`"}
 """Pairs that fonts join to one sign."""
 _BREAK = r"\allowbreak{}"
-_BREAKS_AFTER = "/-_=:@+#]"
-_BREAKS_AFTER_BEFORE_WORDS = ".,"  # within numbers they do not
-_LONGEST_WORD = 20
-"""Characters without a place to break: a column of a table is hardly wider."""
+_BREAKS_AFTER = "/_=:@+#]"
+"""Where names break; at hyphens they do in any case."""
+_BREAKS_BEFORE_WORDS = ".,"  # within numbers they do not
+_LONG_WORD = 12
+"""Characters of words that get places to break."""
+_LONGEST_RUN = 20
+"""Characters without any such place: a column of a table is hardly wider."""
 
 COMMENT = re.compile(r"[^ -~]")
 
@@ -68,15 +71,18 @@ def latex(value: object) -> str:
 
     A character that the fonts may lack becomes its number: ``[U+6570]``.
     """
-    text = printable(value)
+    return " ".join(_word(word) for word in printable(value).split(" "))
+
+
+def _word(word: str) -> str:
     parts = []
     run = 0
-    for before, character, after in zip([" ", *text], [*text], [*text[1:], " "], strict=False):
+    for before, character, after in zip([" ", *word], [*word], [*word[1:], " "], strict=False):
         parts.append("{}" if before + character in _JOINED else "")
         parts.append(_character(character))
-        run = 0 if character == " " else run + 1
-        breaks = character in _BREAKS_AFTER or (character in _BREAKS_AFTER_BEFORE_WORDS and not after.isdigit())
-        if after != " " and run > 1 and (breaks or run >= _LONGEST_WORD):
+        run = 0 if character == "-" else run + 1
+        breaks = character in _BREAKS_AFTER or (character in _BREAKS_BEFORE_WORDS and not after.isdigit())
+        if after != " " and len(word) > _LONG_WORD and (breaks or run >= _LONGEST_RUN):
             parts.append(_BREAK)
             run = 0
     return "".join(parts)

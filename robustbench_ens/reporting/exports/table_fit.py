@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, sqrt
 
 import pandas as pd
@@ -14,6 +15,7 @@ from robustbench_ens.core.text import NBSP
 
 NUMBER = re.compile(rf"(?P<value>(?:<{NBSP})?[+\N{{MINUS SIGN}}]?\d[\d.,]*)(?P<percent>%?)")
 INTERVAL = re.compile(rf" \[(?P<low>[^,\[\]]+),{NBSP}(?P<high>[^,\[\]]+)\]")
+STD = re.compile(rf"{NBSP}±{NBSP}(?P<std>\d[\d.]*)")
 
 ONE, TWO = 237.0, 496.0
 """Width in points of one and of two columns."""
@@ -78,6 +80,17 @@ class Column:
     def title(self) -> str:
         """Its heading, with the unit that the cells lack."""
         return f"{self.head} (%)" if self.percent else self.head
+
+    def padded(self, text: str, part: str) -> str:
+        """Return a part of an interval or deviation, as wide as the widest of the column if these are percentages."""
+        missing = self._longest[part] - len(text) if self.percent else 0
+        return r"\phantom{0}" * missing + text
+
+    @cached_property
+    def _longest(self) -> dict[str, int]:
+        found = [match for cell in self.cells for match in (INTERVAL.search(cell), STD.search(cell)) if match]
+        parts = [(name, len(text)) for match in found for name, text in match.groupdict().items()]
+        return {name: max(size for own, size in parts if own == name) for name, _ in parts}
 
     @property
     def wraps(self) -> bool:

@@ -27,6 +27,13 @@ def test_the_unit_stands_in_the_heading_and_intervals_are_commands() -> None:
     assert rows(tex) == [r"a & \rbeinterval{57.2}{52.8}{61.5} \\", r"b & \rbestd{72.0}{2.0} \\", r"c & not run \\"]
 
 
+def test_points_stand_below_each_other() -> None:
+    frame = {"E": ["a", "b"], "x": [with_brackets(0.0, 0.0, 0.019), RATE], "y": [SEEDS, SEEDS.replace("2.0", "12.0")]}
+    first, second = rows(made(frame))
+    assert r"\rbeinterval{0.0}{\phantom{0}0.0}{\phantom{0}1.9}" in first and r"{72.0}{\phantom{0}2.0}" in first
+    assert "phantom" not in second
+
+
 @pytest.mark.parametrize(
     ("cell", "expected"),
     [
@@ -45,7 +52,7 @@ def test_bold_signs_and_notes() -> None:
     tex = made(
         {"E": ["a", "b"], "x": ["1", "2"]}, bold=frozenset({(0, 1)}), signs={(1, 1): "$^*$"}, notes={"$^*$": "lower."}
     )
-    assert rows(tex) == [r"a & {\bfseries 1} \\", r"b & 2$^*$ \\"]
+    assert rows(tex) == [r"a & {\bfseries 1} \\", r"b & 2\rlap{$^*$} \\"]
     assert r"\par\raggedright $^*$\,lower." in tex
 
 

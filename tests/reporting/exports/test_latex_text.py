@@ -39,9 +39,10 @@ def test_each_sign_is_shown(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("digits/dverge-3", r"digits/|dverge-|3"),
+        ("digits/dverge-3", "digits/|dverge-3"),
+        ("digits/adp-3", "digits/adp-3"),
+        ("short_folder/name[x=0.25,y=a.b]", r"short\_|folder/|name{[}x=|0.25,|y=|a.|b{]}"),
         ("2,000 steps at 0.25, then", "2,000 steps at 0.25, then"),
-        ("a.b", "a.|b"),
         ("x" * 45, "x" * 20 + "|" + "x" * 20 + "|" + "x" * 5),
         ("-3 /etc", "-3 /etc"),
         ("short words only", "short words only"),
