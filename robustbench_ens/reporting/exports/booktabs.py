@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from robustbench_ens.analysis.health import MARK
 from robustbench_ens.reporting.exports.latex_text import latex
 from robustbench_ens.reporting.exports.table_fit import (
     INTERVAL,
@@ -28,6 +29,10 @@ COMMANDS = r"""% Needs booktabs and tabularx. These commands may be defined othe
 \providecommand{\rbestackedinterval}[3]{\begin{tabular}[t]{@{}r@{}}#1\\[-0.5ex]{\tiny{[}#2,~#3{]}}\end{tabular}}
 \providecommand{\rbestd}[2]{#1~$\pm$~#2}
 """
+
+
+ILL = latex(MARK.strip())
+"""The sign of a number that rests on an unhealthy attack."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +148,13 @@ def _head(column: Column, chosen: Fit) -> str:
 
 def _cell(table: LatexTable, column: Column, chosen: Fit, place: tuple[int, int]) -> str:
     text = str(column.cells[place[0]])
+    signs = table.signs.get(place, "")
+    if column.numeric and text.endswith(MARK):
+        text = text.removesuffix(MARK)
+        signs = ILL + signs
     made = _number(column, text, chosen) if column.numeric else latex(text)
     made = rf"{{\bfseries {made}}}" if place in table.bold else made
-    sign = table.signs.get(place)
-    return made if sign is None else rf"{made}\rlap{{{sign}}}"  # without width, so that numbers stay in line
+    return rf"{made}\rlap{{{signs}}}" if signs else made  # without width, so that numbers stay in line
 
 
 def _number(column: Column, text: str, chosen: Fit) -> str:

@@ -17,7 +17,7 @@ from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.board import board, short_names
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.exports.booktabs import LatexTable
+from robustbench_ens.reporting.exports.booktabs import ILL, LatexTable
 from robustbench_ens.reporting.sections.accuracy import shown
 from robustbench_ens.reporting.sections.overview import leaderboard_table
 from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, accuracy_by_eps
@@ -26,7 +26,6 @@ from robustbench_ens.reporting.tables.summary import over_seeds
 
 DAGGER = r"$^{\dagger}$"
 STAR = "$^{*}$"
-ILL = "$^{!}$"  # as `latex` writes the mark of an unhealthy attack
 SIGNIFICANT = "(McNemar's exact test, and Welch's t-test over seeds if there are several; Holm's correction; p < 0.05)"
 ILL_NOTE = "rests on an unhealthy attack."
 INTERVAL = "In brackets the 95% interval."

@@ -41,7 +41,7 @@ def test_points_stand_below_each_other() -> None:
         (f"<{NBSP}0.001", r"\textless{}~0.001"),
         ("1,234", "1,234"),
         ("100 to 500", "100 to 500"),
-        (f"57.2%{NBSP}⚠", r"57.2\%~$^{!}$"),
+        (f"57.2%{NBSP}⚠", r"57.2\%\rlap{$^{!}$}"),
     ],
 )
 def test_numbers(cell: str, expected: str) -> None:
