@@ -15,7 +15,7 @@ from robustbench_ens.reporting.figures.training_history import training_history
 from robustbench_ens.reporting.scene import Line
 from robustbench_ens.reporting.style import INK, RC, looks
 from tests.reporting.conftest import HOSTILE
-from tests.reporting.drawings import marks, texts
+from tests.reporting.drawings import marks, texts, tips
 
 LOOK = looks({"a": "baseline"})["a"]
 
@@ -44,6 +44,11 @@ def test_history_has_a_panel_for_what_was_measured(width):
     ]
     assert {"cross entropy", "log det", "ensemble", "sub-models"} <= set(said)
     assert "\x1b" not in svg.standalone(figure)
+    assert tips(figure) == [
+        "Loss: cross entropy 3 in epoch 0, 0 in epoch 3; log det 0 in epoch 0, -1.5 in epoch 3",
+        "Test accuracy: accuracy 20 in epoch 0, 80 in epoch 3",
+        "Learning rate: lr 0.1 in epoch 0, 0.1 in epoch 3",
+    ]
     drawn = [path for line in marks(figure, Line) for path in line.paths if len(path) == 4]
     assert len(drawn) == 2 * (2 + 3 + 1), "a line for each seed"
     assert all(0 <= x <= width for path in drawn for x, _ in path)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting.figures.axes import Axis, number_axis, percent_axis
 from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
+from robustbench_ens.reporting.figures.tips import leave_room
 from robustbench_ens.reporting.scene import Scene, fitted
 from robustbench_ens.reporting.style import Look
 
@@ -34,38 +36,61 @@ def training_history(history: pd.DataFrame, look: Look, title: str, width: float
     panels = list(_panels(history, look))
     beside = max(1, min(len(panels), int(width // _PANEL)))
     each = (width - 20 * (beside - 1)) / beside
-    drawn = [curves(lines, name, axes, None, each) for name, lines, axes in panels]
+    drawn = [(curves(lines, name, axes, None, each), f"{name}: {ends}") for name, lines, axes, ends in panels]
     rows = [drawn[first : first + beside] for first in range(0, len(drawn), beside)]
-    heights = [max(scene.height for scene in row) for row in rows]
+    heights = [max(scene.height for scene, _ in row) for row in rows]
     whole = Scene(width, 24 + sum(heights))
     whole.text(0, 14, fitted(title, 13, width, bold=True), size=13, bold=True)
     y = 24.0
     for row, height in zip(rows, heights, strict=True):
-        for number, scene in enumerate(row):
-            whole.place(scene, number * (each + 20), y)
+        for number, (scene, tip) in enumerate(row):
+            with whole.marked(tip):
+                whole.place(scene, number * (each + 20), y)
         y += height
+    leave_room(whole, y)
     return whole
 
 
-def _panels(history: pd.DataFrame, look: Look) -> Iterator[tuple[str, list[Curve], tuple[Axis, Axis]]]:
+def _panels(history: pd.DataFrame, look: Look) -> Iterator[tuple[str, list[Curve], tuple[Axis, Axis], str]]:
+    """Yield title, lines, axes and the ends of the lines in words."""
     epochs = number_axis("epoch", history["step"], whole=True)
     losses = history[(history["unit"] == "nats") & history["name"].str.startswith("train/")]
     if len(losses):
-        yield "Loss", list(_losses(losses, look)), (epochs, number_axis("nats", losses["value"]))
+        yield "Loss", list(_losses(losses, look)), (epochs, number_axis("nats", losses["value"])), _ends(losses)
     accuracy = history[history["name"] == "test/accuracy"]
     if accuracy["step"].nunique() > 1:  # measured at the end only, there is nothing to draw over epochs
-        yield "Test accuracy", list(_accuracy(accuracy, look)), (epochs, percent_axis("accuracy (%)"))
+        whole = accuracy[accuracy["target_member"] == ENSEMBLE]
+        yield (
+            "Test accuracy",
+            list(_accuracy(accuracy, look)),
+            (epochs, percent_axis("accuracy (%)")),
+            _ends(whole.assign(value=100 * whole["value"])),
+        )
     rate = history[history["name"] == "train/lr"]
     if len(rate):
         plain = replace(look, line=(0, ()))
         lines = [_curve("", rows, plain) for _, rows in rate.groupby("seed")]
-        yield "Learning rate", lines, (epochs, number_axis("lr", rate["value"]))
+        yield "Learning rate", lines, (epochs, number_axis("lr", rate["value"])), _ends(rate)
+
+
+def _ends(rows: pd.DataFrame) -> str:
+    """The first and the last value of each quantity, the mean of its lines."""
+    said = []
+    for name, own in rows[np.isfinite(rows["value"])].groupby("name", observed=True):
+        mean = own.groupby("step")["value"].mean()
+        ends = [f"{mean.iloc[at]:.3g} in epoch {mean.index[at]}" for at in (0, -1)[: len(mean)]]
+        said.append(f"{_words(str(name))} {', '.join(ends)}")
+    return "; ".join(said)
+
+
+def _words(name: str) -> str:
+    return name.partition("/")[2].replace("_", " ")
 
 
 def _losses(rows: pd.DataFrame, look: Look) -> Iterator[Curve]:
     for number, (name, term) in enumerate(rows.groupby("name", observed=True)):
         dashed = replace(look, line=(0, _DASHES[number % len(_DASHES)]))
-        label = str(name).removeprefix("train/").replace("_", " ")
+        label = _words(str(name))
         for _, seed in term.groupby(["seed", "target_member"]):
             yield _curve(label, seed, dashed)
             label = ""
