@@ -67,6 +67,17 @@ def test_tips_state_rate_interval_n_and_seeds():
     assert (lower - upper) / (bottom - top) == pytest.approx(2 * 0.1728, abs=1e-3)
 
 
+def test_the_band_of_several_seeds_reaches_from_the_lowest_to_the_highest_end():
+    rows = [
+        {"seed": seed, "eps": eps, "correct": correct} for seed, correct in ((0, 20), (1, 40)) for eps in (0.0, 0.2)
+    ]
+    scene = accuracy_curve(rates(rows), LOOK, "t")(400)
+    _, bottom, top = ends_of_axes(scene)
+    (band,) = [mark for mark in marks(scene, Shape) if mark.opacity < 1]
+    ends = sorted({round((bottom - y) / (bottom - top), 4) for _, y in band.points})
+    assert ends == pytest.approx([rates(rows)["low"].min(), rates(rows)["high"].max()], abs=1e-4)
+
+
 def test_values_at_the_dashed_line_stand_beside_the_names():
     scene = accuracy_curve(frame(), LOOK, "t", 0.2)(400)
     (dashed,) = [mark for mark in marks(scene, Line) if mark.colour == "soft" and mark.dash]

@@ -11,6 +11,7 @@ from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Figures, Links, Page
 from robustbench_ens.reporting.sections import second_screen
+from robustbench_ens.reporting.sections.comparison import matrix
 from robustbench_ens.reporting.sections.second_screen import MOST_ENSEMBLES, front_protocols
 from robustbench_ens.reporting.sections.second_screen import second_screen as sections_of
 from tests.reporting.drawings import tips
@@ -91,6 +92,37 @@ def test_a_kind_is_shown_under_the_protocol_that_the_leaderboard_uses(collection
     assert front_protocols(chosen, "digits") == ["digits/blackbox", "digits/stronger"]
     single = dataclasses.replace(chosen, accuracies=pd.concat([rates, one_eps]))
     assert front_protocols(single, "digits") == ["digits/blackbox"]  # one eps is no curve
+
+
+def test_the_protocol_of_most_ensembles_is_shown(collection):
+    rates = collection.accuracies
+    # Stronger against one of three ensembles: the leaderboard uses the other protocol for two.
+    third = rates[rates["ensemble"] == "digits/dverge-3"].assign(ensemble="digits/third")
+    one = rates[(rates["protocol"] == "digits/whitebox") & (rates["ensemble"] == "digits/dverge-3")]
+    stronger = one.assign(protocol="digits/a-stronger", accuracy=0.0)
+    labels = [("digits/third", protocol) for protocol in ("digits/whitebox", "digits/blackbox")]
+    labels.append(("digits/dverge-3", "digits/a-stronger"))
+    document = collection.provenance[0]
+    known = [
+        document
+        | {"protocol": document["protocol"] | {"label": protocol}, "target": document["target"] | {"label": label}}
+        for label, protocol in labels
+    ]
+    added = dataclasses.replace(
+        collection, accuracies=pd.concat([rates, third, stronger]), provenance=[*collection.provenance, *known]
+    )
+    assert front_protocols(added, "digits") == ["digits/blackbox", "digits/whitebox"]
+
+
+def test_empty_cells_say_why(collection):
+    rows = collection.comparisons[collection.comparisons["protocol"] == "worst case"]
+    third = rows.assign(worse="digits/third")
+    names = {label: label for label in ("digits/dverge-3", "digits/baseline-3", "digits/third")}
+    assert matrix("m", rows, names, collection).caption.endswith("of 1 pair differ significantly.")
+    caption = matrix("m", pd.concat([rows, third]), names, collection).caption
+    assert caption.endswith("Empty: not compared, as the two share no seed, images or protocols (1 pair).")
+    left_out = matrix("m", pd.concat([rows, third]).assign(left_out=1), names, collection).caption
+    assert left_out.endswith("Empty: not compared, for the number of ensembles (1 pair).")
 
 
 def test_the_first_ensembles_stand_on_the_front_page_and_the_rest_is_named(collection, monkeypatch):
