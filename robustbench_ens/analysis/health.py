@@ -189,14 +189,20 @@ def health_table(health: pd.DataFrame) -> pd.DataFrame:
 
     Signs that no attack has, as one that its files are older than, have no column.
     """
+    attack = [name for name in CELL if name != "seed"]
+    own = health.astype({"value": float, "healthy": bool})
+    ends = own.groupby([*attack, "sign"], observed=True)["value"].agg(["max", "min"])
+    highest = dict(zip(ends.index, ends["max"], strict=True))
+    lowest = dict(zip(ends.index, ends["min"], strict=True))
+    verdicts = own.groupby(attack, observed=True)["healthy"].all()
     rows = []
-    for (protocol, _, ensemble, attack, loss), own in health.groupby([c for c in CELL if c != "seed"], observed=True):
-        row = {"Protocol": protocol, "Ensemble": ensemble, "Attack": f"{attack}, {loss}"}
+    for cell, healthy in zip(verdicts.index, verdicts, strict=True):
+        protocol, _, ensemble, crafted, loss = cell
+        row = {"Protocol": protocol, "Ensemble": ensemble, "Attack": f"{crafted}, {loss}"}
         for sign, title in SIGNS.items():
-            values = own.loc[own["sign"] == sign, "value"]
-            worst = values.max() if sign in HIGHEST else values.min()
-            row[title.capitalize()] = percent(worst) if len(values) else "–"
-        rows.append(row | {"Verdict": "healthy" if own["healthy"].astype(bool).all() else "unhealthy"})
+            worst = (highest if sign in HIGHEST else lowest).get((*cell, sign))
+            row[title.capitalize()] = "–" if worst is None else percent(worst)
+        rows.append(row | {"Verdict": "healthy" if healthy else "unhealthy"})
     there = set(health["sign"])
     titles = [title.capitalize() for sign, title in SIGNS.items() if sign in there]
     return pd.DataFrame(rows, columns=["Protocol", "Ensemble", "Attack", *titles, "Verdict"], dtype=str)

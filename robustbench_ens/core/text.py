@@ -91,7 +91,10 @@ def duration(seconds: float | None) -> str:
 
 def printable(value: object) -> str:
     """``value`` on one line: control and direction-changing characters become U+FFFD, line breaks become blanks."""
-    joined = " ".join(str(value).splitlines())
+    text = str(value)
+    if text.replace(NBSP, "").isprintable():  # as nearly all cells of tables are
+        return text
+    joined = " ".join(text.splitlines())
     return "".join(c if c.isprintable() or c == NBSP else "\N{REPLACEMENT CHARACTER}" for c in joined)
 
 

@@ -108,6 +108,12 @@ def test_attempts_that_were_not_made_are_refused():
         ledger(rows.iloc[:-1])
 
 
+def test_a_variant_that_is_there_twice_is_refused():
+    rows = broken_rows(VARIANTS)
+    with pytest.raises(UserError, match="got some of them twice"):
+        ledger(pd.concat([rows, rows.iloc[-1:]]))
+
+
 def test_greedy_by_hand():
     def matrix(*columns):
         return np.array([[mark == "x" for mark in column] for column in columns]).T
