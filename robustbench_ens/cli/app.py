@@ -13,6 +13,7 @@ from robustbench_ens.version import __version__
 COMMANDS = {
     "quickstart": "robustbench_ens.cli.quickstart:quickstart",
     "list": "robustbench_ens.cli.list:list_command",
+    "show": "robustbench_ens.cli.show:show",
     "plan": "robustbench_ens.cli.plan:plan",
     "train": "robustbench_ens.cli.train:train",
     "attack": "robustbench_ens.cli.attack:attack",

@@ -1,20 +1,20 @@
 """Reports from outcome files alone: tables, figures, the page. Imports neither torch nor models."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from robustbench_ens.reporting.tables.summaries import summaries
-from robustbench_ens.reporting.tables.summary import summary
 
 if TYPE_CHECKING:
     from robustbench_ens.reporting.page import render_report
+    from robustbench_ens.reporting.tables.summaries import summaries
+    from robustbench_ens.reporting.tables.summary import summary
 
 __all__ = ["render_report", "summaries", "summary"]
 
+_PLACES = {"render_report": "page", "summaries": "tables.summaries", "summary": "tables.summary"}
+
 
 def __getattr__(name: str) -> Any:
-    """Import the page when it is asked for: its figures need matplotlib, which takes a second and caches fonts."""
-    if name != "render_report":
+    """Import a function when it is asked for: statistics and matplotlib take seconds, and matplotlib caches fonts."""
+    if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from robustbench_ens.reporting.page import render_report
-
-    return render_report
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -10,12 +10,11 @@ import pandas as pd
 
 from robustbench_ens.analysis.health import health_warnings
 from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, facts_of
-from robustbench_ens.core.text import duration, listing, percent
+from robustbench_ens.core.text import listing
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import Collection, collect
-from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.document import Table
-from robustbench_ens.reporting.in_words import attack, described, length, optimizer
+from robustbench_ens.reporting.in_words import attack, described, length, optimizer, ran
 from robustbench_ens.reporting.page import environment
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.weights.record import EnsembleRecord
@@ -52,7 +51,7 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
                 Table(frame, name or "Accuracy and transferability")
                 for name, frame in (summary_tables(collection) if collection else {}).items()
             ],
-            health=_health(collection),
+            health=health_lines(collection),
             limits=LIMITS,
         )
     )
@@ -92,19 +91,11 @@ def _made(target: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         "Optimizer": optimizer(target),
         **described(target),
     }
-    clean = {int(member): percent(accuracy) for member, accuracy in training["clean_accuracy"].items()}
-    members = ", ".join(clean[index] for index in sorted(clean) if index >= 0)
-    software = ", ".join(f"{name} {version}" for name, version in sorted(training["software"].items()))
-    return [
-        *((what, text) for what, text in told.items() if text),
-        ("Clean accuracy", f"{clean[-1]} on the whole test split; of each sub-model {members}"),
-        ("Cost", f"{duration(training['wall_time_s'])} for {training['steps']:,} steps on {machine(training)}"),
-        ("Software", software),
-        ("Finished", training["finished_at"]),
-    ]
+    return [*((what, text) for what, text in told.items() if text), *ran(training)]
 
 
-def _health(collection: Collection | None) -> list[str]:
+def health_lines(collection: Collection | None) -> list[str]:
+    """Return a warning for each unhealthy attack, or that all are healthy."""
     if collection is None or collection.health.empty:
         return ["Not measured."]
     health = collection.health

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
 from robustbench_ens.config.kinds import facts_of
 from robustbench_ens.config.method_facts import recorded_facts
 from robustbench_ens.config.recipes import Optimizer, ProgressiveResizing, RecipeFile, Schedule
-from robustbench_ens.core.text import listing
+from robustbench_ens.core.text import counted, duration, listing, percent
 from robustbench_ens.core.units import pixels
+from robustbench_ens.reporting.cost import machine
 
 Document = Mapping[str, Any]
 
@@ -22,12 +23,27 @@ def length(target: Document) -> str:
     """
     if target["training"] is None:
         return "imported"
-    settings = RecipeFile.model_construct(**target["resolved"])
+    return _length(f"{target['training']['steps']:,} steps of", target["resolved"])
+
+
+def planned(resolved: Document) -> str:
+    """Return the same of a recipe that may not be trained yet: ``20 epochs in batches of 64 from x/baseline-3, fp32``.
+
+    Args:
+        resolved: its keys, without those left at their defaults.
+    """
+    settings = RecipeFile.model_construct(**resolved)
+    amount = counted(settings.steps, "step") if settings.steps else counted(settings.epochs, "epoch")
+    return _length(f"{amount} in batches of", resolved)
+
+
+def _length(amount: str, resolved: Document) -> str:
+    settings = RecipeFile.model_construct(**resolved)
     start = f" from {settings.init_from}" if settings.init_from else ""
-    told = f"{target['training']['steps']:,} steps of {settings.batch_size}{start}, {settings.precision}"
-    if "progressive_resizing" not in target["resolved"]:
+    told = f"{amount} {settings.batch_size}{start}, {settings.precision}"
+    if "progressive_resizing" not in resolved:
         return told
-    small = ProgressiveResizing.model_construct(**target["resolved"]["progressive_resizing"])
+    small = ProgressiveResizing.model_construct(**resolved["progressive_resizing"])
     return f"{told}, images {small.size:g} of the size for the first {small.until:.0%}"
 
 
@@ -49,6 +65,19 @@ def optimizer(target: Document) -> str:
 def described(target: Document) -> dict[str, str]:
     """Return what tables say of a method's hyper-parameters, by heading; nothing of what was imported."""
     return {} if target["training"] is None else dict(recorded_facts(target).described)
+
+
+def ran(training: Document) -> Iterable[tuple[str, str]]:
+    """Return what came of a training and what it cost, each with its heading."""
+    clean = {int(member): percent(accuracy) for member, accuracy in training["clean_accuracy"].items()}
+    members = ", ".join(clean[index] for index in sorted(clean) if index >= 0)
+    software = ", ".join(f"{name} {version}" for name, version in sorted(training["software"].items()))
+    return [
+        ("Clean accuracy", f"{clean[-1]} on the whole test split; of each sub-model {members}"),
+        ("Cost", f"{duration(training['wall_time_s'])} for {training['steps']:,} steps on {machine(training)}"),
+        ("Software", software),
+        ("Finished", training["finished_at"]),
+    ]
 
 
 def attack(protocol: Document) -> str:
