@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from robustbench_ens.core.text import NBSP, listing
 from robustbench_ens.errors import MissingDatasetError, UserError
 from robustbench_ens.reporting.in_words import optimizer, planned, ran
 from robustbench_ens.weights.library import Library
-from robustbench_ens.weights.origin import IMPORTED
 from robustbench_ens.weights.record import EnsembleRecord, answering, check_weights, read_record
 from robustbench_ens.weights.run import TrainingRun
 
@@ -71,8 +70,7 @@ def _weights(library: Library, run: TrainingRun) -> Weights:
     if record is None:
         return Weights(run.seed)
     check_weights(origin.folder, record, run.recipe)
-    where = f"{origin}" if record.training or origin.kind != IMPORTED else f"{IMPORTED}, {origin.folder}"
-    return Weights(run.seed, where, answering(record, run.recipe))
+    return Weights(run.seed, f"{origin.kind}, {_short(origin.folder)}", answering(record, run.recipe))
 
 
 def _not_loaded(name: str, max_pixels: int) -> Any:
@@ -91,7 +89,6 @@ def recipe_rows(recipe: Recipe) -> Rows:
     """Return how an ensemble is trained, and how its sub-models answer together."""
     trained = recipe.trained
     facts = method_facts(trained.method)
-    document = {"training": {}, "resolved": trained.resolved}
     chances = listing([f"{chance:g}" for chance in recipe.settings.member_probabilities])
     return [
         ("Method", " ".join(part for part in (trained.settings.method, facts.paper and f"({facts.paper})") if part)),
@@ -99,13 +96,18 @@ def recipe_rows(recipe: Recipe) -> Rows:
         *facts.described.items(),
         ("Network", " ".join([trained.settings.network, _assigned(trained.settings.network_args)]).strip()),
         ("Training", planned(trained.resolved)),
-        ("Optimizer", optimizer(document)),
+        ("Optimizer", optimizer({"training": {}, "resolved": trained.resolved})),
         ("Augmentation", trained.settings.augmentation),
-        ("Starts from", trained.parent.label if trained.parent else ""),
         ("Sub-models of", trained.label if trained is not recipe else ""),
         (AGGREGATION.capitalize(), recipe.settings.aggregation + (f", with {chances}" if chances else "")),
-        ("Recipe", f"{recipe.file}, hash {recipe.hash}"),
+        ("Recipe", f"{_short(Path(recipe.file))}, hash {recipe.hash}"),
     ]
+
+
+def _short(path: Path) -> Path:
+    """Return a path as it is from the working directory, if it is inside."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _assigned(values: dict[str, Any]) -> str:
@@ -152,7 +154,7 @@ def _numbers(paths: Sequence[Path]) -> Rows:
     rows: Rows = []
     for row in board(collection):
         eps = f"eps {row.eps.eps:g}" if row.eps else "not attacked"
-        rows.append(("Images", f"{row.n} of {row.dataset}, {eps}, seeds {_seeds(collection)}"))
+        rows.append(("Images", f"{row.n} of {row.dataset}, {eps}, {_seeds(collection)}"))
         set_by = f", by {listing(row.set_by)}" if row.set_by else ""
         rows.append(("Worst case", _rate(row.worst, set_by)))
         rows += [(collection.kinds[kind].title, _rate(rate)) for kind, rate in row.attacks.items()]
@@ -162,7 +164,8 @@ def _numbers(paths: Sequence[Path]) -> Rows:
 
 
 def _seeds(collection: Collection) -> str:
-    return ", ".join(map(str, sorted({document["target"]["seed"] for document in collection.provenance})))
+    seeds = sorted({document["target"]["seed"] for document in collection.provenance})
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
 
 
 def _rate(rate: Rate | str | None, more: str = "") -> str:
@@ -191,7 +194,7 @@ def commands(recipe: Recipe, given: Sequence[str], seeds: Sequence[int]) -> list
 
 
 def _attacks(dataset: str) -> list[str]:
-    """Return the first protocol for a dataset of each kind that the leaderboard shows."""
+    """Return a protocol for a dataset of each kind that the leaderboard shows: the one with the plainest name."""
     found: dict[str, str] = {}
     for name in names("attacks", lambda why: None):
         try:
@@ -201,5 +204,6 @@ def _attacks(dataset: str) -> list[str]:
             continue  # `rbe list` says what is wrong with it
         if protocol is None or protocol.settings.recipes_dataset != dataset or not protocol.settings.facts.leaderboard:
             continue
-        found.setdefault(protocol.settings.kind, name)
-    return list(found.values())
+        known = found.setdefault(protocol.settings.kind, name)
+        found[protocol.settings.kind] = min(known, name, key=len)
+    return sorted(found.values())

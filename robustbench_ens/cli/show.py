@@ -15,7 +15,7 @@ from robustbench_ens.cli.options import Where, place_options, seeds_option, set_
 @set_option
 @place_options
 def show(where: Where, recipe: str, seeds: list[int], sets: tuple[str, ...]) -> None:
-    """Show an ensemble: how it is made, where it is, its numbers.
+    """Show how an ensemble is made and its numbers.
 
     The numbers are those of the outcomes in the run directory, or else in the published reports of a checkout.
     Showing a recipe imports the code that it names as package.module:name.

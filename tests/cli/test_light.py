@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from robustbench_ens.cli.app import rbe
+from tests.conftest import BASELINE
 from tests.fake_outcomes import write_fake_outcomes
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "outcomes"
 
 
-def test_pins_checks_and_reports_load_no_torch(outcomes: Path, tmp_path: Path) -> None:
+def test_pins_checks_and_reports_load_no_torch(outcomes: Path, tiny_runs: Path, tmp_path: Path) -> None:
     runs = f"--runs|{tmp_path}"
     pin = tmp_path / "pin.json"
     done = run_without(
@@ -57,6 +58,7 @@ def test_pins_checks_and_reports_load_no_torch(outcomes: Path, tmp_path: Path) -
         f"pin|{pin}|{outcomes}|--paired|{runs}",
         f"check|{pin}|{outcomes}|{runs}",
         f"report|{outcomes}|{runs}",
+        f"show|{BASELINE}|--runs|{tiny_runs}",
     )
     assert done.returncode == 0, done.stderr
     assert "pinned" in done.stdout
@@ -66,7 +68,9 @@ def test_pins_checks_and_reports_load_no_torch(outcomes: Path, tmp_path: Path) -
 def test_lists_load_neither_torch_nor_tables_of_statistics(tiny_runs: Path, tmp_path: Path) -> None:
     """Of a run directory with trained and evaluated ensembles, and of one that is not there."""
     heavy = ["torch", "torchvision", "scipy", "statsmodels", "sklearn", "matplotlib"]
-    done = run_without(heavy, f"list|--runs|{tiny_runs}", f"list|--runs|{tmp_path / 'none'}")
+    done = run_without(
+        heavy, f"list|--runs|{tiny_runs}", f"list|--runs|{tmp_path / 'none'}", f"show|cifar10/gal-3|--runs|{tmp_path}"
+    )
     assert done.returncode == 0, done.stderr
     assert "seeds 0" in done.stdout
 
