@@ -1,6 +1,5 @@
 """Reports from outcome files alone: tables, figures, the page. Imports neither torch nor models."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,11 +9,19 @@ if TYPE_CHECKING:
 
 __all__ = ["render_report", "summaries", "summary"]
 
-_PLACES = {"render_report": "page", "summaries": "tables.summaries", "summary": "tables.summary"}
-
 
 def __getattr__(name: str) -> Any:
-    """Import a function when it is asked for: statistics and matplotlib take seconds, and matplotlib caches fonts."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    """Import a function when it is asked for: tables need statistics, figures matplotlib, and both take a second."""
+    if name == "render_report":
+        from robustbench_ens.reporting.page import render_report
+
+        return render_report
+    if name == "summaries":
+        from robustbench_ens.reporting.tables.summaries import summaries
+
+        return summaries
+    if name == "summary":
+        from robustbench_ens.reporting.tables.summary import summary
+
+        return summary
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
