@@ -102,6 +102,9 @@ def _transfer(rows: Sequence[BoardRow], comparisons: pd.DataFrame, accuracies: p
     """Say which of those that are significantly below the best resists black-box attacks significantly best."""
     pairs = _pairs(comparisons, rows[0].dataset, WORST)
     below = [row for row in rows[1:] if pairs.beats(rows[0].ensemble, row.ensemble)]
+    tied = [row for row in rows[1:] if pairs.tied(rows[0].ensemble, row.ensemble)]
+    if len(below) + len(tied) < len(rows) - 1:
+        return []  # "the others" would include some that no test compares with the best
     rates = {row.ensemble: row.attacks.get("blackbox") for row in below}
     known = {name: rate for name, rate in rates.items() if isinstance(rate, Rate)}
     if len(known) < 2:
