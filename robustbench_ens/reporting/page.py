@@ -28,6 +28,7 @@ from robustbench_ens.reporting.filters import NAMES, filters_of
 from robustbench_ens.reporting.own_sections import OwnSection, figures_of
 from robustbench_ens.reporting.pages import FRONT, known_pages, pages
 from robustbench_ens.reporting.scene import Scene
+from robustbench_ens.reporting.table_rows import Rows
 
 LARGE = 800.0
 """Pixels from which a drawing would be too small to read on a page of middling width, which shows the narrow one."""
@@ -109,11 +110,12 @@ class Facts:
 
 def rendered(made: Sequence[Page], facts: Facts) -> dict[str, str]:
     """Return the pages as text, Markdown and HTML, by the path of their file in the folder of the report."""
+    filters = filters_of(facts.collection.provenance)
+    ensembles = known_pages(facts.collection, made)
     shared = {
         "report_title": facts.title,
         "command": facts.command,
-        "filters": filters_of(facts.collection.provenance),
-        "ensembles": known_pages(facts.collection, made),
+        "filters": filters,
         **_script(),
     }
     texts = {}
@@ -121,7 +123,9 @@ def rendered(made: Sequence[Page], facts: Facts) -> dict[str, str]:
         template = environment(f"page.{suffix}").get_template(f"page.{suffix}.j2")
         for page in made:
             address = partial(relative, page.path, suffix)
-            to_page = {"inline": partial(_inline, address), "address": address}
+            others = {label: address(path) for label, path in ensembles.items() if path != page.path}
+            rows = Rows(others, filters if page.filtered else None)
+            to_page = {"inline": partial(_inline, address), "address": address, "rows": rows}
             texts[file_of(page.path, suffix)] = template.render(shared | to_page | {"page": page})
     return texts
 
@@ -172,13 +176,12 @@ def environment(name: str) -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.globals |= {"mean_and_std": text.MEAN_AND_STD, "fact_names": NAMES}
+    made.globals |= {"fact_names": NAMES, "rows": Rows({}, None)}
     made.filters |= {
         "md": text.markdown,
         "code": text.markdown_code,
         "fence": lambda content: "`" * max(3, text.longest_run(content, "`") + 1),
         "printable": text.printable,
         "lines": text.printable_lines,
-        "zip": lambda left, right: list(zip(left, right, strict=True)),
     }
     return made
