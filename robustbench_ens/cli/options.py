@@ -15,6 +15,7 @@ from robustbench_ens.core.limits import LARGEST_SEED, shown
 from robustbench_ens.core.notices import notice
 from robustbench_ens.core.paths import expanded
 from robustbench_ens.core.store import DEFAULT_RUNS, Store, runs_folder
+from robustbench_ens.errors import UserError
 
 if TYPE_CHECKING:
     from robustbench_ens.workflow.place import Workplace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MOST_SEEDS = 1000
 MOST_THREADS = 1024
 LARGEST_BATCH_SIZE = 1_000_000
+DEFAULT_PORT = 8000
 
 
 class Seeds(click.ParamType):
@@ -107,6 +109,11 @@ _DEVICE = click.option("--device", default="auto", help="auto, cpu, cuda or cuda
 _THREADS = click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU cores to use [default: all].")
 
 
+_SERVE = click.option("--serve", is_flag=True, help="Show it in a browser here; renew it as outcomes arrive.")
+_PORT = click.option("--port", type=click.IntRange(0, 65535), help=f"Port of --serve [default: {DEFAULT_PORT}].")
+_NO_OPEN = click.option("--no-open", is_flag=True, help="With --serve, open no browser.")
+
+
 def _takes_where(command: Command) -> Command:
     """Let ``command`` take its first argument, a :class:`Where`, from the shared options."""
 
@@ -144,6 +151,33 @@ def place_options(command: Command) -> Command:
 def compute_options(command: Command) -> Command:
     """Give a command the options of the place and the device to compute in, as its first argument :class:`Where`."""
     return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _DEVICE, _THREADS)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a report is served.
+
+    Attributes:
+        port: to listen on; 0 takes a free one.
+        opens: whether to open a browser.
+    """
+
+    port: int
+    opens: bool
+
+
+def serve_options(command: Command) -> Command:
+    """Give a command ``--serve`` and what belongs to it, as the argument ``serving``: a :class:`Serving` or None."""
+
+    @wraps(command)
+    def called(*arguments: Any, serve: bool, port: int | None, no_open: bool, **rest: Any) -> Any:
+        for name, given in (("--port", port is not None), ("--no-open", no_open)):
+            if given and not serve:
+                raise UserError(f"{name}: expected --serve beside it, got none; add --serve")
+        served = Serving(DEFAULT_PORT if port is None else port, not no_open) if serve else None
+        return command(*arguments, serving=served, **rest)
+
+    return _decorated(called, _SERVE, _PORT, _NO_OPEN)
 
 
 seeds_option = click.option(

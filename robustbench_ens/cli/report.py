@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from robustbench_ens.cli.options import FilePath, Where, place_options
+from robustbench_ens.cli.options import FilePath, Serving, Where, place_options, serve_options
 from robustbench_ens.core.store import DEFAULT_REPORT
 from robustbench_ens.errors import UserError
 
@@ -32,15 +31,7 @@ STARTS = {"csv": "README.md", "latex": "report.tex"}
 )
 @click.option("--csv", is_flag=True, help="Also write tidy tables into the report's folder csv/.")
 @click.option("--latex", is_flag=True, help="Also write tables and figures for a paper into latex/.")
-@click.option(
-    "--serve",
-    "port",
-    is_flag=False,
-    flag_value="8000",
-    type=click.IntRange(0, 65535),
-    metavar="[PORT]",
-    help="Show it in a browser on this machine, and renew it as outcomes arrive. [port 8000]",
-)
+@serve_options
 @place_options
 def report(
     where: Where,
@@ -50,14 +41,14 @@ def report(
     own: tuple[str, ...],
     csv: bool,
     latex: bool,
-    port: int | None,
+    serving: Serving | None,
 ) -> None:
     """Render outcomes as report.md and index.html.
 
     OUTCOMES are files or folders; without any, all outcomes of the run directory are rendered.
     """
     from robustbench_ens.cli.console import OUT
-    from robustbench_ens.cli.serve import seen, serve
+    from robustbench_ens.cli.serve import ReportServer, open_browser, seen, serve
     from robustbench_ens.cli.sources import outcome_files
     from robustbench_ens.reporting.exports.asked import Asked
     from robustbench_ens.reporting.folder import report_folder
@@ -66,18 +57,21 @@ def report(
     command = ["rbe", "report", *map(str, outcomes), *([] if name == DEFAULT_REPORT else ["--name", name]), *added]
     if publish:  # the outcomes that lie beside it make it again
         command = ["rbe", "report", f"reports/{publish}/outcomes", "--publish", publish, *added]
-    if publish and port is not None:
+    if publish and serving is not None:
         raise UserError("--serve: expected no --publish beside it; publish the report when it is complete")
     folder = report_folder(where.store, name, publish)
     sources = list(outcomes) or [where.store.root / "outcomes"]
     made = seen(sources)
+    server = None if serving is None else ReportServer(folder.path, serving.port)  # a taken port is known at once
 
     def make() -> None:
         print_report(outcome_files(where.store, outcomes), folder, shlex.join(command), own, Asked(csv, latex))
 
     make()
-    if port is not None:
-        serve(folder.path, sources, made, make, port, partial(OUT.print, markup=False))
+    if server is not None and serving is not None:
+        if serving.opens:
+            open_browser(server)
+        serve(server, sources, made, make, OUT.print)
 
 
 def print_report(

@@ -19,14 +19,17 @@ from robustbench_ens.core.files import visible_files
 from robustbench_ens.errors import UserError
 
 HOST = "127.0.0.1"
-PORT = 8000
 EVENTS = "/changes"
 POLL_S = 1.0
 """Seconds between two looks at the outcomes; what changed is read when it has stayed the same for that long."""
 
 _PING_S = 10.0  # an idle connection is tested so often
+_VERSION = re.compile("[0-9]{1,9}")
 _PAGES = re.compile(r"/(?:index|(?:ensembles|details)/[a-z0-9-]{1,80})\.html")
-_RELOAD = f'"use strict";new EventSource("{EVENTS}").onmessage = () => location.reload();'
+_RELOAD = (
+    f'"use strict";new EventSource("{EVENTS}?" + document.currentScript.dataset.version)'
+    ".onmessage = () => location.reload();"
+)
 _DIGEST = base64.b64encode(hashlib.sha256(_RELOAD.encode()).digest()).decode()
 
 Seen = tuple[tuple[str, int, int], ...]
@@ -98,20 +101,29 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in self.server.hosts:
             self.send_error(421, "expected a browser on this machine")
             return
-        path = urlsplit(self.path).path
+        path, query = urlsplit(self.path)[2:4]
         if path == EVENTS:
-            self._stream()
+            self._stream(query)
             return
         page = "/index.html" if path == "/" else path
         if not _PAGES.fullmatch(page):
             self.send_error(404)
             return
-        try:
-            text = (self.server.folder / page[1:]).read_text(encoding="utf-8")
-        except OSError:
+        version = self.server.version  # before the page is read: what changes meanwhile reloads it
+        text = self._read(page[1:])
+        if text is None:
             self.send_error(404)
             return
-        self._send(reloading(text).encode())
+        self._send(reloading(text, version).encode())
+
+    def _read(self, page: str) -> str | None:
+        """Return a page of the report, or None if it is not there or a link leads out of the folder."""
+        folder = self.server.folder.resolve()
+        try:
+            path = (folder / page).resolve()
+            return path.read_text(encoding="utf-8") if path.is_relative_to(folder) else None
+        except OSError:
+            return None
 
     def _send(self, content: bytes) -> None:
         self.send_response(200)
@@ -125,13 +137,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self) -> None:
-        """Send a line for each change, and an empty comment now and then, which finds out whether anybody listens."""
+    def _stream(self, shown: str) -> None:
+        """Send a line for each change, and an empty comment now and then, which finds out whether anybody listens.
+
+        Args:
+            shown: the number of the report that the page is of, so that a change before it listened is not missed.
+        """
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        version = self.server.version
+        version = int(shown) if _VERSION.fullmatch(shown) else self.server.version
         try:
             while (now := self.server.wait(version)) is not None:
                 self.wfile.write(b"data: changed\n\n" if now != version else b":\n\n")
@@ -144,12 +160,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep the terminal for what was made."""
 
 
-def reloading(page: str) -> str:
-    """Return a page with a script that reloads it, which its content security policy then allows; files stay as they
-    are.
+def reloading(page: str, version: int) -> str:
+    """Return a page with a script that reloads it, which its content security policy then allows.
+
+    Args:
+        page: as it lies on disk, where it stays as it is.
+        version: the number of the report that it is of.
     """
     allowed = page.replace("script-src '", f"connect-src 'self'; script-src 'sha256-{_DIGEST}' '", 1)
-    return allowed.replace("</body>", f"<script>{_RELOAD}</script>\n</body>", 1)
+    return allowed.replace("</body>", f'<script data-version="{version}">{_RELOAD}</script>\n</body>', 1)
 
 
 def seen(sources: list[Path]) -> Seen:
@@ -185,26 +204,19 @@ def watch(look: Callable[[], Seen], made: Seen, make: Callable[[], None], pause:
 
 
 def serve(
-    folder: Path, sources: list[Path], made: Seen, make: Callable[[], None], port: int, say: Callable[[str], None]
+    server: ReportServer, sources: list[Path], made: Seen, make: Callable[[], None], say: Callable[[str], None]
 ) -> None:
     """Serve a report until Ctrl-C, and make it anew when outcomes change.
 
     Args:
-        folder: of the report, which is there.
+        server: of the report, which is there.
         sources: files and folders of outcomes.
         made: the outcomes that the report was made of.
         make: makes the report anew; an error that a user can mend is printed, and the last pages stay.
-        port: to listen on; 0 takes a free one.
         say: prints a line.
-
-    Raises:
-        UserError: the port is taken.
     """
-    server = ReportServer(folder, port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     say(f"Serving {server.address} until Ctrl-C; pages reload as outcomes arrive.")
-    if _has_display():
-        webbrowser.open(server.address)
 
     def again() -> None:
         try:
@@ -222,7 +234,8 @@ def serve(
         server.end()
 
 
-def _has_display() -> bool:
-    """Whether a browser could open a window: somebody sits at a terminal of a machine with a screen."""
+def open_browser(server: ReportServer) -> None:
+    """Open the front page, if a browser can: somebody sits at a terminal of a machine with a screen."""
     screen = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return screen and sys.stdout.isatty()
+    if screen and sys.stdout.isatty():
+        webbrowser.open(server.address)

@@ -70,8 +70,22 @@ def test_open_pages_hear_of_a_change(server: ReportServer) -> None:
     assert answer.readline() == b"data: changed\n"
 
 
+@pytest.mark.parametrize("shown", ["0", "5"])
+def test_a_page_of_another_report_hears_of_it_at_once(server: ReportServer, shown: str) -> None:
+    server.announce()
+    assert 'data-version="1"' in get(server, "/").read().decode()
+    assert get(server, f"{EVENTS}?{shown}").readline() == b"data: changed\n"
+
+
+def test_no_link_leads_out_of_the_folder(server: ReportServer, folder: Path) -> None:
+    (folder / "ensembles" / "out.html").symlink_to(folder.parent / "secret.html")
+    (folder / "ensembles" / "in.html").symlink_to(folder / "index.html")
+    assert get(server, "/ensembles/out.html").status == 404
+    assert get(server, "/ensembles/in.html").status == 200
+
+
 def test_files_stay_as_they_are(folder: Path) -> None:
-    assert reloading(PAGE) != PAGE
+    assert reloading(PAGE, 1) != PAGE
     assert (folder / "index.html").read_text() == PAGE
 
 
@@ -118,7 +132,7 @@ def test_a_damaged_file_leaves_the_last_report(folder: Path, monkeypatch: pytest
 
     monkeypatch.setattr("robustbench_ens.cli.serve.seen", lambda _: next(looks))
     monkeypatch.setattr("robustbench_ens.cli.serve.time.sleep", pause)
-    serve(folder, [], (), make, 0, said.append)
+    serve(ReportServer(folder, 0), [], (), make, said.append)
     assert said[0].startswith("Serving http://127.0.0.1:")
     assert said[1:] == ["x: damaged; the last report stays", "Stopped serving."]
 
@@ -129,3 +143,16 @@ def test_it_is_not_for_published_reports(rbe: Rbe, tmp_path: Path, monkeypatch: 
     result = rbe("report", "--runs", tmp_path, "--publish", "x", "--serve")
     assert (result.code, result.err.count("\n")) == (2, 1)
     assert "--serve: expected no --publish beside it" in result.err
+
+
+@pytest.mark.parametrize("option", ["--port=1", "--no-open"])
+def test_what_belongs_to_it_is_refused_alone(rbe: Rbe, tmp_path: Path, option: str) -> None:
+    result = rbe("report", "--runs", tmp_path, option)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert f"{option.partition('=')[0]}: expected --serve beside it" in result.err
+
+
+def test_a_taken_port_is_known_before_anything_is_made(server: ReportServer, rbe: Rbe, tmp_path: Path) -> None:
+    result = rbe("report", "--runs", tmp_path, "--serve", "--port", server.server_port)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert f"--port {server.server_port}: expected a free port" in result.err

@@ -342,9 +342,9 @@ def test_a_served_page_reloads_when_the_report_was_made_anew(browser, report, tm
     index = tmp_path / "served" / "index.html"
     index.write_text(index.read_text().replace("<h1>", "<h1>Anew: "))
     heading = "document.querySelector('h1').textContent"
+    server.announce()
     anew = False
-    for _ in range(100):  # the page may not have begun to listen when the first change is announced
-        server.announce()
+    for _ in range(100):
         time.sleep(0.1)
         with suppress(RuntimeError):  # it may just be reloading
             anew = tab.run(heading).startswith("Anew: ")
