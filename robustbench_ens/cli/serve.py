@@ -143,11 +143,11 @@ class _Handler(BaseHTTPRequestHandler):
         Args:
             shown: the number of the report that the page is of, so that a change before it listened is not missed.
         """
+        version = int(shown) if _VERSION.fullmatch(shown) else self.server.version
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        version = int(shown) if _VERSION.fullmatch(shown) else self.server.version
         try:
             while (now := self.server.wait(version)) is not None:
                 self.wfile.write(b"data: changed\n\n" if now != version else b":\n\n")
