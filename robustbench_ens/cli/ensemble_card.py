@@ -130,14 +130,14 @@ def numbers(store: Store, recipe: Recipe, weights: Sequence[Weights]) -> Iterato
 
 def _outcomes(folder: Path, recipe: Recipe, weights: Sequence[Weights]) -> list[Path]:
     """Return the outcomes of these very weights; of a seed that has none here, those of any."""
-    from robustbench_ens.outcomes import read_provenance
-
     found = []
     ends = {f"-{recipe.hash}-seed-{one.seed}.parquet": one for one in weights}
     for path in visible_files(folder, ".parquet") if folder.is_dir() else []:
         one = next((one for end, one in ends.items() if path.name.endswith(end)), None)
         if one is None:
             continue
+        from robustbench_ens.outcomes import read_provenance  # imports what a card without numbers needs not
+
         if one.record is None or read_provenance(path)["target"]["weights"] == one.record.weights:
             found.append(path)
     return sorted(found)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from robustbench_ens.core.store import short_hash
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, for two functions that are given what it made
 
 NBSP = "\N{NO-BREAK SPACE}"
 MEAN_AND_STD = f"mean{NBSP}±{NBSP}std"
@@ -44,7 +47,7 @@ def mean_and_std(values: pd.Series) -> str:
 
 def number_with_interval(value: float, standard_error: float | None) -> str:
     """A mean and its normal 95% interval: ``1.726 [1.651, 1.801]``; without a standard error the mean alone."""
-    if standard_error is None or pd.isna(standard_error):
+    if standard_error is None or math.isnan(standard_error):
         return f"{value:.3f}"
     margin = NormalDist().inv_cdf(0.975) * standard_error
     return f"{value:.3f} [{value - margin:.3f},{NBSP}{value + margin:.3f}]"

@@ -36,8 +36,9 @@ def run_without(heavy: list[str], *commands: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
 
-def test_help_loads_nothing_heavy() -> None:
-    done = run_without(HEAVY, "--version", "--help", *(f"{name}|--help" for name in sorted(rbe.commands)))
+def test_helps_and_cards_without_numbers_load_nothing_heavy(tmp_path: Path) -> None:
+    card = f"show|cifar10/gal-3|--runs|{tmp_path}"
+    done = run_without(HEAVY, "--version", "--help", *(f"{name}|--help" for name in sorted(rbe.commands)), card)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Usage:") == 1 + len(rbe.commands)
 
