@@ -15,6 +15,7 @@ from robustbench_ens.reporting import render_report, summaries
 from robustbench_ens.reporting.tables.convergence import convergence_table, largest_change
 from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_matrix, diversity_table
+from tests.pages import pages_text
 from tests.reporting.conftest import CELL, outcome_rows
 from tests.reporting.test_tables import plain
 
@@ -172,8 +173,9 @@ def test_what_is_printed(files, measured_files):
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_report_of_them_is_written(files, measured_files, folder, alone):
     everything = measured_files if alone else [*files, *measured_files]
-    page = render_report(everything, folder, title="t", command="rbe report").read_text()
-    assert "Diversity" in page and "Black-box convergence" in page
+    render_report(everything, folder, title="t", command="rbe report")
+    pages = pages_text(folder, "html")
+    assert "Diversity" in pages and "Black-box convergence" in pages
 
 
 def test_checks_read_them(measured_files):
