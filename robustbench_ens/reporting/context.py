@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from robustbench_ens.reporting.board import BoardRow, board
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.document import Section
 from robustbench_ens.reporting.style import Look, looks
@@ -23,6 +25,11 @@ class Context:
     collection: Collection
     looks: Mapping[str, Look]
     changed: Sequence[str] | None = None
+
+    @cached_property
+    def board(self) -> list[BoardRow]:
+        """The rows of the leaderboard."""
+        return board(self.collection)
 
 
 MakeSections = Callable[[Context], list[Section]]

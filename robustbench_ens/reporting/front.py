@@ -8,7 +8,7 @@ from itertools import groupby
 
 from robustbench_ens.core.text import slug
 from robustbench_ens.reporting.badges import badges
-from robustbench_ens.reporting.board import BoardRow, board
+from robustbench_ens.reporting.board import BoardRow
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Figures, Lead, Link, Links, Page, Section, figure_block
 from robustbench_ens.reporting.figures.leaderboard import MOST_ROWS, leaderboard_figure
@@ -29,7 +29,7 @@ def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping
         details: the pages with all numbers, which the front page links to.
         ensembles: the page of each ensemble that has one.
     """
-    rows = board(context.collection)
+    rows = context.board
     collection = context.collection
     top: list[Block] = [
         Lead(verdict(rows, collection.comparisons, collection.accuracies)),

@@ -10,8 +10,9 @@ _LONGEST = 40  # characters of a dataset's name in the heading
 
 def heading(collection: Collection) -> str:
     """Return the question that the report answers: ``How robust are 9 ensembles on digits?``."""
-    targets = [document["target"] for document in collection.provenance]
-    labels = sorted({target["label"] for target in targets})
+    everything = collection.provenance
+    own = [document for document in everything if not on_other_images(document)]
+    labels = sorted({document["target"]["label"] for document in own or everything})
     where = listing([shorten(name, _LONGEST) for name in _datasets(collection)])
     if len(labels) == 1:
         return f"How robust is {shorten(labels[0], 2 * _LONGEST)}?"

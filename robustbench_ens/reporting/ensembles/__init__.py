@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from robustbench_ens.reporting.board import board
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Page, Section
 from robustbench_ens.reporting.ensembles.lead import about, lead_blocks
@@ -43,7 +42,7 @@ def ensemble_pages(context: Context, paths: Mapping[str, str]) -> list[Page]:
         context: what the report is made of.
         paths: of the pages, by the label of the ensemble.
     """
-    rows = {row.ensemble: row for row in board(context.collection)}
+    rows = {row.ensemble: row for row in context.board}
     order = [*rows, *(label for label in paths if label not in rows)]
     return [_page(One(context, label, paths[label], rows.get(label), len(rows))) for label in order]
 

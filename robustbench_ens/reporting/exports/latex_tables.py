@@ -14,7 +14,7 @@ from robustbench_ens.config.kinds import ACCURACY, TRANSFER
 from robustbench_ens.core.text import MEAN_AND_STD, slug, span
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting import dverge2020
-from robustbench_ens.reporting.board import board, short_names
+from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.exports.booktabs import ILL, LatexTable
@@ -45,7 +45,7 @@ def latex_tables(context: Context) -> list[LatexTable]:
     """Return every table, each with a name of its own."""
     collection = context.collection
     made = [
-        *leaderboards(collection),
+        *leaderboards(context),
         *comparisons(collection),
         *accuracies(collection),
         *transferability(collection),
@@ -72,11 +72,11 @@ def named_apart(tables: Iterable[LatexTable]) -> list[LatexTable]:
     return found
 
 
-def leaderboards(collection: Collection) -> list[LatexTable]:
+def leaderboards(context: Context) -> list[LatexTable]:
     """Return one table per dataset; the best worst case is bold, and what is significantly below it has a dagger."""
-    table = leaderboard_table(collection)
-    rows = board(collection)
-    lost = _below_the_best(collection, {row.dataset: row.ensemble for row in reversed(rows) if row.place == 1})
+    table = leaderboard_table(context)
+    rows = context.board
+    lost = _below_the_best(context.collection, {row.dataset: row.ensemble for row in reversed(rows) if row.place == 1})
     found = []
     for dataset in dict.fromkeys(row.dataset for row in rows):
         places = [place for place, row in enumerate(rows) if row.dataset == dataset]

@@ -187,5 +187,8 @@ def _numbers(scene: Scene, place: _Place, row: BoardRow, base: float) -> None:
 
 def _health(row: BoardRow) -> tuple[str, str, str]:
     if row.unhealthy:
-        return "⚠", UNHEALTHY, f"unhealthy attacks under {', '.join(row.unhealthy)}"
+        said = f"unhealthy attacks under {', '.join(row.unhealthy)}"
+        if row.worst is not None and row.worst.healthy:
+            return "(✓)", HEALTHY, f"{said}; the worst case does not rest on them"
+        return "⚠", UNHEALTHY, said
     return ("✓", HEALTHY, "all attacks healthy") if row.health_known else ("–", SOFT, "health of attacks not measured")

@@ -11,7 +11,7 @@ from robustbench_ens.reporting.collect import Collection, headlines
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Bullets, Paragraph, Section, Table
 from robustbench_ens.reporting.findings import RULE, findings, warnings
-from robustbench_ens.reporting.tables.leaderboard import leaderboard
+from robustbench_ens.reporting.tables.leaderboard import leaderboard_of
 from robustbench_ens.reporting.tables.summary import summarise
 
 CAPTION = "Accuracy under attacks within eps (l-infinity, pixel scale), over all n test images; best worst case first"
@@ -35,7 +35,7 @@ def overview_sections(context: Context) -> list[Section]:
     changed = context.changed
     odd = [*health_warnings(collection.health), *other_warnings(collection)]
     blocks: list[Block] = [Bullets(odd, warning=True)] if odd else []
-    blocks += [leaderboard_table(collection), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
+    blocks += [leaderboard_table(context), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
     if has_more(collection):
         table = summarise(
             collection.accuracies,
@@ -65,9 +65,9 @@ def other_warnings(collection: Collection) -> list[str]:
     ]
 
 
-def leaderboard_table(collection: Collection) -> Table:
+def leaderboard_table(context: Context) -> Table:
     """Return the leaderboard; a fact that is the same in all rows stands in the caption, not in a column."""
-    board = leaderboard(collection)
+    board = leaderboard_of(context.board, context.collection.kinds)
     words = {"eps": "eps {}", "n": "n = {}", "Seeds": "training seeds: {}"}
     common = [name for name in words if board[name].nunique() == 1 and board[name].iloc[0]]
     said = [words[name].format(board[name].iloc[0]) for name in common]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from robustbench_ens.config.kinds import Kinds
@@ -20,13 +22,13 @@ def columns(kinds: Kinds) -> list[str]:
 
 
 def leaderboard(collection: Collection) -> pd.DataFrame:
-    """One row per ensemble, as :func:`~robustbench_ens.reporting.board.board` orders them.
+    """Return :func:`leaderboard_of` the board of ``collection``."""
+    return leaderboard_of(board(collection), collection.kinds)
 
-    Returns:
-        the columns of :func:`columns`, as text.
-    """
-    rows = [_row(row, collection.kinds) for row in board(collection)]
-    return pd.DataFrame(rows, columns=columns(collection.kinds), dtype=str)
+
+def leaderboard_of(rows: Sequence[BoardRow], kinds: Kinds) -> pd.DataFrame:
+    """Return one row per ensemble, in the order of ``rows``, with the columns of :func:`columns`, as text."""
+    return pd.DataFrame([_row(row, kinds) for row in rows], columns=columns(kinds), dtype=str)
 
 
 def _row(row: BoardRow, kinds: Kinds) -> dict[str, str]:

@@ -41,7 +41,7 @@ def collection(seeds: list[OutcomeFile]) -> Collection:
 @pytest.mark.parametrize("supported", [True, False])
 def test_signs_stand_only_where_the_tests_support_a_difference(collection: Collection, supported: bool) -> None:
     found = replace(collection, comparisons=collection.comparisons.assign(supported=supported))
-    (board_table,) = leaderboards(found)
+    (board_table,) = leaderboards(context_of(found))
     (pairs,) = comparisons(found)
     column = list(board_table.frame.columns).index("Worst case")
     assert board_table.bold == {(0, column)}
@@ -51,7 +51,7 @@ def test_signs_stand_only_where_the_tests_support_a_difference(collection: Colle
 
 
 def test_the_leaderboard_is_that_of_the_report(collection: Collection) -> None:
-    (table,) = leaderboards(collection)
+    (table,) = leaderboards(context_of(collection))
     assert table.frame["Worst case"].tolist() == [row.worst.text for row in board(collection)]
     assert table.frame["Ensemble"].tolist() == [row.ensemble.removeprefix("digits/") for row in board(collection)]
     assert "n = 100" in table.caption and "training seeds: 3" in table.caption and "digits/..." in table.caption
