@@ -25,7 +25,7 @@ def comparison_blocks(one: One) -> list[Block]:
     eps = tests["eps"].iloc[0]
     caption = f"Worst case at eps {eps:g}, paired tests. Only higher, only lower: images, over all seeds."
     numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
-    return [Table(comparison_table(tests, collection.sick(WORST)), caption, numeric=numeric)]
+    return [Table(comparison_table(tests, collection.sick(WORST)), caption, numeric=numeric, stacked=True)]
 
 
 def variant_blocks(one: One) -> list[Block]:
