@@ -37,8 +37,8 @@ Code = dict[str, dict[str, str]]
 
 FLOOR = frozenset(
     {
-        *("PIL", "advertorch", "click", "jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "pydantic", "rich"),
-        *("safetensors", "scipy", "seaborn", "sklearn", "statsmodels", "torch", "torchvision"),
+        *("PIL", "advertorch", "click", "fontTools", "jinja2", "matplotlib", "numpy", "pandas", "pyarrow", "pydantic"),
+        *("rich", "safetensors", "scipy", "seaborn", "sklearn", "statsmodels", "torch", "torchvision"),
     }
 )
 """Packages whose versions identify nothing: those this project itself rests on.

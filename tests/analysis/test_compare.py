@@ -25,6 +25,7 @@ from robustbench_ens.analysis.worst_case import as_they_are, counts
 from robustbench_ens.outcomes import gather
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
+from robustbench_ens.reporting.document import Figures, Table
 from robustbench_ens.reporting.findings import findings
 from robustbench_ens.reporting.sections.comparison import comparison_sections
 from robustbench_ens.reporting.tables.comparison import BY_SEED, COLUMNS, comparison_table
@@ -175,9 +176,12 @@ def test_the_table():
 @pytest.mark.slow
 def test_the_section(files):
     (section,) = comparison_sections(context_of(collect(files)))
-    captions = [block.caption for block in section.blocks[1:]]
-    assert captions[0].startswith("digits, worst case at eps 0.2")
-    assert [block.collapsed for block in section.blocks[1:]] == [False, True, True]
+    tables = [block for block in section.blocks if isinstance(block, Table)]
+    figures = [block for block in section.blocks if isinstance(block, Figures)]
+    assert tables[0].caption.startswith("digits, worst case at eps 0.2")
+    assert figures[0].caption.startswith("Worst case on digits at eps 0.2, n = 100: 1 of 1 pair differ significantly.")
+    assert len(tables) == len(figures) == 3
+    assert [table.collapsed for table in tables] == [False, True, True]
     assert comparison_sections(context_of(collect(files[:1]))) == []
 
 
@@ -186,9 +190,9 @@ def test_the_section_says_how_many_pairs_were_left_out(files, at_most, left_out,
     monkeypatch.setattr(compare, "ALL_PAIRS_UP_TO", at_most)
     found = comparisons([said(name, "1" * right + "0" * (6 - right)) for right, name in enumerate("abcdef")])
     (section,) = comparison_sections(context_of(dataclasses.replace(collect(files), comparisons=found)))
-    (table,) = section.blocks[1:]
+    _, _, table = section.blocks
     assert f"0 of {15 - left_out} pairs differ significantly" in table.caption
-    assert ("Left out: 6 pairs." in table.caption) == bool(left_out)
+    assert ("Not compared: 6 pairs." in table.caption) == bool(left_out)
 
 
 def test_a_claim_stands_where_the_paired_test_supports_it():

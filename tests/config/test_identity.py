@@ -121,7 +121,7 @@ def test_the_requirements_are_those_of_the_project() -> None:
     setup = ConfigParser()
     setup.read(Path(__file__).parents[2] / "setup.cfg")
     names = {line.partition(">")[0] for line in setup["options"]["install_requires"].split()}
-    called = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    called = {"scikit-learn": "sklearn", "pillow": "PIL", "fonttools": "fontTools"}
     # advertorch and statsmodels were requirements when the zoo's results were made.
     former = {"advertorch", "statsmodels"}
     assert {called.get(name, name) for name in names} | former == identity.FLOOR
