@@ -39,6 +39,12 @@ def test_the_picture_is_that_of_the_published_report_and_its_caption_what_that_s
     assert " ".join(caption.split()) == f"{said} ([report](reports/digits/report.md))."
 
 
+def test_no_published_page_is_larger_than_1_5_mb() -> None:
+    pages = sorted((ROOT / "reports").glob("*/**/*.html"))
+    assert len(pages) > 50
+    assert [str(page) for page in pages if page.stat().st_size > 1.5e6] == []
+
+
 def test_every_file_named_in_the_tests_readme_is_there() -> None:
     named = re.findall(r"`([\w/]+(?:\.py|/))`", (ROOT / "tests" / "README.md").read_text())
     assert named

@@ -242,6 +242,19 @@ def test_filters_hide_and_show_rows_and_figures(visit, report):
     assert not tab.run(f"document.getElementById('filtered').{VISIBLE}")
 
 
+@pytest.mark.parametrize("name", ["digits", "digits-2026", "cifar10-jpeg"])
+def test_the_first_screen_of_published_reports_holds_verdict_badges_and_leaderboard(browser, name):
+    index = Path(__file__).parents[2] / "reports" / name / "index.html"
+    tab = browser.open(index.as_uri(), width=1280, height=800)
+    board = "document.querySelector('#leaderboard .wide svg')"
+    assert tab.run(f"{board}.getBoundingClientRect().bottom") <= 800
+    above = tab.run("[document.querySelector('header'), document.getElementById('verdict')].map(e => e.innerText)")
+    assert 20 < len(" ".join(above).split()) <= 150
+    assert tab.run("document.querySelectorAll('.badges > li').length") >= 3
+    assert tab.run("document.querySelectorAll('#leaderboard .wide a.mark').length") >= 9
+    tab.close()
+
+
 def test_marks_show_their_numbers_by_mouse_and_by_keyboard(visit, report):
     tab = visit(details(report))
     mark = "[...document.querySelectorAll('.wide svg.scene g.mark')].at(-1)"
