@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import groupby
+from operator import itemgetter
 
 import pandas as pd
 
@@ -12,6 +14,7 @@ from robustbench_ens.reporting.tables.summary import over_seeds
 NUMBERS = ["Accuracy"]
 COLUMNS = ["Ensemble", "eps", "Seed", "n", *NUMBERS]
 HEADS = ["Ensemble", "Seeds", "n"]
+_READ = ["ensemble", "eps", "seed", "n", "accuracy", "low", "high"]
 CLEAN = "clean"
 """What stands for eps 0."""
 
@@ -43,14 +46,16 @@ def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:
         the columns ``COLUMNS``, as text.
     """
     rows = []
-    for (ensemble, eps), cell in accuracies.groupby(["ensemble", "eps"], observed=True):
-        cell = cell.sort_values("seed")
-        for row in cell.to_dict("records"):
-            accuracy = with_brackets(row["accuracy"], row["low"], row["high"])
-            rows.append((ensemble, _radius(eps), str(row["seed"]), str(row["n"]), accuracy))
+    # One frame per cell would take longer than all else: a report has thousands of cells.
+    ordered = accuracies[_READ].astype({"ensemble": str}).sort_values(_READ[:3], kind="stable")
+    for (ensemble, eps), own in groupby(ordered.itertuples(index=False, name=None), key=itemgetter(0, 1)):
+        cell = list(own)
+        for _, _, seed, n, accuracy, low, high in cell:
+            rows.append((ensemble, _radius(eps), str(seed), str(n), with_brackets(accuracy, low, high)))
         if len(cell) > 1:
             size = f"{len(cell)}{NBSP}seeds"
-            rows.append((ensemble, _radius(eps), MEAN_AND_STD, size, mean_and_std(cell["accuracy"])))
+            mean = mean_and_std(pd.Series([row[4] for row in cell]))
+            rows.append((ensemble, _radius(eps), MEAN_AND_STD, size, mean))
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 
 
