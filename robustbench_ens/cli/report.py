@@ -81,7 +81,7 @@ def print_report(
     own: Sequence[str] = (),
     asked: Asked | None = None,
 ) -> None:
-    """Write a report; print its summary and where it lies.
+    """Write a report; print its leaderboard and where it lies.
 
     Args:
         files: the outcomes.
@@ -91,7 +91,7 @@ def print_report(
         asked: what to write beside the pages.
     """
     from robustbench_ens.cli.console import OUT
-    from robustbench_ens.cli.summaries import print_summary
+    from robustbench_ens.cli.summaries import print_board, print_remarks
     from robustbench_ens.reporting.collect import collect
     from robustbench_ens.reporting.exports.asked import NOTHING, outdated
     from robustbench_ens.reporting.folder import write_report
@@ -101,7 +101,8 @@ def print_report(
     added = [own_section(spec) for spec in own]
     wanted = asked or NOTHING
     index = write_report(files, collection, folder, command, added, wanted)
-    print_summary(collection)
+    print_board(collection)  # all else is in the report
+    print_remarks(collection)
     OUT.print(f"Report: {index} (and {folder.path / 'report.md'})", markup=False)
     for export in wanted.names:
         OUT.print(f"{export}: {folder.path / export / STARTS[export]}", markup=False)

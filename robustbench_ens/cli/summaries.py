@@ -16,17 +16,27 @@ from robustbench_ens.reporting.tables.summary import NOT_RUN
 
 
 def print_summary(collection: Collection) -> None:
-    """Print the leaderboard, a table of what it has no room for, and unhealthy attacks."""
-    rows = board(collection)
-    unicode = OUT.encoding.lower().startswith("utf")
-    for _, own in groupby(rows, key=lambda row: row.dataset):
-        for line in board_lines(list(own), collection.kinds, OUT.width, unicode=unicode):
-            OUT.out(line)
+    """Print the leaderboard, tables of what it has no room for, and unhealthy attacks."""
+    print_board(collection)
     tables = summary_tables(collection)
     if not has_more(collection):
         tables.pop("", None)
     for title, frame in tables.items():
         show(table(title, [str(column) for column in frame.columns], frame.itertuples(index=False)))
+    print_remarks(collection)
+
+
+def print_board(collection: Collection) -> None:
+    """Print the leaderboard of each dataset."""
+    rows = board(collection)
+    unicode = OUT.encoding.lower().startswith("utf")
+    for _, own in groupby(rows, key=lambda row: row.dataset):
+        for line in board_lines(list(own), collection.kinds, OUT.width, unicode=unicode):
+            OUT.out(line)
+
+
+def print_remarks(collection: Collection) -> None:
+    """Print how many files have no digest, and unhealthy attacks."""
     if text := without_digest(collection):
         OUT.print(f"Note: {text}", markup=False)
     say_unhealthy(collection)
