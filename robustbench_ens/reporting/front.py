@@ -61,9 +61,9 @@ def leaderboard_blocks(context: Context, rows: Sequence[BoardRow], ensembles: Ma
         dataset = own[0].dataset
         where = f"{dataset}, eps {own[0].eps.eps:g}" if own[0].eps else f"{dataset}, not attacked"
         alt = f"Leaderboard of {where}: {own[0].ensemble} first; the table holds the numbers."
-        caption = f"{where}, n = {own[0].n}."
+        caption = f"{where}, n = {own[0].n}." if len(by_dataset) > 1 else ""  # the heading says it of one dataset
         if len(own) > MOST_ROWS:
-            caption += f" The first {MOST_ROWS} of {len(own)} ensembles; the table has all."
+            caption = f"{caption} The first {MOST_ROWS} of {len(own)} ensembles; the table has all.".strip()
         blocks.append(Figures([figure_block(f"leaderboard-{slug(dataset)}", draw, alt, WIDTH, {})], caption))
     blocks.append(Links([Link("Table of all numbers", "details/summary")]))
     return blocks

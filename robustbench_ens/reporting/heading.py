@@ -34,7 +34,7 @@ def about(collection: Collection) -> str:
         f"up to {most:,} test images" if least < most else f"{most:,} test images",
         counted(len(set(seeds)), "training seed"),
         counted(protocols, "protocol"),
-        *([f"eps {listing(radii)}"] if radii else []),
+        *([f"l-infinity eps {listing(radii)}"] if radii else []),
         " to ".join(dict.fromkeys([days[0], days[-1]])),
     ]
     return " · ".join(parts)

@@ -81,7 +81,9 @@ def _best(rows: Sequence[BoardRow], comparisons: pd.DataFrame, opening: str) -> 
         more = "the other ensemble" if len(others) == 1 else "every other ensemble"
         return [*said, Span(f", significantly more than {more}{after}.")]
     if tied:
-        rest = "; all others keep significantly less" if below and len(tied) + len(below) == len(others) else ""
+        rest = ""
+        if below and len(tied) + len(below) == len(others):
+            rest = f"; all others keep significantly less (at most {percent(max(map(_worst, below)))})"
         return [*said, Span(f"; {_some(tied, names)} statistically tied with it{rest}.")]
     return [*said, Span(", the most; no test compares it with all others.")]
 

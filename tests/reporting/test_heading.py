@@ -10,7 +10,7 @@ from tests.reporting.conftest import HOSTILE
 def test_a_report_asks_what_it_answers(files, relabelled):
     both = collect(files)
     assert heading(both) == "How robust are 2 ensembles on digits?"
-    assert about(both) == "100 test images · 1 training seed · 3 protocols · eps 0.2 · 2026-11-22"
+    assert about(both) == "100 test images · 1 training seed · 3 protocols · l-infinity eps 0.2 · 2026-11-22"
     one = [file for file in files if file.provenance["target"]["method"] == "dverge"]
     assert heading(collect(one)) == "How robust is digits/dverge-3?"
     other = [*files[:1], *relabelled(one, label="b/x-3", dataset="b")]

@@ -96,7 +96,7 @@ def _layout(names: Mapping[str, str], width: float) -> _Place:
 
 def _says(rows: Sequence[BoardRow]) -> str:
     spread = "± sd over seeds" if any(row.seeds > 1 for row in rows) else "95% interval"
-    return f"line: {spread} · dashed rule: significant difference"
+    return f"line: {spread} · dotted rule: significant difference"
 
 
 def _legend(scene: Scene, place: _Place, says: str) -> None:
@@ -110,7 +110,7 @@ def _legend(scene: Scene, place: _Place, says: str) -> None:
         scene.text(place.worst, 52, "worst case", size=10, colour=SOFT, anchor="end")
         return
     scene.text(x + 2, 16, f"· {says}", size=11, colour=SOFT)
-    for right, text in ((place.worst, "worst case"), (place.transfer, "transfer"), (place.health + 8, "healthy")):
+    for right, text in ((place.worst, "worst case"), (place.transfer, "transfer ↓"), (place.health + 8, "healthy")):
         scene.text(right or 0, place.top - 6, text, size=11, colour=SOFT, anchor="end")
 
 
