@@ -10,7 +10,8 @@ from robustbench_ens.errors import escaped
 from robustbench_ens.reporting.board import BoardRow, Rate
 
 LONGEST_NAME = 36
-SHORTEST_BAR, LONGEST_BAR = 10, 40
+SHORTEST_BAR = 8
+LONGEST_BAR = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 

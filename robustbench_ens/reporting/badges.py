@@ -17,7 +17,11 @@ _ATTACK = ["protocol", "ensemble", "seed", "attack", "loss"]
 
 
 def badges(
-    collection: Collection, rows: Sequence[BoardRow], warnings: Sequence[str], changed: Sequence[str] | None
+    collection: Collection,
+    rows: Sequence[BoardRow],
+    warnings: Sequence[str],
+    close: Sequence[str],
+    changed: Sequence[str] | None,
 ) -> Badges:
     """Return the badges of a report.
 
@@ -25,9 +29,12 @@ def badges(
         collection: what the report is made of.
         rows: the leaderboard.
         warnings: what to be careful about, beside the health of the attacks.
+        close: which neighbours of the leaderboard are tied.
         changed: what changed since the last report; None if there was none.
     """
     found = [health_badge(collection.health), warnings_badge(warnings)]
+    if close:
+        found.append(Badge("close ranks", "plain", list(close)))
     if changed is not None:
         found.append(changed_badge(changed))
     found.append(cost_badge(collection, rows))

@@ -13,7 +13,7 @@ from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Figures, Lead, Link, Links, Page, Section, figure_block
 from robustbench_ens.reporting.figures.leaderboard import MOST_ROWS, leaderboard_figure
 from robustbench_ens.reporting.scene import Scene
-from robustbench_ens.reporting.sections.overview import other_warnings
+from robustbench_ens.reporting.sections.overview import close_ranks, other_warnings
 from robustbench_ens.reporting.sections.second_screen import second_screen
 from robustbench_ens.reporting.verdict import verdict
 
@@ -33,7 +33,7 @@ def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping
     collection = context.collection
     top: list[Block] = [
         Lead(verdict(rows, collection.comparisons, collection.accuracies)),
-        badges(collection, rows, other_warnings(collection), context.changed),
+        badges(collection, rows, other_warnings(collection), close_ranks(collection), context.changed),
     ]
     links = Links([Link(page.title, page.path) for page in details])
     return [

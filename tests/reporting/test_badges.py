@@ -35,11 +35,11 @@ def test_warnings_and_changes_are_counted_and_listed():
 
 def test_the_badges_of_a_report(seeds):
     collection = collect(seeds)
-    found = badges(collection, board(collection), [], None).badges
+    found = badges(collection, board(collection), [], [], None).badges
     assert [badge.text for badge in found] == [
         "health of attacks not measured",
         "no warnings",
         "training cost 0.117 CPU-h",
     ]
     assert found[-1].items == ["digits/dverge-3: 0.0195 CPU-h", "digits/baseline-3: 0.0195 CPU-h"]
-    assert len(badges(collection, board(collection), [], ["new"]).badges) == 4
+    assert len(badges(collection, board(collection), [], ["tied"], ["new"]).badges) == 5

@@ -90,8 +90,8 @@ def _layout(names: Mapping[str, str], width: float) -> _Place:
         return _Place(16, width - 16, 74, 46, width - 24, None, width, stacked=True)
     longest = max(text_width(f"12. {name}", 13, bold=True) for name in names.values())
     left = 16 + min(longest, 0.3 * width)
-    right = width - 214
-    return _Place(left, right, 46, 30, right + 104, right + 164, width - 8, stacked=False)
+    right = width - 224
+    return _Place(left, right, 46, 30, right + 104, right + 176, width - 8, stacked=False)
 
 
 def _says(rows: Sequence[BoardRow]) -> str:

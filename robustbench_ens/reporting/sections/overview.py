@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from robustbench_ens.analysis.health import health_warnings, unhealthy
 from robustbench_ens.analysis.resolution import resolution_warnings, unequal_tiers
 from robustbench_ens.analysis.worst_case import among, as_they_are
@@ -33,7 +35,7 @@ def overview_sections(context: Context) -> list[Section]:
     """Return the summary, with warnings, leaderboard and changes, and what the numbers say."""
     collection = context.collection
     changed = context.changed
-    odd = [*health_warnings(collection.health), *other_warnings(collection)]
+    odd = [*health_warnings(collection.health), *other_warnings(collection), *close_ranks(collection)]
     blocks: list[Block] = [Bullets(odd, warning=True)] if odd else []
     blocks += [leaderboard_table(context), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
     if has_more(collection):
@@ -56,13 +58,19 @@ def overview_sections(context: Context) -> list[Section]:
 
 def other_warnings(collection: Collection) -> list[str]:
     """Return what to be careful about, beside unhealthy attacks."""
+    weak = warnings(collection.accuracies, as_they_are(collection.provenance), collection.kinds)
+    return [*weak, *unequal_tiers(_worst(collection))]
+
+
+def close_ranks(collection: Collection) -> list[str]:
+    """Return which neighbours of the leaderboard are tied for want of images or of seeds."""
+    return resolution_warnings(_worst(collection), collection.comparisons)
+
+
+def _worst(collection: Collection) -> pd.DataFrame:
+    """The worst cases at the eps of the summary."""
     eps = headlines(collection.accuracies, collection.transferability)
-    worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
-    return [
-        *warnings(collection.accuracies, as_they_are(collection.provenance), collection.kinds),
-        *unequal_tiers(worst),
-        *resolution_warnings(worst, collection.comparisons),
-    ]
+    return collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
 
 
 def leaderboard_table(context: Context) -> Table:
