@@ -19,12 +19,12 @@ import click
 
 from robustbench_ens.core.memory import is_out_of_memory
 from robustbench_ens.core.notices import once, told_to
-from robustbench_ens.errors import UserError, escaped
+from robustbench_ens.errors import FailedPiecesError, UserError, escaped
 
-DONE, MOVED, REFUSED, BROKEN, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, MOVED, FAILED, REFUSED, BROKEN, INTERRUPTED = 0, 1, 1, 2, 70, 130
 EXIT_CODES = (
-    f"Exit codes: {DONE} done; {MOVED} numbers moved (rbe check alone); {REFUSED} refused, in one line; "
-    f"{BROKEN} an error in rbe itself; {INTERRUPTED} interrupted."
+    f"Exit codes: {DONE} done; {MOVED} numbers moved (rbe check), or some pieces failed (several workers); {REFUSED} "
+    f"refused, in one line; {BROKEN} an error in rbe itself; {INTERRUPTED} interrupted."
 )
 """70 is EX_SOFTWARE of sysexits.h, 130 what shells give to a process that SIGINT ended."""
 
@@ -48,6 +48,9 @@ def run(command: Callable[[], Any]) -> int:
             code = command()
         except UserError as error:
             return _refuse(str(error))
+        except FailedPiecesError as error:
+            _say(f"rbe: error: {error}")
+            return FAILED
         except click.exceptions.NoArgsIsHelpError as error:
             _say(error.format_message())
             return REFUSED

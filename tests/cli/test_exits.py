@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pickle
 import shlex
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from rich.console import Console
 
 from robustbench_ens.cli import console, exits
 from robustbench_ens.core.notices import notice
-from robustbench_ens.errors import UserError
+from robustbench_ens.errors import FailedPiecesError, Failure, UserError
 from tests.conftest import Rbe
 
 RBE = (sys.executable, "-m", "robustbench_ens")
@@ -61,6 +62,34 @@ def test_a_mistake_of_the_program_is_neither_a_refusal_nor_a_number_that_moved(
         lines = capsys.readouterr().err.splitlines()
         assert lines[0].startswith("Traceback")
         assert lines[-1] == "rbe: this is an error in rbe itself; please report it, with the lines above"
+
+
+@pytest.mark.parametrize(
+    ("not_tried", "heading"),
+    [
+        (0, "2 pieces failed; all others are done, and the same command goes on from there"),
+        (
+            3,
+            "2 pieces failed, and 3 that need a failed one were not tried; all others are done, and the same command "
+            "goes on from there",
+        ),
+    ],
+)
+def test_failed_pieces_are_a_line_each_and_exit_code_1(
+    not_tried: int, heading: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failures = [Failure("node-a", "train x", "logs/1.txt", "out of\nmemory"), Failure("b\x1b[2J", "train y", "", "why")]
+    assert raises(FailedPiecesError(failures, not_tried)) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"rbe: error: {heading}",
+        "  train x, on node-a: out of memory (log: logs/1.txt)",
+        "  train y, on b\\x1b[2J: why",
+    ]
+
+
+def test_the_error_of_failed_pieces_pickles() -> None:
+    error = FailedPiecesError([Failure("node-a", "train x", "", "why")], 2)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 def test_the_help_says_what_the_codes_mean(rbe: Rbe) -> None:
