@@ -152,7 +152,7 @@ def _is_number(cell: str) -> bool:
     return cell[:1].isdigit() or cell in ("", "-", "?")
 
 
-def _text(content: str, style: str = "") -> Text:
+def plain_text(content: str, style: str = "") -> Text:
     """Return a text in which neither markup nor names of emoji mean anything."""
     return Text(escaped(content, keep=""), style=style)
 
@@ -161,14 +161,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """Return a table of text, numbers to the right. If room is short, long cells fold and short ones stay whole."""
     cells = [[escaped(str(value), keep="") for value in row] for row in rows]
     drawn = Table(
-        title=_text(title, "table.title") if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+        title=plain_text(title, "table.title") if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False
     )
     for index, column in enumerate(columns):
         widest = max((len(row[index]) for row in cells), default=0)
         justify: Literal["left", "right"] = "right" if all(_is_number(row[index]) for row in cells) else "left"
-        drawn.add_column(_text(column), justify=justify, overflow="fold", no_wrap=widest <= WHOLE)
+        drawn.add_column(plain_text(column), justify=justify, overflow="fold", no_wrap=widest <= WHOLE)
     for row in cells:
-        drawn.add_row(*map(_text, row))
+        drawn.add_row(*map(plain_text, row))
     return drawn
 
 

@@ -53,8 +53,8 @@ Post = Callable[[Status | Message], None]
 
 
 def worker_name() -> str:
-    """Return the node and the number of this process."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """Return the node, without its domain, and the number of this process."""
+    return f"{socket.gethostname().partition('.')[0]}:{os.getpid()}"
 
 
 class Reporter:
