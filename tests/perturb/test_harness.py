@@ -8,13 +8,13 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("count", "side", "workers", "size"),
-    [(500, 8, 2, 250), (200, 8, 2, 100), (1000, 8, 2, 250), (20, 8, 2, 16), (1000, 32, 2, 32), (1000, 224, 4, 16)],
+    ("count", "side", "size"),
+    [(500, 8, 250), (360, 8, 180), (361, 8, 181), (1000, 8, 250), (20, 8, 16), (1000, 32, 32), (1000, 224, 16)],
 )
-def test_batches_fit_the_cache_and_keep_every_worker_busy(count, side, workers, size):
+def test_batches_fit_the_cache_and_keep_two_workers_busy(count, side, size):
     images = torch.zeros(1, 1, 1, 1).expand(count, 3, side, side)
-    assert batch_size_for(images, CPU, workers) == size
-    assert batch_size_for(images, torch.device("cuda"), workers) == 250
+    assert batch_size_for(images, CPU) == size
+    assert batch_size_for(images, torch.device("cuda")) == 250
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -29,4 +29,4 @@ def test_every_image_is_crafted_once_and_in_order(workers):
 
     found = craft_in_batches(crafter, images, 0.1, Compute(CPU, workers=workers))
     torch.testing.assert_close(found, (images + 0.1).clamp(max=1))
-    assert sorted(batches) == ([70] if workers == 1 else [22, 24, 24])
+    assert sorted(batches) == [35, 35]  # whatever the number of workers
