@@ -22,9 +22,13 @@ def test_a_shard_is_written_as_its_number_and_how_many_there_are(text, shard):
     assert parse_shard(str(shard)) == shard
 
 
-@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "-1/4", "1/0", "1/2/3", "1.0/4", "a/b", " 1/2", "1/10001", "٣/٤"])
+@pytest.mark.parametrize(
+    "text", ["", "3", "0/4", "5/4", "-1/4", "1/0", "1/2/3", "1.0/4", "a/b", " 1/2", "1/10001", "٣/٤"]
+)
 def test_anything_else_is_refused_in_one_line(text):
-    with pytest.raises(UserError, match="--shard: expected I/N with I from 1 to N and N at most 10,000, such as 3/16, "):
+    with pytest.raises(
+        UserError, match="--shard: expected I/N with I from 1 to N and N at most 10,000, such as 3/16, "
+    ):
         parse_shard(text)
 
 
