@@ -16,8 +16,10 @@ from robustbench_ens.cli.options import (
     executor_option,
     seeds_option,
     set_option,
+    shard_option,
 )
 from robustbench_ens.errors import UserError
+from robustbench_ens.workflow.shards import Shard
 
 if TYPE_CHECKING:
     from robustbench_ens.workflow.selection import Named
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 @set_option
 @dry_option
 @executor_option
+@shard_option
 @click.option(
     "--model",
     metavar="PACKAGE.MODULE:NAME",
@@ -51,6 +54,7 @@ def attack(
     sets: tuple[str, ...],
     dry_run: bool,
     executor: str,
+    shard: Shard | None,
     model: str | None,
     batch_size: int | None,
 ) -> None:
@@ -71,14 +75,20 @@ def attack(
     named = _named(protocols, names)
     if model is not None:
         _check_alone(named.recipes, seeds)
+    elif shard is not None and not named.recipes:
+        raise UserError("--shard: expected recipes, got none; name them, so that every shard has the same ones")
     overrides = parse_overrides(list(sets))
     plan = Plan(place, published=True)
     loaded = [load_protocol(reference, overrides) for reference in named.protocols]
     pairs = all_pairs(plan, loaded, named.recipes, seeds) if model is None else given(place, loaded, model)
     plans.say_left_out(add_attacks(plan, pairs))
     with nullcontext() if model is None else blamed(f"--model {model}"):
-        plans.carry_out(plan, dry_run, executor=executor)
-    if not dry_run:
+        plans.carry_out(plan, dry_run, executor=executor, shard=shard)
+    if dry_run:
+        return
+    if shard is not None:
+        plans.shard_summary(plan, shard)
+    else:
         plans.print_results(plan)
 
 

@@ -16,6 +16,7 @@ from robustbench_ens.core.notices import notice
 from robustbench_ens.core.paths import expanded
 from robustbench_ens.core.store import DEFAULT_RUNS, Store, runs_folder
 from robustbench_ens.errors import UserError
+from robustbench_ens.workflow.shards import parse_shard
 
 if TYPE_CHECKING:
     from robustbench_ens.workflow.place import Workplace
@@ -197,6 +198,12 @@ executor_option = click.option(
     default="local",
     show_default=True,
     help="Run steps by local, serial, processes or package.module:Name.",
+)
+shard_option = click.option(
+    "--shard",
+    metavar="I/N",
+    callback=lambda context, option, value: value and parse_shard(value),
+    help="Carry out the I-th of N shares of the work, beside other shards on the same run directory.",
 )
 dry_option = click.option(
     "--dry-run",

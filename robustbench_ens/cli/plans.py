@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from robustbench_ens.cli.console import OUT, show, table
-from robustbench_ens.core.text import duration
+from robustbench_ens.core.text import counted, duration
 from robustbench_ens.evaluation.record import outcomes_file
 from robustbench_ens.outcomes import OutcomeFile, read_evaluations
 from robustbench_ens.workflow.execute import leftovers, run
 from robustbench_ens.workflow.executors import DEFAULT_EXECUTOR
 from robustbench_ens.workflow.inputs import check_inputs
 from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.shard_run import assignment
+from robustbench_ens.workflow.shards import Shard
 from robustbench_ens.workflow.steps import Step, TrainStep, record_of
 
 
@@ -39,16 +41,39 @@ def carry_out(
     dry_run: bool,
     finished: Callable[[Step], None] | None = None,
     executor: str = DEFAULT_EXECUTOR,
+    shard: Shard | None = None,
 ) -> None:
-    """Run what is due, or only show it. ``finished`` is called with each step that is done."""
+    """Run what is due, all of it or one shard, or only show it. ``finished`` is called with each step that is done."""
     if dry_run:
-        show_plan(plan)
+        if shard is None:
+            show_plan(plan)
+        else:
+            show_shard(plan, shard)
         return
     if plan.due or leftovers(plan):
         check_inputs(plan)  # loads, or even downloads, what the steps need
         now = plan.renewed()  # another command may have done what was due meanwhile, or undone what was done
         check_inputs(now)
-        run(now, finished, executor)
+        run(now, finished, executor, shard)
+
+
+def show_shard(plan: Plan, shard: Shard) -> None:
+    """Print the pieces that fall to one shard."""
+    pieces, mine, _ = assignment(plan, shard)
+    place = plan.workplace
+    rows = [(index + 1, pieces[index].title, "done" if pieces[index].is_done(place) else "due") for index in mine]
+    show(table("", ("#", "piece", "state"), rows))
+    OUT.print(f"{len(mine)} of {counted(len(pieces), 'piece')} fall to shard {shard}.")
+
+
+def shard_summary(plan: Plan, shard: Shard) -> None:
+    """Print that one shard is done, and how much of the whole plan is."""
+    steps = len(plan.steps)
+    done = sum(step.is_done(plan.workplace) for step in plan.steps)
+    if done == steps:
+        OUT.print(f"Shard {shard} is done, and so is the whole plan; `rbe report` shows its results.")
+    else:
+        OUT.print(f"Shard {shard} is done; {done} of {counted(steps, 'step')} of the whole plan are finished.")
 
 
 def training_summary(plan: Plan, steps: Sequence[Step]) -> None:

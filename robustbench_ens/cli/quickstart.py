@@ -13,16 +13,21 @@ from robustbench_ens.cli.options import (
     dry_option,
     executor_option,
     seeds_option,
+    shard_option,
 )
+from robustbench_ens.workflow.shards import Shard
 
 
 @click.command()
 @seeds_option
 @dry_option
 @executor_option
+@shard_option
 @batch_size_option
 @compute_options
-def quickstart(where: Where, seeds: list[int], dry_run: bool, executor: str, batch_size: int | None) -> None:
+def quickstart(
+    where: Where, seeds: list[int], dry_run: bool, executor: str, shard: Shard | None, batch_size: int | None
+) -> None:
     """Train, attack and report on 8x8 digits, in minutes.
 
     It takes some minutes on two cores.
@@ -33,7 +38,11 @@ def quickstart(where: Where, seeds: list[int], dry_run: bool, executor: str, bat
     from robustbench_ens.workflow.quickstart import quickstart_plan
 
     plan = quickstart_plan(where.workplace(batch_size=batch_size), seeds)
-    plans.carry_out(plan, dry_run, partial(plans.print_early, plan), executor)
-    if not dry_run:
+    plans.carry_out(plan, dry_run, partial(plans.print_early, plan), executor, shard)
+    if dry_run:
+        return
+    if shard is not None:
+        plans.shard_summary(plan, shard)
+    else:
         folder = report_folder(where.store, "quickstart")
         print_report(plans.plan_outcomes(plan), folder, "rbe quickstart")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import click
 
-from robustbench_ens.cli.options import Where, compute_options, dry_option, executor_option, seeds_option, set_option
+from robustbench_ens.cli.options import (
+    Where,
+    compute_options,
+    dry_option,
+    executor_option,
+    seeds_option,
+    set_option,
+    shard_option,
+)
+from robustbench_ens.workflow.shards import Shard
 
 
 @click.command()
@@ -13,6 +22,7 @@ from robustbench_ens.cli.options import Where, compute_options, dry_option, exec
 @set_option
 @dry_option
 @executor_option
+@shard_option
 @click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard (optional extra).")
 @compute_options
 def train(
@@ -22,6 +32,7 @@ def train(
     sets: tuple[str, ...],
     dry_run: bool,
     executor: str,
+    shard: Shard | None,
     tensorboard: bool,
 ) -> None:
     """Train ensembles.
@@ -29,7 +40,7 @@ def train(
     Ensembles that they start from are trained first, unless they are published. Finished ensembles are skipped;
     unfinished ones resume.
     """
-    from robustbench_ens.cli.plans import carry_out, training_summary
+    from robustbench_ens.cli.plans import carry_out, shard_summary, training_summary
     from robustbench_ens.config.recipes import load_recipe
     from robustbench_ens.config.references import parse_overrides
     from robustbench_ens.weights.run import TrainingRun
@@ -39,6 +50,8 @@ def train(
     overrides = parse_overrides(list(sets))
     loaded = [load_recipe(reference, overrides) for reference in recipes]
     plan.train([TrainingRun(recipe, seed) for recipe in loaded for seed in seeds])
-    carry_out(plan, dry_run, executor=executor)
+    carry_out(plan, dry_run, executor=executor, shard=shard)
     if not dry_run:
         training_summary(plan, plan.steps)
+    if shard is not None and not dry_run:
+        shard_summary(plan, shard)

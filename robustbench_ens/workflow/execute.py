@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,20 @@ from robustbench_ens.workflow.executors import DEFAULT_EXECUTOR, executor_class
 from robustbench_ens.workflow.lanes import Bounds, Lanes
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.shard_run import run_shard
+from robustbench_ens.workflow.shards import Shard
 from robustbench_ens.workflow.steps import AttackStep, Step, TrainStep, record_of, runs_alone
 
 MOST_AT_ONCE = 2
 """Steps that run at a time. Each has several threads of its own."""
 
 
-def run(plan: Plan, finished: Callable[[Step], None] | None = None, executor: str = DEFAULT_EXECUTOR) -> None:
+def run(
+    plan: Plan,
+    finished: Callable[[Step], None] | None = None,
+    executor: str = DEFAULT_EXECUTOR,
+    shard: Shard | None = None,
+) -> None:
     """Carry out what is due, several steps at a time where they do not disturb each other.
 
     What runs beside a step changes no bit of what it leaves. Another command on the same run directory shares the work:
@@ -35,6 +42,7 @@ def run(plan: Plan, finished: Callable[[Step], None] | None = None, executor: st
         plan: made a moment ago.
         finished: called with each step that is done, in this thread.
         executor: a key of :data:`~robustbench_ens.workflow.executors.EXECUTORS`, or ``package.module:Name``.
+        shard: carries out only this share of the plan.
 
     Raises:
         UserError: as the steps do; there is no such executor.
@@ -48,8 +56,14 @@ def run(plan: Plan, finished: Callable[[Step], None] | None = None, executor: st
     place = replace(plan.workplace, threads=cores, loaded={})
     try:
         with full_precision(), make(place, min(cores, MOST_AT_ONCE)) as running:
-            lanes = Lanes(plan.due, partial(_bounds, place=place), running, finished or (lambda step: None))
-            lanes.run()
+
+            def carry_out(steps: Sequence[Step]) -> None:
+                Lanes(steps, partial(_bounds, place=place), running, finished or (lambda step: None)).run()
+
+            if shard is None:
+                carry_out(plan.due)
+            else:
+                run_shard(plan, shard, running, carry_out)
     finally:
         torch.set_num_threads(before)  # the steps' threads have set a part of it for the whole process
 

@@ -12,7 +12,6 @@ import heapq
 import re
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -102,14 +101,14 @@ class Hands(Generic[P]):
     Attributes:
         is_done: looks into the run directory for what a piece makes.
         run: carries pieces out that need nothing but each other and what is done, and waits for those that are held.
-        attempt: carries one piece out; its future ends with a HeldError if another command is at it.
+        attempt: carries one piece out, and raises a HeldError if another command is at it.
         message: prints a line.
         sleep: waits for so many seconds.
     """
 
     is_done: Callable[[P], bool]
     run: Callable[[Sequence[P]], None]
-    attempt: Callable[[P], Future[None]]
+    attempt: Callable[[P], None]
     message: Callable[[str], None]
     sleep: Callable[[float], None] = time.sleep
 
@@ -194,7 +193,7 @@ class Share(Generic[P]):
         """Carry a piece of another shard out; return False if another command is at it."""
         piece = self._pieces[place]
         try:
-            self._hands.attempt(piece).result()
+            self._hands.attempt(piece)
         except HeldError as held:
             line = f"{piece.title}: process {held.holder} is at it; waiting for it to end"
             if line not in self._said:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -71,11 +71,9 @@ class World:
         self.guard = threading.Lock()
 
     def attempt(self, piece):
-        future = Future()
         with self.guard:
             if self.locks and piece in self.held:
-                future.set_exception(HeldError("in use"))
-                return future
+                raise HeldError("in use")
             due = piece not in self.done
             self.held[piece] = True
         if due:
@@ -84,8 +82,6 @@ class World:
         with self.guard:
             self.done.add(piece)
             self.held.pop(piece, None)
-        future.set_result(None)
-        return future
 
     def run(self, pieces):
         """Carry them out as lanes do: what is held is put off."""
@@ -93,7 +89,7 @@ class World:
         while waiting:
             piece = waiting.pop(0)
             try:
-                self.attempt(piece).result()
+                self.attempt(piece)
             except HeldError:
                 waiting.append(piece)
 
