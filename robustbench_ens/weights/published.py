@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from robustbench_ens.config.lookup import folders, names
 from robustbench_ens.config.recipes import Recipe, load_recipe
-from robustbench_ens.core.files import entries, read_bytes
+from robustbench_ens.core.files import entries, read_bytes, visible_files
 from robustbench_ens.core.locks import hold
 from robustbench_ens.core.paths import inside
 from robustbench_ens.core.store import Store, atomic_path, parse_csv, write_csv, write_json, write_text
@@ -39,6 +39,17 @@ def published(recipe: Recipe) -> dict[int, Path]:
             if record is not None and record.recipe_hash == recipe.hash:
                 found.setdefault(record.seed, folder)
     return found
+
+
+def all_published() -> Iterator[EnsembleRecord]:
+    """Yield the records of all published weights, by path, but for damaged ones."""
+    for zoo in folders("zoo"):
+        place = zoo / FOLDER
+        for path in visible_files(place, RECORD) if place.exists() else ():
+            with suppress(UserError):
+                record = read_record(path.parent)
+                if record is not None:
+                    yield record
 
 
 def check_publishable(recipe: Recipe, zoo: Path) -> None:

@@ -1,0 +1,200 @@
+"""Expected times of work: as it took before, as it took where weights were published, or by its gradients."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.config.recipes import Recipe, RecipeFile
+from robustbench_ens.core.store import Store
+from robustbench_ens.data.names import BUILTIN_TRAINING_IMAGES
+from robustbench_ens.evaluation.record import past_seconds
+from robustbench_ens.weights.published import all_published, published
+from robustbench_ens.weights.record import EnsembleRecord, read_record, trained_here
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.targets import Given
+
+Origin = Literal["measured", "published", "estimated"]
+"""Where a time comes from: this run directory, a published record, or the gradients that the work takes."""
+
+GRADIENT_SHARE = 0.55
+"""What a gradient for crafting costs, in training gradients: it needs none of the parameters.
+
+The benchmarks measured 0.35 s to 0.65 s for three ResNet-20 on 128 images of 32 x 32 pixels.
+"""
+
+PREDICTION_SHARE = 0.5
+"""What a prediction costs, in gradients for crafting: the forward pass of two passes."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """An expected time.
+
+    Attributes:
+        seconds: on one worker.
+        origin: where they come from.
+    """
+
+    seconds: float
+    origin: Origin
+
+    def share(self, part: float) -> Timing:
+        """Return the time of a part of the work."""
+        return Timing(self.seconds * part, self.origin)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The speed of one training on record.
+
+    Attributes:
+        method: that it was trained by.
+        dataset: whose images were shown.
+        network: name and arguments; activations cost the same.
+        seconds: per image, step and sub-model, on one thread.
+        here: whether it was trained in this run directory.
+    """
+
+    method: str
+    dataset: str
+    network: tuple[str, str]
+    seconds: float
+    here: bool
+
+    @classmethod
+    def of(cls, record: EnsembleRecord, here: bool) -> Speed | None:
+        """Return the speed of a record; none of weights that were imported, or trained on images of several sizes."""
+        training, keys = record.training, record.resolved
+        if not training or not training["steps"] or keys.get("progressive_resizing") is not None:
+            return None
+        shown = training["steps"] * keys.get("batch_size", _default("batch_size")) * record.sub_models
+        seconds = training["wall_time_s"] * training.get("threads", 1) / shown
+        network = _network(record.network, keys.get("network_args", {}))
+        return cls(record.method, record.dataset, network, seconds, here)
+
+
+class Speeds:
+    """What trainings on record say about the speed of others.
+
+    Args:
+        known: the speeds on record.
+    """
+
+    def __init__(self, known: Iterable[Speed]) -> None:
+        self._known = tuple(known)
+
+    def training(self, recipe: Recipe) -> float | None:
+        """Return the seconds of a step per image and sub-model, by the same method on the same network.
+
+        Of several records the mean counts, of this run directory if there are any.
+        """
+        return _mean([speed.seconds for speed in self._similar(recipe) if speed.method == recipe.settings.method])
+
+    def gradient(self, recipe: Recipe) -> float | None:
+        """Return the seconds of a gradient for crafting, of one image and sub-model.
+
+        The fastest training on the same network shows each image once a step: others do more for each.
+        """
+        seconds = [speed.seconds for speed in self._similar(recipe)]
+        return min(seconds) * GRADIENT_SHARE if seconds else None
+
+    def _similar(self, recipe: Recipe) -> list[Speed]:
+        """Return the speeds of the same network, on the same dataset and in this run directory if there are any."""
+        settings = recipe.settings
+        network = _network(settings.network, settings.network_args)
+        found = [speed for speed in self._known if speed.network == network]
+        found = [speed for speed in found if speed.dataset == settings.dataset] or found
+        return [speed for speed in found if speed.here] or found
+
+
+class Timings:
+    """Expected times of trainings and attacks.
+
+    Args:
+        store: the run directory.
+        threads: of each worker.
+    """
+
+    def __init__(self, store: Store, threads: int = 1) -> None:
+        self._store = store
+        self._threads = threads
+
+    def training(self, recipe: Recipe) -> Timing | None:
+        """Return the time that ``recipe`` takes to train; None if no training like it is on record."""
+        recipe = recipe.trained
+        here = [record for record in self._records if record.recipe_hash == recipe.hash]
+        if seconds := _mean(self._wall_times(here)):
+            return Timing(seconds, "measured")
+        elsewhere = [read_record(folder) for folder in published(recipe).values()]
+        if seconds := _mean(self._wall_times(record for record in elsewhere if record)):
+            return Timing(seconds, "published")
+        each = self._speeds.training(recipe)
+        steps = _steps(recipe.settings)
+        if each is None or steps is None:
+            return None
+        shown = steps * recipe.settings.batch_size * recipe.settings.sub_models
+        return Timing(each * shown / self._threads, "estimated")
+
+    def gradients(self, recipe: Recipe, count: float) -> Timing | None:
+        """Return the time of so many gradients of one image on all sub-models; None if the network is not on record."""
+        each = self._speeds.gradient(recipe.trained)
+        if each is None:
+            return None
+        return Timing(each * recipe.settings.sub_models * count / self._threads, "estimated")
+
+    def evaluation(self, protocol: Protocol, target: TrainingRun | Given) -> Timing | None:
+        """Return the time that ``protocol`` took against targets of the same recipe; None if it never ran."""
+        seconds = _mean(self._attacks.get((protocol.hash, target.hash), []))
+        return None if seconds is None else Timing(seconds, "measured")
+
+    def _wall_times(self, records: Iterable[EnsembleRecord]) -> list[float]:
+        """Return the wall times of trainings as on this number of threads.
+
+        A record of one thread stands as it is: small images are computed on one thread, however many there are.
+        """
+        return [
+            record.training["wall_time_s"] * max(1.0, record.training.get("threads", 1) / self._threads)
+            for record in records
+            if record.training
+        ]
+
+    @cached_property
+    def _records(self) -> list[EnsembleRecord]:
+        return list(trained_here(self._store))
+
+    @cached_property
+    def _attacks(self) -> dict[tuple[str, str], list[float]]:
+        return past_seconds(self._store)
+
+    @cached_property
+    def _speeds(self) -> Speeds:
+        here = [Speed.of(record, here=True) for record in self._records]
+        elsewhere = [Speed.of(record, here=False) for record in all_published()]
+        return Speeds(speed for speed in (*here, *elsewhere) if speed is not None)
+
+
+def _network(name: str, arguments: dict[str, Any]) -> tuple[str, str]:
+    """Return what decides the cost of a network: activations cost the same."""
+    decisive = {key: value for key, value in arguments.items() if key != "activation"}
+    return name, json.dumps(decisive, sort_keys=True)
+
+
+def _default(key: str) -> Any:
+    return RecipeFile.model_fields[key].default
+
+
+def _steps(settings: RecipeFile) -> int | None:
+    """Return the steps of a training; None where they depend on a dataset that has not been loaded."""
+    if settings.steps is not None:
+        return settings.steps
+    images = BUILTIN_TRAINING_IMAGES.get(settings.dataset)
+    return None if images is None else settings.epochs * (images // settings.batch_size)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,121 @@
+"""Expected times: measured before published before estimated, and estimates by hand."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.store import Store
+from robustbench_ens.data import load_dataset
+from robustbench_ens.data.names import BUILTIN_TRAINING_IMAGES
+from robustbench_ens.weights.record import EnsembleRecord, read_record, run_dir
+from robustbench_ens.workflow.timings import GRADIENT_SHARE, Speed, Speeds, Timing, Timings
+
+RESNET8 = ("resnet8", "{}")
+RESNET20 = ("resnet20", "{}")
+
+
+PUBLISHED = Path(__file__).parents[2] / "zoo/weights/digits/baseline-3/seed-0"
+
+
+def record(**training: Any) -> EnsembleRecord:
+    """A published record, as if its training had gone otherwise."""
+    found = read_record(PUBLISHED)
+    assert found is not None
+    assert found.training is not None
+    return replace(found, training=found.training | training)
+
+
+def test_the_speed_of_a_record() -> None:
+    """40 steps of 64 images and 3 sub-models in 7.68 s on one thread: 1 ms each."""
+    made = record(wall_time_s=7.68, steps=40, threads=1)
+    assert Speed.of(made, here=True) == Speed("baseline", "digits", RESNET8, 0.001, True)
+    on_two = Speed.of(record(wall_time_s=7.68, steps=40, threads=2), here=True)
+    assert on_two is not None
+    assert on_two.seconds == 0.002
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        replace(record(), training=None),
+        record(steps=0),
+        replace(record(), resolved={"progressive_resizing": {"size": 0.5, "until": 0.5}}),
+    ],
+    ids=["imported", "no steps", "images of several sizes"],
+)
+def test_no_speed_of_what_tells_none(made: EnsembleRecord) -> None:
+    assert Speed.of(made, here=True) is None
+
+
+def test_a_training_is_as_fast_as_others_of_its_method_and_network() -> None:
+    speeds = Speeds(
+        [
+            Speed("dverge", "digits", RESNET8, 5.0, False),
+            Speed("baseline", "digits", RESNET8, 1.0, False),
+            Speed("baseline", "digits", RESNET8, 3.0, False),
+            Speed("baseline", "other", RESNET8, 100.0, True),
+            Speed("baseline", "digits", RESNET20, 50.0, False),
+        ]
+    )
+    assert speeds.training(load_recipe("digits/baseline-5")) == 2.0
+    assert speeds.training(load_recipe("digits/dverge-3")) == 5.0
+    assert speeds.training(load_recipe("digits/adp-3")) is None
+    assert speeds.training(load_recipe("digits/baseline-5[network_args.width=3]")) is None
+
+
+def test_a_gradient_costs_a_share_of_the_fastest_training_of_the_network() -> None:
+    speeds = Speeds([Speed("dverge", "digits", RESNET8, 5.0, False), Speed("adp", "digits", RESNET8, 1.0, False)])
+    assert speeds.gradient(load_recipe("digits/gal-3")) == GRADIENT_SHARE  # its activations cost the same
+    assert speeds.gradient(load_recipe("cifar10/baseline-3")) is None
+
+
+def test_records_of_this_run_directory_and_dataset_count_first() -> None:
+    here = Speed("baseline", "digits", RESNET8, 9.0, True)
+    elsewhere = Speed("baseline", "digits", RESNET8, 1.0, False)
+    other = Speed("baseline", "other", RESNET8, 4.0, True)
+    recipe = load_recipe("digits/baseline-3")
+    assert Speeds([elsewhere, here, other]).training(recipe) == 9.0
+    assert Speeds([elsewhere, other]).training(recipe) == 1.0
+    assert Speeds([other]).training(recipe) == 4.0
+
+
+def test_measured_comes_before_published_and_that_before_estimated(tmp_path: Path) -> None:
+    recipe = load_recipe("digits/baseline-3")
+    timings = Timings(Store(tmp_path))
+    training = record().training
+    assert training is not None
+    seconds = training["wall_time_s"]
+    assert timings.training(recipe) == Timing(seconds, "published")
+    longer = timings.training(load_recipe("digits/baseline-3[epochs=60]"))
+    assert longer is not None
+    assert longer.origin == "estimated"
+    assert longer.seconds == pytest.approx(2 * seconds)
+    assert timings.training(load_recipe("digits/baseline-3[network=resnet32]")) is None
+    shutil.copytree(PUBLISHED, run_dir(Store(tmp_path), recipe, 0))
+    assert Timings(Store(tmp_path)).training(recipe) == Timing(seconds, "measured")
+
+
+def test_gradients_by_published_speeds(tmp_path: Path) -> None:
+    timings = Timings(Store(tmp_path))
+    three = timings.gradients(load_recipe("digits/baseline-3"), 1000)
+    eight = timings.gradients(load_recipe("digits/baseline-8"), 3000)
+    assert three is not None and eight is not None
+    assert three.origin == "estimated"
+    assert eight.seconds == pytest.approx(8 * three.seconds)
+    assert timings.gradients(load_recipe("digits/baseline-3[network=resnet32]"), 1) is None
+
+
+def test_more_threads_take_less_where_a_record_had_several(tmp_path: Path) -> None:
+    made = record(wall_time_s=10.0, threads=2)
+    times = [Timings(Store(tmp_path), threads)._wall_times([made]) for threads in (1, 2, 4)]
+    assert times == [[20.0], [10.0], [10.0]]
+
+
+def test_the_training_images_of_digits() -> None:
+    assert BUILTIN_TRAINING_IMAGES["digits"] == len(load_dataset("digits").y_train)
