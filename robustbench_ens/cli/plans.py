@@ -18,22 +18,27 @@ from robustbench_ens.workflow.steps import Step, TrainStep, record_of
 
 
 def show_plan(plan: Plan) -> None:
-    """Print the steps in order, what is done or published, and how long the rest will take by past timings."""
+    """Print the steps in order, what is done or published, and how long the rest is expected to take."""
     rows, known, unknown = [], 0.0, 0
     for number, step in enumerate(plan.steps, start=1):
         published = isinstance(step, TrainStep) and plan.workplace.library.is_published(step.ensemble)
         state = "published" if published else "done" if step.done else "due"
-        rows.append((number, step.title, state, step.work, duration(step.seconds) if step.seconds is not None else "?"))
+        rows.append((number, step.title, state, step.work, *_takes(step)))
         if not step.done:
             known += step.seconds or 0.0
             unknown += step.seconds is None
-    show(table("", ("#", "step", "state", "work", "takes about"), rows))
+    show(table("", ("#", "step", "state", "work", "takes about", "basis"), rows))
     for step in plan.due:
         if step.why is not None:
             OUT.print(f"{step.why}; due again", markup=False)
     times = [f"about {duration(known)}"] if known else []
     times += [f"{unknown} never timed"] if unknown else []
     OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due{': ' if times else ''}{', and '.join(times)}.")
+
+
+def _takes(step: Step) -> tuple[str, str]:
+    """Return how long a step is expected to take, and where that comes from."""
+    return ("?", "") if step.timing is None else (duration(step.timing.seconds), step.timing.origin)
 
 
 def carry_out(

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
+import torch
+
 from robustbench_ens.config.protocols import Protocol
-from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.evaluation.changed import since_attacked
 from robustbench_ens.evaluation.kinds.blackbox import check_hold_out
-from robustbench_ens.evaluation.record import past_seconds
 from robustbench_ens.models.build import network_builder
 from robustbench_ens.weights.changed import since_trained
-from robustbench_ens.weights.published import published
-from robustbench_ens.weights.record import read_record, trained_here
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.steps import AttackStep, Step, TrainStep, attacked, record_of
 from robustbench_ens.workflow.targets import Given, suitable_sources
+from robustbench_ens.workflow.timings import Timings
 
 
 class Plan:
@@ -36,22 +35,9 @@ class Plan:
         self._attacks: set[tuple[str, str, str]] = set()
 
     @cached_property
-    def _training_seconds(self) -> dict[str, list[float]]:
-        seconds: dict[str, list[float]] = {}
-        for record in trained_here(self.workplace.store):
-            if record.training:
-                seconds.setdefault(record.recipe_hash, []).append(record.training["wall_time_s"])
-        return seconds
-
-    def _past_seconds(self, recipe: Recipe) -> float | None:
-        """How long ``recipe`` took to train in the run directory, or else where it was published from."""
-        records = [read_record(folder) for folder in published(recipe).values()]
-        elsewhere = [record.training["wall_time_s"] for record in records if record and record.training]
-        return _mean(self._training_seconds.get(recipe.hash, elsewhere))
-
-    @cached_property
-    def _attack_seconds(self) -> dict[tuple[str, str], list[float]]:
-        return past_seconds(self.workplace.store)
+    def timings(self) -> Timings:
+        """What is known of how long things take."""
+        return Timings(self.workplace.store, self.workplace.threads or torch.get_num_threads())
 
     def train(self, ensembles: Sequence[TrainingRun]) -> None:
         """Plan to train these here, published or not, from what they start from."""
@@ -70,7 +56,8 @@ class Plan:
                 self.add_training(parent)
             self._planned[ensemble.key] = done
             why = None if done else since_trained(self.workplace.store, ensemble.recipe, ensemble.seed)
-            self.steps.append(TrainStep(ensemble, done, self._past_seconds(ensemble.recipe), why))
+            timing = self.timings.training(ensemble.recipe)
+            self.steps.append(TrainStep(ensemble, done, timing, why))
         return self._planned[ensemble.key]
 
     def add_attack(self, protocol: Protocol, target: TrainingRun | Given) -> None:
@@ -89,13 +76,13 @@ class Plan:
         if all(ready):
             self._check_hold_out(target, sources)
         done = all(ready) and AttackStep(protocol, target, sources, False, None).is_done(self.workplace)
-        seconds = _mean(self._attack_seconds.get((protocol.hash, target.hash)))
+        timing = self.timings.evaluation(protocol, target)
         why = None
         if isinstance(target, Given) and not done:
             why = since_attacked(
                 self.workplace.store, protocol, attacked(self.workplace, protocol, target.subject.record)
             )
-        self.steps.append(AttackStep(protocol, target, sources, done, seconds, why))
+        self.steps.append(AttackStep(protocol, target, sources, done, timing, why))
 
     def _check_hold_out(self, target: TrainingRun | Given, sources: Sequence[TrainingRun]) -> None:
         """Check by their records that no surrogate shares an ancestor with the target, as far as they are there."""
@@ -108,7 +95,7 @@ class Plan:
         plan = Plan(self.workplace, self.workplace.published)
         plan.workplace.here.update(self.workplace.here)
         # How long things took is read from every file there is, and is not what may have changed.
-        vars(plan).update({name: vars(self)[name] for name in _TIMINGS if name in vars(self)})
+        plan.timings = self.timings
         for step in self.steps:
             if isinstance(step, TrainStep):
                 plan.add_training(step.ensemble)
@@ -124,10 +111,3 @@ class Plan:
     def outcome_targets(self) -> list[AttackStep]:
         """The attack steps, in order."""
         return [step for step in self.steps if isinstance(step, AttackStep)]
-
-
-_TIMINGS = ("_training_seconds", "_attack_seconds")
-
-
-def _mean(values: Sequence[float] | None) -> float | None:
-    return sum(values) / len(values) if values else None

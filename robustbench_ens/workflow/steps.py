@@ -28,6 +28,7 @@ from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.weights.trained import load_answering
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.targets import Given
+from robustbench_ens.workflow.timings import Timing
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,24 @@ class TrainStep:
     Attributes:
         ensemble: what is trained.
         done: whether it was, when the step was planned.
-        seconds: that it took in the past; none if it was never timed.
+        timing: what it is expected to take; none if nothing like it was ever timed.
         why: what makes an older run useless, where code from outside does.
     """
 
     ensemble: TrainingRun
     done: bool
-    seconds: float | None
+    timing: Timing | None
     why: str | None = None
 
     @property
     def title(self) -> str:
         """The name that people see."""
         return f"train {self.ensemble.id}"
+
+    @property
+    def seconds(self) -> float | None:
+        """The seconds that it is expected to take, if that is known."""
+        return None if self.timing is None else self.timing.seconds
 
     @property
     def work(self) -> str:
@@ -147,7 +153,7 @@ class AttackStep:
         target: against what.
         sources: the surrogates, none under most kinds.
         done: whether its outcomes were there, when the step was planned.
-        seconds: that it took in the past; none if it was never timed.
+        timing: what it is expected to take; none if nothing like it was ever timed.
         why: what of an external model makes older outcomes useless.
     """
 
@@ -155,13 +161,18 @@ class AttackStep:
     target: TrainingRun | Given
     sources: tuple[TrainingRun, ...]
     done: bool
-    seconds: float | None
+    timing: Timing | None
     why: str | None = None
 
     @property
     def title(self) -> str:
         """The name that people see."""
         return f"attack {self.target.id} under {self.protocol.label}"
+
+    @property
+    def seconds(self) -> float | None:
+        """The seconds that it is expected to take, if that is known."""
+        return None if self.timing is None else self.timing.seconds
 
     @property
     def work(self) -> str:

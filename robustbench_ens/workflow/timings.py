@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -56,7 +56,8 @@ class Speed:
         method: that it was trained by.
         dataset: whose images were shown.
         network: name and arguments; activations cost the same.
-        seconds: per image, step and sub-model, on one thread.
+        seconds: per image, step and sub-model.
+        threads: that it was trained on.
         here: whether it was trained in this run directory.
     """
 
@@ -64,6 +65,7 @@ class Speed:
     dataset: str
     network: tuple[str, str]
     seconds: float
+    threads: int
     here: bool
 
     @classmethod
@@ -73,9 +75,9 @@ class Speed:
         if not training or not training["steps"] or keys.get("progressive_resizing") is not None:
             return None
         shown = training["steps"] * keys.get("batch_size", _default("batch_size")) * record.sub_models
-        seconds = training["wall_time_s"] * training.get("threads", 1) / shown
         network = _network(record.network, keys.get("network_args", {}))
-        return cls(record.method, record.dataset, network, seconds, here)
+        seconds = training["wall_time_s"] / shown
+        return cls(record.method, record.dataset, network, seconds, _threads(training), here)
 
 
 class Speeds:
@@ -83,25 +85,31 @@ class Speeds:
 
     Args:
         known: the speeds on record.
+        threads: of each worker.
     """
 
-    def __init__(self, known: Iterable[Speed]) -> None:
+    def __init__(self, known: Iterable[Speed], threads: int = 1) -> None:
         self._known = tuple(known)
+        self._threads = threads
 
     def training(self, recipe: Recipe) -> float | None:
         """Return the seconds of a step per image and sub-model, by the same method on the same network.
 
         Of several records the mean counts, of this run directory if there are any.
         """
-        return _mean([speed.seconds for speed in self._similar(recipe) if speed.method == recipe.settings.method])
+        method = recipe.settings.method
+        return _mean([self._seconds(speed) for speed in self._similar(recipe) if speed.method == method])
 
     def gradient(self, recipe: Recipe) -> float | None:
         """Return the seconds of a gradient for crafting, of one image and sub-model.
 
         The fastest training on the same network shows each image once a step: others do more for each.
         """
-        seconds = [speed.seconds for speed in self._similar(recipe)]
+        seconds = [self._seconds(speed) for speed in self._similar(recipe)]
         return min(seconds) * GRADIENT_SHARE if seconds else None
+
+    def _seconds(self, speed: Speed) -> float:
+        return speed.seconds * slowdown(speed.threads, self._threads)
 
     def _similar(self, recipe: Recipe) -> list[Speed]:
         """Return the speeds of the same network, on the same dataset and in this run directory if there are any."""
@@ -138,14 +146,14 @@ class Timings:
         if each is None or steps is None:
             return None
         shown = steps * recipe.settings.batch_size * recipe.settings.sub_models
-        return Timing(each * shown / self._threads, "estimated")
+        return Timing(each * shown, "estimated")
 
     def gradients(self, recipe: Recipe, count: float) -> Timing | None:
         """Return the time of so many gradients of one image on all sub-models; None if the network is not on record."""
         each = self._speeds.gradient(recipe.trained)
         if each is None:
             return None
-        return Timing(each * recipe.settings.sub_models * count / self._threads, "estimated")
+        return Timing(each * recipe.settings.sub_models * count, "estimated")
 
     def evaluation(self, protocol: Protocol, target: TrainingRun | Given) -> Timing | None:
         """Return the time that ``protocol`` took against targets of the same recipe; None if it never ran."""
@@ -153,12 +161,8 @@ class Timings:
         return None if seconds is None else Timing(seconds, "measured")
 
     def _wall_times(self, records: Iterable[EnsembleRecord]) -> list[float]:
-        """Return the wall times of trainings as on this number of threads.
-
-        A record of one thread stands as it is: small images are computed on one thread, however many there are.
-        """
         return [
-            record.training["wall_time_s"] * max(1.0, record.training.get("threads", 1) / self._threads)
+            record.training["wall_time_s"] * slowdown(_threads(record.training), self._threads)
             for record in records
             if record.training
         ]
@@ -175,7 +179,19 @@ class Timings:
     def _speeds(self) -> Speeds:
         here = [Speed.of(record, here=True) for record in self._records]
         elsewhere = [Speed.of(record, here=False) for record in all_published()]
-        return Speeds(speed for speed in (*here, *elsewhere) if speed is not None)
+        return Speeds((speed for speed in (*here, *elsewhere) if speed is not None), self._threads)
+
+
+def slowdown(before: int, now: int) -> float:
+    """Return how many times as long work takes on ``now`` threads that was timed on ``before``.
+
+    More threads than before save nothing: small images are computed on one, however many there are.
+    """
+    return max(1.0, before / now)
+
+
+def _threads(training: Mapping[str, Any]) -> int:
+    return int(training.get("threads", 1))
 
 
 def _network(name: str, arguments: dict[str, Any]) -> tuple[str, str]:

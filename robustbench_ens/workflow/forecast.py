@@ -1,0 +1,109 @@
+"""What pieces will take on so many workers: from expected times, by list scheduling."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeVar
+
+from robustbench_ens.workflow.schedule import Graph, Node, Schedule, WorkerKind, schedule
+from robustbench_ens.workflow.timings import Origin, Timing
+
+
+class Piece(Protocol):
+    """A piece as a forecast sees it."""
+
+    @property
+    def title(self) -> str:
+        """The name that people see."""
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """Names of what earlier pieces may make and this one needs."""
+
+    @property
+    def makes(self) -> frozenset[Hashable]:
+        """Names of what later pieces may need."""
+
+
+AnyPiece = TypeVar("AnyPiece", bound=Piece)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What pieces will take.
+
+    Attributes:
+        schedule: the pieces on the workers; a node's key is the piece's place among them.
+        titles: of the pieces.
+        origins: how many times come from where.
+        unknown: titles of pieces without a time, which count as nothing.
+    """
+
+    schedule: Schedule
+    titles: tuple[str, ...]
+    origins: Mapping[Origin, int] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def critical_path(self) -> list[tuple[str, float]]:
+        """Titles and seconds of the longest chain of pieces."""
+        path = self.schedule.graph.critical_path
+        return [(self.titles[_index(node)], node.seconds) for node in path]
+
+    @property
+    def binds(self) -> Literal["critical path"] | WorkerKind:
+        """What keeps the wall time from being shorter: the longest chain, or the kind of workers with most to do."""
+        path = self.schedule.graph.critical_seconds
+        kinds: list[WorkerKind] = ["cpu", "gpu"]
+        busiest = max(kinds, key=self.schedule.least)
+        return busiest if self.schedule.least(busiest) > path else "critical path"
+
+
+def _index(node: Node) -> int:
+    assert isinstance(node.key, int)
+    return node.key
+
+
+def graph_of(pieces: Sequence[Piece], seconds: Sequence[float], kinds: Sequence[WorkerKind]) -> Graph:
+    """Return the graph of pieces: each needs every earlier one that makes what it needs.
+
+    Args:
+        pieces: in an order in which each could run.
+        seconds: of each.
+        kinds: of the worker that each runs on.
+    """
+    makers: dict[Hashable, list[int]] = {}
+    nodes = []
+    for index, (piece, takes, kind) in enumerate(zip(pieces, seconds, kinds, strict=True)):
+        needs = frozenset(maker for name in piece.needs for maker in makers.get(name, ()))
+        nodes.append(Node(index, takes, needs, kind))
+        for name in piece.makes:
+            makers.setdefault(name, []).append(index)
+    return Graph(nodes)
+
+
+def forecast(
+    pieces: Sequence[AnyPiece],
+    timing_of: Callable[[AnyPiece], Timing | None],
+    kind_of: Callable[[AnyPiece], WorkerKind],
+    workers: Mapping[WorkerKind, int],
+) -> Forecast:
+    """Schedule pieces on workers by their expected times.
+
+    Args:
+        pieces: in an order in which each could run.
+        timing_of: returns a piece's time; None if none is known.
+        kind_of: returns the kind of worker that a piece runs on.
+        workers: how many there are of each kind.
+    """
+    timings = [timing_of(piece) for piece in pieces]
+    seconds = [timing.seconds if timing else 0.0 for timing in timings]
+    made = schedule(graph_of(pieces, seconds, [kind_of(piece) for piece in pieces]), workers["cpu"], workers["gpu"])
+    return Forecast(
+        made,
+        tuple(piece.title for piece in pieces),
+        Counter(timing.origin for timing in timings if timing),
+        tuple(piece.title for piece, timing in zip(pieces, timings, strict=True) if timing is None),
+    )
