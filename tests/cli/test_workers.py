@@ -211,7 +211,10 @@ def test_a_dumb_terminal_is_a_log(clock: Clock) -> None:
     view = View(busy(clock, 2), console, clock)
     view.tick()
     assert written(console) == ""
+    clock.now += LINE_INTERVAL_S
+    view.tick()
     view.close()
+    assert len(written(console).splitlines()) == 2
     assert "\x1b" not in written(console)
 
 

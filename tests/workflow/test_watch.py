@@ -188,17 +188,17 @@ def test_what_was_never_timed_is_expected_to_take_the_mean_of_the_others(clock: 
 
 
 def test_the_longest_piece_bounds_the_time_left(clock: Clock) -> None:
-    """Four workers end 400 s of work in 100 s. The one piece of 200 s that is left still takes 200 s."""
+    """Four workers end work of 400 s in 200 s, each at half the expected speed. A last piece of 200 s takes 400 s."""
     watch = Watch([(f"p{index}", 100.0) for index in range(4)] + [("long", 200.0)], clock)
     for index in range(4):
         watch.began(f"p{index}", f"a:{index}")
-    clock.now += 100
+    clock.now += 200
     for index in range(4):
         watch.ended(f"p{index}")
-    assert watch.snapshot().left_s == pytest.approx(200)
+    assert watch.snapshot().left_s == pytest.approx(400)
     watch.began("long", "a:0")
     clock.now += 50
-    assert watch.snapshot().left_s == pytest.approx(150)
+    assert watch.snapshot().left_s == pytest.approx(350)
     watch.receive(Status("a:0", "long", 10, 100, "step", rate=0.1))
     assert watch.snapshot().left_s == pytest.approx(900)
 
@@ -271,6 +271,9 @@ def test_late_statuses_bring_nobody_back(clock: Clock) -> None:
     do(watch, clock, "p0", 1.0)
     watch.receive(Status("a:1", "p0", 10, 10, "image"))
     assert watch.snapshot().workers == ()
+    watch.began("p1", "a:1")
+    watch.receive(Status("a:1", "p0", 10, 10, "image"))
+    assert [one.status.piece for one in watch.snapshot().workers] == ["p1"]
     watch.began("p1", "dead:1")
     watch.began("p1", "b:1")
     assert [one.status.worker for one in watch.snapshot().workers] == ["b:1"]
