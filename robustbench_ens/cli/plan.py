@@ -8,27 +8,40 @@ from typing import TYPE_CHECKING
 import click
 
 from robustbench_ens.cli.options import Where, place_options, seeds_option
+from robustbench_ens.errors import UserError
 
 if TYPE_CHECKING:
     from robustbench_ens.workflow.place import Workplace
     from robustbench_ens.workflow.plan import Plan
 
+MOST_WORKERS = 10_000
+
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[PROTOCOL]... [RECIPE]...")
 @seeds_option
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Also forecast what it will take on so many.")
+@click.option("--gpus", type=click.IntRange(0, MOST_WORKERS), help="With --workers, that compute on so many GPUs.")
 @place_options
-def plan(where: Where, names: tuple[str, ...], seeds: list[int]) -> None:
+def plan(where: Where, names: tuple[str, ...], seeds: list[int], workers: int | None, gpus: int | None) -> None:
     """Show what would run, in which order, and how long.
 
     Each protocol is planned against each recipe; without protocols the recipes are trained; without names it is the
     quickstart's plan. Planning a recipe imports the code that it names as package.module:name.
     """
     from robustbench_ens.cli.plans import show_plan
+    from robustbench_ens.workflow.forecast import plan_forecast
     from robustbench_ens.workflow.quickstart import quickstart_plan
 
+    if gpus is not None and workers is None:
+        raise UserError("--gpus: expected --workers beside it, got none; add --workers N")
     place = where.workplace()
-    show_plan(_plan(place, names, seeds) if names else quickstart_plan(place, seeds))
+    made = _plan(place, names, seeds) if names else quickstart_plan(place, seeds)
+    show_plan(made)
+    if workers is not None:
+        from robustbench_ens.cli.forecasts import print_forecast
+
+        print_forecast(plan_forecast(made, workers, gpus or 0))
 
 
 def _plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
+from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.schedule import Graph, Node, Schedule, WorkerKind, schedule
 from robustbench_ens.workflow.timings import Origin, Timing
 
@@ -107,3 +108,15 @@ def forecast(
         Counter(timing.origin for timing in timings if timing),
         tuple(piece.title for piece, timing in zip(pieces, timings, strict=True) if timing is None),
     )
+
+
+def plan_forecast(plan: Plan, workers: int, gpus: int = 0) -> Forecast:
+    """Return what the due pieces of a plan will take.
+
+    Args:
+        plan: made a moment ago.
+        workers: that compute on one core each, or look after a GPU.
+        gpus: where trainings and attacks run; none leaves them to the workers.
+    """
+    kind: WorkerKind = "gpu" if gpus else "cpu"
+    return forecast(plan.due, lambda step: step.timing, lambda step: kind, {"cpu": workers, "gpu": gpus})
