@@ -11,7 +11,7 @@ from typing import Any, Literal
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import Recipe, RecipeFile
 from robustbench_ens.core.store import Store
-from robustbench_ens.data.names import BUILTIN_TRAINING_IMAGES
+from robustbench_ens.data.names import BUILTIN_IMAGES
 from robustbench_ens.evaluation.record import past_seconds
 from robustbench_ens.weights.published import all_published, published
 from robustbench_ens.weights.record import EnsembleRecord, read_record, trained_here
@@ -208,8 +208,8 @@ def _steps(settings: RecipeFile) -> int | None:
     """Return the steps of a training; None where they depend on a dataset that has not been loaded."""
     if settings.steps is not None:
         return settings.steps
-    images = BUILTIN_TRAINING_IMAGES.get(settings.dataset)
-    return None if images is None else settings.epochs * (images // settings.batch_size)
+    images = BUILTIN_IMAGES.get(settings.dataset)
+    return None if images is None else settings.epochs * (images.train // settings.batch_size)
 
 
 def _mean(values: Sequence[float]) -> float | None:

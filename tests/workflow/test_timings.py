@@ -11,8 +11,6 @@ import pytest
 
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
-from robustbench_ens.data import load_dataset
-from robustbench_ens.data.names import BUILTIN_TRAINING_IMAGES
 from robustbench_ens.weights.record import EnsembleRecord, read_record, run_dir
 from robustbench_ens.workflow.timings import GRADIENT_SHARE, Speed, Speeds, Timing, Timings, slowdown
 
@@ -113,7 +111,3 @@ def test_fewer_threads_than_before_take_longer_and_more_take_no_less() -> None:
     speed = Speed("baseline", "digits", RESNET8, 3.0, 2, False)
     recipe = load_recipe("digits/baseline-3")
     assert [Speeds([speed], threads).training(recipe) for threads in (1, 2, 4)] == [6.0, 3.0, 3.0]
-
-
-def test_the_training_images_of_digits() -> None:
-    assert BUILTIN_TRAINING_IMAGES["digits"] == len(load_dataset("digits").y_train)
