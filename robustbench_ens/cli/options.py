@@ -16,7 +16,7 @@ from robustbench_ens.core.notices import notice
 from robustbench_ens.core.paths import expanded
 from robustbench_ens.core.store import DEFAULT_RUNS, Store, runs_folder
 from robustbench_ens.errors import UserError
-from robustbench_ens.workflow.shards import parse_shard
+from robustbench_ens.workflow.shards import MOST_SHARDS, parse_shard
 
 if TYPE_CHECKING:
     from robustbench_ens.workflow.place import Workplace
@@ -149,6 +149,11 @@ def place_options(command: Command) -> Command:
     return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _hidden("--device"), _hidden("--threads"))
 
 
+def plan_options(command: Command) -> Command:
+    """Give `rbe plan` the options of the place, and the threads of each worker that it plans for."""
+    return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _THREADS, _hidden("--device"))
+
+
 def compute_options(command: Command) -> Command:
     """Give a command the options of the place and the device to compute in, as its first argument :class:`Where`."""
     return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _DEVICE, _THREADS)
@@ -205,6 +210,10 @@ shard_option = click.option(
     callback=lambda context, option, value: value and parse_shard(value),
     help="Carry out the I-th of N shares of the work, beside other shards on the same run directory.",
 )
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, MOST_SHARDS), help="Pieces to plan for at a time, each on --threads cores."
+)
+gpus_option = click.option("--gpus", type=click.IntRange(1, MOST_SHARDS), help="GPUs to plan for.")
 dry_option = click.option(
     "--dry-run",
     is_flag=True,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
-from robustbench_ens.cli.options import Where, place_options, seeds_option
+from robustbench_ens.cli.options import Where, plan_options, seeds_option
 from robustbench_ens.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,21 +23,31 @@ MOST_WORKERS = 10_000
 @seeds_option
 @click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Also forecast what it will take on so many.")
 @click.option("--gpus", type=click.IntRange(0, MOST_WORKERS), help="With --workers, that compute on so many GPUs.")
-@place_options
-def plan(where: Where, names: tuple[str, ...], seeds: list[int], workers: int | None, gpus: int | None) -> None:
+@click.option("--slurm", is_flag=True, help="With --workers, print a Slurm job array that carries the plan out.")
+@plan_options
+def plan(
+    where: Where, names: tuple[str, ...], seeds: list[int], workers: int | None, gpus: int | None, slurm: bool
+) -> None:
     """Show what would run, in which order, and how long.
 
     Each protocol is planned against each recipe; without protocols the recipes are trained; without names it is the
     quickstart's plan. Planning a recipe imports the code that it names as package.module:name.
     """
     from robustbench_ens.cli.plans import show_plan
+    from robustbench_ens.cli.slurm import messages_aside, print_script
     from robustbench_ens.workflow.forecast import plan_forecast
     from robustbench_ens.workflow.quickstart import quickstart_plan
 
     if gpus is not None and workers is None:
         raise UserError("--gpus: expected --workers beside it, got none; add --workers N")
     place = where.workplace()
-    made = _plan(place, names, seeds) if names else quickstart_plan(place, seeds)
+    if slurm and workers is None:
+        raise UserError("--slurm: expected --workers beside it, got none; add --workers N for an array of N jobs")
+    with messages_aside() if slurm else nullcontext():
+        made = _plan(place, names, seeds) if names else quickstart_plan(place, seeds)
+    if slurm and workers is not None:
+        print_script(made, where, names, seeds, workers, gpus)
+        return
     show_plan(made)
     if workers is not None:
         from robustbench_ens.cli.forecasts import print_forecast

@@ -64,7 +64,8 @@ def carry_out(
 
 def show_shard(plan: Plan, shard: Shard) -> None:
     """Print the pieces that fall to one shard."""
-    pieces, mine, _ = assignment(plan, shard)
+    pieces, shared, _ = assignment(plan, shard.count)
+    mine = shared[shard.number - 1]
     place = plan.workplace
     rows = [(index + 1, pieces[index].title, "done" if pieces[index].is_done(place) else "due") for index in mine]
     show(table("", ("#", "piece", "state"), rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from robustbench_ens.evaluation.base import evaluation_of
@@ -16,27 +16,28 @@ STEPS_OF_AN_EPOCH = 400
 
 
 class Assignment(NamedTuple):
-    """The pieces of a plan, and which of them fall to one shard.
+    """The pieces of a plan, and which fall to which shard.
 
     Attributes:
         pieces: all of them, in an order in which each finds what it needs.
-        mine: places of this shard's pieces.
+        shares: places of the pieces of each shard.
         joins: places of those that fall to no shard.
     """
 
     pieces: list[Step]
-    mine: list[int]
+    shares: list[list[int]]
     joins: list[int]
 
 
-def assignment(plan: Plan, shard: Shard) -> Assignment:
-    """Return what falls to ``shard``; it follows from the plan, whatever is done already."""
+def assignment(plan: Plan, count: int) -> Assignment:
+    """Return what falls to each of ``count`` shards; it follows from the plan, whatever is done already."""
     pieces = plan.steps
     joins: list[int] = []
+    shared: list[list[int]] = [[] for _ in range(count)]
     places = [place for place in range(len(pieces)) if place not in joins]
-    shared = shares([expected_work(pieces[place]) for place in places], shard.count)
-    mine = [place for place, share in zip(places, shared, strict=True) if share == shard.number - 1]
-    return Assignment(pieces, mine, joins)
+    for place, share in zip(places, shares([expected_work(pieces[place]) for place in places], count), strict=True):
+        shared[share].append(place)
+    return Assignment(pieces, shared, joins)
 
 
 def expected_work(step: Step) -> float:
@@ -53,6 +54,24 @@ def expected_work(step: Step) -> float:
     return float(step.protocol.settings.gradients(attempts) * step.target.sub_models)
 
 
+def expected_seconds(plan: Plan, count: int) -> float | None:
+    """Return how long the longest of ``count`` shards is expected to take; none if a piece that is due was never timed.
+
+    A shard may wait for others as long as the longest chain of pieces takes, and then has all its own to do.
+    """
+    pieces, shared, _ = assignment(plan, count)
+    ends: dict[Hashable, float] = {}
+    seconds: list[float] = []
+    for piece in pieces:
+        takes = 0.0 if piece.done else piece.seconds
+        if takes is None:
+            return None
+        seconds.append(takes)
+        end = takes + max((ends.get(name, 0.0) for name in piece.needs), default=0.0)
+        ends |= {name: max(end, ends.get(name, 0.0)) for name in piece.makes}
+    return max(sum(seconds[place] for place in mine) for mine in shared) + max(ends.values(), default=0.0)
+
+
 def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Sequence[Step]], None]) -> None:
     """Carry out what falls to ``shard``, with what it needs that nobody is at.
 
@@ -67,10 +86,10 @@ def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Seque
     def attempt(step: Step) -> None:
         executor.submit(step, runs_alone(step, place) or executor.most == 1).result()
 
-    pieces, mine, joins = assignment(plan, shard)
+    pieces, shared, joins = assignment(plan, shard.count)
     hands = Hands(lambda step: step.is_done(place), run, attempt, lambda line: place.progress.message(line))
     try:
-        Share(pieces, mine, joins, hands).carry_out()
+        Share(pieces, shared[shard.number - 1], joins, hands).carry_out()
     except BaseException:
         executor.stop()
         raise

@@ -1,5 +1,6 @@
 """Shards of a real plan: together they leave what one command leaves, bit by bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -8,25 +9,39 @@ import pytest
 from robustbench_ens.outcomes import find_outcomes
 from robustbench_ens.weights.record import read_record
 from robustbench_ens.workflow.execute import run
-from robustbench_ens.workflow.shard_run import assignment
+from robustbench_ens.workflow.shard_run import assignment, expected_seconds
 from robustbench_ens.workflow.shards import Shard
 from tests.workflow.test_execute import tiny_plan
 
 
-def share(plan, number, count):
-    pieces, mine, _ = assignment(plan, Shard(number, count))
-    return [pieces[place].title for place in mine]
+def shared(plan, count):
+    pieces, places, _ = assignment(plan, count)
+    return [[pieces[place].title for place in mine] for mine in places]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 50])
 def test_every_piece_falls_to_one_shard_and_done_ones_change_nothing(tmp_path, tiny_runs, count):
     fresh, finished = tiny_plan(tmp_path), tiny_plan(tiny_runs)
     assert not finished.due and len(fresh.due) == len(fresh.steps)
-    shared = [share(fresh, number, count) for number in range(1, count + 1)]
-    assert shared == [share(finished, number, count) for number in range(1, count + 1)]
-    pieces, _, joins = assignment(fresh, Shard(1, count))
+    assert shared(fresh, count) == shared(finished, count)
+    pieces, _, joins = assignment(fresh, count)
     alone = [piece.title for place, piece in enumerate(pieces) if place not in joins]
-    assert sorted(title for titles in shared for title in titles) == sorted(alone)
+    assert sorted(title for titles in shared(fresh, count) for title in titles) == sorted(alone)
+
+
+def timed(plan, seconds):
+    plan.steps = [replace(step, seconds=one) for step, one in zip(plan.steps, seconds, strict=True)]
+    return plan
+
+
+def test_the_expected_time_is_that_of_the_longest_share_and_of_what_it_waits_for(tmp_path):
+    """Trainings of 100 s; DVERGE, the heaviest by far, of 1000 s after its parent; attacks of 10 s."""
+    plan = timed(tiny_plan(tmp_path), [100, 10, 100, 10, 1000, 10])
+    assert expected_seconds(plan, 1) == 1230 + 1110
+    assert expected_seconds(timed(plan, [100, 10, 100, 10, 1000, None]), 1) is None
+    done = [replace(step, done=True) for step in plan.steps]
+    plan.steps = done
+    assert expected_seconds(plan, 1) == 0
 
 
 def same_as(root: Path, expected: Path) -> bool:
