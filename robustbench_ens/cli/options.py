@@ -207,7 +207,7 @@ executor_option = click.option(
 shard_option = click.option(
     "--shard",
     metavar="I/N",
-    callback=lambda context, option, value: value and parse_shard(value),
+    callback=lambda context, option, value: None if value is None else parse_shard(value),
     help="Carry out the I-th of N shares of the work, beside other shards on the same run directory.",
 )
 workers_option = click.option(

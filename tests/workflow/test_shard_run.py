@@ -11,6 +11,7 @@ from robustbench_ens.weights.record import read_record
 from robustbench_ens.workflow.execute import run
 from robustbench_ens.workflow.shard_run import assignment, expected_seconds
 from robustbench_ens.workflow.shards import Shard
+from robustbench_ens.workflow.timings import Timing
 from tests.workflow.test_execute import tiny_plan
 
 
@@ -30,7 +31,8 @@ def test_every_piece_falls_to_one_shard_and_done_ones_change_nothing(tmp_path, t
 
 
 def timed(plan, seconds):
-    plan.steps = [replace(step, seconds=one) for step, one in zip(plan.steps, seconds, strict=True)]
+    timings = [None if one is None else Timing(one, "measured") for one in seconds]
+    plan.steps = [replace(step, timing=timing) for step, timing in zip(plan.steps, timings, strict=True)]
     return plan
 
 
@@ -39,8 +41,7 @@ def test_the_expected_time_is_that_of_the_longest_share_and_of_what_it_waits_for
     plan = timed(tiny_plan(tmp_path), [100, 10, 100, 10, 1000, 10])
     assert expected_seconds(plan, 1) == 1230 + 1110
     assert expected_seconds(timed(plan, [100, 10, 100, 10, 1000, None]), 1) is None
-    done = [replace(step, done=True) for step in plan.steps]
-    plan.steps = done
+    plan.steps = [replace(step, done=True) for step in plan.steps]
     assert expected_seconds(plan, 1) == 0
 
 
