@@ -16,7 +16,7 @@ from robustbench_ens.core.notices import notice
 from robustbench_ens.core.paths import expanded
 from robustbench_ens.core.store import DEFAULT_RUNS, Store, runs_folder
 from robustbench_ens.errors import UserError
-from robustbench_ens.workflow.shards import MOST_SHARDS, parse_shard
+from robustbench_ens.workflow.shards import parse_shard
 
 if TYPE_CHECKING:
     from robustbench_ens.workflow.place import Workplace
@@ -107,6 +107,9 @@ _DATA_ROOT = click.option(
     "--data-root", type=FilePath(), help="Folder of datasets [env RBE_DATA; default ~/.cache/robustbench_ens]."
 )
 _DEVICE = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.", show_default=True)
+_THREADS_OF_WORKERS = click.option(
+    "--threads", type=click.IntRange(1, MOST_THREADS), help="CPU cores of each worker [default: all; 1 with --slurm]."
+)
 _THREADS = click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU cores to use [default: all].")
 
 
@@ -151,7 +154,7 @@ def place_options(command: Command) -> Command:
 
 def plan_options(command: Command) -> Command:
     """Give `rbe plan` the options of the place, and the threads of each worker that it plans for."""
-    return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _THREADS, _hidden("--device"))
+    return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _THREADS_OF_WORKERS, _hidden("--device"))
 
 
 def compute_options(command: Command) -> Command:
@@ -210,10 +213,6 @@ shard_option = click.option(
     callback=lambda context, option, value: None if value is None else parse_shard(value),
     help="Carry out the I-th of N shares of the work, beside other shards on the same run directory.",
 )
-workers_option = click.option(
-    "--workers", type=click.IntRange(1, MOST_SHARDS), help="Pieces to plan for at a time, each on --threads cores."
-)
-gpus_option = click.option("--gpus", type=click.IntRange(1, MOST_SHARDS), help="GPUs to plan for.")
 dry_option = click.option(
     "--dry-run",
     is_flag=True,

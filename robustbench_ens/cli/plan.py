@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -38,15 +39,16 @@ def plan(
     from robustbench_ens.workflow.forecast import plan_forecast
     from robustbench_ens.workflow.quickstart import quickstart_plan
 
-    if gpus is not None and workers is None:
-        raise UserError("--gpus: expected --workers beside it, got none; add --workers N")
+    for name, given in (("--gpus", gpus is not None), ("--slurm", slurm)):
+        if given and workers is None:
+            raise UserError(f"{name}: expected --workers beside it, got none; add --workers N")
+    if slurm:
+        where = replace(where, threads=where.threads or 1)
     place = where.workplace()
-    if slurm and workers is None:
-        raise UserError("--slurm: expected --workers beside it, got none; add --workers N for an array of N jobs")
     with messages_aside() if slurm else nullcontext():
         made = _plan(place, names, seeds) if names else quickstart_plan(place, seeds)
-    if slurm and workers is not None:
-        print_script(made, where, names, seeds, workers, gpus)
+    if slurm:
+        print_script(made, where, names, seeds, workers or 1, gpus or None)
         return
     show_plan(made)
     if workers is not None:

@@ -27,7 +27,7 @@ def messages_aside() -> Iterator[None]:
 
 
 def print_script(
-    plan: Plan, where: Where, names: Sequence[str], seeds: Sequence[int], workers: int | None, gpus: int | None
+    plan: Plan, where: Where, names: Sequence[str], seeds: Sequence[int], workers: int, gpus: int | None
 ) -> None:
     """Print a job array that carries a plan out.
 
@@ -40,11 +40,9 @@ def print_script(
         gpus: how many may be used at a time; none for jobs on CPUs.
 
     Raises:
-        UserError: nobody says how many jobs; jobs would not agree on the plan; a path cannot be written into a script.
+        UserError: jobs would not agree on the plan; a path cannot be written into a script.
     """
     protocols, recipes = told_apart(names)
-    if workers is None:
-        raise UserError("--slurm: expected --workers beside it, got none; add --workers N for an array of N jobs")
     if protocols and not recipes:
         raise UserError("--slurm: expected recipes, got none; name them, so that every job has the same ones")
     options = ["--seeds", _ranges(seeds), "--runs", str(where.runs)]
