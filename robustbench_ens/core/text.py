@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from itertools import count
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,29 @@ def shorten(value: object, length: int = 36) -> str:
 def slug(value: object) -> str:
     """A name that is safe in any path, URL and attribute: at most 48 of ``a-z 0-9 -``."""
     return re.sub(r"[^a-z0-9]+", "-", str(value).lower()).strip("-")[:48].strip("-") or "unnamed"
+
+
+def named_apart(names: Iterable[str], mark: str = "-") -> list[str]:
+    """Return the names with a number behind each that stood before: ``a``, ``a-2``.
+
+    No two are equal, and whatever was there only once keeps its name.
+
+    Args:
+        names: in order; the first of several equal ones keeps it.
+        mark: stands before the number.
+    """
+    wanted = list(names)
+    taken = set(wanted)
+    met: set[str] = set()
+    found = []
+    for name in wanted:
+        free = name
+        if name in met:
+            free = next(one for one in (f"{name}{mark}{number}" for number in count(2)) if one not in taken)
+            taken.add(free)
+        met.add(name)
+        found.append(free)
+    return found
 
 
 def markdown(value: object) -> str:

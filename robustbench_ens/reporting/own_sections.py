@@ -13,7 +13,8 @@ from robustbench_ens.core.limits import shown
 from robustbench_ens.core.text import slug
 from robustbench_ens.errors import UserError
 from robustbench_ens.reporting.context import Context, MakeSections
-from robustbench_ens.reporting.document import Bullets, FigureBlock, Figures, Listing, Paragraph, Section, Table
+from robustbench_ens.reporting.document import Bullets, FigureBlock, Figures, Listing, Page, Paragraph, Section, Table
+from robustbench_ens.reporting.figure_names import figures_of
 from robustbench_ens.reporting.scene import Scene
 
 _FUNCTION = "a function (context) -> list[Section]; see examples/tradeoff.py"
@@ -60,22 +61,27 @@ def own_section(spec: str) -> OwnSection:
     return OwnSection(spec, make)
 
 
-def check_names(report: Sequence[Section]) -> None:
-    """Check that no two sections share an anchor, and no two figures a name: one would hide the other.
+def check_names(own: Sequence[Section], report: Sequence[Page]) -> None:
+    """Check that the sections share no anchor and their figures no name, among each other or with the report.
+
+    Args:
+        own: sections of the user's own.
+        report: its pages without them. The pages of ensembles use the same anchors again, each for itself.
 
     Raises:
         UserError: names the one that is there twice.
     """
-    figures = [figure.name for section in report for figure in figures_of(section)]
-    for what, names in (("anchor of a section", [section.anchor for section in report]), ("name of a figure", figures)):
-        twice = next((name for name in names if names.count(name) > 1), None)
+    figures = [figure for page in report for section in page.sections for figure in figures_of(section)]
+    alone = [page for page in report if not page.path.startswith("ensembles/")]
+    added = [section.anchor for section in own]
+    drawn = [figure.name for section in own for figure in figures_of(section)]
+    for what, names, others in (
+        ("anchor of a section", added, {section.anchor for page in alone for section in page.sections}),
+        ("name of a figure", drawn, {figure.name for figure in figures}),
+    ):
+        twice = next((name for name in names if name in others or names.count(name) > 1), None)
         if twice is not None:
             raise UserError(f"--section: {what}: expected one that nothing else has, got {twice!r} twice; rename it")
-
-
-def figures_of(section: Section) -> list[FigureBlock]:
-    """Return the figures of a section, in order."""
-    return [figure for block in section.blocks if isinstance(block, Figures) for figure in block.figures]
 
 
 def _where(spec: str) -> str:

@@ -24,8 +24,9 @@ from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import FigureBlock, Page
 from robustbench_ens.reporting.exports.asked import NOTHING, Asked, exported, write_exports
+from robustbench_ens.reporting.figure_names import figures_of
 from robustbench_ens.reporting.filters import NAMES, filters_of
-from robustbench_ens.reporting.own_sections import OwnSection, figures_of
+from robustbench_ens.reporting.own_sections import OwnSection
 from robustbench_ens.reporting.pages import FRONT, known_pages, pages
 from robustbench_ens.reporting.scene import Scene
 from robustbench_ens.reporting.table_rows import Rows

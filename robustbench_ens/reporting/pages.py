@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from robustbench_ens.core.text import slug
+from robustbench_ens.core.text import named_apart, slug
 from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context, MakeSections
 from robustbench_ens.reporting.document import Page
 from robustbench_ens.reporting.ensembles import ensemble_pages
+from robustbench_ens.reporting.figure_names import with_figures_apart
 from robustbench_ens.reporting.front import front_sections
 from robustbench_ens.reporting.heading import about
 from robustbench_ens.reporting.own_sections import OwnSection, check_names
@@ -65,32 +67,22 @@ def pages(context: Context, title: str, own: Sequence[OwnSection] = ()) -> list[
     Raises:
         UserError: one of ``own`` fails.
     """
-    topics = [section for make in TOPICS for section in make(context)]
-    added = [section for one in own for section in one.sections(context)]
-    if own:
-        check_names([*topics, *added])
     paths = ensemble_paths(document["target"]["label"] for document in context.collection.provenance)
-    ensembles = ensemble_pages(context, paths)
+    topics = [section for make in TOPICS for section in make(context)]
     details = [
         Page(f"details/{section.anchor}", section.title, sections=[section], filtered=True) for section in topics
     ]
-    front = Page(FRONT, title, about(context.collection), [*front_sections(context, details, paths), *added])
-    return [front, *ensembles, *details]
+    first = Page(FRONT, title, about(context.collection), front_sections(context, details, paths))
+    front, *others = with_figures_apart([first, *ensemble_pages(context, paths), *details])
+    added = [section for one in own for section in one.sections(context)]
+    check_names(added, [front, *others])
+    return [replace(front, sections=[*front.sections, *added]), *others]
 
 
 def ensemble_paths(labels: Iterable[str]) -> dict[str, str]:
     """Return the path of each ensemble's page; ensembles whose names give the same path are numbered."""
-    paths: dict[str, str] = {}
-    taken: set[str] = set()
-    for label in sorted(set(labels)):
-        path = wanted = f"ensembles/{slug(label)}"
-        number = 1
-        while path in taken:
-            number += 1
-            path = f"{wanted}-{number}"
-        taken.add(path)
-        paths[label] = path
-    return paths
+    known = sorted(set(labels))
+    return dict(zip(known, named_apart(f"ensembles/{slug(label)}" for label in known), strict=True))
 
 
 def known_pages(collection: Collection, made: Iterable[Page]) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_it_is_the_last_of_the_front_page(files: list[OutcomeFile]) -> None:
 
 FRAME = pd.DataFrame({"a": ["1"]})
 FIGURE = FigureBlock("mine", Scene(1, 1), "alt")
+OF_A_PAGE = "digits-dverge-3-curve-digits-whitebox"
 
 
 def one(*blocks: Any) -> list[Section]:
@@ -112,6 +114,15 @@ def test_a_section_that_is_wrong_is_one_line(case: str, files: list[OutcomeFile]
     ("made", "message"),
     [
         ([Section("Mine", "summary")], "anchor of a section: expected one that nothing else has, got 'summary' twice"),
+        (
+            [Section("Mine", "leaderboard")],
+            "anchor of a section: expected one that nothing else has, got 'leaderboard'",
+        ),
+        (
+            one(Figures([replace(FIGURE, name="leaderboard-digits")])),
+            "name of a figure: .* got 'leaderboard-digits' twice",
+        ),
+        (one(Figures([replace(FIGURE, name=OF_A_PAGE)])), f"name of a figure: .* got '{OF_A_PAGE}' twice"),
         (one(Figures([FIGURE, FIGURE])), "name of a figure: expected one that nothing else has, got 'mine' twice"),
     ],
 )

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_ens.core.text import slug
 from robustbench_ens.reporting.board import BoardRow
 from robustbench_ens.reporting.context import Context
 
@@ -33,8 +32,8 @@ class One:
 
     @property
     def slug(self) -> str:
-        """A part of the names of its figures, which no other ensemble has."""
-        return slug(self.path.rpartition("/")[2])
+        """A part of the names of its figures, which no other ensemble has: the name of its page."""
+        return self.path.rpartition("/")[2]
 
     @cached_property
     def documents(self) -> list[dict[str, Any]]:

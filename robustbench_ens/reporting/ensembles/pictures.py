@@ -51,7 +51,7 @@ def _curve(one: One, protocol: str, rows: pd.DataFrame) -> FigureBlock:
     title = one.context.collection.kinds[rows["kind"].iloc[0]].title
     draw = accuracy_curve(rows, one.context.looks, title, eps)
     alt = f"{title} accuracy of {one.label} against eps under {protocol}; the table holds the numbers."
-    return figure_block(f"{one.slug}-curve-{slug(protocol)}"[:90], draw, alt, HALF, facts_of(rows))
+    return figure_block(f"{one.slug}-curve-{slug(protocol)}", draw, alt, HALF, facts_of(rows))
 
 
 def transfer_blocks(one: One) -> list[Block]:
@@ -65,6 +65,6 @@ def transfer_blocks(one: One) -> list[Block]:
         found = {eps: panels(own, {one.label: f"eps {eps:g}"}) for eps, own in rows.groupby("eps")}
         shown = [panel for several in found.values() for panel in several]
         if shown:
-            name = f"{one.slug}-transfer-{slug(protocol)}"[:90]
+            name = f"{one.slug}-transfer-{slug(protocol)}"
             blocks.append(Figures([heatmaps(name, shown, rows, str(protocol))], transfer_caption(rows, names)))
     return blocks

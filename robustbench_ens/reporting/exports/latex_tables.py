@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -11,7 +11,7 @@ import pandas as pd
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.analysis.health import MARK, marked
 from robustbench_ens.config.kinds import ACCURACY, TRANSFER
-from robustbench_ens.core.text import MEAN_AND_STD, slug, span
+from robustbench_ens.core.text import MEAN_AND_STD, named_apart, slug, span
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.board import short_names
@@ -51,20 +51,13 @@ def latex_tables(context: Context) -> list[LatexTable]:
         *transferability(collection),
         *papers(context),
     ]
-    return named_apart([table for table in made if len(table.frame)])
+    return with_own_names([table for table in made if len(table.frame)])
 
 
-def named_apart(tables: Iterable[LatexTable]) -> list[LatexTable]:
-    """Return the tables, a number behind a name that was taken before."""
-    taken: set[str] = set()
+def with_own_names(tables: Sequence[LatexTable]) -> list[LatexTable]:
+    """Return the tables, a number behind a name that was taken before, and a note where a number is marked."""
     found = []
-    for table in tables:
-        name = table.name
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{table.name}-n{number}"
-        taken.add(name)
+    for table, name in zip(tables, named_apart((table.name for table in tables), "-n"), strict=True):
         notes = dict(table.notes)
         if any(MARK in str(cell) for cell in table.frame.to_numpy().ravel()):
             notes[ILL] = ILL_NOTE

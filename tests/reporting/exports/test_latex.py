@@ -23,9 +23,9 @@ from robustbench_ens.reporting.exports.latex_tables import (
     LatexTable,
     comparisons,
     leaderboards,
-    named_apart,
     over_all_seeds,
     pair_rates,
+    with_own_names,
 )
 from robustbench_ens.reporting.pages import pages
 from tests.conftest import Rbe
@@ -68,7 +68,7 @@ def test_transferability_has_a_row_per_source(collection: Collection) -> None:
 
 def test_names_are_numbered_and_marks_are_explained() -> None:
     frame = pd.DataFrame({"x": [f"1.0%{NBSP}⚠"]})
-    first, second = named_apart([LatexTable("t", "c", frame), LatexTable("t", "c", frame)])
+    first, second = with_own_names([LatexTable("t", "c", frame), LatexTable("t", "c", frame)])
     assert (first.name, second.name) == ("t", "t-n2")
     assert list(first.notes) == ["$^{!}$"]
 
