@@ -11,9 +11,10 @@ from robustbench_ens.core.text import NBSP
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
-from robustbench_ens.reporting.document import Figures
+from robustbench_ens.reporting.document import Figures, Links
 from robustbench_ens.reporting.missing import attack_commands
 from robustbench_ens.reporting.page import render_report
+from robustbench_ens.reporting.pages import pages
 from robustbench_ens.reporting.sections.history import history_sections
 from robustbench_ens.reporting.sections.other_images import other_images_sections
 from robustbench_ens.reporting.tables.runs import ensembles_table
@@ -53,6 +54,27 @@ def test_both_accuracies_stand_side_by_side(both: list[OutcomeFile]) -> None:
     assert table["eps"].tolist() == ["clean", "0.1", "0.2"] * 2
     assert [cell.split()[0] for cell in table["digits"]] == ["90.0%", "80.0%", "70.0%"] * 2
     assert [cell.split()[0] for cell in table["dark"]] == ["70.0%", "60.0%", "50.0%"] * 2
+
+
+def test_pages_of_the_same_weights_link_to_each_other(both: list[OutcomeFile]) -> None:
+    """And to nothing else: not to other weights, and not to those that only another recipe attacks."""
+    voted = both[0].provenance["target"] | {"label": "digits/vote-3", "recipe_hash": "vote"}
+    vote = replace(both[0], provenance=both[0].provenance | {"target": voted})
+    made = {page.title: page for page in pages(context_of(collect([*both, vote])), "t")}
+    shown = {
+        title: {link.text: link.note for link in block.links}
+        for title, page in made.items()
+        if page.path.startswith("ensembles/")
+        for block in page.sections[0].blocks
+        if isinstance(block, Links) and all(made[link.text].path == link.page for link in block.links)
+    }
+    same = "the same weights on"
+    assert shown == {
+        "digits/baseline-3": {"digits/baseline-3 on dark": f"{same} other images"},
+        "digits/baseline-3 on dark": {"digits/baseline-3": f"{same} their own images"},
+        "digits/dverge-3": {"digits/dverge-3 on dark": f"{same} other images"},
+        "digits/dverge-3 on dark": {"digits/dverge-3": f"{same} their own images"},
+    }
 
 
 @pytest.mark.slow

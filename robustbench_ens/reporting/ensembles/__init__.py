@@ -44,7 +44,7 @@ def ensemble_pages(context: Context, paths: Mapping[str, str]) -> list[Page]:
     """
     rows = {row.ensemble: row for row in context.board}
     order = [*rows, *(label for label in paths if label not in rows)]
-    return [_page(One(context, label, paths[label], rows.get(label), len(rows))) for label in order]
+    return [_page(One(context, label, paths, rows.get(label), len(rows))) for label in order]
 
 
 def _page(one: One) -> Page:

@@ -9,7 +9,7 @@ from robustbench_ens.config.method_facts import recorded_facts
 from robustbench_ens.core.text import counted, listing, percent, shorten
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.board import Rate, short_names
-from robustbench_ens.reporting.document import Block, Lead, Span
+from robustbench_ens.reporting.document import Block, Lead, Link, Links, Span
 from robustbench_ens.reporting.ensembles.one import One
 
 _NAMED = 3
@@ -32,10 +32,18 @@ def about(one: One) -> str:
 
 
 def lead_blocks(one: One) -> list[Block]:
-    """Return one or two sentences: the worst case and its place, and the tests between it and the others."""
+    """Return what it keeps and whom it beats, and the links to the same weights on other images."""
+    links = [
+        Link(label, one.paths[label], f"the same weights on {images}") for label, images in one.elsewhere().items()
+    ]
+    return [Lead(_kept(one)), *([Links(links)] if links else [])]
+
+
+def _kept(one: One) -> list[Span]:
+    """One or two sentences: the worst case and its place, and the tests between it and the others."""
     row = one.row
     if row is None or row.worst is None:
-        return [Lead([Span("No attack on it counts in a worst case yet.")])]
+        return [Span("No attack on it counts in a worst case yet.")]
     where = f" at eps {row.eps.eps:g}" if row.eps else ""
     spans = [
         Span("Keeps "),
@@ -46,7 +54,7 @@ def lead_blocks(one: One) -> list[Block]:
         spans.append(Span(f" {text}"))
     if not row.worst.healthy:
         spans.append(Span(" This rests on unhealthy attacks: stronger ones may leave less."))
-    return [Lead(spans)]
+    return spans
 
 
 def _also(black: Rate | str | None, clean: Rate | None) -> str:

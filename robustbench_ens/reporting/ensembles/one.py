@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.reporting.board import BoardRow
+from robustbench_ens.reporting.collect import on_other_images
 from robustbench_ens.reporting.context import Context
 
 
@@ -19,16 +21,21 @@ class One:
     Attributes:
         context: of the whole report.
         label: of the ensemble.
-        path: of its page.
+        paths: the page of each ensemble.
         row: of the leaderboard; None if it is not there.
         ensembles: how many the leaderboard has.
     """
 
     context: Context
     label: str
-    path: str
+    paths: Mapping[str, str]
     row: BoardRow | None
     ensembles: int
+
+    @property
+    def path(self) -> str:
+        """The path of its page."""
+        return self.paths[self.label]
 
     @property
     def slug(self) -> str:
@@ -47,6 +54,24 @@ class One:
         found: dict[str, Any] = self.documents[0]["target"]
         return found
 
+    def elsewhere(self) -> dict[str, str]:
+        """Return which images the same weights were attacked on, their own or others, by label of the ensemble."""
+        everything = self.context.collection.provenance
+        weights = {_weights(document) for document in self.documents}
+        same = [document for document in everything if _weights(document) in weights]
+        others = {document["target"]["label"] for document in same if on_other_images(document)}
+        shown = {document["target"]["label"] for document in same} if self.label in others else others
+        return {
+            label: "other images" if label in others else "their own images"
+            for label in sorted(shown)
+            if label != self.label
+        }
+
     def own(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return its rows of a frame."""
         return frame[frame["ensemble"] == self.label]
+
+
+def _weights(document: Mapping[str, Any]) -> tuple[str, str]:
+    """What was attacked: recipes that differ in how sub-models answer can share their weights."""
+    return document["target"]["recipe_hash"], document["target"]["weights"]
