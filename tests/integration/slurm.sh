@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Run a command beside a Slurm of its own: one node, this machine, with as many CPUs as SLURM_CPUS says.
+# Start a Slurm of one node, this machine, run a command beside it, and stop it. Without a command it is the campaign of
+# faults in slurm_faults.py. The node has as many CPUs as SLURM_CPUS says, whatever the machine has.
 #
-#     tests/integration/slurm.sh COMMAND [ARGUMENT]...
+#     tests/integration/slurm.sh [COMMAND [ARGUMENT]...]
 #
 # It needs root and Debian's packages `slurm-wlm` and `munge`; it uses none of the machine's own configuration, and
 # neither systemd nor cgroups. Everything lies in a temporary folder, which is printed, and kept if the command fails.
@@ -12,7 +13,10 @@ fail() {
     exit 2
 }
 
-[ $# -gt 0 ] || fail "expected a command, got none; for example: $0 srun hostname"
+if [ $# = 0 ]; then
+    cd "$(dirname "$0")/../.."
+    set -- "${PYTHON:-python3}" -m tests.integration.slurm_faults
+fi
 for program in munged mungekey slurmctld slurmd sinfo; do
     PATH="$PATH:/usr/sbin" command -v "$program" >/dev/null ||
         fail "expected the program $program, got none; apt-get install slurm-wlm munge"
@@ -30,7 +34,12 @@ daemons=()
 stop() {
     code=$?
     trap - EXIT INT TERM
-    scancel --user=root >/dev/null 2>&1 || true
+    if [ -S "$folder/munge.socket" ] && scancel --user=root 2>/dev/null; then
+        for _ in $(seq 50); do
+            [ -z "$(squeue --noheader 2>/dev/null)" ] && break
+            sleep 0.2
+        done
+    fi
     for pid in $(printf '%s\n' "${daemons[@]:-}" | tac); do
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
@@ -56,7 +65,7 @@ print(*(one.getsockname()[1] for one in sockets))
 PYTHON
 }
 
-# The resource limits are this machine's, not the submitting shell's; a job that was killed may be queued again.
+# A job that is queued again waits for cred_expire seconds, 120 by default.
 write_configuration() {
     local host
     host=$(hostname -s)
@@ -69,7 +78,7 @@ SlurmdPort=$node_port
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$folder/munge.socket
+AuthInfo=socket=$folder/munge.socket,cred_expire=10
 CredType=cred/munge
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool
