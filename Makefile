@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: quickstart test test-fast test-all axe lint check published clean
+.PHONY: quickstart test test-fast test-all test-slurm axe lint check published clean
 
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "PYTHON: expected Python 3.11 to 3.14, got $$($(PYTHON) --version 2>&1); name one: make PYTHON=python3.14 $(MAKECMDGOALS)" >&2; exit 2; }
@@ -29,6 +29,10 @@ test-fast: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-all]'
 	$(PYTEST)
+
+# Jobs of a Slurm that is started on this machine are killed; needs root and Debian's slurm-wlm and munge.
+test-slurm: $(STAMP)
+	$(BIN)/python -m pytest tests/integration -m campaign
 
 # The checks of the pages' accessibility, which `make test` runs if they are there; needs npm.
 axe:

@@ -1,7 +1,7 @@
-"""A job array that loses jobs: what `rbe plan --slurm` prints, submitted, killed and queued again.
+"""A job array that loses jobs: what `rbe plan --slurm` prints is submitted, killed and queued again.
 
-To be run beside a Slurm, as ``tests/integration/slurm.sh`` does. It prints what happened, and exits with 1 if anything is
-not as one process leaves it.
+To be run beside a Slurm, as ``tests/integration/slurm.sh`` does. It prints what happened, and exits with 1 if anything
+is not as one process leaves it.
 """
 
 from __future__ import annotations
