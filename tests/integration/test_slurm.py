@@ -1,4 +1,4 @@
-"""A job array on a real Slurm, if one is installed: jobs are killed, and the outcomes are as one process leaves them."""
+"""A job array on a real Slurm, if there is one: jobs are killed, and the outcomes are those of one process."""
 
 import os
 import shutil
