@@ -46,10 +46,10 @@ from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation import job as job_module
-from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.kinds import autoattack
 from robustbench_ens.evaluation.kinds import whitebox as whitebox_module
 from robustbench_ens.evaluation.runner import evaluate
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import attack, distill, harness
 from robustbench_ens.perturb.attacks import apgd, mora
@@ -178,8 +178,8 @@ def wrong_sign(patch):
 def one_restart_instead_of_several(patch):
     plain = whitebox_module._at_eps
 
-    def once(job, settings, eps):
-        return plain(job, settings.model_copy(update={"restarts": 1}), eps)
+    def once(job, settings, eps, chunk):
+        return plain(job, settings.model_copy(update={"restarts": 1}), eps, chunk)
 
     patch.setattr(whitebox_module, "_at_eps", once)
 

@@ -22,8 +22,8 @@ from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.external import Inspected, Shown, UserModel, inspected
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.inspection import PROBE_IMAGES
-from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.runner import Resources, evaluate_images
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.restore import check_filled
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.weights.trained import digest_state

@@ -19,6 +19,7 @@ from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.images import EvaluationImages, evaluation_images
 from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.partition import Group, Outline
 from robustbench_ens.models.external import blamed
 from robustbench_ens.outcomes import AT_RANDOM, OUTCOMES, PROBABILITY
 from robustbench_ens.perturb.libraries import check_installed
@@ -43,6 +44,13 @@ class Evaluation(ABC, Generic[AnyProtocol]):
     @abstractmethod
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image of a target with so many sub-models, for progress and plans."""
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the parts by name, those together that one worker computes; known before anything is loaded.
+
+        By default there are none: all parts are computed by one worker.
+        """
+        return []
 
     def further_attempts(self, job: Job) -> int:
         """Return the attempts on each image that depend on the target of ``job``, for progress."""

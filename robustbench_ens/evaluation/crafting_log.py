@@ -95,6 +95,19 @@ def image_digests(images: Tensor) -> Tensor:
     return torch.frombuffer(bytearray(digests), dtype=torch.int64).view(-1, 2)
 
 
+def repeated_share(digests: Tensor, earlier: Sequence[Tensor]) -> float:
+    """Return the share of images that an earlier restart had crafted pixel by pixel.
+
+    Args:
+        digests: ``(N, 2)``, of :func:`image_digests`.
+        earlier: the same of each restart before, of the same images.
+    """
+    equal = torch.zeros(len(digests), dtype=torch.bool, device="cpu")
+    for before in earlier:
+        equal |= (digests == before).all(dim=1)
+    return float(equal.double().mean())
+
+
 class Restarts:
     """Tells which images a later restart of the same crafting has merely repeated."""
 

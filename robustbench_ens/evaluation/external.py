@@ -15,7 +15,7 @@ from robustbench_ens.config.schema import Probe
 from robustbench_ens.core.limits import check_name, shown
 from robustbench_ens.core.store import digest_json, short_hash
 from robustbench_ens.evaluation.inspection import Inspection, inspect_model
-from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.adapted import adapted
 from robustbench_ens.models.build import count_parameters
 from robustbench_ens.models.ensemble import Ensemble, SubModel

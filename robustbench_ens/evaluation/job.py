@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +18,11 @@ from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Silent, Task
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, Restarts, RunKey, budget_rows, health_rows
+from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, Restarts, RunKey
 from robustbench_ens.evaluation.images import EvaluationImages
+from robustbench_ens.evaluation.part_log import Log
+from robustbench_ens.evaluation.partition import Chunk, chunks
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.evaluation.tables import measurement, predictions
 from robustbench_ens.models.ensemble import Ensemble, chances_of
 from robustbench_ens.models.predict import predict
@@ -31,26 +33,14 @@ from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.gradient import LoopState
 from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute, Observers
-from robustbench_ens.weights.origin import GIVEN
-from robustbench_ens.weights.record import EnsembleRecord
 
 Part = tuple[str, Callable[[], pd.DataFrame]]
 """A piece of an evaluation that is kept by itself: its name, and what computes its outcomes."""
 
+AnyKeys = TypeVar("AnyKeys", bound=ProtocolFile)
+
 OWN_AGGREGATION = "own"
 """Aggregation of a model of one's own: whatever it does."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A trained ensemble and what it is; or a model of one's own, which may have no sub-models.
-
-    ``origin`` is where an ensemble's weights come from; see :mod:`robustbench_ens.weights.origin`.
-    """
-
-    ensemble: Ensemble
-    record: EnsembleRecord
-    origin: str = GIVEN
 
 
 def _silent_task() -> Task:
@@ -71,6 +61,7 @@ class Job:
         fitting: how many images are computed together.
         task: told of each attempt on an image that is finished.
         measured: rows of the measurements table that a part left beside its outcomes.
+        means: rows of it whose values are means over images, and over how many.
         arrays: what a part left to be drawn.
         crafting: how the crafting runs of a part went.
         restarts: tells restarts that repeat each other.
@@ -87,6 +78,7 @@ class Job:
     fitting: Fitting = field(default_factory=Fitting)
     task: Task = field(default_factory=_silent_task)
     measured: list[dict] = field(default_factory=list)
+    means: list[tuple[dict, int]] = field(default_factory=list)
     arrays: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     crafting: list[Crafting] = field(default_factory=list)
     restarts: Restarts = field(default_factory=Restarts)
@@ -125,12 +117,7 @@ class Job:
         Raises:
             UserError: its kind has none.
         """
-        if not isinstance(self.settings, Sized):
-            raise UserError(
-                f"protocol kind {self.settings.kind!r}: expected a subclass of Sized, which has 'steps' and "
-                f"'step_size' to craft by, got {type(self.settings).__name__}"
-            )
-        return self.settings
+        return self._of(Sized, "'steps' and 'step_size' to craft by")
 
     @property
     def health_images(self) -> int:
@@ -144,12 +131,15 @@ class Job:
         Raises:
             UserError: the protocol's kind has none.
         """
-        if not isinstance(self.settings, Stepped):
+        return self._of(Stepped, "'steps'").steps
+
+    def _of(self, kind: type[AnyKeys], has: str) -> AnyKeys:
+        if not isinstance(self.settings, kind):
             raise UserError(
-                f"protocol kind {self.settings.kind!r}: expected a subclass of Stepped, which has 'steps', got "
+                f"protocol kind {self.settings.kind!r}: expected a subclass of {kind.__name__}, which has {has}, got "
                 f"{type(self.settings).__name__}"
             )
-        return self.settings.steps
+        return self.settings
 
     @property
     def precision(self) -> Precision:
@@ -160,11 +150,20 @@ class Job:
         """Keep a number that is no classification, about the target; ``where`` as in :func:`measurement`."""
         self.measured.append(measurement(self.target.record.id, name, value, unit, **where))
 
-    def take_measurements(self) -> list[dict]:
-        """What was measured since this was called last."""
-        rows = [make(self.target.record.id, self.crafting) for make in (health_rows, budget_rows)]
-        logged = [measurement(**row) for row in chain(*rows)]
-        taken, self.measured, self.crafting = self.measured + logged, [], []
+    def measure_mean(self, name: str, value: float, images: int, unit: str, **where: Any) -> None:
+        """Keep a number that is a mean over so many images, as :meth:`measure`; chunks of images are put together."""
+        self.means.append((measurement(self.target.record.id, name, value, unit, **where), images))
+
+    def chunks(self, fewest: int | None = None) -> list[Chunk]:
+        """Return the chunks of the images; see :func:`~robustbench_ens.evaluation.partition.chunks`."""
+        return chunks(len(self.images), self.images.shape[-2] * self.images.shape[-1], fewest)
+
+    def take_log(self) -> Log:
+        """Return what was measured and logged since this was called last."""
+        taken = Log(self.measured, self.means, self.crafting)
+        self.measured = []
+        self.means = []
+        self.crafting = []
         return taken
 
     def take_arrays(self) -> dict[str, npt.NDArray[Any]]:

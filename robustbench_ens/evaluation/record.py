@@ -14,7 +14,7 @@ from robustbench_ens.core.provenance import hardware, now, software
 from robustbench_ens.core.store import Store, digest_json
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
-from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.probe import same_probe
 from robustbench_ens.outcomes import check_whole, find_outcomes, is_complete, read_provenance
 from robustbench_ens.weights.record import EnsembleRecord

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +13,7 @@ import torch
 
 from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION, check_sub_models
 from robustbench_ens.config.kinds import ACCURACY, BY_STEPS
-from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.config.protocols import Protocol, ProtocolFile
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Progress, Silent
 from robustbench_ens.core.store import Store
@@ -24,14 +22,17 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.images import EvaluationImages
-from robustbench_ens.evaluation.job import Job, Subject
+from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.kinds.blackbox import make_crafted
+from robustbench_ens.evaluation.partition import Product, crafted_by
+from robustbench_ens.evaluation.parts import Digests, Finished, Parts, check_files, concatenated, joined
 from robustbench_ens.evaluation.record import inputs_digest, outcomes_file, parts_folder, provenance
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.evaluation.tables import measurement
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
-from robustbench_ens.models.probe import same_probe
-from robustbench_ens.outcomes import MEASUREMENTS, Arrays, read_outcomes, read_provenance, write_outcomes
+from robustbench_ens.outcomes import MEASUREMENTS, write_outcomes
 
 
 @dataclass(frozen=True)
@@ -105,59 +106,6 @@ def _averaged(source: Subject) -> Subject:
     return replace(source, ensemble=source.ensemble.aggregated(DEFAULT_AGGREGATION))
 
 
-class Digests(NamedTuple):
-    """Digests of all that decides the outcomes, and of the files beside the dataset, if there are any."""
-
-    inputs: str
-    files: str | None
-
-
-class Finished(NamedTuple):
-    """What a part left: its outcomes, its measurements, its arrays, and the seconds they took."""
-
-    outcomes: pd.DataFrame
-    measurements: pd.DataFrame
-    arrays: Arrays
-    seconds: float
-
-
-def _check_files(protocol: Protocol, before: str | None) -> None:
-    """Check that the files beside the dataset still have the digest ``before``.
-
-    Raises:
-        UserError: they changed since: what was read may be neither the old nor the new ones.
-    """
-    if evaluation_of(protocol.settings).digest() != before:
-        raise UserError(
-            f"protocol {protocol.label!r}: expected files that stay the same while they are evaluated, got changed "
-            "ones; run it again"
-        )
-
-
-def _from_same_files(protocol: Protocol, before: str | None, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Compute a part; no row is kept of files that change in the meantime."""
-    rows = compute()
-    _check_files(protocol, before)
-    return rows
-
-
-def _part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
-    """Read a part if it was finished before, else compute and keep it."""
-    # A part of other inputs, which a kill may have left beside newer measurements, is not looked at further.
-    before, now = read_provenance(path) if path.exists() else {}, job.target.record.probe
-    if before.get("inputs") == digest and same_probe(before.get("probe"), now):
-        kept = read_outcomes(path)
-        return Finished(kept.outcomes, kept.measurements, kept.arrays, kept.provenance.get("wall_time_s", 0.0))
-    began = time.monotonic()
-    rows = compute()
-    seconds = time.monotonic() - began
-    measured = pd.DataFrame(job.take_measurements(), columns=MEASUREMENTS.names)
-    arrays = job.take_arrays()
-    provenance = {"inputs": digest, "wall_time_s": seconds, **({} if now is None else {"probe": now})}
-    write_outcomes(path, rows, measured, provenance, arrays)
-    return Finished(rows, measured, arrays, seconds)
-
-
 def evaluate(
     protocol: Protocol,
     target: Subject,
@@ -184,6 +132,14 @@ def evaluate(
     Raises:
         UserError: the dataset is another one than the target's or the protocol's, or a surrogate is not hold-out.
     """
+    chosen = _chosen_images(protocol, target, sources, dataset)
+    return evaluate_images(protocol, target, sources, store, chosen, resources, training)
+
+
+def _chosen_images(
+    protocol: Protocol, target: Subject, sources: Sequence[Subject], dataset: Dataset
+) -> EvaluationImages:
+    """Return the images to attack, of the dataset that all ensembles were trained on."""
     for subject in (target, *sources):
         if subject.record.data_digest != dataset.digest:
             raise UserError(
@@ -193,8 +149,8 @@ def evaluate(
     evaluation = evaluation_of(protocol.settings)
     files = evaluation.digest()
     chosen = evaluation.images(dataset)
-    _check_files(protocol, files)
-    return evaluate_images(protocol, target, sources, store, chosen, resources, training)
+    check_files(protocol, files)
+    return chosen
 
 
 def evaluate_images(
@@ -207,19 +163,94 @@ def evaluate_images(
     training: TrainingTables | None = None,
 ) -> Path:
     """Run :func:`evaluate` on the images ``data``, whatever number of images the protocol asks for."""
-    resources = resources or Resources()
+    ready = _ready(protocol, target, sources, store, data, resources or Resources())
+    job = ready.job
+    clean = job.clean_rows()
+    found = ready.run()
+    left = joined(job.target.record.id, found)
+    seconds = sum(left.seconds.values(), 0.0)
+    measured = [
+        *training_measurements(target.record, *(training or TrainingTables())),
+        measurement(target.record.id, "time/attack", seconds, "s"),
+    ]
+    tables = [pd.DataFrame(measured), pd.DataFrame(left.measurements, columns=MEASUREMENTS.names)]
+    origin = provenance(protocol, target, sources, ready.parts.digests.inputs, seconds, job.device)
+    outcomes = concatenated([clean, *left.outcomes])
+    write_outcomes(ready.path, outcomes, concatenated(tables), origin, left.arrays)
+    shutil.rmtree(ready.parts.folder, ignore_errors=True)
+    return ready.path
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """An evaluation whose models are on the device.
+
+    Attributes:
+        path: where its outcomes will lie.
+        job: one protocol against one target.
+        parts: runs parts of it.
+        title: the name that people see.
+        progress: is told how far it is.
+    """
+
+    path: Path
+    job: Job
+    parts: Parts
+    title: str
+    progress: Progress
+
+    def run(self, names: Container[str] | None = None) -> dict[str, Finished]:
+        """Compute parts, or read those that are finished.
+
+        Args:
+            names: of the parts; all of them unless given.
+        """
+        job = self.job
+        evaluation = evaluation_of(job.settings)
+        attempts = evaluation.attempts(job.target.record.sub_models) + evaluation.further_attempts(job)
+        total = attempts * len(job.images)
+        with self.progress.task(self.title, total, "image") as job.task:
+            every = list(evaluation.parts(job))
+            chosen = [part for part in every if names is None or part[0] in names]
+            return replace(self.parts, each=total // len(every)).run(chosen)
+
+
+def _ready(
+    protocol: Protocol,
+    target: Subject,
+    sources: Sequence[Subject],
+    store: Store,
+    data: EvaluationImages,
+    resources: Resources,
+) -> _Ready:
+    """Put the models on the device and look at what decides the outcomes."""
+    path = outcomes_file(store, protocol, target.record)
+    # First, so that no change of the files between the two digests goes unseen.
+    files = evaluation_of(protocol.settings).digest()
+    inputs = inputs_digest(protocol, target.record, [source.record for source in sources])
+    job = _job(protocol.settings, aggregated(protocol, target), sources, data, store, resources)
+    parts = Parts(protocol, job, parts_folder(path), Digests(inputs, files))
+    title = f"attack {target.record.id} under {protocol.label}"
+    return _Ready(path, job, parts, title, resources.progress)
+
+
+def _job(
+    settings: ProtocolFile,
+    target: Subject,
+    sources: Sequence[Subject],
+    data: EvaluationImages,
+    store: Store,
+    resources: Resources,
+) -> Job:
+    """Put the models on the device, and the images in a layout that all of them take."""
     device = torch.device(resources.device)
     for subject in (target, *sources):
         subject.ensemble.to(device)
     if any(needs_contiguous(subject.ensemble, data.images[:PROBED].to(device)) for subject in (target, *sources)):
         data = replace(data, images=contiguous(data.images))
-    path = outcomes_file(store, protocol, target.record)
-    # First, so that no change of the files between the two digests goes unseen.
-    files = evaluation_of(protocol.settings).digest()
-    inputs = inputs_digest(protocol, target.record, [source.record for source in sources])
-    job = Job(
-        protocol.settings,
-        aggregated(protocol, target),
+    return Job(
+        settings,
+        target,
         [_averaged(source) for source in sources],
         data,
         store=store,
@@ -227,38 +258,51 @@ def evaluate_images(
         workers=resources.workers,
         fitting=Fitting(resources.batch_size, target.record.id, resources.progress.message),
     )
-    clean = job.clean_rows()
-    found = _run_parts(protocol, job, parts_folder(path), Digests(inputs, files), resources.progress)
-    seconds = sum((part.seconds for part in found), 0.0)
-    measured = [
-        *training_measurements(target.record, *(training or TrainingTables())),
-        measurement(target.record.id, "time/attack", seconds, "s"),
-    ]
-    frames = [clean, *(part.outcomes for part in found)]
-    tables = [pd.DataFrame(measured), *(part.measurements for part in found)]
-    arrays = {name: array for part in found for name, array in part.arrays.items()}
-    origin = provenance(protocol, target, sources, inputs, seconds, device)
-    write_outcomes(path, _joined(frames), _joined(tables), origin, arrays)
-    shutil.rmtree(parts_folder(path), ignore_errors=True)
-    return path
 
 
-def _run_parts(protocol: Protocol, job: Job, folder: Path, digests: Digests, progress: Progress) -> list[Finished]:
-    """Return what each part left. Those that an interrupted run finished are read from ``folder``."""
-    evaluation = evaluation_of(protocol.settings)
-    attempts = evaluation.attempts(job.target.record.sub_models) + evaluation.further_attempts(job)
-    total = attempts * len(job.images)
-    found = []
-    with progress.task(f"attack {job.target.record.id} under {protocol.label}", total, "image") as job.task:
-        parts = list(evaluation.parts(job))
-        for name, compute in parts:
-            part = folder / f"{name}.parquet"
-            if part.exists():
-                job.task.advance(total // len(parts))
-            found.append(_part(job, part, digests.inputs, partial(_from_same_files, protocol, digests.files, compute)))
-    return found
+def evaluate_parts(
+    protocol: Protocol,
+    target: Subject,
+    sources: Sequence[Subject],
+    dataset: Dataset,
+    store: Store,
+    names: Sequence[str],
+    resources: Resources | None = None,
+) -> None:
+    """Compute some parts of :func:`evaluate` and keep them, for an evaluation that joins them later.
+
+    Args:
+        protocol, target, sources, dataset, store, resources: as of :func:`evaluate`.
+        names: of the parts.
+
+    Raises:
+        UserError: as :func:`evaluate`.
+    """
+    chosen = _chosen_images(protocol, target, sources, dataset)
+    _ready(protocol, target, sources, store, chosen, resources or Resources()).run(names)
 
 
-def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of all frames; empty ones, whose columns have no types, are left out."""
-    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+def craft_product(
+    protocol: Protocol,
+    product: Product,
+    source: Subject,
+    dataset: Dataset,
+    store: Store,
+    resources: Resources | None = None,
+) -> None:
+    """Craft images on a surrogate and keep them, for every evaluation that scores them; nothing if they are there.
+
+    Args:
+        protocol: says how.
+        product: what to craft.
+        source: the surrogate that it names.
+        dataset: what is attacked; the record of ``source`` is of it.
+        store: the run directory.
+        resources: what to compute with, by default the CPU.
+    """
+    resources = resources or Resources()
+    data = _chosen_images(protocol, source, [], dataset)
+    job = _job(crafted_by(protocol.settings, product), source, [source], data, store, resources)
+    what = f"{product.variant.attack} with {product.variant.loss} at eps {product.eps}"
+    with resources.progress.task(f"craft {what} on {source.record.id}", len(data.images), "image") as job.task:
+        make_crafted(job, job.sources[0], product.variant, product.eps)

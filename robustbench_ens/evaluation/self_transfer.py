@@ -14,7 +14,8 @@ from torch import Tensor
 from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
 from robustbench_ens.config.protocols.kinds import Whitebox
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import OWN_AGGREGATION, Job, Subject
+from robustbench_ens.evaluation.job import OWN_AGGREGATION, Job
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.modes import eval_mode

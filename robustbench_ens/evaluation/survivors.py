@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.partition import Chunk
 from robustbench_ens.models.ensemble import chances_of
 from robustbench_ens.perturb.gradient import check_budget
 
@@ -19,12 +20,18 @@ class Survivors:
 
     An image that is beaten is not attempted again: the worst case is the same. If the target answers at random, an
     image is beaten only when no answer is right.
+
+    Attributes:
+        positions: ``(N,)``, of the images: those of ``chunk``, or all of the protocol's.
     """
 
-    def __init__(self, job: Job, eps: float) -> None:
-        self._job, self._eps = job, eps
-        self._alive = torch.ones(len(job.images), dtype=torch.bool, device="cpu")
-        self._kept = torch.ones(len(job.images), dtype=torch.float64, device="cpu")
+    def __init__(self, job: Job, eps: float, chunk: Chunk | None = None) -> None:
+        count = len(job.images)
+        self._job = job
+        self._eps = eps
+        self.positions = (chunk or Chunk(0, count, count)).positions
+        self._alive = torch.ones(len(self.positions), dtype=torch.bool, device="cpu")
+        self._kept = torch.ones(len(self.positions), dtype=torch.float64, device="cpu")
         self._frames: list[pd.DataFrame] = []
 
     @property
@@ -53,7 +60,7 @@ class Survivors:
             UserError: what comes back has another shape, or is not within eps of the images.
         """
         job, attempted = self._job, self._alive.clone()
-        everything = torch.arange(len(attempted), device="cpu")
+        everything = self.positions
         positions = everything[attempted]
         target = job.target.ensemble
         answers = torch.zeros(len(attempted), len(chances_of(target)) or 1, dtype=torch.int64, device="cpu")

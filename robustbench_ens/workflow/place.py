@@ -15,7 +15,7 @@ from robustbench_ens.weights.library import Library
 
 if TYPE_CHECKING:
     from robustbench_ens.data import Dataset
-    from robustbench_ens.evaluation.job import Subject
+    from robustbench_ens.evaluation.subject import Subject
     from robustbench_ens.training.trainer import EpochHook
 
 

@@ -18,9 +18,9 @@ from robustbench_ens.core.paths import inside
 from robustbench_ens.core.text import counted
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import read_numbers
-from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.record import is_evaluated, outcomes_file
 from robustbench_ens.evaluation.runner import Resources, TrainingTables, evaluate
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import is_complete
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, EnsembleRecord, read_record, run_dir

@@ -10,8 +10,8 @@ from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.config.references import split_reference
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.runner import aggregated
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.weights.run import TrainingRun
 

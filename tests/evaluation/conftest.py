@@ -10,10 +10,11 @@ from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset
-from robustbench_ens.evaluation import distilled
+from robustbench_ens.evaluation import distilled, parts
 from robustbench_ens.evaluation import runner as module
 from robustbench_ens.evaluation.images import evaluation_images
-from robustbench_ens.evaluation.job import Job, Subject
+from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import run_dir
 from robustbench_ens.weights.trained import load_trained
@@ -62,7 +63,7 @@ def make_job(trained, digits, tmp_path):
 @pytest.fixture
 def interrupt(monkeypatch):
     """Evaluate until the first part is finished, as if by Ctrl-C then; gives the name of that part's file."""
-    plain = module._part
+    plain = parts.compute_part
 
     def call(*arguments):
         computed = []
@@ -74,7 +75,7 @@ def interrupt(monkeypatch):
             return plain(job, path, digest, compute)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(module, "_part", part)
+            patch.setattr(parts, "compute_part", part)
             module.evaluate(*arguments)
         return computed[0]
 

@@ -6,6 +6,8 @@ import pandas as pd
 import torch
 
 from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.job import Job
+from robustbench_ens.evaluation.part_log import measurement_rows
 
 
 def parts(job):
@@ -28,7 +30,7 @@ def measurements(job):
     rows = []
     for _, compute in parts(job):
         assert compute().empty
-        rows += job.take_measurements()
+        rows += taken(job)
     return pd.DataFrame(rows)
 
 
@@ -72,3 +74,8 @@ def check_train_mode_changes_nothing(job, run):
     after = ensemble.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert all(parameter.requires_grad and parameter.grad is None for parameter in ensemble.parameters())
+
+
+def taken(job: Job) -> list[dict]:
+    """Return the rows of the measurements table that ``job`` left since it was last asked."""
+    return measurement_rows(job.target.record.id, [job.take_log()])

@@ -13,8 +13,8 @@ from robustbench_ens.config.attacks import ATTACKS
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.runner import aggregated, evaluate
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.aggregation import load_aggregation
 from robustbench_ens.outcomes import find_outcomes, read_outcomes
 from robustbench_ens.perturb.losses import cw

@@ -14,9 +14,9 @@ from robustbench_ens.analysis.ledger import ledger
 from robustbench_ens.config.lookup import names
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
-from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.kinds import blackbox
 from robustbench_ens.evaluation.runner import evaluate
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import gather, read_outcomes
 from robustbench_ens.weights.trained import digest_state
 from tests.perturb.attacks.toys import smaller

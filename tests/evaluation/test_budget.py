@@ -9,14 +9,14 @@ import pytest
 
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds.blackbox import crafted, variants
-from tests.evaluation.runs import outcomes
+from tests.evaluation.runs import outcomes, taken
 
 SMALL = "images=12,steps=3"
 MakeJob = Callable[..., Job]
 
 
 def budget(job: Job) -> dict[tuple[str, float, str], float]:
-    rows = [row for row in job.take_measurements() if row["name"].startswith("budget/")]
+    rows = [row for row in taken(job) if row["name"].startswith("budget/")]
     assert all(row["unit"] == "passes" for row in rows)
     return {(row["name"].removeprefix("budget/"), row["eps"], row["source"]): row["value"] for row in rows}
 

@@ -11,8 +11,8 @@ from robustbench_ens.analysis.health import file_health
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, health_rows, sparse_steps
-from robustbench_ens.evaluation.job import Subject
 from robustbench_ens.evaluation.runner import evaluate
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb.health import Health
 

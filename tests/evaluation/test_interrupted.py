@@ -7,6 +7,7 @@ import pytest
 
 from robustbench_ens.config.protocols import KINDS, load_protocol
 from robustbench_ens.core.store import Store
+from robustbench_ens.evaluation import parts
 from robustbench_ens.evaluation import runner as module
 from robustbench_ens.evaluation.kinds import blackbox
 from robustbench_ens.outcomes import read_outcomes
@@ -87,14 +88,14 @@ def test_killed_after_every_part(kind, trained, digits, tmp_path, monkeypatch):
     protocol = load_protocol(PROTOCOLS[kind])
     sources = [trained[1000]] if hasattr(protocol.settings, "surrogates") else []
     whole = read_outcomes(module.evaluate(protocol, trained[0], sources, digits, Store(tmp_path / "whole")))
-    points = [(module, "_part")]
+    points = [(parts, "compute_part")]
     if kind in ("blackbox", "blackbox-convergence", "adaptive"):
         points.append((blackbox, "save_crafted"))
     for target, name in points:
         arguments = (protocol, trained[0], sources, digits, Store(tmp_path / name))
         kills, path = in_pieces(arguments, monkeypatch, target, name)
         pieces = read_outcomes(path)
-        assert kills > (kind != "adaptive" or name != "_part")
+        assert kills > (kind != "adaptive" or name != "compute_part")
         pd.testing.assert_frame_equal(pieces.outcomes, whole.outcomes)
         pd.testing.assert_frame_equal(measured(pieces), measured(whole))
     if kind not in ("diversity", "distillation"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.job import Subject
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.predict import predict
 
 

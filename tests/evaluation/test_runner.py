@@ -4,7 +4,7 @@ import pytest
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation import runner as module
+from robustbench_ens.evaluation import parts
 from robustbench_ens.evaluation.record import is_evaluated
 from robustbench_ens.evaluation.runner import evaluate
 from robustbench_ens.outcomes import read_outcomes
@@ -61,12 +61,12 @@ def test_an_interrupted_evaluation_goes_on_with_the_parts_it_finished(
     finished = interrupt(*arguments, store)
     assert not list((tmp_path / "cut" / "outcomes").glob("*/*/*.parquet"))
 
-    again, plain = [], module._part
+    again, plain = [], parts.compute_part
 
     def counted(job, path, digest, compute):
         return plain(job, path, digest, lambda: again.append(path.name) or compute())
 
-    monkeypatch.setattr(module, "_part", counted)
+    monkeypatch.setattr(parts, "compute_part", counted)
     found = read_outcomes(evaluate(*arguments, store)).outcomes
     assert finished not in again
     assert again

@@ -18,9 +18,10 @@ from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store, write_json
 from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation import parts
 from robustbench_ens.evaluation import runner as evaluation
 from robustbench_ens.evaluation.job import Job
-from robustbench_ens.evaluation.runner import Finished
+from robustbench_ens.evaluation.parts import Finished
 from robustbench_ens.outcomes import find_outcomes, read_evaluations, read_provenance
 from robustbench_ens.reporting.collect import told_apart
 from robustbench_ens.training.checkpoint import RESUME
@@ -282,7 +283,7 @@ def test_a_gradient_that_changes_with_no_line_of_source(rbe: Rbe, monkeypatch: p
 def test_a_part_of_another_gradient_is_not_kept(rbe: Rbe, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attack is interrupted after its first part, and the environment changes."""
     command = ("attack", f"{WHITEBOX[:-1]},eps=[0.1,0.2]]", "--model", "my_model:net")
-    original, made = evaluation._part, list[Path]()
+    original, made = parts.compute_part, list[Path]()
 
     def one_part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
         if made:
@@ -291,7 +292,7 @@ def test_a_part_of_another_gradient_is_not_kept(rbe: Rbe, monkeypatch: pytest.Mo
         return original(job, path, digest, compute)
 
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(evaluation, "_part", one_part)
+        interrupted.setattr(parts, "compute_part", one_part)
         assert rbe(*command).code == 130
     (part,) = made
     before = read_provenance(part)

@@ -16,7 +16,8 @@ from robustbench_ens.config.protocols.kinds import Adaptive
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafting_log import RunKey
 from robustbench_ens.evaluation.job import Job, Part
-from robustbench_ens.evaluation.kinds.blackbox import check_hold_out, crafted, expand
+from robustbench_ens.evaluation.kinds.blackbox import check_hold_out, crafted
+from robustbench_ens.evaluation.partition import Chunk, Group, Outline, Product, at_each_eps, expand
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.perturb.adaptive import AdaptiveSettings, craft_adaptively
@@ -108,10 +109,12 @@ def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
     return found
 
 
-def _at_eps(job: Job, settings: Adaptive, eps: float) -> pd.DataFrame:
-    """Every run at one eps, each on the images that those before have not beaten."""
+def _at_eps(job: Job, settings: Adaptive, eps: float, chunk: Chunk) -> pd.DataFrame:
+    """Every run at one eps on some images, each on those that the ones before have not beaten."""
     examples = [crafted(job, source, variant, eps) for source in job.sources for variant in expand(settings.starts)]
-    survivors = Survivors(job, eps)
+    if not chunk.is_first:
+        job.crafting.clear()  # the examples are of all images: the first chunk has said how their crafting went
+    survivors = Survivors(job, eps, chunk)
     for run in runs(settings, examples):
         job.task.advance(survivors.beaten)
         survivors.attempt(partial(_craft, job, run, eps), attack=run.attack, loss=run.loss, restart=run.restart)
@@ -122,15 +125,31 @@ class AdaptiveEvaluation(Evaluation[Adaptive]):
     """An adaptive evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of an adaptive evaluation: one for each eps.
+        """The parts of an adaptive evaluation: one for each eps and chunk of images.
 
         Raises:
             UserError: a surrogate is not hold-out.
         """
         for source in job.sources:
             check_hold_out(job.target.record, source.record)
-        for eps in self.settings.eps:
-            yield f"eps-{eps}", partial(_at_eps, job, self.settings, eps)
+        for name, eps, chunk in at_each_eps(self.settings.eps, job.chunks()):
+            yield name, partial(_at_eps, job, self.settings, eps, chunk)
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the same parts, each by itself, with the black-box examples that they start from."""
+        settings = self.settings
+        sources = range(len(outline.sources))
+        starts = expand(settings.starts)
+        none = torch.empty(0, dtype=torch.float32, device="cpu")
+        each = settings.steps * len(runs(settings, [none] * (len(sources) * len(starts))))
+        return [
+            Group(
+                (name,),
+                each * len(chunk),
+                tuple(Product(source, variant, eps) for source in sources for variant in starts),
+            )
+            for name, eps, chunk in at_each_eps(settings.eps, outline.chunks())
+        ]
 
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image, and black-box examples crafted for it, for progress."""

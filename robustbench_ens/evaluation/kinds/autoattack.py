@@ -20,6 +20,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafting_log import DIRECTIONS, PASSES, budget_name
 from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.partition import Chunk, Group, Outline, at_each_eps
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.models.fold import folded
 from robustbench_ens.models.layout import PROBED
@@ -28,7 +29,7 @@ from robustbench_ens.perturb.libraries.generators import global_generators
 from robustbench_ens.perturb.passes import Passes
 
 BATCH_SIZE = 250
-"""As in the standard version. The draws belong to a batch, so it is part of the method."""
+"""As in the standard version. The draws belong to a batch, so it is part of the method, and no chunk is smaller."""
 
 SILENT = logging.Logger("autoattack")
 """Of no hierarchy, so that nothing the package says reaches the console."""
@@ -154,19 +155,19 @@ def _craft(
         job.task.advance(_runs(settings, name) * len(batch))
     for direction, value in zip(DIRECTIONS, passes.per_image(len(positions)), strict=True):
         measured = budget_name(name, ATTACKS[name].loss, direction)
-        job.measure(measured, value, PASSES, step=_steps(settings, name), eps=eps)
+        job.measure_mean(measured, value, len(positions), PASSES, step=_steps(settings, name), eps=eps)
     return torch.cat(crafted)
 
 
-def _at_eps(job: Job, settings: Autoattack, eps: float) -> pd.DataFrame:
-    """Every attack at one eps, each on the images that those before have not beaten.
+def _at_eps(job: Job, settings: Autoattack, eps: float, chunk: Chunk) -> pd.DataFrame:
+    """Every attack at one eps on some images, each on those that the ones before have not beaten.
 
     As in the standard evaluation, images that are misclassified as they are count as beaten: the first attack hands
     them back, and no later one sees them.
     """
     probe = job.images[:PROBED].to(job.device)
     model = Chunked(folded(job.target.ensemble, probe).float().to(job.device), job.fitting)
-    survivors = Survivors(job, eps)
+    survivors = Survivors(job, eps, chunk)
     for name in settings.attacks:
         job.task.advance(_runs(settings, name) * survivors.beaten)
         attack = build(model, settings, name, eps=eps, classes=job.target.record.classes, device=job.device)
@@ -181,15 +182,21 @@ class AutoattackEvaluation(Evaluation[Autoattack]):
     """An evaluation by AutoAttack."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of an evaluation by AutoAttack: one for each eps.
+        """The parts of an evaluation by AutoAttack: one for each eps and chunk of images.
 
         Raises:
             UserError: the package is not installed, or an attack needs more classes.
         """
         check_installed()
         check_classes(self.settings, job.target.record.classes)
-        for eps in self.settings.eps:
-            yield f"eps-{eps}", partial(_at_eps, job, self.settings, eps)
+        for name, eps, chunk in at_each_eps(self.settings.eps, job.chunks(BATCH_SIZE)):
+            yield name, partial(_at_eps, job, self.settings, eps, chunk)
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the same parts, each by itself."""
+        each = self.settings.steps * sum(_runs(self.settings, name) for name in self.settings.attacks)
+        split = outline.chunks(BATCH_SIZE)
+        return [Group((name,), each * len(chunk)) for name, _, chunk in at_each_eps(self.settings.eps, split)]
 
     def check(self) -> None:
         """Check that the package is installed."""

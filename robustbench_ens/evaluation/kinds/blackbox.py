@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,41 +12,18 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.config.attacks import code_of_names, raised_numerics
-from robustbench_ens.config.protocols.keys import VariantGroup
 from robustbench_ens.config.protocols.kinds import Blackbox
 from robustbench_ens.core.locks import waiting_for
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafted_images import load_crafted, read_crafting, read_digests, save_crafted
-from robustbench_ens.evaluation.crafting_log import CraftedOn, RunKey
-from robustbench_ens.evaluation.job import Job, Part, Subject
+from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, RunKey, repeated_share
+from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.partition import Group, Outline, Product, Variant, expand
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.weights.record import EnsembleRecord
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to craft: an attack with a loss, from one random start."""
-
-    attack: str
-    loss: str
-    restart: int
-
-    @property
-    def key(self) -> str:
-        """A name for files."""
-        return f"{self.attack}-{self.loss}-{self.restart}"
-
-
-def expand(groups: Iterable[VariantGroup]) -> list[Variant]:
-    """All variants of ``groups``, in their order."""
-    return [
-        Variant(group.attack, loss, restart)
-        for group in groups
-        for loss in group.losses
-        for restart in range(group.restarts)
-    ]
 
 
 def variants(settings: Blackbox) -> list[Variant]:
@@ -97,18 +74,28 @@ def crafting_hash(job: Job, source: Subject, variant: Variant) -> str:
 
 def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
     """The images of one variant at one eps: read where they exist, else crafted and stored."""
-    folder: Path = job.store.adversarial_dir(crafting_hash(job, source, variant)) / f"eps-{eps}"
-    path = folder / f"{variant.key}.safetensors"
+    return load_crafted(make_crafted(job, source, variant, eps), job.images, eps)
+
+
+def make_crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Path:
+    """Craft the images of one variant at one eps unless they exist, and return their file."""
+    path = crafted_path(job, source, variant, eps)
     with waiting_for(path, job.task):
         _make(job, source, variant, eps, path)
-    return load_crafted(path, job.images, eps)
+    return path
+
+
+def crafted_path(job: Job, source: Subject, variant: Variant, eps: float) -> Path:
+    """Return where the images of one variant at one eps lie, or will lie."""
+    folder: Path = job.store.adversarial_dir(crafting_hash(job, source, variant)) / f"eps-{eps}"
+    return folder / f"{variant.key}.safetensors"
 
 
 def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -> None:
     """Craft images and store them at ``path``, or read how they were crafted if they are there."""
     if path.exists():
         job.task.advance(len(job.images))
-        job.crafting += read_crafting(path)
+        job.crafting += _with_repeats(job, read_crafting(path), variant, path)
     else:
         everything, key = torch.arange(len(job.images), device="cpu"), ("surrogate", variant.restart)
         _recall_restarts(job, source, variant, eps, path.parent)
@@ -126,14 +113,31 @@ def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -
         save_crafted(path, found, job.images, eps, job.crafting[-1:])
 
 
-def _recall_restarts(job: Job, source: Subject, variant: Variant, eps: float, folder: Path) -> None:
-    """Have the next crafting compared with the restarts before it, also where another process crafted these."""
+def _with_repeats(job: Job, runs: Sequence[Crafting], variant: Variant, path: Path) -> list[Crafting]:
+    """Return how crafting went, with the share of images that earlier restarts had crafted as well.
+
+    Restarts may have been crafted in any order, side by side: the share is counted from what lies there now.
+    """
+    own = read_digests(path, len(job.images))
+    earlier = _digests_before(job, variant, path.parent)
+    if own is None or not earlier:
+        return list(runs)
+    share = repeated_share(own, earlier)
+    return [replace(run, identical=share) for run in runs]
+
+
+def _digests_before(job: Job, variant: Variant, folder: Path) -> list[Tensor]:
+    """Return the digests of the images of all earlier restarts that lie in ``folder``."""
     earlier = (replace(variant, restart=restart) for restart in range(variant.restart))
     found = [read_digests(folder / f"{one.key}.safetensors", len(job.images)) for one in earlier]
+    return [digests for digests in found if digests is not None]
+
+
+def _recall_restarts(job: Job, source: Subject, variant: Variant, eps: float, folder: Path) -> None:
+    """Have the next crafting compared with the restarts before it, also where another process crafted these."""
     made = RunKey(source.record.id, ENSEMBLE, variant.attack, variant.loss, eps, job.steps)
-    job.restarts.recall(
-        made, torch.arange(len(job.images), device="cpu"), [digests for digests in found if digests is not None]
-    )
+    everything = torch.arange(len(job.images), device="cpu")
+    job.restarts.recall(made, everything, _digests_before(job, variant, folder))
 
 
 def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFrame:
@@ -149,6 +153,10 @@ def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFra
     )
 
 
+def _part(source: str, variant: Variant, eps: float) -> str:
+    return f"{short_hash(source)}-eps-{eps}-{variant.key}"
+
+
 class BlackboxEvaluation(Evaluation[Blackbox]):
     """A black-box evaluation."""
 
@@ -159,8 +167,22 @@ class BlackboxEvaluation(Evaluation[Blackbox]):
         for source in job.sources:
             for eps in self.settings.eps:
                 for variant in variants(self.settings):
-                    name = f"{short_hash(source.record.id)}-eps-{eps}-{variant.key}"
-                    yield name, partial(_rows, job, source, variant, eps)
+                    yield _part(source.record.id, variant, eps), partial(_rows, job, source, variant, eps)
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the same parts, together where surrogate and eps are the same: they only score crafted images."""
+        groups = []
+        for number, source in enumerate(outline.sources):
+            for eps in self.settings.eps:
+                all_variants = variants(self.settings)
+                groups.append(
+                    Group(
+                        tuple(_part(source, variant, eps) for variant in all_variants),
+                        outline.images * len(all_variants) / 2,  # a prediction takes about half as long as a gradient
+                        tuple(Product(number, variant, eps) for variant in all_variants),
+                    )
+                )
+        return groups
 
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image, for progress."""

@@ -11,6 +11,7 @@ import pandas as pd
 from robustbench_ens.config.protocols.kinds import Convergence
 from robustbench_ens.evaluation.base import Evaluation, evaluation_of
 from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.partition import Group, Outline
 
 
 class ConvergenceEvaluation(Evaluation[Convergence]):
@@ -21,6 +22,18 @@ class ConvergenceEvaluation(Evaluation[Convergence]):
         for steps in self.settings.steps:
             for name, _ in self._plain_parts(job, steps):
                 yield f"steps-{steps}-{name}", partial(self._at_steps, job, steps, name)
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the groups of the plain evaluation, for each number of steps."""
+        return [
+            Group(
+                tuple(f"steps-{steps}-{name}" for name in group.parts),
+                group.gradients,
+                tuple(replace(product, steps=steps) for product in group.products),
+            )
+            for steps in self.settings.steps
+            for group in evaluation_of(self.settings.at(steps)).groups(outline)
+        ]
 
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image, for progress."""

@@ -21,6 +21,7 @@ from robustbench_ens.evaluation.distilled import (
     measure_pairs,
 )
 from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.partition import Group, Outline
 from robustbench_ens.evaluation.tables import no_outcomes
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.predict import BATCH_SIZE
@@ -105,6 +106,10 @@ class DistillationEvaluation(Evaluation[Distillation]):
         draws = draw(job, torch.arange(len(job.images), device="cpu"))
         for eps in self.settings.eps:
             yield f"eps-{eps}", partial(_at_eps, job, draws, eps)
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the same parts, each by itself."""
+        return [Group((f"eps-{eps}",), outline.images * self.settings.steps) for eps in self.settings.eps]
 
     def attempts(self, sub_models: int) -> int:
         """Distillations of each image, for progress."""

@@ -15,6 +15,7 @@ from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.distilled import Draws, distill_from, draw, fast_members, losses_on, measure_pairs
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.kinds.transferability import images_all_get_right
+from robustbench_ens.evaluation.partition import Group, Outline
 from robustbench_ens.evaluation.tables import no_outcomes
 
 
@@ -58,6 +59,11 @@ class DiversityEvaluation(Evaluation[Diversity]):
         draws = draw(job, measured_images(job, self.settings))
         for eps in self.settings.eps:
             yield f"eps-{eps}", partial(_at_eps, job, draws, eps)
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the same parts, each by itself."""
+        each = min(outline.images, self.settings.right_images) * self.settings.steps
+        return [Group((f"eps-{eps}",), each) for eps in self.settings.eps]
 
     def attempts(self, sub_models: int) -> int:
         """Distillations of each image, for progress."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from robustbench_ens.config.protocols.kinds import Gallery
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.job import Job, Part
-from robustbench_ens.evaluation.kinds.blackbox import Variant, check_hold_out, expand
+from robustbench_ens.evaluation.kinds.blackbox import check_hold_out
+from robustbench_ens.evaluation.partition import Group, Outline, Variant, expand
 from robustbench_ens.evaluation.tables import no_outcomes
 
 WHITEBOX = Variant("pgd", "cross_entropy", 0)
@@ -69,6 +70,12 @@ class GalleryEvaluation(Evaluation[Gallery]):
         yield f"whitebox-{WHITEBOX.key}", partial(_crafted, job, job.target.ensemble, "whitebox", WHITEBOX)
         for variant in expand(self.settings.variants):
             yield f"blackbox-{variant.key}", partial(_crafted, job, source.ensemble, "blackbox", variant)
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the same parts, together: they are of a few images."""
+        names = ["clean", f"whitebox-{WHITEBOX.key}"]
+        names += [f"blackbox-{variant.key}" for variant in expand(self.settings.variants)]
+        return [Group(tuple(names), outline.images * self.settings.steps * (len(names) - 1))]
 
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image, for progress."""

@@ -14,6 +14,8 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafting_log import CraftedOn
 from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.partition import Chunk, Group, Outline
+from robustbench_ens.evaluation.tables import no_outcomes
 from robustbench_ens.outcomes import ENSEMBLE
 
 
@@ -35,9 +37,15 @@ def images_all_get_right(job: Job) -> Tensor:
 
 
 def _from_source(
-    job: Job, settings: Transferability, positions: Tensor, eps: float, source_member: int
+    job: Job, settings: Transferability, positions: Tensor, eps: float, source_member: int, chunk: Chunk
 ) -> pd.DataFrame:
-    """Attacks on one sub-model at one eps. No image is dropped between starts: what beats j need not beat i."""
+    """Attacks on one sub-model at one eps. No image is dropped between starts: what beats j need not beat i.
+
+    ``positions`` are those of ``chunk`` that every sub-model gets right.
+    """
+    job.task.advance(settings.restarts * (len(chunk) - len(positions)))
+    if not len(positions):
+        return no_outcomes()
     members = dict(enumerate(job.target.ensemble.members)) | {ENSEMBLE: job.target.ensemble}
     own = job.target.record.id
     frames = []
@@ -53,7 +61,7 @@ def _from_source(
         )
         for target_member, model in members.items():
             predicted = job.predict(model, crafted)
-            if target_member == source_member and restart == 0:
+            if target_member == source_member and restart == 0 and chunk.is_first:
                 job.double_the_steps(model, positions, predicted.unsqueeze(1), key=("member", source_member, restart))
             frames.append(
                 job.rows(
@@ -68,7 +76,6 @@ def _from_source(
                     target_member=target_member,
                 )
             )
-    job.task.advance(settings.restarts * (len(job.images) - len(positions)))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -76,11 +83,24 @@ class TransferabilityEvaluation(Evaluation[Transferability]):
     """A transferability evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of a transferability evaluation: one for each eps and source sub-model."""
+        """The parts of a transferability evaluation: one for each eps, source sub-model and chunk of images."""
         positions = images_all_get_right(job)
         for eps in self.settings.eps:
             for member in range(job.target.record.sub_models):
-                yield f"eps-{eps}-from-{member}", partial(_from_source, job, self.settings, positions, eps, member)
+                for chunk in job.chunks():
+                    own = positions[(positions >= chunk.start) & (positions < chunk.stop)]
+                    compute = partial(_from_source, job, self.settings, own, eps, member, chunk)
+                    yield chunk.part(f"eps-{eps}-from-{member}"), compute
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the same parts, each by itself."""
+        each = self.settings.restarts * self.settings.steps
+        return [
+            Group((chunk.part(f"eps-{eps}-from-{member}"),), each * len(chunk) / outline.sub_models)
+            for eps in self.settings.eps
+            for member in range(outline.sub_models)
+            for chunk in outline.chunks()
+        ]
 
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image, for progress."""

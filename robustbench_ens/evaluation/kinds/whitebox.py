@@ -12,6 +12,7 @@ from robustbench_ens.config.protocols.kinds import Whitebox
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafting_log import CraftedOn
 from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.partition import Chunk, Group, Outline, at_each_eps
 from robustbench_ens.evaluation.self_transfer import plain_means
 from robustbench_ens.evaluation.survivors import Survivors
 from robustbench_ens.models.ensemble import Ensemble
@@ -30,14 +31,13 @@ def _attack(
     return survivors.attempt(craft, attack=source.named(attack), loss=loss, restart=restart)
 
 
-def _at_eps(job: Job, settings: Whitebox, eps: float) -> pd.DataFrame:
-    """All restarts at one eps, each on the images that those before have not beaten."""
-    survivors = Survivors(job, eps)
+def _at_eps(job: Job, settings: Whitebox, eps: float, chunk: Chunk) -> pd.DataFrame:
+    """All restarts at one eps on some images, each on those that the ones before have not beaten."""
+    survivors = Survivors(job, eps, chunk)
     for restart in range(settings.restarts):
         predicted = _attack(job, settings, survivors, eps, restart)
-        if restart == 0:
-            everything = torch.arange(len(predicted), device="cpu")
-            job.double_the_steps(job.target.ensemble, everything, predicted, key=(restart,))
+        if restart == 0 and chunk.is_first:
+            job.double_the_steps(job.target.ensemble, survivors.positions, predicted, key=(restart,))
     means = plain_means(job, settings)
     directly = survivors.kept
     for mean in means:
@@ -52,9 +52,16 @@ class WhiteboxEvaluation(Evaluation[Whitebox]):
     """A white-box evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of a white-box evaluation: one for each eps."""
-        for eps in self.settings.eps:
-            yield f"eps-{eps}", partial(_at_eps, job, self.settings, eps)
+        """The parts of a white-box evaluation: one for each eps and chunk of images."""
+        for name, eps, chunk in at_each_eps(self.settings.eps, job.chunks()):
+            yield name, partial(_at_eps, job, self.settings, eps, chunk)
+
+    def groups(self, outline: Outline) -> list[Group]:
+        """Return the same parts, each by itself."""
+        each = self.settings.restarts * self.settings.steps
+        return [
+            Group((name,), each * len(chunk)) for name, _, chunk in at_each_eps(self.settings.eps, outline.chunks())
+        ]
 
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image, for progress."""

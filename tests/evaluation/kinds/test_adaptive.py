@@ -7,7 +7,8 @@ import torch
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.kinds import adaptive as module
-from robustbench_ens.evaluation.kinds.blackbox import crafted, crafting_hash, expand
+from robustbench_ens.evaluation.kinds.blackbox import crafted, crafting_hash
+from robustbench_ens.evaluation.partition import expand
 from robustbench_ens.perturb.adaptive import AdaptiveSettings
 from tests.evaluation.runs import (
     attempts,
@@ -16,6 +17,7 @@ from tests.evaluation.runs import (
     outcomes,
     parts,
     progress,
+    taken,
 )
 
 SMALL = "images=30,eps=[0.04,0.08],steps=3"
@@ -67,7 +69,7 @@ def test_attacks_by_name_run_in_turn_and_from_examples_where_they_can(make_job):
     ]
     check_a_beaten_image_rests(rows, len(runs))
     assert rows["correct"].fillna(False).groupby(rows["image"]).min().mean() < 0.9
-    names = {row["name"] for row in job.take_measurements()}
+    names = {row["name"] for row in taken(job)}
     assert {f"health/{attack}/budget_used" for attack in ("mora/cross_entropy", "square/cw")} <= names
     pd.testing.assert_frame_equal(run(replace(make_job(protocol), workers=2)), rows)
     assert progress(make_job(protocol), run) == attempts(job.settings, 3) * 30 == (1 + 4) * 30
@@ -201,7 +203,7 @@ def test_progress_reaches_its_end(make_job):
 def test_its_health_is_kept(make_job):
     job = make_job(f"digits/adaptive[images=30,eps=[0.05],steps=3,{STARTS},{variants('reweighed')}]")
     run(job)
-    names = {row["name"] for row in job.take_measurements()}
+    names = {row["name"] for row in taken(job)}
     assert {"health/apgd_reweighed/cw/zero_gradient", "health/apgd_reweighed_from_blackbox/cw/budget_used"} <= names
 
 

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from robustbench_ens.config.protocols import load_protocol
-from tests.evaluation.runs import attempts, outcomes, parts
+from tests.evaluation.runs import attempts, outcomes, parts, taken
 
 WHITEBOX = "digits/whitebox-convergence[images=40,eps=[0.05,0.15],steps=[2,5]]"
 BLACKBOX = "digits/blackbox-convergence[images=20,eps=[0.1],steps=[2,4]]"
@@ -45,7 +45,7 @@ def test_what_the_attacks_measure_is_kept_for_each_number_of_steps(make_job):
     job = make_job(f"{WHITEBOX[:-1]},health={{images=10}}]")
     for name, compute in parts(job):
         compute()
-        measured = pd.DataFrame(job.take_measurements())
+        measured = pd.DataFrame(taken(job))
         steps = int(name.split("-")[1])
         assert measured.loc[measured["name"] == "health/pgd/cross_entropy/budget_used", "step"].tolist() == [steps]
         assert measured.loc[measured["name"].str.endswith("doubling_gain"), "step"].tolist() == [2 * steps]

@@ -14,9 +14,10 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation.distilled import Draws, draw
 from robustbench_ens.evaluation.images import EvaluationImages
-from robustbench_ens.evaluation.job import Job, Subject
+from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds.diversity import measured_images, pair_losses
 from robustbench_ens.evaluation.runner import evaluate
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import diversity as equation_2

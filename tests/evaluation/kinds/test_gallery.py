@@ -6,7 +6,7 @@ import torch
 
 from robustbench_ens.errors import UserError
 from tests.evaluation.runs import arrays as kept
-from tests.evaluation.runs import attempts, parts
+from tests.evaluation.runs import attempts, parts, taken
 
 PROTOCOL = 'digits/gallery[images=5,steps=3,variants=[{attack="momentum_pgd",losses=["cw"],restarts=2}]]'
 KEYS = [
@@ -64,7 +64,7 @@ def test_black_box_examples_are_the_same_for_every_target(make_job):
 def test_no_health_is_kept_of_so_few_images(make_job):
     job = make_job(PROTOCOL)
     run(job)
-    assert job.take_measurements() == []
+    assert taken(job) == []
 
 
 def test_the_surrogate_must_be_hold_out(make_job):

@@ -10,12 +10,13 @@ from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.images import EvaluationImages
-from robustbench_ens.evaluation.job import Job, Subject
+from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds import regions as regions_module
 from robustbench_ens.evaluation.kinds.diversity import measured_images
 from robustbench_ens.evaluation.kinds.regions import directions, regions_around
 from robustbench_ens.evaluation.record import is_evaluated
 from robustbench_ens.evaluation.runner import evaluate
+from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.outcomes import arrays_path, read_outcomes
 from robustbench_ens.perturb.plane import rademacher_direction
