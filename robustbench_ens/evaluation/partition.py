@@ -125,11 +125,18 @@ class Group:
         parts: their names.
         gradients: of one image, at most; for expected times.
         products: the crafted images that they read.
+        name: what they are called together.
     """
 
     parts: tuple[str, ...]
     gradients: float
     products: tuple[Product, ...] = ()
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What people see."""
+        return self.name or self.parts[0]
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,17 @@ def parts_folder(path: Path) -> Path:
     return path.with_name(f".{path.stem}.parts")
 
 
+def is_part_done(store: Store, protocol: Protocol, records: Sequence[EnsembleRecord], part: str) -> bool:
+    """Return whether a part of an unfinished evaluation is kept; ``records`` are those of target and surrogates."""
+    target, *sources = records
+    path = parts_folder(outcomes_file(store, protocol, target)) / f"{part}.parquet"
+    if not path.exists():
+        return False
+    kept = read_provenance(path)
+    same = kept.get("inputs") == inputs_digest(protocol, target, sources)
+    return same and same_probe(kept.get("probe"), target.probe)
+
+
 def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> bool:
     """Whether the outcomes exist and come from these weights, this code and a model that still behaves as it did.
 

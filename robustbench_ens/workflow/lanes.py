@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from robustbench_ens.core.locks import POLL_S, HeldError
 from robustbench_ens.core.progress import Progress, Task
+from robustbench_ens.errors import Failure
 
 
 class StoppedError(Exception):
@@ -32,13 +34,21 @@ class Bounds:
     makes: frozenset[Hashable]
     alone: bool = False
 
-    def needs_any(self, others: Sequence[Bounds]) -> bool:
-        """Return whether one of ``others`` may make what this step needs."""
-        return any(self.needs & other.makes for other in others)
-
 
 Step = TypeVar("Step")
 Contravariant = TypeVar("Contravariant", contravariant=True)
+
+
+class PieceFailedError(Exception):
+    """A piece failed where others go on.
+
+    Attributes:
+        failure: which, where and why.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
 
 
 class Runs(Protocol[Contravariant]):
@@ -55,31 +65,57 @@ class Runs(Protocol[Contravariant]):
 
 
 class _Waiting(Generic[Step]):
-    """A step that is not done, and until when to leave it to the process that is at it."""
+    """A step that is not done.
 
-    def __init__(self, step: Step, bounds: Bounds) -> None:
+    Attributes:
+        rank: the lowest of those that may start begins first.
+        missing: how many unfinished steps it waits for.
+        followers: steps that wait for it.
+        held: what another process holds, if the step was left to it.
+        not_before: when it is tried again.
+    """
+
+    def __init__(self, step: Step, bounds: Bounds, rank: tuple[float, int]) -> None:
         self.step = step
         self.bounds = bounds
+        self.rank = rank
+        self.missing = 0
+        self.followers: list[_Waiting[Step]] = []
         self.held: HeldError | None = None
         self.not_before = 0.0
 
-    def put_off(self, held: HeldError) -> None:
-        """Leave the step to its holder for a moment."""
-        self.held = held
-        self.not_before = time.monotonic() + POLL_S
+    def __lt__(self, other: _Waiting[Step]) -> bool:
+        return self.rank < other.rank
+
+
+def _linked(steps: Sequence[Step], bounds: Callable[[Step], Bounds], first: Sequence[float]) -> list[_Waiting[Step]]:
+    """Return the steps, each with those that wait for it: it makes what they need, and comes before them."""
+    linked: list[_Waiting[Step]] = []
+    makers: dict[Hashable, list[_Waiting[Step]]] = {}
+    for index, step in enumerate(steps):
+        one = _Waiting(step, bounds(step), (-first[index] if first else 0.0, index))
+        for maker in {id(maker): maker for name in one.bounds.needs for maker in makers.get(name, ())}.values():
+            maker.followers.append(one)
+            one.missing += 1
+        for name in one.bounds.makes:
+            makers.setdefault(name, []).append(one)
+        linked.append(one)
+    return linked
 
 
 class Lanes(Generic[Step]):
     """A queue of steps of which several run at a time.
 
-    A step that another process holds is put off, and tried again until it is free. Those behind it that do not need it
-    run meanwhile.
+    A step that another process holds is put off, and tried again until it is free. Those that do not need it run
+    meanwhile.
 
     Args:
         steps: in an order in which each could run.
         bounds: of a step.
         executor: runs the steps.
         finished: called with each finished step, in this thread.
+        given_up: called with each step that is not tried, because it needs one that failed.
+        first: of each step, how urgent it is: of those that may start, the most urgent one does. By default, the first.
     """
 
     def __init__(
@@ -88,74 +124,94 @@ class Lanes(Generic[Step]):
         bounds: Callable[[Step], Bounds],
         executor: Runs[Step],
         finished: Callable[[Step], None],
+        given_up: Callable[[Step], None] = lambda step: None,
+        first: Sequence[float] = (),
     ) -> None:
-        self._waiting = [_Waiting(step, bounds(step)) for step in steps]
+        linked = _linked(steps, bounds, first)
+        self._left = len(linked)
+        self._ready = [one for one in linked if not one.missing]
+        heapq.heapify(self._ready)
+        self._held: list[_Waiting[Step]] = []
         self._running: dict[Future[None], _Waiting[Step]] = {}
+        self._dropped: set[int] = set()
         self._executor = executor
         self._finished = finished
+        self._given_up = given_up
         self._said: set[str] = set()
 
     def run(self) -> None:
-        """Carry all steps out. If one fails, the others stop at the next sign of progress, and its error is raised."""
+        """Carry all steps out.
+
+        If one fails with a :class:`PieceFailedError`, those that need it are given up and the others go on. After any
+        other error the others stop at the next sign of progress, and it is raised.
+        """
         try:
-            while self._waiting:
-                for one in self._ready():
-                    future = self._executor.submit(one.step, one.bounds.alone or self._executor.most == 1)
-                    self._running[future] = one
+            while self._left:
+                self._start()
                 if not self._running:
                     self._wait_for_others()
                     continue
-                some_held = any(one.held for one in self._waiting)
-                done, _ = wait(self._running, POLL_S if some_held else None, FIRST_COMPLETED)
+                done, _ = wait(self._running, POLL_S if self._held else None, FIRST_COMPLETED)
                 for future in done:
                     self._end(self._running.pop(future), future)
         except BaseException:
             self._executor.stop()
             raise
 
+    def _start(self) -> None:
+        """Begin what may start now: the most urgent steps, as many as the executor takes."""
+        now = time.monotonic()
+        for one in [one for one in self._held if one.not_before <= now]:
+            self._held.remove(one)
+            heapq.heappush(self._ready, one)
+        while self._ready and len(self._running) < self._executor.most:
+            alone = self._ready[0].bounds.alone or any(one.bounds.alone for one in self._running.values())
+            if alone and self._running:
+                return
+            one = heapq.heappop(self._ready)
+            future = self._executor.submit(one.step, one.bounds.alone or self._executor.most == 1)
+            self._running[future] = one
+
     def _end(self, one: _Waiting[Step], future: Future[None]) -> None:
-        """Take a step from the queue once it is done, or put it off if another process holds it."""
+        """Let those that wait for a step have it once it is done, or put it off if another process holds it."""
         try:
             future.result()
         except HeldError as held:
-            one.put_off(held)
+            one.held = held
+            one.not_before = time.monotonic() + POLL_S
+            self._held.append(one)
             return
-        self._waiting.remove(one)
+        except PieceFailedError:
+            self._left -= 1
+            self._drop(one)
+            return
+        self._left -= 1
         self._finished(one.step)
+        for follower in one.followers:
+            follower.missing -= 1
+            if not follower.missing and id(follower) not in self._dropped:
+                heapq.heappush(self._ready, follower)
+
+    def _drop(self, failed: _Waiting[Step]) -> None:
+        """Give up all that needs a failed step, or needs what is given up."""
+        reached = list(failed.followers)
+        while reached:
+            one = reached.pop()
+            if id(one) not in self._dropped:
+                self._dropped.add(id(one))
+                self._left -= 1
+                self._given_up(one.step)
+                reached += one.followers
 
     def _wait_for_others(self) -> None:
         """Wait until the next step that another process holds may be tried again."""
-        put_off = [one for one in self._waiting if one.held is not None]
-        held = put_off[0].held
+        held = self._held[0].held
         assert held is not None
         line = f"{held.what} is in use by process {held.holder}; waiting for it to end"
         if line not in self._said:
             self._said.add(line)
             self._executor.progress.message(line)
-        time.sleep(max(0.0, min(one.not_before for one in put_off) - time.monotonic()))
-
-    def _ready(self) -> list[_Waiting[Step]]:
-        """Return the next steps that may start now: no earlier step that is unfinished makes what they need."""
-        running = list(self._running.values())
-        unfinished = [one.bounds for one in running]
-        elsewhere: list[Bounds] = []
-        ready: list[_Waiting[Step]] = []
-        now = time.monotonic()
-        for one in self._waiting:
-            if one in running:
-                continue
-            if len(running) + len(ready) == self._executor.most:
-                break
-            # A step that another process holds, and those that need it, keep nobody behind them.
-            if one.not_before > now or one.bounds.needs_any(elsewhere):
-                elsewhere.append(one.bounds)
-                continue
-            if one.bounds.alone:
-                return ready or ([] if running else [one])
-            if not one.bounds.needs_any(unfinished):
-                ready.append(one)
-            unfinished.append(one.bounds)
-        return ready
+        time.sleep(max(0.0, min(one.not_before for one in self._held) - time.monotonic()))
 
 
 def watched(progress: Progress, stop: threading.Event) -> Progress:

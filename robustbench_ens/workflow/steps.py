@@ -239,10 +239,7 @@ class AttackStep:
     def _attack(self, place: Workplace, workers: int) -> None:
         if self.why is not None:
             place.progress.message(f"{self.why}; attacking again")
-        subjects = []
-        for ensemble in (self.target, *self.sources):
-            subject = _load(place, ensemble)
-            subjects.append(replace(subject, record=attacked(place, self.protocol, subject.record)))
+        subjects = [load_subject(place, self.protocol, ensemble) for ensemble in (self.target, *self.sources)]
         folder = place.library.home(self.target) if isinstance(self.target, TrainingRun) else None
         evaluate(
             self.protocol,
@@ -299,6 +296,16 @@ def _alone_at(step: Step, place: Workplace) -> Iterator[bool]:
 def _names_code(ensemble: TrainingRun) -> bool:
     settings = ensemble.recipe.settings
     return ":" in settings.method or ":" in settings.network
+
+
+def load_subject(place: Workplace, protocol: Protocol, ensemble: TrainingRun | Given) -> Subject:
+    """Return an ensemble with its weights, as it is attacked under ``protocol``.
+
+    Raises:
+        UserError: it is not trained, or its weights are damaged.
+    """
+    subject = _load(place, ensemble)
+    return replace(subject, record=attacked(place, protocol, subject.record))
 
 
 def _load(place: Workplace, ensemble: TrainingRun | Given) -> Subject:

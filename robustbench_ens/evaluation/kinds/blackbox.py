@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.config.attacks import code_of_names, raised_numerics
-from robustbench_ens.config.protocols.kinds import Blackbox
+from robustbench_ens.config.protocols.kinds import Blackbox, ByGradient, Sized
 from robustbench_ens.core.locks import waiting_for
-from robustbench_ens.core.store import short_hash
+from robustbench_ens.core.store import Store, short_hash
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.crafted_images import load_crafted, read_crafting, read_digests, save_crafted
@@ -47,23 +47,38 @@ def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
         )
 
 
-def crafting_hash(job: Job, source: Subject, variant: Variant) -> str:
+@dataclass(frozen=True)
+class Bench:
+    """What images crafted on any surrogate depend on, beside surrogate, variant and eps.
+
+    Attributes:
+        settings: the protocol that says how they are crafted.
+        digest: of the dataset.
+        indices: of the images in the test split.
+    """
+
+    settings: Sized
+    digest: str
+    indices: Sequence[int]
+
+
+def crafting_hash(bench: Bench, source: EnsembleRecord, variant: Variant) -> str:
     """Return the hash of all that decides the images crafted on ``source``, but variant and eps: their folder's name.
 
     Of an attack or a loss from outside the project, its code too.
     """
-    settings = job.sized
+    settings = bench.settings
     code = code_of_names([variant.attack, variant.loss])
     raised = raised_numerics([variant.attack], [variant.loss])
     return short_hash(
         {
-            "weights": source.record.weights,
-            **({"code": source.record.code} if source.record.code else {}),
-            "data": job.data.digest,
-            "images": job.indices.tolist(),
+            "weights": source.weights,
+            **({"code": source.code} if source.code else {}),
+            "data": bench.digest,
+            "images": list(bench.indices),
             "steps": settings.steps,
             "step_size": settings.step_size,
-            "precision": job.precision,
+            "precision": settings.precision if isinstance(settings, ByGradient) else "fp32",
             "seed": settings.seed,
             "numerics": settings.numerics,
             **({"attack code": code} if code else {}),
@@ -79,15 +94,16 @@ def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
 
 def make_crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Path:
     """Craft the images of one variant at one eps unless they exist, and return their file."""
-    path = crafted_path(job, source, variant, eps)
+    bench = Bench(job.sized, job.data.digest, job.indices.tolist())
+    path = crafted_path(job.store, bench, source.record, variant, eps)
     with waiting_for(path, job.task):
         _make(job, source, variant, eps, path)
     return path
 
 
-def crafted_path(job: Job, source: Subject, variant: Variant, eps: float) -> Path:
+def crafted_path(store: Store, bench: Bench, source: EnsembleRecord, variant: Variant, eps: float) -> Path:
     """Return where the images of one variant at one eps lie, or will lie."""
-    folder: Path = job.store.adversarial_dir(crafting_hash(job, source, variant)) / f"eps-{eps}"
+    folder = store.adversarial_dir(crafting_hash(bench, source, variant)) / f"eps-{eps}"
     return folder / f"{variant.key}.safetensors"
 
 
@@ -180,6 +196,7 @@ class BlackboxEvaluation(Evaluation[Blackbox]):
                         tuple(_part(source, variant, eps) for variant in all_variants),
                         outline.images * len(all_variants) / 2,  # a prediction takes about half as long as a gradient
                         tuple(Product(number, variant, eps) for variant in all_variants),
+                        f"eps-{eps} from {source}",
                     )
                 )
         return groups

@@ -30,6 +30,7 @@ class ConvergenceEvaluation(Evaluation[Convergence]):
                 tuple(f"steps-{steps}-{name}" for name in group.parts),
                 group.gradients,
                 tuple(replace(product, steps=steps) for product in group.products),
+                f"{group.title} in {steps} steps",
             )
             for steps in self.settings.steps
             for group in evaluation_of(self.settings.at(steps)).groups(outline)

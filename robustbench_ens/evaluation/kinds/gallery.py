@@ -75,7 +75,7 @@ class GalleryEvaluation(Evaluation[Gallery]):
         """Return the same parts, together: they are of a few images."""
         names = ["clean", f"whitebox-{WHITEBOX.key}"]
         names += [f"blackbox-{variant.key}" for variant in expand(self.settings.variants)]
-        return [Group(tuple(names), outline.images * self.settings.steps * (len(names) - 1))]
+        return [Group(tuple(names), outline.images * self.settings.steps * (len(names) - 1), name="examples")]
 
     def attempts(self, sub_models: int) -> int:
         """Attempts on each image, for progress."""

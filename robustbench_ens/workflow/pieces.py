@@ -1,0 +1,280 @@
+"""Pieces: what one worker carries out. Steps fall into pieces that follow from the plan, never from the workers.
+
+A training is one piece. An attack is several: images crafted on surrogates, which all targets share; parts of the
+evaluation; and what joins them, which computes whatever is still missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from robustbench_ens.config.protocols import Protocol
+from robustbench_ens.config.protocols.kinds import ByGradient, Sized
+from robustbench_ens.core.parallel import share_cores
+from robustbench_ens.data import select_images
+from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.kinds.blackbox import Bench, crafted_path
+from robustbench_ens.evaluation.partition import Group, Outline, Product, crafted_by
+from robustbench_ens.evaluation.record import is_part_done
+from robustbench_ens.evaluation.runner import Resources, craft_product, evaluate_parts
+from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.steps import AttackStep, TrainStep, attacked, load_subject, record_of
+from robustbench_ens.workflow.targets import Given
+from robustbench_ens.workflow.timings import Timing
+
+
+@dataclass(frozen=True)
+class CraftPiece:
+    """Craft the images of one surrogate, variant and eps.
+
+    Attributes:
+        protocol: the one that says how, of several that share the images.
+        product: what is crafted.
+        source: the surrogate.
+        timing: what it is expected to take, if that is known.
+    """
+
+    protocol: Protocol
+    product: Product
+    source: TrainingRun
+    timing: Timing | None = None
+
+    @property
+    def title(self) -> str:
+        """The name that people see."""
+        product = self.product
+        steps = f" in {product.steps} steps" if product.steps else ""
+        return f"craft {product.variant.key} eps-{product.eps}{steps} on {self.source.id}"
+
+    @property
+    def seconds(self) -> float | None:
+        """The seconds that it is expected to take, if that is known."""
+        return None if self.timing is None else self.timing.seconds
+
+    @property
+    def gradients(self) -> float:
+        """Gradients of one image that it takes."""
+        settings = self._settings
+        return float(settings.images * settings.steps)
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """Names of what earlier pieces may make and this one needs: the surrogate."""
+        return frozenset([self.source.key])
+
+    @cached_property
+    def makes(self) -> frozenset[Hashable]:
+        """Names of what later pieces may need: the images, whichever protocol asks for them."""
+        settings = self._settings
+        precision = settings.precision if isinstance(settings, ByGradient) else "fp32"
+        how = (settings.steps, settings.step_size, precision, settings.seed, settings.numerics)
+        data = (settings.dataset, settings.max_pixels, settings.images)
+        product = self.product
+        return frozenset([("crafted", self.source.key, data, how, product.variant, product.eps)])
+
+    @property
+    def _settings(self) -> Sized:
+        settings = crafted_by(self.protocol.settings, self.product)
+        assert isinstance(settings, Sized)
+        return settings
+
+    def is_done(self, place: Workplace) -> bool:
+        """Return whether the images are there."""
+        settings = self._settings
+        record = record_of(place, self.source)
+        if record is None:
+            return False
+        dataset = place.dataset(settings.dataset, settings.max_pixels)
+        indices = select_images(len(dataset.y_test), settings.images, settings.seed).tolist()
+        bench = Bench(settings, dataset.digest, indices)
+        product = self.product
+        source = attacked(place, self.protocol, record)
+        return crafted_path(place.store, bench, source, product.variant, product.eps).exists()
+
+    def run(self, place: Workplace) -> None:
+        """Craft, unless another process has done so meanwhile."""
+        settings = self._settings
+        dataset = place.dataset(settings.dataset, settings.max_pixels)
+        with share_cores(place.threads, dataset.image_size) as workers:
+            source = load_subject(place, self.protocol, self.source)
+            craft_product(self.protocol, self.product, source, dataset, place.store, _resources(place, workers))
+
+
+@dataclass(frozen=True)
+class PartsPiece:
+    """Compute some parts of an attack and keep them.
+
+    Attributes:
+        attack: the step that they belong to.
+        group: which parts.
+        reads: names of the crafted images that they need.
+        timing: what it is expected to take, if that is known.
+    """
+
+    attack: AttackStep
+    group: Group
+    reads: frozenset[Hashable] = frozenset()
+    timing: Timing | None = None
+
+    @property
+    def title(self) -> str:
+        """The name that people see."""
+        return f"{self.attack.title}: {self.group.title}"
+
+    @property
+    def seconds(self) -> float | None:
+        """The seconds that it is expected to take, if that is known."""
+        return None if self.timing is None else self.timing.seconds
+
+    @property
+    def gradients(self) -> float:
+        """Gradients of one image that it takes."""
+        return self.group.gradients
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """Names of what earlier pieces may make and this one needs: ensembles and crafted images."""
+        return self.reads | {ensemble.key for ensemble in self.attack.ensembles}
+
+    @property
+    def makes(self) -> frozenset[Hashable]:
+        """Names of what later pieces may need: its parts."""
+        return frozenset(("part", *_key(self.attack), name) for name in self.group.parts)
+
+    def is_done(self, place: Workplace) -> bool:
+        """Return whether its parts are there, or all outcomes are."""
+        step = self.attack
+        found = [record_of(place, ensemble) for ensemble in (step.target, *step.sources)]
+        records = [attacked(place, step.protocol, record) for record in found if record is not None]
+        if len(records) < len(found):
+            return False
+        done = all(is_part_done(place.store, step.protocol, records, part) for part in self.group.parts)
+        return done or step.is_done(place)
+
+    def run(self, place: Workplace) -> None:
+        """Compute the parts, but for those that are kept already."""
+        step = self.attack
+        if step.is_done(place):
+            return
+        dataset = place.dataset(*step.images)
+        with share_cores(place.threads, dataset.image_size) as workers:
+            target, *sources = (load_subject(place, step.protocol, one) for one in (step.target, *step.sources))
+            resources = _resources(place, workers)
+            evaluate_parts(step.protocol, target, sources, dataset, place.store, self.group.parts, resources)
+
+
+@dataclass(frozen=True)
+class JoinPiece:
+    """Join the parts of an attack to its outcomes, after computing those that are missing.
+
+    Attributes:
+        attack: the step.
+        parts: names of the parts that other pieces make.
+        timing: what it is expected to take, if that is known.
+    """
+
+    attack: AttackStep
+    parts: frozenset[Hashable]
+    timing: Timing | None = None
+
+    @property
+    def title(self) -> str:
+        """The name that people see."""
+        return f"{self.attack.title}: outcomes" if self.parts else self.attack.title
+
+    @property
+    def seconds(self) -> float | None:
+        """The seconds that it is expected to take, if that is known."""
+        return None if self.timing is None else self.timing.seconds
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """Names of what earlier pieces may make and this one needs: ensembles and parts."""
+        return self.parts | {ensemble.key for ensemble in self.attack.ensembles}
+
+    @property
+    def makes(self) -> frozenset[Hashable]:
+        """Names of what later pieces may need: the outcomes."""
+        return frozenset([("outcomes", *_key(self.attack))])
+
+    def is_done(self, place: Workplace) -> bool:
+        """Return whether the outcomes are there."""
+        return self.attack.is_done(place)
+
+    def run(self, place: Workplace) -> None:
+        """Write the outcomes."""
+        self.attack.run(place)
+
+
+Piece = TrainStep | CraftPiece | PartsPiece | JoinPiece
+
+
+def pieces_of(plan: Plan, everything: bool = False) -> list[Piece]:
+    """Return the pieces of what is due, in an order in which each finds what it needs.
+
+    Args:
+        plan: what is to be done.
+        everything: also the pieces of steps that are done.
+    """
+    crafts: dict[Hashable, CraftPiece] = {}
+    pieces: list[Piece] = []
+    for step in plan.steps if everything else plan.due:
+        pieces += [step] if isinstance(step, TrainStep) else _split(plan, step, crafts)
+    return pieces
+
+
+def step_of(piece: Piece) -> TrainStep | AttackStep | None:
+    """Return the step that is finished with ``piece``; None if it is finished later."""
+    if isinstance(piece, TrainStep):
+        return piece
+    return piece.attack if isinstance(piece, JoinPiece) else None
+
+
+def _split(plan: Plan, step: AttackStep, crafts: dict[Hashable, CraftPiece]) -> Iterator[Piece]:
+    """Yield the pieces of an attack; images that an earlier one has crafted, in ``crafts``, are not crafted again."""
+    if isinstance(step.target, Given):
+        yield JoinPiece(step, frozenset(), step.timing)
+        return
+    groups = evaluation_of(step.protocol.settings).groups(_outline(plan, step))
+    total = sum(group.gradients for group in groups)
+    parts: set[Hashable] = set()
+    for group in groups:
+        reads: set[Hashable] = set()
+        for product in group.products:
+            craft = CraftPiece(step.protocol, product, step.sources[product.source])
+            (name,) = craft.makes
+            reads.add(name)
+            if name not in crafts:
+                crafts[name] = replace(craft, timing=plan.timings.gradients(craft.source.recipe, craft.gradients))
+                yield crafts[name]
+        timing = step.timing.share(group.gradients / total) if step.timing else None
+        timing = timing or plan.timings.gradients(step.target.recipe, group.gradients)
+        piece = PartsPiece(step, group, frozenset(reads), timing)
+        parts |= piece.makes
+        yield piece
+    yield JoinPiece(step, frozenset(parts), None if parts else step.timing)
+
+
+def _outline(plan: Plan, step: AttackStep) -> Outline:
+    dataset = plan.workplace.dataset(*step.images)
+    height, width = dataset.image_size
+    images = step.protocol.settings.images
+    if images > len(dataset.y_test):
+        raise UserError(
+            f"protocol {step.protocol.label!r}: key 'images': expected at most {len(dataset.y_test)}, all test images "
+            f"of {dataset.name!r}, got {images}"
+        )
+    return Outline(images, height * width, step.target.sub_models, tuple(source.id for source in step.sources))
+
+
+def _key(step: AttackStep) -> tuple[str, str, str]:
+    return step.protocol.hash, step.target.hash, step.target.id
+
+
+def _resources(place: Workplace, workers: int) -> Resources:
+    return Resources(place.device, workers, place.batch_size, place.progress)
