@@ -13,12 +13,13 @@ from robustbench_ens.cli.options import (
     batch_size_option,
     compute_options,
     dry_option,
-    executor_option,
+    executor_options,
     seeds_option,
     set_option,
     shard_option,
 )
 from robustbench_ens.errors import UserError
+from robustbench_ens.workflow.crew import Crew
 from robustbench_ens.workflow.shards import Shard
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @seeds_option
 @set_option
 @dry_option
-@executor_option
+@executor_options
 @shard_option
 @click.option(
     "--model",
@@ -53,7 +54,7 @@ def attack(
     seeds: list[int],
     sets: tuple[str, ...],
     dry_run: bool,
-    executor: str,
+    crew: Crew,
     shard: Shard | None,
     model: str | None,
     batch_size: int | None,
@@ -71,7 +72,7 @@ def attack(
     from robustbench_ens.workflow.plan import Plan
     from robustbench_ens.workflow.selection import add_attacks, all_pairs
 
-    place = where.workplace(batch_size=batch_size)
+    place = where.workplace(batch_size=batch_size, crew=crew)
     named = _named(protocols, names)
     if model is not None:
         _check_alone(named.recipes, seeds)
@@ -83,7 +84,7 @@ def attack(
     pairs = all_pairs(plan, loaded, named.recipes, seeds) if model is None else given(place, loaded, model)
     plans.say_left_out(add_attacks(plan, pairs))
     with nullcontext() if model is None else blamed(f"--model {model}"):
-        plans.carry_out(plan, dry_run, executor=executor, shard=shard)
+        plans.carry_out(plan, dry_run, executor=crew.executor, shard=shard)
     if dry_run:
         return
     if shard is not None:

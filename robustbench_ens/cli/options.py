@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from robustbench_ens.core.notices import notice
 from robustbench_ens.core.paths import expanded
 from robustbench_ens.core.store import DEFAULT_RUNS, Store, runs_folder
 from robustbench_ens.errors import UserError
+from robustbench_ens.workflow.crew import Crew
 from robustbench_ens.workflow.shards import parse_shard
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_SEEDS = 1000
 MOST_THREADS = 1024
+MOST_WORKERS = 10_000
+MOST_GPUS = 1024
 LARGEST_BATCH_SIZE = 1_000_000
 DEFAULT_PORT = 8000
 
@@ -82,7 +85,9 @@ class Where:
         """The run directory."""
         return Store(self.runs)
 
-    def workplace(self, tensorboard: bool = False, batch_size: int | None = None) -> Workplace:
+    def workplace(
+        self, tensorboard: bool = False, batch_size: int | None = None, crew: Crew | None = None
+    ) -> Workplace:
         """Return the place to plan and compute in, with progress bars on the terminal.
 
         Raises:
@@ -97,7 +102,14 @@ class Where:
             from robustbench_ens.training.tensorboard import epoch_writer  # imports torch
 
             hook = epoch_writer
-        return Workplace(self.store, self.data_root, device_of(self.device), Bars(OUT), hook, self.threads, batch_size)
+        device = self.device
+        crew = replace(crew or Crew(), device=device)
+        if crew.executor == "ray":
+            if device not in ("auto", "cpu", "cuda"):
+                raise UserError(f"--device: expected auto, cpu or cuda with --executor ray, got {device!r}")
+            device = "cpu"  # of this process; a worker finds out what it has
+        place = (self.store, self.data_root, device_of(device), Bars(OUT), hook, self.threads, batch_size)
+        return Workplace(*place, crew=crew)
 
 
 Command = Callable[..., Any]
@@ -201,12 +213,42 @@ batch_size_option = click.option(
     type=click.IntRange(1, LARGEST_BATCH_SIZE),
     help="Images attacked together [default: what suits the device]. Halved if they do not fit in memory.",
 )
-executor_option = click.option(
+
+
+_EXECUTOR = click.option(
     "--executor",
     default="local",
     show_default=True,
-    help="Run steps by local, serial, processes or package.module:Name.",
+    help="Run steps by local, serial, processes, ray or package.module:Name.",
 )
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(1, MOST_WORKERS), help="Processes to share the work [default: this one]."
+)
+_RAY_ADDRESS = click.option("--ray-address", metavar="ADDRESS", help="Ray cluster to join [env RAY_ADDRESS].")
+_GPUS_PER_TASK = click.option(
+    "--gpus-per-task", type=click.FloatRange(0, MOST_GPUS, min_open=True), help="GPUs of each Ray worker, such as 0.25."
+)
+
+
+def executor_options(command: Command) -> Command:
+    """Give a command the options of who does the work, as the argument ``crew``."""
+
+    @wraps(command)
+    def called(
+        *arguments: Any,
+        executor: str,
+        workers: int | None,
+        ray_address: str | None,
+        gpus_per_task: float | None,
+        **rest: Any,
+    ) -> Any:
+        if gpus_per_task is not None and gpus_per_task > 1 and gpus_per_task != int(gpus_per_task):
+            raise UserError(f"--gpus-per-task: expected a fraction of one GPU or a whole number, got {gpus_per_task:g}")
+        return command(*arguments, crew=Crew(executor, workers, ray_address, gpus_per_task), **rest)
+
+    return _decorated(called, _EXECUTOR, _WORKERS, _RAY_ADDRESS, _GPUS_PER_TASK)
+
+
 shard_option = click.option(
     "--shard",
     metavar="I/N",

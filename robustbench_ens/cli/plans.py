@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from robustbench_ens.cli.console import OUT, show, table
+from robustbench_ens.cli.workers import shown
 from robustbench_ens.core.text import counted, duration
 from robustbench_ens.evaluation.record import outcomes_file
 from robustbench_ens.outcomes import OutcomeFile, read_evaluations
@@ -59,7 +61,7 @@ def carry_out(
         check_inputs(plan)  # loads, or even downloads, what the steps need
         now = plan.renewed()  # another command may have done what was due meanwhile, or undone what was done
         check_inputs(now)
-        run(now, finished, executor, shard)
+        run(now, finished, executor, shard, partial(shown, console=OUT))
 
 
 def show_shard(plan: Plan, shard: Shard) -> None:

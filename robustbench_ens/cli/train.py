@@ -8,11 +8,12 @@ from robustbench_ens.cli.options import (
     Where,
     compute_options,
     dry_option,
-    executor_option,
+    executor_options,
     seeds_option,
     set_option,
     shard_option,
 )
+from robustbench_ens.workflow.crew import Crew
 from robustbench_ens.workflow.shards import Shard
 
 
@@ -21,7 +22,7 @@ from robustbench_ens.workflow.shards import Shard
 @seeds_option
 @set_option
 @dry_option
-@executor_option
+@executor_options
 @shard_option
 @click.option("--tensorboard", is_flag=True, help="Also write the history for TensorBoard (optional extra).")
 @compute_options
@@ -31,7 +32,7 @@ def train(
     seeds: list[int],
     sets: tuple[str, ...],
     dry_run: bool,
-    executor: str,
+    crew: Crew,
     shard: Shard | None,
     tensorboard: bool,
 ) -> None:
@@ -46,11 +47,11 @@ def train(
     from robustbench_ens.weights.run import TrainingRun
     from robustbench_ens.workflow.plan import Plan
 
-    plan = Plan(where.workplace(tensorboard=tensorboard), published=True)
+    plan = Plan(where.workplace(tensorboard=tensorboard, crew=crew), published=True)
     overrides = parse_overrides(list(sets))
     loaded = [load_recipe(reference, overrides) for reference in recipes]
     plan.train([TrainingRun(recipe, seed) for recipe in loaded for seed in seeds])
-    carry_out(plan, dry_run, executor=executor, shard=shard)
+    carry_out(plan, dry_run, executor=crew.executor, shard=shard)
     if not dry_run:
         training_summary(plan, plan.steps)
     if shard is not None and not dry_run:

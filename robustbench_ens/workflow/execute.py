@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,24 @@ import torch
 
 from robustbench_ens.core.locks import HeldError, hold_artefact, remove_leftovers
 from robustbench_ens.core.process import full_precision
+from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.record import parts_folder
 from robustbench_ens.training.checkpoint import RESUME
+from robustbench_ens.workflow.crew import Crew
 from robustbench_ens.workflow.executors import DEFAULT_EXECUTOR, executor_class
+from robustbench_ens.workflow.executors.base import Executor
+from robustbench_ens.workflow.executors.processes import usable_cores
+from robustbench_ens.workflow.forecast import graph_of
 from robustbench_ens.workflow.lanes import Bounds, Lanes
+from robustbench_ens.workflow.pieces import Piece, pieces_of, runs_alone, step_of
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.shard_run import run_shard
 from robustbench_ens.workflow.shards import Shard
-from robustbench_ens.workflow.steps import AttackStep, Step, TrainStep, record_of, runs_alone
+from robustbench_ens.workflow.steps import AttackStep, Step, TrainStep, record_of
+from robustbench_ens.workflow.watch import Watch
+
+Watching = Callable[[Watch], AbstractContextManager[object]]
 
 MOST_AT_ONCE = 2
 """Steps that run at a time. Each has several threads of its own."""
@@ -32,6 +42,7 @@ def run(
     finished: Callable[[Step], None] | None = None,
     executor: str = DEFAULT_EXECUTOR,
     shard: Shard | None = None,
+    watching: Watching = nullcontext,
 ) -> None:
     """Carry out what is due, several steps at a time where they do not disturb each other.
 
@@ -43,22 +54,31 @@ def run(
         finished: called with each step that is done, in this thread.
         executor: a key of :data:`~robustbench_ens.workflow.executors.EXECUTORS`, or ``package.module:Name``.
         shard: carries out only this share of the plan.
+        watching: shows what several workers do, as long as its context is open.
 
     Raises:
         UserError: as the steps do; there is no such executor.
+        FailedPiecesError: some pieces failed with several workers; all others are done.
     """
-    make = executor_class(executor)
+    make = _executor(executor, plan.workplace.crew)
     remove_leftovers(plan.workplace.store.root)
     for left in leftovers(plan):
         _remove(left)
+    report = partial(_report, finished or (lambda step: None))
+    if make.spreads:
+        if shard is not None:
+            raise UserError(f"--shard: expected --executor local or serial beside it, got {executor!r}")
+        _spread(plan, make, report, watching)
+        return
     before = torch.get_num_threads()
     cores = plan.workplace.threads or before
     place = replace(plan.workplace, threads=cores, loaded={})
+    most = plan.workplace.crew.workers or min(cores, MOST_AT_ONCE)
     try:
-        with full_precision(), make(place, min(cores, MOST_AT_ONCE)) as running:
+        with full_precision(), make(place, most) as running:
 
-            def carry_out(steps: Sequence[Step]) -> None:
-                Lanes(steps, partial(_bounds, place=place), running, finished or (lambda step: None)).run()
+            def carry_out(pieces: Sequence[Piece]) -> None:
+                Lanes(pieces, partial(_bounds, place=place), running, report).run()
 
             if shard is None:
                 carry_out(plan.due)
@@ -68,8 +88,66 @@ def run(
         torch.set_num_threads(before)  # the steps' threads have set a part of it for the whole process
 
 
-def _bounds(step: Step, place: Workplace) -> Bounds:
-    return Bounds(step.needs, step.makes, alone=runs_alone(step, place))
+def _spread(plan: Plan, make: type[Executor], finished: Callable[[Piece], None], watching: Watching) -> None:
+    """Carry the pieces of what is due out in several processes; one that fails keeps only those that need it.
+
+    Raises:
+        FailedPiecesError: some have failed.
+    """
+    place = replace(plan.workplace, loaded={})
+    pieces = pieces_of(plan)
+    watch = Watch([(piece.title, piece.seconds) for piece in pieces])
+
+    def ended(piece: Piece) -> None:
+        watch.ended(piece.title)
+        finished(piece)
+
+    graph = graph_of(pieces, [piece.seconds or 0.0 for piece in pieces], ["cpu"] * len(pieces))
+    with make(place, _workers(place)) as running:
+        running.watch = watch
+        lanes = Lanes(
+            pieces,
+            lambda piece: Bounds(piece.needs, piece.makes),
+            running,
+            ended,
+            failed=watch.failed,
+            given_up=lambda piece: watch.not_tried(piece.title),
+            first=graph.tails,  # the longest chain of work begins first
+        )
+        with watching(watch):
+            lanes.run()
+    watch.raise_if_failed()
+
+
+def _executor(name: str, crew: Crew) -> type[Executor]:
+    """Return the executor for a crew: several workers on this machine are processes.
+
+    Raises:
+        UserError: there is no such executor, or it does not take what is asked of it.
+    """
+    make = executor_class("processes" if name == DEFAULT_EXECUTOR and crew.workers is not None else name)
+    if name == "serial" and crew.workers not in (None, 1):
+        raise UserError(f"--workers: expected 1 with --executor serial, got {crew.workers}")
+    for option, value in (("--ray-address", crew.address), ("--gpus-per-task", crew.gpus_per_task)):
+        if value is not None and name != "ray":
+            raise UserError(f"{option}: expected --executor ray beside it, got --executor {name}")
+    return make
+
+
+def _workers(place: Workplace) -> int:
+    """Return how many workers there are: those asked for, or as many as the cores of this machine have room for."""
+    return place.crew.workers or max(1, usable_cores() // (place.threads or 1))
+
+
+def _report(finished: Callable[[Step], None], piece: Piece) -> None:
+    """Pass on the step that is finished with a piece, if one is."""
+    step = step_of(piece)
+    if step is not None:
+        finished(step)
+
+
+def _bounds(piece: Piece, place: Workplace) -> Bounds:
+    return Bounds(piece.needs, piece.makes, alone=runs_alone(piece, place))
 
 
 class Leftover(NamedTuple):

@@ -114,6 +114,7 @@ class Lanes(Generic[Step]):
         bounds: of a step.
         executor: runs the steps.
         finished: called with each finished step, in this thread.
+        failed: called with each failure.
         given_up: called with each step that is not tried, because it needs one that failed.
         first: of each step, how urgent it is: of those that may start, the most urgent one does. By default, the first.
     """
@@ -124,6 +125,7 @@ class Lanes(Generic[Step]):
         bounds: Callable[[Step], Bounds],
         executor: Runs[Step],
         finished: Callable[[Step], None],
+        failed: Callable[[Failure], None] = lambda failure: None,
         given_up: Callable[[Step], None] = lambda step: None,
         first: Sequence[float] = (),
     ) -> None:
@@ -136,6 +138,7 @@ class Lanes(Generic[Step]):
         self._dropped: set[int] = set()
         self._executor = executor
         self._finished = finished
+        self._failed = failed
         self._given_up = given_up
         self._said: set[str] = set()
 
@@ -181,7 +184,8 @@ class Lanes(Generic[Step]):
             one.not_before = time.monotonic() + POLL_S
             self._held.append(one)
             return
-        except PieceFailedError:
+        except PieceFailedError as error:
+            self._failed(error.failure)
             self._left -= 1
             self._drop(one)
             return

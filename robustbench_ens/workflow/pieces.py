@@ -12,7 +12,7 @@ from functools import cached_property
 
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.protocols.kinds import ByGradient, Sized
-from robustbench_ens.core.parallel import share_cores
+from robustbench_ens.core.parallel import is_small, share_cores
 from robustbench_ens.data import select_images
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
@@ -23,7 +23,7 @@ from robustbench_ens.evaluation.runner import Resources, craft_product, evaluate
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
-from robustbench_ens.workflow.steps import AttackStep, TrainStep, attacked, load_subject, record_of
+from robustbench_ens.workflow.steps import AttackStep, TrainStep, attacked, load_subject, names_code, record_of
 from robustbench_ens.workflow.targets import Given
 from robustbench_ens.workflow.timings import Timing
 
@@ -37,12 +37,14 @@ class CraftPiece:
         product: what is crafted.
         source: the surrogate.
         timing: what it is expected to take, if that is known.
+        done: whether it was, when it was planned.
     """
 
     protocol: Protocol
     product: Product
     source: TrainingRun
     timing: Timing | None = None
+    done: bool = False
 
     @property
     def title(self) -> str:
@@ -61,6 +63,16 @@ class CraftPiece:
         """Gradients of one image that it takes."""
         settings = self._settings
         return float(settings.images * settings.steps)
+
+    @property
+    def images(self) -> tuple[str, int]:
+        """The dataset that it crafts from, and the pixels of its largest image."""
+        return self.protocol.settings.dataset, self.protocol.settings.max_pixels
+
+    @property
+    def runs_outside_code(self) -> bool:
+        """True if code from outside the project runs, which may draw from the process's generators."""
+        return names_code(self.source)
 
     @property
     def needs(self) -> frozenset[Hashable]:
@@ -127,6 +139,11 @@ class PartsPiece:
         return f"{self.attack.title}: {self.group.title}"
 
     @property
+    def done(self) -> bool:
+        """Whether the attack was done, when it was planned."""
+        return self.attack.done
+
+    @property
     def seconds(self) -> float | None:
         """The seconds that it is expected to take, if that is known."""
         return None if self.timing is None else self.timing.seconds
@@ -135,6 +152,16 @@ class PartsPiece:
     def gradients(self) -> float:
         """Gradients of one image that it takes."""
         return self.group.gradients
+
+    @property
+    def images(self) -> tuple[str, int]:
+        """The dataset that it attacks, and the pixels of its largest image."""
+        return self.attack.images
+
+    @property
+    def runs_outside_code(self) -> bool:
+        """True if code from outside the project runs, which may draw from the process's generators."""
+        return self.attack.runs_outside_code
 
     @property
     def needs(self) -> frozenset[Hashable]:
@@ -188,9 +215,24 @@ class JoinPiece:
         return f"{self.attack.title}: outcomes" if self.parts else self.attack.title
 
     @property
+    def done(self) -> bool:
+        """Whether the attack was done, when it was planned."""
+        return self.attack.done
+
+    @property
     def seconds(self) -> float | None:
         """The seconds that it is expected to take, if that is known."""
         return None if self.timing is None else self.timing.seconds
+
+    @property
+    def images(self) -> tuple[str, int]:
+        """The dataset that it attacks, and the pixels of its largest image."""
+        return self.attack.images
+
+    @property
+    def runs_outside_code(self) -> bool:
+        """True if code from outside the project runs, which may draw from the process's generators."""
+        return self.attack.runs_outside_code
 
     @property
     def needs(self) -> frozenset[Hashable]:
@@ -211,7 +253,8 @@ class JoinPiece:
         self.attack.run(place)
 
 
-Piece = TrainStep | CraftPiece | PartsPiece | JoinPiece
+Piece = TrainStep | AttackStep | CraftPiece | PartsPiece | JoinPiece
+"""What an executor runs. An attack that is not split is a piece itself."""
 
 
 def pieces_of(plan: Plan, everything: bool = False) -> list[Piece]:
@@ -228,9 +271,18 @@ def pieces_of(plan: Plan, everything: bool = False) -> list[Piece]:
     return pieces
 
 
+def runs_alone(piece: Piece, place: Workplace) -> bool:
+    """Return whether no piece may run beside ``piece`` in one process.
+
+    That holds if its operations take several cores, or if code from outside may draw from the process's generators.
+    """
+    small = is_small(place.dataset(*piece.images).image_size)
+    return piece.runs_outside_code or not small or place.device != "cpu"
+
+
 def step_of(piece: Piece) -> TrainStep | AttackStep | None:
     """Return the step that is finished with ``piece``; None if it is finished later."""
-    if isinstance(piece, TrainStep):
+    if isinstance(piece, TrainStep | AttackStep):
         return piece
     return piece.attack if isinstance(piece, JoinPiece) else None
 
@@ -250,7 +302,9 @@ def _split(plan: Plan, step: AttackStep, crafts: dict[Hashable, CraftPiece]) -> 
             (name,) = craft.makes
             reads.add(name)
             if name not in crafts:
-                crafts[name] = replace(craft, timing=plan.timings.gradients(craft.source.recipe, craft.gradients))
+                crafts[name] = replace(
+                    craft, timing=plan.timings.gradients(craft.source.recipe, craft.gradients), done=step.done
+                )
                 yield crafts[name]
         timing = step.timing.share(group.gradients / total) if step.timing else None
         timing = timing or plan.timings.gradients(step.target.recipe, group.gradients)

@@ -12,6 +12,7 @@ from robustbench_ens.core.limits import MAX_PIXELS
 from robustbench_ens.core.progress import Progress, Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.weights.library import Library
+from robustbench_ens.workflow.crew import Crew
 
 if TYPE_CHECKING:
     from robustbench_ens.data import Dataset
@@ -32,6 +33,7 @@ class Workplace:
         threads: CPU cores to use; none is all of them.
         batch_size: images attacked together; none is what suits the device.
         published: whether published weights serve where nothing was trained here.
+        crew: who carries the plan out.
         here: keys of training runs that no published weights serve.
     """
 
@@ -43,6 +45,7 @@ class Workplace:
     threads: int | None = None
     batch_size: int | None = None
     published: bool = False
+    crew: Crew = field(default_factory=Crew)
     here: set[tuple[str, int]] = field(default_factory=set)
     _warned: set[str] = field(default_factory=set)
     _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.workflow.executors.base import Executor
+from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece, Piece, pieces_of, runs_alone
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.shards import Hands, Shard, Share, shares
-from robustbench_ens.workflow.steps import Step, TrainStep, runs_alone
+from robustbench_ens.workflow.steps import TrainStep
 
 STEPS_OF_AN_EPOCH = 400
 """As many as CIFAR-10 takes in batches of 128. Only how trainings of one plan compare matters."""
@@ -24,15 +25,15 @@ class Assignment(NamedTuple):
         joins: places of those that fall to no shard.
     """
 
-    pieces: list[Step]
+    pieces: list[Piece]
     shares: list[list[int]]
     joins: list[int]
 
 
 def assignment(plan: Plan, count: int) -> Assignment:
     """Return what falls to each of ``count`` shards; it follows from the plan, whatever is done already."""
-    pieces = plan.steps
-    joins: list[int] = []
+    pieces = pieces_of(plan, everything=True)
+    joins = [place for place, piece in enumerate(pieces) if isinstance(piece, JoinPiece) and piece.parts]
     shared: list[list[int]] = [[] for _ in range(count)]
     places = [place for place in range(len(pieces)) if place not in joins]
     for place, share in zip(places, shares([expected_work(pieces[place]) for place in places], count), strict=True):
@@ -40,16 +41,21 @@ def assignment(plan: Plan, count: int) -> Assignment:
     return Assignment(pieces, shared, joins)
 
 
-def expected_work(step: Step) -> float:
-    """Return how much work a step is, in gradients of one image by one sub-model, as recipe and protocol say.
+def expected_work(piece: Piece) -> float:
+    """Return how much work a piece is, in gradients of one image by one sub-model, as recipe and protocol say.
 
     Measured times would not do: they differ between shards that begin while others finish.
     """
-    if isinstance(step, TrainStep):
-        settings = step.ensemble.recipe.settings
+    if isinstance(piece, TrainStep):
+        settings = piece.ensemble.recipe.settings
         steps = settings.steps or settings.epochs * STEPS_OF_AN_EPOCH
-        crafting = getattr(step.ensemble.recipe.method, "steps", 0)
+        crafting = getattr(piece.ensemble.recipe.method, "steps", 0)
         return float(steps * settings.batch_size * settings.sub_models * (1 + crafting))
+    if isinstance(piece, CraftPiece):
+        return piece.gradients * piece.source.sub_models
+    if isinstance(piece, PartsPiece):
+        return piece.gradients * piece.attack.target.sub_models
+    step = piece.attack if isinstance(piece, JoinPiece) else piece
     attempts = evaluation_of(step.protocol.settings).attempts(step.target.sub_models)
     return float(step.protocol.settings.gradients(attempts) * step.target.sub_models)
 
@@ -72,7 +78,7 @@ def expected_seconds(plan: Plan, count: int) -> float | None:
     return max(sum(seconds[place] for place in mine) for mine in shared) + max(ends.values(), default=0.0)
 
 
-def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Sequence[Step]], None]) -> None:
+def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Sequence[Piece]], None]) -> None:
     """Carry out what falls to ``shard``, with what it needs that nobody is at.
 
     Args:
@@ -83,11 +89,11 @@ def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Seque
     """
     place = executor.place
 
-    def attempt(step: Step) -> None:
-        executor.submit(step, runs_alone(step, place) or executor.most == 1).result()
+    def attempt(piece: Piece) -> None:
+        executor.submit(piece, runs_alone(piece, place) or executor.most == 1).result()
 
     pieces, shared, joins = assignment(plan, shard.count)
-    hands = Hands(lambda step: step.is_done(place), run, attempt, lambda line: place.progress.message(line))
+    hands = Hands(lambda piece: piece.is_done(place), run, attempt, lambda line: place.progress.message(line))
     try:
         Share(pieces, shared[shard.number - 1], joins, hands).carry_out()
     except BaseException:

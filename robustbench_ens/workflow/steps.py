@@ -13,7 +13,7 @@ from pathlib import Path
 from robustbench_ens.config.kinds import KINDS
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.core.locks import hold_artefact
-from robustbench_ens.core.parallel import is_small, share_cores
+from robustbench_ens.core.parallel import share_cores
 from robustbench_ens.core.paths import inside
 from robustbench_ens.core.text import counted
 from robustbench_ens.evaluation.base import evaluation_of
@@ -83,7 +83,7 @@ class TrainStep:
     @property
     def runs_outside_code(self) -> bool:
         """True if code from outside the project runs, which may draw from the process's generators."""
-        return _names_code(self.ensemble)
+        return names_code(self.ensemble)
 
     def artefact(self, place: Workplace) -> Path:
         """Return the folder that it fills."""
@@ -207,7 +207,7 @@ class AttackStep:
     def runs_outside_code(self) -> bool:
         """True if code from outside the project runs, which may draw from the process's generators."""
         own = isinstance(self.target, Given) or self.protocol.settings.kind not in KINDS
-        return own or any(map(_names_code, self.ensembles))
+        return own or any(map(names_code, self.ensembles))
 
     def artefact(self, place: Workplace) -> Path:
         """Return the file that it writes; its ensembles must be there."""
@@ -258,15 +258,6 @@ class AttackStep:
 Step = TrainStep | AttackStep
 
 
-def runs_alone(step: Step, place: Workplace) -> bool:
-    """Return whether no step may run beside ``step`` in one process.
-
-    That holds if its operations take several cores, or if code from outside may draw from the process's generators.
-    """
-    small = is_small(place.dataset(*step.images).image_size)
-    return step.runs_outside_code or not small or place.device != "cpu"
-
-
 def record_of(place: Workplace, ensemble: TrainingRun | Given) -> EnsembleRecord | None:
     """Return the record of a finished ensemble that still matches its inputs, else none.
 
@@ -293,7 +284,8 @@ def _alone_at(step: Step, place: Workplace) -> Iterator[bool]:
         yield not step.is_done(place)
 
 
-def _names_code(ensemble: TrainingRun) -> bool:
+def names_code(ensemble: TrainingRun) -> bool:
+    """Return whether training or running an ensemble runs code from outside."""
     settings = ensemble.recipe.settings
     return ":" in settings.method or ":" in settings.network
 

@@ -18,6 +18,7 @@ EXECUTORS = {
     "local": "robustbench_ens.workflow.executors.local:Local",
     "serial": "robustbench_ens.workflow.executors.serial:Serial",
     "processes": "robustbench_ens.workflow.executors.processes:Processes",
+    "ray": "robustbench_ens.workflow.executors.ray_cluster:RayCluster",
 }
 """Executors by name. ``--executor`` also takes ``package.module:Name``."""
 

@@ -6,15 +6,16 @@ import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from robustbench_ens.core.process import full_precision
 from robustbench_ens.workflow.lanes import watched
+from robustbench_ens.workflow.pieces import Piece
 from robustbench_ens.workflow.place import Workplace
-from robustbench_ens.workflow.steps import Step
+from robustbench_ens.workflow.watch import Watch
 
 
-def run_step(step: Step, place: Workplace) -> None:
+def run_step(step: Piece, place: Workplace) -> None:
     """Carry one step out here: what every executor does in the end."""
     with full_precision():
         step.run(place)
@@ -24,18 +25,23 @@ class Executor:
     """Runs steps.
 
     Attributes:
+        spreads: whether it takes pieces, in processes of their own, of which one may fail while others go on.
         place: where steps are carried out; its progress ends a step once :meth:`stop` was called.
         most: steps to run at a time.
         progress: is told how far the work is.
+        watch: of an executor that spreads: its workers report to it.
     """
+
+    spreads: ClassVar[bool] = False
 
     def __init__(self, place: Workplace, most: int) -> None:
         self._stop = threading.Event()
         self.place = replace(place, progress=watched(place.progress, self._stop))
         self.most = most
         self.progress = place.progress
+        self.watch = Watch([])
 
-    def submit(self, step: Step, alone: bool) -> Future[None]:
+    def submit(self, step: Piece, alone: bool) -> Future[None]:
         """Begin a step.
 
         Args:
@@ -60,7 +66,7 @@ class Executor:
         """Wait for what is under way."""
 
 
-def run_now(step: Step, place: Workplace) -> Future[None]:
+def run_now(step: Piece, place: Workplace) -> Future[None]:
     """Carry a step out in this thread, and return a future that has ended. An interruption is raised at once."""
     future: Future[None] = Future()
     try:

@@ -7,8 +7,8 @@ from contextvars import copy_context
 from types import TracebackType
 
 from robustbench_ens.workflow.executors.base import Executor, run_now, run_step
+from robustbench_ens.workflow.pieces import Piece
 from robustbench_ens.workflow.place import Workplace
-from robustbench_ens.workflow.steps import Step
 
 
 class Local(Executor):
@@ -18,7 +18,7 @@ class Local(Executor):
         super().__init__(place, most)
         self._threads = ThreadPoolExecutor(most)
 
-    def submit(self, step: Step, alone: bool) -> Future[None]:
+    def submit(self, step: Piece, alone: bool) -> Future[None]:
         """Begin the step."""
         if alone:
             return run_now(step, self.place)

@@ -1,94 +1,150 @@
-"""Steps in processes of their own, on this machine."""
+"""Pieces in processes of their own, on this machine."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
-from collections.abc import Iterator
+import queue
+import signal
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.managers import SyncManager
 from types import TracebackType
+from typing import Any, ClassVar, Self
 
-from robustbench_ens.core.progress import Silent, Task
-from robustbench_ens.errors import UserError
-from robustbench_ens.workflow.executors.base import Executor, run_step
+from robustbench_ens.errors import Failure
+from robustbench_ens.workflow.executors.base import Executor
+from robustbench_ens.workflow.executors.worker import Ended, Order, carry_out, ordered, write_log
+from robustbench_ens.workflow.lanes import PieceFailedError
+from robustbench_ens.workflow.pieces import Piece
 from robustbench_ens.workflow.place import Workplace
-from robustbench_ens.workflow.steps import Step
+from robustbench_ens.workflow.status import worker_name
+
+MOST_ATTEMPTS = 5
+"""Of a piece whose process is killed, by the system or a person."""
+
+_END = None
+"""What ends the thread that listens."""
 
 
 class Processes(Executor):
-    """Runs several steps in processes, which share nothing but the run directory."""
+    """Runs pieces in processes, which share nothing but the run directory."""
+
+    spreads: ClassVar[bool] = True
 
     def __init__(self, place: Workplace, most: int) -> None:
         super().__init__(place, most)
-        self._pool = ProcessPoolExecutor(most, multiprocessing.get_context("spawn"))
+        self._context = multiprocessing.get_context("spawn")
+        self._manager: SyncManager = self._context.Manager()
+        self._news: Any = self._manager.Queue()
+        self._lock = threading.Lock()
+        self._pool = self._new_pool()
+        self._listener = threading.Thread(target=self._listen, name="news of the workers", daemon=True)
+        threads = place.threads or max(1, usable_cores() // most)
+        self._sent = replace(place, threads=threads)
 
-    def submit(self, step: Step, alone: bool) -> Future[None]:
-        """Send the step to a process; what it has to say is printed when it ends."""
-        try:
-            content = pickle.dumps(step)
-        except Exception as error:
-            text = " ".join(str(error).split())
-            raise UserError(
-                f"--executor processes: expected a step that can be sent to another process, got {step.title!r} "
-                f"({text[:160]}); use --executor local"
-            ) from None
-        # A step alone has all cores: their number decides bits where operations are computed on several.
-        cores = self.place.threads or 1
-        place = replace(self.place, threads=cores if alone else max(1, cores // self.most))
+    def __enter__(self) -> Self:
+        self._listener.start()
+        return self
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(self.most, self._context, _begin, (self._news,))
+
+    def submit(self, step: Piece, alone: bool) -> Future[None]:
+        """Send the piece to a process."""
         future: Future[None] = Future()
-        self._pool.submit(_run, content, place, os.getcwd()).add_done_callback(
-            lambda ended: self._pass_on(step, ended, future)
-        )
+        self._send(ordered(step, self._sent), future, 1)
         return future
 
-    def _pass_on(self, step: Step, ended: Future[list[str]], future: Future[None]) -> None:
+    def _send(self, order: Order, future: Future[None], attempt: int) -> None:
+        with self._lock:
+            pool = self._pool
+            try:
+                sent = pool.submit(_run, order)
+            except BrokenProcessPool:  # one of its processes died a moment ago
+                pool = self._pool = self._new_pool()
+                sent = pool.submit(_run, order)
+        sent.add_done_callback(lambda ended: self._pass_on(order, pool, ended, future, attempt))
+
+    def _pass_on(
+        self, order: Order, pool: ProcessPoolExecutor, ended: Future[Ended], future: Future[None], attempt: int
+    ) -> None:
+        if ended.cancelled():
+            future.cancel()
+            return
         error = ended.exception()
-        if error is None:
-            for line in ended.result():
-                self.progress.message(line)
-            future.set_result(None)
-        elif isinstance(error, BrokenProcessPool):
-            future.set_exception(
-                UserError(f"{step.title}: its process ended at once, as if it had been killed; run the command again")
-            )
+        if isinstance(error, BrokenProcessPool) and attempt < MOST_ATTEMPTS and not self._stop.is_set():
+            # A pool ends as a whole: pieces of its other processes begin again too, after what they have kept.
+            with self._lock:
+                if self._pool is pool:
+                    self._pool = self._new_pool()
+            self.watch.retried(order.title, "its process was killed")
+            self._send(order, future, attempt + 1)
+            return
+        try:
+            if isinstance(error, BrokenProcessPool):
+                raise PieceFailedError(self._killed(order, attempt))
+            ended.result().check()
+        except Exception as failed:
+            future.set_exception(failed)
         else:
-            future.set_exception(error)
+            future.set_result(None)
+
+    def _killed(self, order: Order, attempts: int) -> Failure:
+        node = worker_name().partition(":")[0]
+        message = f"its process was killed {attempts} times"
+        return Failure(node, order.title, write_log(self.place.store, order.title, node, message), message)
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                news = self._news.get()
+            except (EOFError, OSError, queue.Empty):  # the manager has ended
+                return
+            if news is _END:
+                return
+            self.watch.receive(news)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for the processes, or end them at an error: the steps resume where they were."""
+        """Wait for the processes, or end them at an error: the pieces resume where they were."""
         if error is not None:
-            for process in multiprocessing.active_children():
+            self.stop()
+            for process in list((self._pool._processes or {}).values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
+        with suppress(OSError, EOFError):
+            self._news.put(_END)
+        self._listener.join()
+        self._manager.shutdown()
 
 
-class _Kept(Silent):
-    """Progress that keeps its messages."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    @contextmanager
-    def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
-        """Open a task that shows nothing."""
-        with super().task(title, total, unit, done) as task:
-            yield task
-
-    def message(self, text: str) -> None:
-        """Keep one line."""
-        self.lines.append(text)
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _run(content: bytes, place: Workplace, folder: str) -> list[str]:
-    """Carry a step out in this process, and return the lines that it printed."""
-    os.chdir(folder)
-    kept = _Kept()
-    step: Step = pickle.loads(content)
-    run_step(step, replace(place, progress=kept))
-    return kept.lines
+class _Sender:
+    """Sends news from this process to the driver."""
+
+    news: Any = None
+
+
+def _begin(news: Any) -> None:
+    """Prepare a process: Ctrl-C is the driver's to deal with, which ends all of its processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _Sender.news = news
+
+
+def _run(order: Order) -> Ended:
+    def post(news: object) -> None:
+        with suppress(OSError, EOFError):  # the driver has ended
+            _Sender.news.put(news)
+
+    return carry_out(order, post)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 from robustbench_ens.workflow.executors.base import Executor, run_now
+from robustbench_ens.workflow.pieces import Piece
 from robustbench_ens.workflow.place import Workplace
-from robustbench_ens.workflow.steps import Step
 
 
 class Serial(Executor):
@@ -15,6 +15,6 @@ class Serial(Executor):
     def __init__(self, place: Workplace, most: int) -> None:
         super().__init__(place, 1)
 
-    def submit(self, step: Step, alone: bool) -> Future[None]:
+    def submit(self, step: Piece, alone: bool) -> Future[None]:
         """Carry the step out."""
         return run_now(step, self.place)

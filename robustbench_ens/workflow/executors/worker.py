@@ -36,14 +36,14 @@ class Order:
         piece: pickled, so that what it names is imported in the right folder.
         place: pickled; one worker gets the same one many times, and keeps what was loaded there.
         folder: the working directory, where code from outside is found.
-        gpus: that the worker has, or a fraction of one.
+        gpus: that the worker has, or a fraction of one; None if the device is that of the place.
     """
 
     title: str
     piece: bytes
     place: bytes
     folder: str
-    gpus: float = 0.0
+    gpus: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Ended:
             raise error
 
 
-def ordered(piece: Piece, place: Workplace, gpus: float = 0.0) -> Order:
+def ordered(piece: Piece, place: Workplace, gpus: float | None = None) -> Order:
     """Return the order for a piece.
 
     Raises:
@@ -142,9 +142,10 @@ def _place(order: Order) -> Workplace:
     if order.place not in _PLACES:
         _PLACES.clear()
         place: Workplace = pickle.loads(order.place)
-        device = worker_device(place.crew.device, order.gpus) if order.gpus or place.crew.device != "auto" else "cpu"
-        _share_gpu(device, order.gpus)
-        _PLACES[order.place] = replace(place, device=device)
+        if order.gpus is not None:
+            place = replace(place, device=worker_device(place.crew.device, order.gpus))
+            _share_gpu(place.device, order.gpus)
+        _PLACES[order.place] = place
     return _PLACES[order.place]
 
 

@@ -1,0 +1,122 @@
+"""Check the nodes of a cluster before any work starts: the same package, and the same run directory, everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import robustbench_ens
+from robustbench_ens.core.locks import new_part
+from robustbench_ens.core.store import Store
+from robustbench_ens.errors import UserError
+from robustbench_ens.version import __version__
+
+ANSWER_S = 120.0
+"""For a node to import the package; network disks are slow."""
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What a node says of itself.
+
+    Attributes:
+        host: its name.
+        version: of the package.
+        code: digest of the package's source.
+        torch: version of PyTorch.
+        sees: the content of the probe file in the run directory; None if it is not there.
+    """
+
+    host: str
+    version: str
+    code: str
+    torch: str
+    sees: str | None
+
+
+@cache
+def package_digest() -> str:
+    """Return the SHA-256 of the package's source files, with their names."""
+    folder = Path(robustbench_ens.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def facts_here(probe: str) -> NodeFacts:
+    """Return the facts of this node; ``probe`` is the path of the probe file."""
+    try:
+        sees = Path(probe).read_text(encoding="utf-8")
+    except OSError:
+        sees = None
+    return NodeFacts(socket.gethostname(), __version__, package_digest(), torch.__version__, sees)
+
+
+def check_facts(ours: NodeFacts, theirs: NodeFacts, root: Path) -> None:
+    """Check that a node computes what this one would, and sees the run directory ``root``.
+
+    Raises:
+        UserError: it does not.
+    """
+    where = f"--executor ray: node {theirs.host!r}"
+    if theirs.version != ours.version:
+        raise UserError(
+            f"{where}: expected robustbench_ens {ours.version}, as here, got {theirs.version}; install the same version"
+        )
+    if theirs.code != ours.code:
+        raise UserError(
+            f"{where}: expected the same source of robustbench_ens {ours.version} as here, got another; install the "
+            "same commit"
+        )
+    if theirs.torch != ours.torch:
+        raise UserError(f"{where}: expected PyTorch {ours.torch}, as here, got {theirs.torch}; install the same")
+    if theirs.sees != ours.sees:
+        raise UserError(
+            f"{where}: expected to see the run directory {str(root)!r}, and does not; give a --runs that all nodes "
+            "share, such as a network disk"
+        )
+
+
+def check_nodes(ray: Any, store: Store) -> None:
+    """Check every node of the cluster that this process has joined.
+
+    Raises:
+        UserError: one has no package, another version of it, or does not see the run directory.
+    """
+    root = store.root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor, probe = new_part(root)
+    try:
+        probe.write_text(os.urandom(8).hex(), encoding="utf-8")
+        ours = facts_here(str(probe))
+        for node in ray.nodes():
+            if node["Alive"]:
+                check_facts(ours, _asked(ray, node, str(probe)), root)
+    finally:
+        probe.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _asked(ray: Any, node: dict[str, Any], probe: str) -> NodeFacts:
+    """Return what a node says of itself."""
+    there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    host = node.get("NodeManagerHostname", "?")
+    try:
+        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(facts_here)
+        found: NodeFacts = ray.get(task.remote(probe), timeout=ANSWER_S)
+    except Exception as error:  # an import that fails there, a node that dies, no answer
+        why = " ".join(str(error).split())[-200:]
+        raise UserError(
+            f"--executor ray: node {host!r}: expected robustbench_ens {__version__} to answer, got "
+            f"{type(error).__name__}: {why}"
+        ) from None
+    return found

@@ -1,0 +1,225 @@
+"""Pieces as tasks of Ray (https://docs.ray.io), on the nodes of a cluster. Ray is imported only when it is used."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from robustbench_ens.errors import Failure, UserError
+from robustbench_ens.workflow.executors.base import Executor
+from robustbench_ens.workflow.executors.nodes import check_nodes
+from robustbench_ens.workflow.executors.worker import Ended, Order, carry_out, ordered, write_log
+from robustbench_ens.workflow.lanes import PieceFailedError
+from robustbench_ens.workflow.pieces import Piece
+from robustbench_ens.workflow.place import Workplace
+
+RETRIES = 10
+"""Of a piece whose worker or node dies: a training of days may lose several, and goes on from its checkpoint."""
+
+LOOK_S = 2.0
+"""Between two looks at how large the cluster is."""
+
+TAKE_S = 0.5
+"""Between two looks at what the workers have posted."""
+
+STORE_BYTES = 100 * 2**20
+"""Of Ray's object store on a node that is started here. Pieces pass through the run directory."""
+
+
+class RayCluster(Executor):
+    """Runs pieces on the nodes of a Ray cluster, which it joins, or else starts on this machine.
+
+    Ray sends a piece again if its worker or node dies. All nodes see the run directory.
+    """
+
+    spreads: ClassVar[bool] = True
+
+    def __init__(self, place: Workplace, most: int) -> None:
+        self._ray = _imported()
+        self._threads = place.threads or 1
+        self._most = 1
+        self._looked = 0.0
+        self._gpus = 0.0
+        self._under_way: dict[Any, Order] = {}
+        self._mail: Any = None
+        self._task: Any = None
+        super().__init__(place, most)
+
+    @property
+    def most(self) -> int:
+        """Pieces at a time: those asked for, or as many as the nodes that are there now have room for."""
+        if self.place.crew.workers is not None:
+            return self.place.crew.workers
+        if time.monotonic() - self._looked >= LOOK_S:
+            self._looked = time.monotonic()
+            self._most = max(1, self._room())
+        return self._most
+
+    @most.setter
+    def most(self, value: int) -> None:
+        """Leave it to the cluster."""
+
+    def _room(self) -> int:
+        """Return how many pieces the nodes have room for, of cores and of GPUs."""
+        room = 0
+        for node in self._ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                by_cpu = int(has.get("CPU", 0) // self._threads)
+                room += min(by_cpu, int(has.get("GPU", 0) / self._gpus)) if self._gpus else by_cpu
+        return room
+
+    def __enter__(self) -> Self:
+        self._connect()
+        try:
+            check_nodes(self._ray, self.place.store)
+            self._gpus = self._gpus_per_task()
+            if not self._room():
+                raise UserError(
+                    f"--executor ray: expected a node with {self._threads} free cores"
+                    f"{f' and {self._gpus:g} GPUs' if self._gpus else ''} for a worker, got none; change --threads or "
+                    "--gpus-per-task, or start nodes that have them"
+                )
+            self._begin()
+        except BaseException:
+            self._ray.shutdown()
+            raise
+        return self
+
+    def _connect(self) -> None:
+        crew = self.place.crew
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        address = crew.address or os.environ.get("RAY_ADDRESS")
+        if address is None:
+            options |= {"address": "local", "include_dashboard": False, "object_store_memory": STORE_BYTES}
+            if crew.workers is not None:
+                options["num_cpus"] = crew.workers * self._threads
+        try:
+            self._ray.init(address, **options) if address else self._ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"--ray-address: expected a Ray cluster that can be joined from here, got {address or 'none'!r}: "
+                f"{' '.join(str(error).split())[:300]}"
+            ) from None
+
+    def _gpus_per_task(self) -> float:
+        """Return the GPUs of each worker: those asked for, else one where the cluster has any and they are wanted."""
+        crew = self.place.crew
+        there = self._ray.cluster_resources().get("GPU", 0)
+        if crew.gpus_per_task is not None and not there:
+            raise UserError(
+                "--gpus-per-task: expected a cluster with GPUs, got one without; leave the option out, or start nodes "
+                "that have them"
+            )
+        if crew.device.startswith("cuda") and not there:
+            raise UserError("--device: expected a cluster with GPUs for cuda, got one without; use --device cpu")
+        if crew.gpus_per_task is not None:
+            return crew.gpus_per_task
+        return 1.0 if there and crew.device != "cpu" else 0.0
+
+    def _begin(self) -> None:
+        """Start what the workers post to, on this node, and the thread that takes it."""
+        strategies = self._ray.util.scheduling_strategies
+        here = self._ray.get_runtime_context().get_node_id()
+        on_this_node = strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+        self._mail = self._ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(_Mail).remote()
+        # GPU workers end after each task by default; these are kept, with what they have loaded.
+        options = {"num_cpus": self._threads, "max_retries": RETRIES, "max_calls": 0, "scheduling_strategy": "SPREAD"}
+        if self._gpus:
+            options["num_gpus"] = self._gpus
+        self._task = self._ray.remote(**options)(_run)
+        threading.Thread(target=self._take, name="news of the workers", daemon=True).start()
+
+    def submit(self, step: Piece, alone: bool) -> Future[None]:
+        """Hand the piece to Ray."""
+        store = replace(self.place.store, root=self.place.store.root.resolve())
+        place = replace(self.place, store=store, threads=self._threads)
+        order = ordered(step, place, self._gpus)
+        future: Future[None] = Future()
+        reference = self._task.remote(order, self._mail)
+        self._under_way[reference] = order
+        reference.future().add_done_callback(lambda ended: self._pass_on(reference, ended, future))
+        return future
+
+    def _pass_on(self, reference: Any, ended: Future[Ended], future: Future[None]) -> None:
+        order = self._under_way.pop(reference)
+        try:
+            ended.result().check()
+        except Exception as error:
+            if type(error).__module__.startswith("ray."):  # worker, node or memory was lost too often
+                error = PieceFailedError(self._lost(order, error))
+            if not future.cancelled():
+                future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    def _lost(self, order: Order, error: Exception) -> Failure:
+        node = "a node of the cluster"
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return Failure(node, order.title, write_log(self.place.store, order.title, node, str(error)), message)
+
+    def _take(self) -> None:
+        """Pass on what the workers post, until the cluster is left."""
+        with suppress(Exception):  # Ray raises half a dozen kinds when it is left
+            while not self._stop.is_set():
+                for news in self._ray.get(self._mail.take.remote()):
+                    self.watch.receive(news)
+                time.sleep(TAKE_S)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the cluster; at an error, end what is under way there: the pieces resume where they were."""
+        self.stop()
+        if error is not None:
+            for reference in list(self._under_way):
+                with suppress(Exception):
+                    self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+
+class _Mail:
+    """What the workers post, until the driver takes it: an actor of Ray."""
+
+    def __init__(self) -> None:
+        self._news: list[object] = []
+
+    def post(self, news: object) -> None:
+        """Keep one status or message."""
+        self._news.append(news)
+
+    def take(self) -> list[object]:
+        """Return what was posted since the last call."""
+        taken = self._news
+        self._news = []
+        return taken
+
+
+def _run(order: Order, mail: Any) -> Ended:
+    return carry_out(order, lambda news: mail.post.remote(news))
+
+
+def _imported() -> Any:
+    """Import Ray, without its questions and its reports.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.util.scheduling_strategies
+    except ImportError:
+        raise UserError(
+            "--executor ray: expected the extra 'ray' to be installed; run `pip install 'robustbench_ens[ray]'`"
+        ) from None
+    return ray
