@@ -6,7 +6,7 @@ evaluation; and what joins them, which computes whatever is still missing.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -57,6 +57,11 @@ class CraftPiece:
     def seconds(self) -> float | None:
         """The seconds that it is expected to take, if that is known."""
         return None if self.timing is None else self.timing.seconds
+
+    @property
+    def attacked(self) -> TrainingRun:
+        """The ensemble whose gradients it takes."""
+        return self.source
 
     @property
     def gradients(self) -> float:
@@ -147,6 +152,12 @@ class PartsPiece:
     def seconds(self) -> float | None:
         """The seconds that it is expected to take, if that is known."""
         return None if self.timing is None else self.timing.seconds
+
+    @property
+    def attacked(self) -> TrainingRun:
+        """The ensemble whose gradients it takes."""
+        assert isinstance(self.attack.target, TrainingRun)  # external models are attacked in one piece
+        return self.attack.target
 
     @property
     def gradients(self) -> float:
@@ -264,7 +275,7 @@ def pieces_of(plan: Plan, everything: bool = False) -> list[Piece]:
         plan: what is to be done.
         everything: also the pieces of steps that are done.
     """
-    crafts: dict[Hashable, CraftPiece] = {}
+    crafts: set[Hashable] = set()
     pieces: list[Piece] = []
     for step in plan.steps if everything else plan.due:
         pieces += [step] if isinstance(step, TrainStep) else _split(plan, step, crafts)
@@ -287,31 +298,33 @@ def step_of(piece: Piece) -> TrainStep | AttackStep | None:
     return piece.attack if isinstance(piece, JoinPiece) else None
 
 
-def _split(plan: Plan, step: AttackStep, crafts: dict[Hashable, CraftPiece]) -> Iterator[Piece]:
+def _split(plan: Plan, step: AttackStep, crafts: set[Hashable]) -> Iterator[Piece]:
     """Yield the pieces of an attack; images that an earlier one has crafted, in ``crafts``, are not crafted again."""
     if isinstance(step.target, Given):
         yield JoinPiece(step, frozenset(), step.timing)
         return
     groups = evaluation_of(step.protocol.settings).groups(_outline(plan, step))
-    total = sum(group.gradients for group in groups)
-    parts: set[Hashable] = set()
+    own: list[CraftPiece | PartsPiece] = []
     for group in groups:
-        reads: set[Hashable] = set()
-        for product in group.products:
-            craft = CraftPiece(step.protocol, product, step.sources[product.source])
-            (name,) = craft.makes
-            reads.add(name)
-            if name not in crafts:
-                crafts[name] = replace(
-                    craft, timing=plan.timings.gradients(craft.source.recipe, craft.gradients), done=step.done
-                )
-                yield crafts[name]
-        timing = step.timing.share(group.gradients / total) if step.timing else None
-        timing = timing or plan.timings.gradients(step.target.recipe, group.gradients)
-        piece = PartsPiece(step, group, frozenset(reads), timing)
-        parts |= piece.makes
-        yield piece
-    yield JoinPiece(step, frozenset(parts), None if parts else step.timing)
+        products = [CraftPiece(step.protocol, one, step.sources[one.source], done=step.done) for one in group.products]
+        for craft in products:
+            if not craft.makes & crafts:
+                crafts |= craft.makes
+                own.append(craft)
+        own.append(PartsPiece(step, group, frozenset(name for craft in products for name in craft.makes)))
+    parts = frozenset(name for piece in own if isinstance(piece, PartsPiece) for name in piece.makes)
+    yield from _timed(plan, step, own)
+    joining = step.timing.share(0.0 if parts else 1.0) if step.timing else None
+    images = step.protocol.settings.images
+    yield JoinPiece(step, parts, joining or plan.timings.gradients(step.target.recipe, images / 2))
+
+
+def _timed(plan: Plan, step: AttackStep, pieces: Sequence[CraftPiece | PartsPiece]) -> Iterator[Piece]:
+    """Yield the pieces of an attack with their expected times: shares of the attack's, or by their gradients."""
+    work = [piece.gradients * piece.attacked.sub_models for piece in pieces]
+    for piece, own in zip(pieces, work, strict=True):
+        timing = step.timing.share(own / sum(work)) if step.timing else None
+        yield replace(piece, timing=timing or plan.timings.gradients(piece.attacked.recipe, piece.gradients))
 
 
 def _outline(plan: Plan, step: AttackStep) -> Outline:

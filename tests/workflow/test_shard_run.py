@@ -39,7 +39,7 @@ def timed(plan, seconds):
 def test_the_expected_time_is_that_of_the_longest_share_and_of_what_it_waits_for(tmp_path):
     """Trainings of 100 s; DVERGE, the heaviest by far, of 1000 s after its parent; attacks of 10 s."""
     plan = timed(tiny_plan(tmp_path), [100, 10, 100, 10, 1000, 10])
-    assert expected_seconds(plan, 1) == 1230 + 1110
+    assert expected_seconds(plan, 1) == pytest.approx(1230 + 1110, rel=0.01)  # attacks are split
     assert expected_seconds(timed(plan, [100, 10, 100, 10, 1000, None]), 1) is None
     plan.steps = [replace(step, done=True) for step in plan.steps]
     assert expected_seconds(plan, 1) == 0

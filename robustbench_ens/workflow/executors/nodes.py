@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-import robustbench_ens
-from robustbench_ens.core.locks import new_part
-from robustbench_ens.core.store import Store
+from robustbench_ens.core.locks import PREFIX, SUFFIX
+from robustbench_ens.core.store import Store, write_text
 from robustbench_ens.errors import UserError
 from robustbench_ens.version import __version__
 
@@ -44,7 +43,7 @@ class NodeFacts:
 @cache
 def package_digest() -> str:
     """Return the SHA-256 of the package's source files, with their names."""
-    folder = Path(robustbench_ens.__file__).parent
+    folder = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         digest.update(str(path.relative_to(folder)).encode())
@@ -94,16 +93,16 @@ def check_nodes(ray: Any, store: Store) -> None:
     """
     root = store.root.resolve()
     root.mkdir(parents=True, exist_ok=True)
-    descriptor, probe = new_part(root)
+    token = os.urandom(8).hex()
+    probe = root / f"{PREFIX}probe-{token}{SUFFIX}"  # whatever ends this process, a later command removes it
+    write_text(probe, token)
     try:
-        probe.write_text(os.urandom(8).hex(), encoding="utf-8")
         ours = facts_here(str(probe))
         for node in ray.nodes():
             if node["Alive"]:
                 check_facts(ours, _asked(ray, node, str(probe)), root)
     finally:
         probe.unlink(missing_ok=True)
-        os.close(descriptor)
 
 
 def _asked(ray: Any, node: dict[str, Any], probe: str) -> NodeFacts:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from robustbench_ens.core.devices import device_of
 from robustbench_ens.core.locks import HeldError
-from robustbench_ens.core.store import Store
+from robustbench_ens.core.store import Store, write_text
 from robustbench_ens.core.text import slug
 from robustbench_ens.errors import Failure, UserError
 from robustbench_ens.workflow.executors.base import run_step
@@ -126,14 +126,12 @@ def carry_out(order: Order, post: Post) -> Ended:
 
 
 def write_log(store: Store, title: str, node: str, text: str) -> str:
-    """Append what went wrong with a piece to its log, and return the log's path; nothing if it cannot be written."""
+    """Write what went wrong with a piece to its log, and return the log's path; nothing if it cannot be written."""
     name = f"{slug(title)}-{hashlib.sha256(title.encode()).hexdigest()[:8]}.log"
     path = Path(store.root) / LOGS / name
     moment = time.strftime("%Y-%m-%d %H:%M:%S %z")
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(f"{moment} on {node}: {title}\n{text.rstrip()}\n\n")
+        write_text(path, f"{moment} on {node}: {title}\n{text.rstrip()}\n")
         return str(path)
     return ""
 

@@ -107,7 +107,7 @@ def test_a_recipe_that_changed_since_it_was_sent_is_refused(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("ray", "--executor: expected one of local, serial, processes or package.module:Name, got 'ray'"),
+        ("dask", "--executor: expected one of local, serial, processes, ray or package.module:Name, got 'dask'"),
         ("json:loads", "--executor: expected a subclass of robustbench_ens.workflow.executors.base.Executor"),
         ("no_such_module:x", "--executor: cannot import 'no_such_module:x'"),
     ],
@@ -128,5 +128,5 @@ def test_a_mistake_in_a_step_is_one_line(rbe, tmp_path, monkeypatch, name):
     monkeypatch.syspath_prepend(tmp_path)
     recipe = "digits/baseline-3[method=lossless:method,epochs=1]"
     result = rbe("train", recipe, "--executor", name, "--runs", str(tmp_path / "runs"))
-    assert result.code == 2
+    assert result.code == (1 if executor_class(name).spreads else 2)
     assert "expected a method that returns scalar loss terms by name" in result.err
