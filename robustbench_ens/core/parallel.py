@@ -38,6 +38,11 @@ def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]
         torch.set_num_threads(before)
 
 
+def workers_on(device: torch.device, workers: int) -> int:
+    """Return how many of ``workers`` go side by side on ``device``: on a GPU one, whose batch fills the memory."""
+    return workers if device.type == "cpu" else 1
+
+
 def pool(workers: int) -> ThreadPoolExecutor:
     """Return ``workers`` threads, each with an equal part of this thread's cores, at least one, inside an operation.
 

@@ -6,6 +6,7 @@
     runs/adversarial/<hash>/                   crafted images, reusable against any target
     runs/outcomes/<protocol>-<hash>/           one pair of Parquet files per target
     runs/reports/<name>/                       rendered reports
+    runs/batch-sizes/<hash>/                   batch sizes that fit in memory
 """
 
 from __future__ import annotations

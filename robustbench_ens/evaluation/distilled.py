@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from robustbench_ens.core.parallel import pool
+from robustbench_ens.core.device_memory import memory_of
+from robustbench_ens.core.parallel import pool, workers_on
 from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.compute import fitting_of
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.models.ensemble import SubModel
 from robustbench_ens.models.fold import folded
@@ -80,10 +82,11 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
     found = torch.empty_like(job.images[draws.targets])
 
     # Sorted by layer, a batch has few layers, and each of them many images.
-    order, size = draws.layers.argsort(stable=True), job.fitting.of(BATCH_SIZE)
+    order = draws.layers.argsort(stable=True)
+    fitting = fitting_of(job, job.target.ensemble).doing("distillation")
 
     def distill_batch(begin: int) -> None:
-        job.fitting.each(slice(begin, min(begin + size, len(order))), distill_rows)
+        fitting.each(slice(begin, min(begin + size, len(order))), distill_rows)
 
     def distill_rows(some: slice) -> None:
         rows = order[some]
@@ -100,7 +103,9 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
         check_budget(images, source, eps)
         found[rows] = images.cpu()
 
-    with pool(job.workers) as workers:
+    fitting.measure(memory_of(job.device), lambda count: distill_rows(slice(0, count)), len(order))
+    size = fitting.of(BATCH_SIZE)
+    with pool(workers_on(job.device, job.workers)) as workers:
         for _ in workers.map(distill_batch, range(0, len(order), size)):
             pass
     job.task.advance(len(job.images))
@@ -114,7 +119,7 @@ def losses_on(job: Job, members: Sequence[SubModel], distilled: Sequence[Tensor]
         shown = [images[rows].to(job.device) for images in distilled]
         return transferred_losses(members, shown, labels[rows].to(job.device)).cpu()
 
-    return torch.cat(job.fitting.each(slice(0, len(labels)), losses, BATCH_SIZE), dim=-1)
+    return torch.cat(fitting_of(job, job.target.ensemble).each(slice(0, len(labels)), losses, BATCH_SIZE), dim=-1)
 
 
 def measure_mean(job: Job, name: str, values: Tensor, unit: str, **where: Any) -> None:

@@ -18,6 +18,7 @@ from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.progress import Silent, Task
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.compute import compute_on, fitting_of, owner_of
 from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, Restarts, RunKey
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.part_log import Log
@@ -58,7 +59,7 @@ class Job:
         sources: the surrogates, in the protocol's order; empty where the attack is on the target itself.
         data: the images that are attacked.
         workers: batches crafted at the same time.
-        fitting: how many images are computed together.
+        fitting: how many images are computed together; of one network see :func:`~.compute.fitting_of`.
         task: told of each attempt on an image that is finished.
         measured: rows of the measurements table that a part left beside its outcomes.
         means: rows of it whose values are means over images, and over how many.
@@ -105,10 +106,8 @@ class Job:
 
     @property
     def compute(self) -> Compute:
-        """Where to craft, and how much at a time; the task is told of each batch."""
-        return Compute(
-            self.device, self.precision, fitting=self.fitting, workers=self.workers, on_batch=self.task.advance
-        )
+        """Where to craft on the target, and how much at a time; the task is told of each batch."""
+        return compute_on(self, self.target.ensemble)
 
     @property
     def sized(self) -> Sized:
@@ -214,7 +213,7 @@ class Job:
             model,
             clean,
             settings,
-            self.compute,
+            compute_on(self, model),
             observers=Observers(recorder, self.captured, recorder.passes),
             resume=resume,
             pool=Pool(self.images, self.labels),
@@ -278,10 +277,9 @@ class Job:
             UserError: the model returns values that are not numbers.
         """
         try:
-            return predict(model, images, self.device, fitting=self.fitting)
+            return predict(model, images, self.device, fitting=fitting_of(self, model))
         except UserError as error:
-            owners = [own.record.id for own in (*self.sources, self.target) if model in own.ensemble.modules()]
-            raise UserError(f"{(owners or [self.target.record.id])[0]}: {error}") from None
+            raise UserError(f"{owner_of(self, model).record.id}: {error}") from None
 
     def answers(self, model: nn.Module, images: Tensor) -> Tensor:
         """Return the predicted classes of every answer that ``model`` may give: ``(N, A)``, on the CPU.

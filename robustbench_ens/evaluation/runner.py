@@ -20,6 +20,7 @@ from robustbench_ens.core.store import Store
 from robustbench_ens.data import Dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.compute import kept_sizes
 from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.job import Job
@@ -248,6 +249,7 @@ def _job(
         subject.ensemble.to(device)
     if any(needs_contiguous(subject.ensemble, data.images[:PROBED].to(device)) for subject in (target, *sources)):
         data = replace(data, images=contiguous(data.images))
+    sizes = kept_sizes(store, data.images, device)
     return Job(
         settings,
         target,
@@ -256,7 +258,7 @@ def _job(
         store=store,
         device=device,
         workers=resources.workers,
-        fitting=Fitting(resources.batch_size, target.record.id, resources.progress.message),
+        fitting=Fitting(resources.batch_size, target.record.id, resources.progress.message, sizes),
     )
 
 

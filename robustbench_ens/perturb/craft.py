@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from robustbench_ens.config.attacks import attack_class, attack_facts, expected_loss, loss_function
 from robustbench_ens.config.libraries import OWN_LOSS, split
+from robustbench_ens.config.validation import Precision
+from robustbench_ens.core.device_memory import memory_of
 from robustbench_ens.core.fitting import Chunked, Fitting
 from robustbench_ens.core.seeds import derive_seed
+from robustbench_ens.core.text import counted
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.aggregation import Aggregation
 from robustbench_ens.models.ensemble import Ensemble
@@ -54,10 +57,9 @@ class _Task:
 
 
 def _by_class(task: _Task, attack: type[Attack], resume: LoopState | None, observers: Observers) -> Crafter:
-    """Return what crafts batches by an attack; ``task.model`` is changed if the attack prepares it."""
+    """Return what crafts batches by an attack, which has prepared ``task.model``."""
     loss = task.loss
     assert loss is not None  # only attacks of libraries have an objective of their own
-    attack.prepare(task.model)
     members = sub_models(task.model) or [task.model]
     on_step, on_end = observers.on_step, observers.on_end
 
@@ -139,6 +141,23 @@ def _class_of(name: str, model: nn.Module) -> type[Attack]:
     return found
 
 
+def _work(attack: str, model: nn.Module, precision: Precision) -> str:
+    """Return what decides the memory of crafting besides the network."""
+    return f"{attack} on {counted(len(sub_models(model)) or 1, 'sub-model')} in {precision}"
+
+
+def _measure(task: _Task, attack: type[Attack], clean: CleanImages, compute: Compute) -> None:
+    """Let a GPU's memory decide how many images go together; nobody observes the first step of the few it takes."""
+    budget = replace(task.budget, steps=min(task.budget.steps, 1))
+    crafter = _by_class(replace(task, budget=budget), attack, None, Observers())
+
+    def craft_some(count: int) -> None:
+        images, labels = (all_[:count].to(compute.device) for all_ in (clean.images, clean.labels))
+        crafter(_Batch(slice(0, count), CleanImages(images, labels, clean.indices[:count])))
+
+    compute.fitting.measure(memory_of(compute.device), craft_some, len(clean.images))
+
+
 def craft(
     model: nn.Module,
     clean: CleanImages,
@@ -176,16 +195,20 @@ def craft(
     pool = pool or Pool(clean.images, clean.labels)
     key = (name, settings.loss, *settings.key)
     task = _Task(fast, _loss(settings), settings.budget, key, pool, begin)
+    fitting = compute.fitting.doing(_work(name, fast, compute.precision))
     if split(name):
-        task = replace(task, model=Chunked(fast, compute.fitting))
+        task = replace(task, model=Chunked(fast, fitting))
         crafter = _counted(_by_library(task, name, settings.options, compute.device), observers.passes)
-        crafter = _whole(crafter, compute.fitting)
+        crafter = _whole(crafter, fitting)
         # Its draws belong to the whole batch, which must stay as it is.
         compute = replace(compute, workers=1, batch_size=compute.batch_size or LARGEST_BATCH, fitting=Fitting())
     else:
         found = _class_of(name, fast)
         if settings.options:
             raise UserError(f"attack {name!r}: expected no options, got {', '.join(settings.options)}")
+        found.prepare(fast)
+        compute = replace(compute, fitting=fitting)
+        _measure(task, found, clean, compute)
         crafter = _counted(_by_class(task, found, resume, observers), observers.passes)
 
     def craft_rows(rows: slice, images: Tensor) -> Tensor:

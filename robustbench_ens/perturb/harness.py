@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustbench_ens.core.parallel import pool
+from robustbench_ens.core.parallel import pool, workers_on
 from robustbench_ens.perturb.gradient import check_budget, project
 from robustbench_ens.perturb.inputs import Compute
 
@@ -62,7 +62,7 @@ def craft_in_batches(
         return found.cpu()
 
     crafted = []
-    with pool(compute.workers) as threads:
+    with pool(workers_on(compute.device, compute.workers)) as threads:
         for found in threads.map(craft_batch, range(0, len(images), size)):
             crafted.append(found)
             if compute.on_batch:

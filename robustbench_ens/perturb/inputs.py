@@ -76,7 +76,7 @@ class Compute:
         batch_size: images at a time, by default what suits the device.
         fitting: halves a batch that does not fit in memory; one of a library's attack stays whole, and is computed in
             parts.
-        workers: batches computed at the same time.
+        workers: batches computed at the same time on a CPU.
         on_batch: called with the number of images of each finished batch.
     """
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from robustbench_ens.core.batch_sizes import BatchSizes
 from robustbench_ens.core.fitting import Chunked, Fitting
 from robustbench_ens.core.memory import is_out_of_memory
 from robustbench_ens.core.parallel import pool
 from robustbench_ens.errors import UserError
+from robustbench_ens.models.architecture import architecture
 
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB."),
@@ -126,3 +131,146 @@ def test_an_attack_whose_draws_belong_to_the_batch_starts_again() -> None:
     chunked = Chunked(Fits(3), fitting)
     assert len(fitting.whole(10, lambda: chunked(torch.rand(10, 4)))) == 10
     assert fitting.of(10) == 2
+
+
+MODEL, OTHER = nn.Linear(2, 3), nn.Linear(2, 4)
+
+
+def fitting_in(folder: Path, asked: int | None = None, say: Callable[[str], None] = print) -> Fitting:
+    """Return what another process would begin with."""
+    return Fitting(asked, "mine", say, BatchSizes(folder, "1 x 2 x 2", "this device"))
+
+
+def fits(most: int, tried: list[int] | None = None) -> Callable[[slice], int]:
+    """Return a computation that memory lasts for up to ``most`` rows of."""
+
+    def compute(rows: slice) -> int:
+        count = rows.stop - rows.start
+        if tried is not None:
+            tried.append(count)
+        if count > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return count
+
+    return compute
+
+
+def on(fitting: Fitting, model: nn.Module = MODEL) -> Fitting:
+    return fitting.on(model, architecture)
+
+
+def test_what_fitted_is_remembered_and_never_started_above(tmp_path: Path) -> None:
+    on(fitting_in(tmp_path)).doing("pgd").each(slice(0, 12), fits(3))
+    tried: list[int] = []
+    on(fitting_in(tmp_path)).doing("pgd").each(slice(0, 12), fits(3, tried))
+    assert tried == [3, 3, 3, 3]
+
+
+def test_the_smaller_of_two_processes_wins(tmp_path: Path) -> None:
+    processes = [on(fitting_in(tmp_path)) for _ in range(2)]
+    for process, most in zip(processes, (2, 5), strict=True):
+        process.each(slice(0, 16), fits(most))
+    assert on(fitting_in(tmp_path)).of(250) == 2
+
+
+def test_a_limit_is_of_its_network_and_its_work(tmp_path: Path) -> None:
+    on(fitting_in(tmp_path)).doing("sim").each(slice(0, 12), fits(3))
+    later = fitting_in(tmp_path)
+    assert on(later).doing("sim").of(250) == 3
+    assert on(later).doing("pgd").of(250) == 250
+    assert on(later).of(250) == 250
+    assert on(later, OTHER).doing("sim").of(250) == 250
+
+
+def test_no_work_goes_with_more_images_than_predictions(tmp_path: Path) -> None:
+    on(fitting_in(tmp_path)).each(slice(0, 12), fits(6))
+    later = fitting_in(tmp_path)
+    assert on(later).doing("pgd").of(250) == 6
+    assert on(later, OTHER).doing("pgd").of(250) == 250
+    assert fitting_in(tmp_path).of(250) == 250  # of no network
+
+
+def test_what_was_asked_for_does_not_go_above_what_fitted(tmp_path: Path) -> None:
+    on(fitting_in(tmp_path)).each(slice(0, 12), fits(6))
+    said: list[str] = []
+    asked = on(fitting_in(tmp_path, 12, said.append))
+    assert asked.of(250) == 6
+    (line,) = said
+    assert line.startswith("mine: 6 images at a time, not 12, for more ran out of memory before; delete ")
+    assert on(fitting_in(tmp_path, 4, said.append)).of(250) == 4
+    assert len(said) == 1
+    shutil.rmtree(line.removesuffix(" to try again").partition("delete ")[2])
+    assert on(fitting_in(tmp_path, 12)).of(250) == 12
+
+
+def test_nothing_is_kept_where_nothing_fits_or_nothing_ran_out(tmp_path: Path) -> None:
+    on(fitting_in(tmp_path)).each(slice(0, 12), fits(12))
+    with pytest.raises(UserError, match="^mine: out of memory on a single image"):
+        on(fitting_in(tmp_path)).each(slice(0, 12), fits(0))
+    assert not list(tmp_path.iterdir())
+
+
+class Memory:
+    """The memory of a made-up device: so many bytes for each image, and for what does not depend on them."""
+
+    def __init__(self, each: int, free: int, fixed: int = 0) -> None:
+        self.each, self.left, self.fixed = each, free, fixed
+        self.shown: list[int] = []
+
+    def free(self) -> int:
+        return self.left
+
+    def peak(self, compute: Callable[[], object]) -> int:
+        compute()
+        return self.fixed + self.each * self.shown[-1]
+
+    def show(self, count: int) -> None:
+        self.shown.append(count)
+        if self.fixed + self.each * count > self.left:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def test_memory_is_measured_once_and_says_how_many_go_together(tmp_path: Path) -> None:
+    memory = Memory(each=10, free=1000)
+    for _ in range(2):
+        pgd = on(fitting_in(tmp_path)).doing("pgd")
+        pgd.measure(memory, memory.show, 100)
+        assert pgd.of(250) == 64
+    assert memory.shown == [8, 16]
+    assert on(fitting_in(tmp_path)).of(250) == 250
+    pgd.each(slice(0, 64), fits(40), 250)
+    assert on(fitting_in(tmp_path)).doing("pgd").of(250) == 32
+
+
+@pytest.mark.parametrize(
+    ("asked", "count", "fitted", "why"),
+    [(5, 100, 99, "asked for"), (None, 15, 99, "too few images"), (None, 100, 12, "more than fits")],
+)
+def test_nothing_is_measured(tmp_path: Path, asked: int | None, count: int, fitted: int, why: str) -> None:
+    on(fitting_in(tmp_path)).each(slice(0, 200), fits(fitted))
+    memory = Memory(each=10, free=1000)
+    on(fitting_in(tmp_path, asked)).doing("pgd").measure(memory, memory.show, count)
+    assert not memory.shown
+
+
+def test_nothing_is_measured_without_a_gpu_or_a_run_directory(tmp_path: Path) -> None:
+    memory = Memory(each=10, free=1000)
+    on(fitting_in(tmp_path)).doing("pgd").measure(None, memory.show, 100)
+    Fitting().doing("pgd").measure(memory, memory.show, 100)
+    assert not memory.shown
+
+
+@pytest.mark.parametrize("most", [10, 4])
+def test_memory_that_runs_out_while_it_is_measured(tmp_path: Path, most: int) -> None:
+    memory = Memory(each=10, free=10 * most)
+    pgd = on(fitting_in(tmp_path)).doing("pgd")
+    pgd.measure(memory, memory.show, 100)
+    assert pgd.of(250) == 8
+
+
+def test_other_errors_while_it_is_measured_are_raised(tmp_path: Path) -> None:
+    def fail(count: int) -> None:
+        raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        on(fitting_in(tmp_path)).doing("pgd").measure(Memory(1, 1), fail, 100)

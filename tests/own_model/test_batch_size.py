@@ -119,6 +119,11 @@ def test_the_command_line_halves_it_too(rbe: Rbe) -> None:
     result = rbe("attack", WHITEBOX, "--model", "my_models:limited")
     assert (result.code, result.err) == (0, "")
     assert "my_models:limited: out of memory with 20 images at a time; goes on with 10" in " ".join(result.out.split())
+    later = rbe("attack", WHITEBOX.replace("0.1", "0.2"), "--model", "my_models:limited", "--batch-size", "7")
+    assert (later.code, later.err) == (0, "")
+    assert "out of memory with" not in later.out
+    line = "my_models:limited: 5 images at a time, not 7, for more ran out of memory before; delete runs/batch-sizes/"
+    assert line in " ".join(later.out.split())
     again = rbe("attack", WHITEBOX, "--model", "my_models:limited", "--batch-size", "3", "--runs", "others")
     assert (again.code, again.err) == (0, "")
     assert "out of memory" not in again.out

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.config.protocols.kinds import Autoattack
-from robustbench_ens.core.fitting import Chunked
+from robustbench_ens.core.fitting import Chunked, Fitting
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
+from robustbench_ens.evaluation.compute import fitting_of
 from robustbench_ens.evaluation.crafting_log import DIRECTIONS, PASSES, budget_name
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.partition import Chunk, Group, Outline, at_each_eps
@@ -130,6 +131,10 @@ def build(model: nn.Module, settings: Autoattack, name: str, *, eps: float, clas
     return class_(model, **{key: value for key, value in given.items() if key in accepted}, **ATTACKS[name].arguments)
 
 
+def _fitting(job: Job) -> Fitting:
+    return fitting_of(job, job.target.ensemble).doing("autoattack")
+
+
 def _perturbed(job: Job, settings: Autoattack, attack: Any, clean: Tensor, labels: Tensor) -> Tensor:
     with torch.no_grad(), global_generators(settings.seed, job.device):
         found: Tensor = attack.perturb(clean.float(), labels)
@@ -148,7 +153,7 @@ def _craft(
     for batch in positions.split(BATCH_SIZE):
         clean, labels = job.images[batch].to(job.device), job.labels[batch].to(job.device)
         perturb = partial(_perturbed, job, settings, attack, clean, labels)
-        found = job.fitting.whole(len(batch), partial(passes.attempt, perturb))
+        found = _fitting(job).whole(len(batch), partial(passes.attempt, perturb))
         found = project(found.detach().to(clean), clean, eps)
         check_budget(found, clean, eps)
         crafted.append(found.cpu())
@@ -166,7 +171,7 @@ def _at_eps(job: Job, settings: Autoattack, eps: float, chunk: Chunk) -> pd.Data
     them back, and no later one sees them.
     """
     probe = job.images[:PROBED].to(job.device)
-    model = Chunked(folded(job.target.ensemble, probe).float().to(job.device), job.fitting)
+    model = Chunked(folded(job.target.ensemble, probe).float().to(job.device), _fitting(job))
     survivors = Survivors(job, eps, chunk)
     for name in settings.attacks:
         job.task.advance(_runs(settings, name) * survivors.beaten)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustbench_ens.config.protocols.kinds import Distillation
 from robustbench_ens.evaluation.base import Evaluation
+from robustbench_ens.evaluation.compute import fitting_of
 from robustbench_ens.evaluation.distilled import (
     Draws,
     distill_from,
@@ -64,10 +65,11 @@ def _distances_at(
 def distances_from(job: Job, member: SubModel, distilled: Tensor, draws: Draws) -> Tensor:
     """:func:`feature_distances` of each image at its own layer: ``(3, N)``, on the CPU."""
     distances = torch.empty(len(DISTANCES), len(distilled), dtype=distilled.dtype, device="cpu")
+    fitting = fitting_of(job, job.target.ensemble)
     for layer in draws.layers.unique().tolist():
         at_layer = (draws.layers == layer).nonzero().squeeze(1)
         measured = partial(_distances_at, job, member, distilled, draws, at_layer, layer)
-        distances[:, at_layer] = torch.cat(job.fitting.each(slice(0, len(at_layer)), measured, BATCH_SIZE), dim=1)
+        distances[:, at_layer] = torch.cat(fitting.each(slice(0, len(at_layer)), measured, BATCH_SIZE), dim=1)
     return distances
 
 
