@@ -250,6 +250,8 @@ class Training:
         """Train to the end, writing a checkpoint every few seconds."""
         progressed = self.progressed
         title = f"train {self.recipe.label}#{self.seed}"
+        if progressed.step:
+            progress.message(f"{title}: resumes at step {progressed.step:,} of {self.total_steps:,}")
         with progress.task(title, self.total_steps, "step", done=progressed.step) as task:
             self.watch()
             saved = last = time.monotonic()

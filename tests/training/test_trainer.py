@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
@@ -42,6 +43,16 @@ def test_the_same_seed_gives_bit_identical_weights_and_another_seed_others(tmp_p
     assert first.weights == again.weights
     assert first.weights != other.weights
     assert not set(first.lineage) & set(other.lineage)
+
+
+class Keeping(Silent):
+    """Keeps messages."""
+
+    def __init__(self):
+        self.lines = []
+
+    def message(self, text):
+        self.lines.append(text)
 
 
 KILLED_AT = 25
@@ -83,7 +94,9 @@ def test_a_run_killed_with_sigkill_goes_on_to_bit_identical_weights(tmp_path, di
     assert child.returncode == -signal.SIGKILL
     assert not (folder / "weights.safetensors").exists()
     assert torch.load(folder / RESUME, weights_only=True)["progressed"]["step"] == KILLED_AT
-    resumed, _ = run(recipe.label, tmp_path / "killed", digits)
+    progress = Keeping()
+    resumed, _ = run(recipe.label, tmp_path / "killed", digits, progress=progress)
+    assert progress.lines == [f"train {recipe.label}#0: resumes at step {KILLED_AT} of 30"]
     assert resumed.weights == whole.weights
     columns = ["epoch", "step", "lr", "cross_entropy"]
     killed_history = pd.read_csv(folder / HISTORY, comment="#")[columns]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -19,6 +20,7 @@ from robustbench_ens.workflow.executors.worker import Ended, Order, carry_out, o
 from robustbench_ens.workflow.lanes import PieceFailedError
 from robustbench_ens.workflow.pieces import Piece
 from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.status import worker_name
 
 RETRIES = 10
 """Of a piece whose worker or node dies: a training of days may lose several, and goes on from its checkpoint."""
@@ -36,7 +38,7 @@ STORE_BYTES = 100 * 2**20
 class RayCluster(Executor):
     """Runs pieces on the nodes of a Ray cluster, which it joins, or else starts on this machine.
 
-    Ray sends a piece again if its worker or node dies. All nodes see the run directory.
+    Ray sends a piece again if its worker or node dies, under its title. All nodes see the run directory.
     """
 
     spreads: ClassVar[bool] = True
@@ -48,6 +50,8 @@ class RayCluster(Executor):
         self._looked = 0.0
         self._gpus = 0.0
         self._under_way: dict[Any, Order] = {}
+        self._sent = itertools.count()
+        self._begun: dict[int, str] = {}
         self._mail: Any = None
         self._task: Any = None
         super().__init__(place, most)
@@ -143,7 +147,7 @@ class RayCluster(Executor):
         place = replace(self.place, store=store, threads=self._threads)
         order = ordered(step, place, self._gpus)
         future: Future[None] = Future()
-        reference = self._task.remote(order, self._mail)
+        reference = self._task.options(name=order.title).remote(order, self._mail, next(self._sent))
         self._under_way[reference] = order
         reference.future().add_done_callback(lambda ended: self._pass_on(reference, ended, future))
         return future
@@ -170,8 +174,18 @@ class RayCluster(Executor):
         with suppress(Exception):  # Ray raises half a dozen kinds when it is left
             while not self._stop.is_set():
                 for news in self._ray.get(self._mail.take.remote()):
-                    self.watch.receive(news)
+                    if isinstance(news, _Begun):
+                        self._count(news)
+                    else:
+                        self.watch.receive(news)
                 time.sleep(TAKE_S)
+
+    def _count(self, begun: _Begun) -> None:
+        """Count a retry if the piece had begun before: Ray does not report that it sends one again."""
+        before = self._begun.get(begun.number)
+        if before is not None:
+            self.watch.retried(begun.title, f"{before} or its node was lost")
+        self._begun[begun.number] = begun.worker
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -202,7 +216,23 @@ class _Mail:
         return taken
 
 
-def _run(order: Order, mail: Any) -> Ended:
+@dataclass(frozen=True)
+class _Begun:
+    """A worker has taken a piece.
+
+    Attributes:
+        number: of the piece among those sent; the same if Ray sends it again.
+        title: of the piece.
+        worker: its name.
+    """
+
+    number: int
+    title: str
+    worker: str
+
+
+def _run(order: Order, mail: Any, number: int) -> Ended:
+    mail.post.remote(_Begun(number, order.title, worker_name()))
     return carry_out(order, lambda news: mail.post.remote(news))
 
 
