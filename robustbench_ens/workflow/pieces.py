@@ -14,6 +14,7 @@ from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.protocols.kinds import ByGradient, Sized
 from robustbench_ens.core.parallel import is_small, share_cores
 from robustbench_ens.data import select_images
+from robustbench_ens.data.names import BUILTIN_IMAGES
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.kinds.blackbox import Bench, crafted_path
@@ -328,15 +329,24 @@ def _timed(plan: Plan, step: AttackStep, pieces: Sequence[CraftPiece | PartsPiec
 
 
 def _outline(plan: Plan, step: AttackStep) -> Outline:
-    dataset = plan.workplace.dataset(*step.images)
-    height, width = dataset.image_size
+    test, pixels = _test_images(plan.workplace, *step.images)
     images = step.protocol.settings.images
-    if images > len(dataset.y_test):
+    if images > test:
         raise UserError(
-            f"protocol {step.protocol.label!r}: key 'images': expected at most {len(dataset.y_test)}, all test images "
-            f"of {dataset.name!r}, got {images}"
+            f"protocol {step.protocol.label!r}: key 'images': expected at most {test}, all test images of "
+            f"{step.images[0]!r}, got {images}"
         )
-    return Outline(images, height * width, step.target.sub_models, tuple(source.id for source in step.sources))
+    return Outline(images, pixels, step.target.sub_models, tuple(source.id for source in step.sources))
+
+
+def _test_images(place: Workplace, name: str, max_pixels: int) -> tuple[int, int]:
+    """Return how many test images a dataset has, and the pixels of one; a built-in one need not be there to plan."""
+    known = BUILTIN_IMAGES.get(name)
+    if known is not None:
+        return known.test, known.side**2
+    dataset = place.dataset(name, max_pixels)
+    height, width = dataset.image_size
+    return len(dataset.y_test), height * width
 
 
 def _key(step: AttackStep) -> tuple[str, str, str]:
