@@ -289,6 +289,8 @@ class Provenance(Facts):
     inputs: str = ""
     arrays: Digest = ""
     wall_time_s: Seconds = 0.0
+    shared_s: Seconds = 0.0
+    groups: dict[str, Seconds] = Field(default_factory=dict)
     finished_at: Moment = ""
     protocol: ProtocolFacts | None = None
     target: EnsembleFacts | None = None

@@ -8,15 +8,21 @@ and reused images give the same outcome. Against the exact images a pixel moves 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
+from pydantic import ConfigDict, TypeAdapter
 from safetensors.torch import save_file
 from torch import Tensor
 
+from robustbench_ens.config.schema import Count, Seconds
 from robustbench_ens.core import strict_json
-from robustbench_ens.core.store import atomic_path
+from robustbench_ens.core.files import visible_files
+from robustbench_ens.core.store import Store, atomic_path
 from robustbench_ens.core.tensors import read_metadata, read_tensors, with_place
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.crafting_log import Crafting, image_digests
@@ -42,9 +48,40 @@ def decode(levels: Tensor, images: Tensor, eps: float) -> Tensor:
     return project(images + levels.to(images.dtype) * (eps / LEVELS), images, eps)
 
 
-def save_crafted(path: Path, crafted: Tensor, images: Tensor, eps: float, crafting: Sequence[Crafting] = ()) -> None:
-    """Write crafted images, their digests, and how their crafting went; the file appears whole or not at all."""
+@dataclass(frozen=True)
+class Cost:
+    """What crafting took, for expected times.
+
+    Attributes:
+        recipe_hash: of the surrogate.
+        attack: that crafted.
+        gradients: of one image, on all sub-models.
+        seconds: of wall time.
+    """
+
+    recipe_hash: str
+    attack: str
+    gradients: Count
+    seconds: Seconds
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def save_crafted(
+    path: Path,
+    crafted: Tensor,
+    images: Tensor,
+    eps: float,
+    crafting: Sequence[Crafting] = (),
+    cost: Cost | None = None,
+) -> None:
+    """Write crafted images, their digests, how their crafting went and what it took.
+
+    The file appears whole or not at all.
+    """
     metadata = {"eps": repr(eps), "crafting": json.dumps([run.to_json() for run in crafting])}
+    if cost is not None:
+        metadata["cost"] = json.dumps(asdict(cost))
     tensors = {"levels": encode(crafted, images, eps).contiguous(), "digests": image_digests(crafted)}
     with atomic_path(path, sealed=True) as temporary:
         save_file(tensors, temporary, metadata=with_place(metadata))
@@ -57,6 +94,21 @@ def read_crafting(path: Path) -> list[Crafting]:
         return [Crafting.from_json(run) for run in runs]
     except (OSError, ValueError, TypeError, UserError):
         return []  # who reads the images says what is wrong with the file
+
+
+def read_costs(store: Store) -> Iterator[Cost]:
+    """Yield what each crafting in a run directory took, by path; nothing of files that do not say it, or are damaged.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    root = store.root / "adversarial"
+    for path in visible_files(root, ".safetensors") if root.exists() else ():
+        with suppress(OSError, ValueError, KeyError, UserError):
+            yield _COST.validate_json(read_metadata(path)["cost"])
+
+
+_COST = TypeAdapter(Cost)
 
 
 def read_digests(path: Path, images: int) -> Tensor | None:

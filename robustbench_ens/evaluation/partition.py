@@ -6,8 +6,9 @@ on how many workers there are, so that outcomes do not either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import fsum
 
 import torch
 from torch import Tensor
@@ -137,6 +138,11 @@ class Group:
     def title(self) -> str:
         """What people see."""
         return self.name or self.parts[0]
+
+
+def seconds_by_group(groups: Iterable[Group], seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds of each group by its title, from those of parts by name."""
+    return {group.title: round(fsum(seconds.get(part, 0.0) for part in group.parts), 3) for group in groups}
 
 
 @dataclass(frozen=True)

@@ -34,21 +34,29 @@ class Digests(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """What a part left: its outcomes, its log, its arrays, and the seconds they took."""
+    """What a part left: its outcomes, its log, its arrays, and the seconds they took.
+
+    ``shared_s`` of the seconds went into images that other targets are scored on too.
+    """
 
     outcomes: pd.DataFrame
     log: Log
     arrays: Arrays
     seconds: float
+    shared_s: float
 
 
 class Joined(NamedTuple):
-    """What all parts left together; ``seconds`` are those of each part, by name."""
+    """What all parts left together; ``seconds`` is what they took.
+
+    ``own_s`` is what each took by name, without images that other targets are scored on too.
+    """
 
     outcomes: list[pd.DataFrame]
     measurements: list[dict]
     arrays: Arrays
-    seconds: dict[str, float]
+    seconds: float
+    own_s: dict[str, float]
 
 
 def check_files(protocol: Protocol, before: str | None) -> None:
@@ -80,7 +88,8 @@ def read_part(job: Job, path: Path, digest: str) -> Finished | None:
     kept = read_outcomes(path)
     measured = kept.measurements.astype(object).to_dict("records")
     log = Log.from_text(kept.provenance["log"], measured) if "log" in kept.provenance else Log(measured)
-    return Finished(kept.outcomes, log, kept.arrays, kept.provenance.get("wall_time_s", 0.0))
+    times = kept.provenance
+    return Finished(kept.outcomes, log, kept.arrays, times.get("wall_time_s", 0.0), times.get("shared_s", 0.0))
 
 
 def compute_part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
@@ -88,17 +97,19 @@ def compute_part(job: Job, path: Path, digest: str, compute: Callable[[], pd.Dat
     kept = read_part(job, path, digest)
     if kept is not None:
         return kept
+    job.take_shared_s()
     began = time.monotonic()
     rows = compute()
     seconds = time.monotonic() - began
+    shared_s = job.take_shared_s()
     log = job.take_log()
     arrays = job.take_arrays()
     probe = job.target.record.probe
-    provenance = {"inputs": digest, "wall_time_s": seconds, "log": log.to_text()}
+    provenance = {"inputs": digest, "wall_time_s": seconds, "shared_s": shared_s, "log": log.to_text()}
     if probe is not None:
         provenance["probe"] = probe
     write_outcomes(path, rows, pd.DataFrame(log.measured, columns=MEASUREMENTS.names), provenance, arrays)
-    return Finished(rows, log, arrays, seconds)
+    return Finished(rows, log, arrays, seconds, shared_s)
 
 
 @dataclass(frozen=True)
@@ -164,7 +175,9 @@ def joined(target: str, found: dict[str, Finished]) -> Joined:
         outcomes.append(_in_order([part.outcomes for part in parts]))
         measurements += measurement_rows(target, [part.log for part in parts])
     arrays = {name: array for part in found.values() for name, array in part.arrays.items()}
-    return Joined(outcomes, measurements, arrays, {name: part.seconds for name, part in found.items()})
+    seconds = sum((part.seconds for part in found.values()), 0.0)
+    own_s = {name: max(0.0, part.seconds - part.shared_s) for name, part in found.items()}
+    return Joined(outcomes, measurements, arrays, seconds, own_s)
 
 
 def _in_order(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

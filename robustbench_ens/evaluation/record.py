@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +110,29 @@ def provenance(
     }
 
 
-def past_seconds(store: Store) -> dict[tuple[str, str], list[float]]:
-    """Seconds that past evaluations took, by (protocol hash, target's recipe hash)."""
-    seconds: dict[tuple[str, str], list[float]] = {}
+@dataclass(frozen=True)
+class Past:
+    """What a past evaluation took.
+
+    Attributes:
+        protocol: its hash.
+        target: the recipe hash of what was attacked.
+        seconds: of all parts.
+        groups: of each group of parts by title, without images that other targets are scored on too; empty where an
+            earlier version did not keep them.
+    """
+
+    protocol: str
+    target: str
+    seconds: float
+    groups: dict[str, float]
+
+
+def past_evaluations(store: Store) -> Iterator[Past]:
+    """Yield what past evaluations took, by path, but for damaged ones."""
     folder = store.root / "outcomes"
     for path in find_outcomes([folder]) if folder.exists() else []:
-        try:
+        with suppress(UserError):
             provenance = check_whole(path, read_provenance(path))
-        except UserError:
-            continue
-        key = (provenance["protocol"]["hash"], provenance["target"]["recipe_hash"])
-        seconds.setdefault(key, []).append(provenance["wall_time_s"])
-    return seconds
+            protocol, target = provenance["protocol"]["hash"], provenance["target"]["recipe_hash"]
+            yield Past(protocol, target, provenance["wall_time_s"], provenance.get("groups", {}))

@@ -25,7 +25,7 @@ from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds.blackbox import make_crafted
-from robustbench_ens.evaluation.partition import Product, crafted_by
+from robustbench_ens.evaluation.partition import Product, crafted_by, seconds_by_group
 from robustbench_ens.evaluation.parts import Digests, Finished, Parts, check_files, concatenated, joined
 from robustbench_ens.evaluation.record import inputs_digest, outcomes_file, parts_folder, provenance
 from robustbench_ens.evaluation.subject import Subject
@@ -169,13 +169,15 @@ def evaluate_images(
     clean = job.clean_rows()
     found = ready.run()
     left = joined(job.target.record.id, found)
-    seconds = sum(left.seconds.values(), 0.0)
+    seconds = left.seconds
     measured = [
         *training_measurements(target.record, *(training or TrainingTables())),
         measurement(target.record.id, "time/attack", seconds, "s"),
     ]
     tables = [pd.DataFrame(measured), pd.DataFrame(left.measurements, columns=MEASUREMENTS.names)]
     origin = provenance(protocol, target, sources, ready.parts.digests.inputs, seconds, job.device)
+    if groups := seconds_by_group(evaluation_of(protocol.settings).groups(job.outline), left.own_s):
+        origin["groups"] = groups
     outcomes = concatenated([clean, *left.outcomes])
     write_outcomes(ready.path, outcomes, concatenated(tables), origin, left.arrays)
     shutil.rmtree(ready.parts.folder, ignore_errors=True)

@@ -26,7 +26,7 @@ from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.steps import AttackStep, TrainStep, attacked, load_subject, names_code, record_of
 from robustbench_ens.workflow.targets import Given
-from robustbench_ens.workflow.timings import Timing
+from robustbench_ens.workflow.timings import PREDICTION_SHARE, Timing, Timings
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,10 @@ class CraftPiece:
         """Gradients of one image that it takes."""
         settings = self._settings
         return float(settings.images * settings.steps)
+
+    def measured(self, timings: Timings) -> Timing | None:
+        """Return what it takes by what crafting with the same attack on the same surrogate took."""
+        return timings.crafting(self.source.recipe, self.product.variant.attack, self.gradients)
 
     @property
     def images(self) -> tuple[str, int]:
@@ -164,6 +168,10 @@ class PartsPiece:
     def gradients(self) -> float:
         """Gradients of one image that it takes."""
         return self.group.gradients
+
+    def measured(self, timings: Timings) -> Timing | None:
+        """Return what the same parts of the same protocol took against targets of the same recipe."""
+        return timings.group(self.attack.protocol, self.attack.target, self.group.title)
 
     @property
     def images(self) -> tuple[str, int]:
@@ -317,14 +325,16 @@ def _split(plan: Plan, step: AttackStep, crafts: set[Hashable]) -> Iterator[Piec
     yield from _timed(plan, step, own)
     joining = step.timing.share(0.0 if parts else 1.0) if step.timing else None
     images = step.protocol.settings.images
-    yield JoinPiece(step, parts, joining or plan.timings.gradients(step.target.recipe, images / 2))
+    yield JoinPiece(step, parts, joining or plan.timings.gradients(step.target.recipe, images * PREDICTION_SHARE))
 
 
 def _timed(plan: Plan, step: AttackStep, pieces: Sequence[CraftPiece | PartsPiece]) -> Iterator[Piece]:
-    """Yield the pieces of an attack with their expected times: shares of the attack's, or by their gradients."""
+    """Yield the pieces of an attack with their expected times: their own, or shares of the attack's, or by gradients."""
     work = [piece.gradients * piece.attacked.sub_models for piece in pieces]
     for piece, own in zip(pieces, work, strict=True):
-        timing = step.timing.share(own / sum(work)) if step.timing else None
+        timing = piece.measured(plan.timings)
+        if timing is None and step.timing is not None:
+            timing = step.timing.share(own / sum(work))
         yield replace(piece, timing=timing or plan.timings.gradients(piece.attacked.recipe, piece.gradients))
 
 

@@ -12,7 +12,8 @@ from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import Recipe, RecipeFile
 from robustbench_ens.core.store import Store
 from robustbench_ens.data.names import BUILTIN_IMAGES
-from robustbench_ens.evaluation.record import past_seconds
+from robustbench_ens.evaluation.crafted_images import read_costs
+from robustbench_ens.evaluation.record import Past, past_evaluations
 from robustbench_ens.weights.published import all_published, published
 from robustbench_ens.weights.record import EnsembleRecord, read_record, trained_here
 from robustbench_ens.weights.run import TrainingRun
@@ -155,10 +156,27 @@ class Timings:
             return None
         return Timing(each * recipe.settings.sub_models * count, "estimated")
 
+    def crafting(self, recipe: Recipe, attack: str, count: float) -> Timing | None:
+        """Return the time of so many gradients of one image by what an attack took; None if that was not kept.
+
+        Args:
+            recipe: of the surrogate.
+            attack: that follows the gradients.
+            count: of them.
+        """
+        seconds, gradients = self._crafted.get((recipe.hash, attack), (0.0, 0))
+        return Timing(seconds / gradients * count, "measured") if gradients else None
+
     def evaluation(self, protocol: Protocol, target: TrainingRun | Given) -> Timing | None:
         """Return the time that ``protocol`` took against targets of the same recipe; None if it never ran."""
-        seconds = _mean(self._attacks.get((protocol.hash, target.hash), []))
-        return None if seconds is None else Timing(seconds, "measured")
+        return _measured(past.seconds for past in self._past(protocol, target))
+
+    def group(self, protocol: Protocol, target: TrainingRun | Given, title: str) -> Timing | None:
+        """Return the time that a group of parts took, without crafting on surrogates; None if that was not kept."""
+        return _measured(past.groups[title] for past in self._past(protocol, target) if title in past.groups)
+
+    def _past(self, protocol: Protocol, target: TrainingRun | Given) -> list[Past]:
+        return [past for past in self._attacks if (past.protocol, past.target) == (protocol.hash, target.hash)]
 
     def _wall_times(self, records: Iterable[EnsembleRecord]) -> list[float]:
         return [
@@ -172,14 +190,28 @@ class Timings:
         return list(trained_here(self._store))
 
     @cached_property
-    def _attacks(self) -> dict[tuple[str, str], list[float]]:
-        return past_seconds(self._store)
+    def _attacks(self) -> list[Past]:
+        return list(past_evaluations(self._store))
+
+    @cached_property
+    def _crafted(self) -> dict[tuple[str, str], tuple[float, int]]:
+        """Seconds and gradients of all crafting, by the surrogate's recipe hash and the attack."""
+        sums: dict[tuple[str, str], tuple[float, int]] = {}
+        for cost in read_costs(self._store):
+            seconds, gradients = sums.get((cost.recipe_hash, cost.attack), (0.0, 0))
+            sums[cost.recipe_hash, cost.attack] = seconds + cost.seconds, gradients + cost.gradients
+        return sums
 
     @cached_property
     def _speeds(self) -> Speeds:
         here = [Speed.of(record, here=True) for record in self._records]
         elsewhere = [Speed.of(record, here=False) for record in all_published()]
         return Speeds((speed for speed in (*here, *elsewhere) if speed is not None), self._threads)
+
+
+def _measured(seconds: Iterable[float]) -> Timing | None:
+    mean = _mean(list(seconds))
+    return None if mean is None else Timing(mean, "measured")
 
 
 def slowdown(before: int, now: int) -> float:

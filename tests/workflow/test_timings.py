@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
+from robustbench_ens.evaluation.crafted_images import Cost, save_crafted
+from robustbench_ens.evaluation.record import Past
 from robustbench_ens.weights.record import EnsembleRecord, read_record, run_dir
+from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.timings import GRADIENT_SHARE, Speed, Speeds, Timing, Timings, slowdown
 
 RESNET8 = ("resnet8", "{}")
@@ -111,3 +116,32 @@ def test_fewer_threads_than_before_take_longer_and_more_take_no_less() -> None:
     speed = Speed("baseline", "digits", RESNET8, 3.0, 2, False)
     recipe = load_recipe("digits/baseline-3")
     assert [Speeds([speed], threads).training(recipe) for threads in (1, 2, 4)] == [6.0, 3.0, 3.0]
+
+
+def test_crafting_is_as_fast_as_it_was_with_the_same_attack_on_the_same_recipe(tmp_path: Path) -> None:
+    recipe, other = load_recipe("digits/baseline-3"), load_recipe("digits/baseline-5")
+    for number, (gradients, seconds) in enumerate([(10, 1.0), (30, 5.0)]):
+        path = tmp_path / "adversarial" / f"{number}.safetensors"
+        images = torch.zeros(1, 1, 2, 2)
+        save_crafted(path, images, images, 0.1, (), Cost(recipe.hash, "sgm", gradients, seconds))
+    timings = Timings(Store(tmp_path))
+    assert timings.crafting(recipe, "sgm", 100) == Timing(15.0, "measured")
+    assert timings.crafting(recipe, "pgd", 100) is None
+    assert timings.crafting(other, "sgm", 100) is None
+
+
+def test_evaluations_and_their_groups_take_the_mean_of_what_they_took(tmp_path: Path) -> None:
+    protocol, target = load_protocol("digits/whitebox"), TrainingRun(load_recipe("digits/baseline-3"), 7)
+    key = (protocol.hash, target.hash)
+    timings = Timings(Store(tmp_path))
+    assert timings.evaluation(protocol, target) is None
+    timings._attacks = [
+        Past(*key, 10.0, {"eps-0.1": 2.0, "eps-0.2": 8.0}),
+        Past(*key, 20.0, {"eps-0.1": 4.0}),
+        Past(protocol.hash, "another", 99.0, {"eps-0.1": 99.0}),
+        Past("another", target.hash, 99.0, {"eps-0.1": 99.0}),
+    ]
+    assert timings.evaluation(protocol, target) == Timing(15.0, "measured")
+    assert timings.group(protocol, target, "eps-0.1") == Timing(3.0, "measured")
+    assert timings.group(protocol, target, "eps-0.2") == Timing(8.0, "measured")
+    assert timings.group(protocol, target, "eps-0.3") is None

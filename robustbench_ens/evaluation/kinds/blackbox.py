@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,13 @@ from robustbench_ens.core.locks import waiting_for
 from robustbench_ens.core.store import Store, short_hash
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import Evaluation
-from robustbench_ens.evaluation.crafted_images import load_crafted, read_crafting, read_digests, save_crafted
+from robustbench_ens.evaluation.crafted_images import (
+    Cost,
+    load_crafted,
+    read_crafting,
+    read_digests,
+    save_crafted,
+)
 from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, RunKey, repeated_share
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.partition import Group, Outline, Product, Variant, expand
@@ -114,6 +121,7 @@ def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -
         job.crafting += _with_repeats(job, read_crafting(path), variant, path)
     else:
         everything, key = torch.arange(len(job.images), device="cpu"), ("surrogate", variant.restart)
+        began = time.monotonic()
         _recall_restarts(job, source, variant, eps, path.parent)
         found = job.craft(
             source.ensemble,
@@ -126,7 +134,10 @@ def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -
         )
         if variant.restart == 0:
             job.double_the_steps(source.ensemble, everything, job.answers(source.ensemble, found), key)
-        save_crafted(path, found, job.images, eps, job.crafting[-1:])
+        seconds = time.monotonic() - began
+        job.shared_s.append(seconds)
+        cost = Cost(source.record.recipe_hash, variant.attack, len(job.images) * job.steps, seconds)
+        save_crafted(path, found, job.images, eps, job.crafting[-1:], cost)
 
 
 def _with_repeats(job: Job, runs: Sequence[Crafting], variant: Variant, path: Path) -> list[Crafting]:
