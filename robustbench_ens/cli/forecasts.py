@@ -23,12 +23,12 @@ def print_forecast(forecast: Forecast) -> None:
 def forecast_lines(forecast: Forecast) -> list[str]:
     """Return the lines of a forecast."""
     made = forecast.schedule
-    used = [kind for kind in NOUNS if made.workers[kind]]
-    where = listing([counted(made.workers[kind], NOUNS[kind]) for kind in used])
+    used = [kind for kind in NOUNS if made.graph.work(kind)]
+    where = listing([counted(count, NOUNS[kind]) for kind, count in made.workers.items() if count])
     lines = [f"{counted(len(forecast.titles), 'piece')} on {where}: about {duration(made.makespan)}."]
     if made.makespan:
         shares = [f"{percent(made.efficiency(kind))} of the {NOUNS[kind]}s' time" for kind in used]
-        work = [f"{duration(made.graph.work(kind))} on a {NOUNS[kind]}" for kind in used if made.graph.work(kind)]
+        work = [f"{duration(made.graph.work(kind))} on a {NOUNS[kind]}" for kind in used]
         lines += [
             f"Work: {listing(work)}. Efficiency: {listing(shares)}.",
             f"Critical path: {duration(made.graph.critical_seconds)}: {_chain(forecast.critical_path)}.",
@@ -61,9 +61,9 @@ def _basis(forecast: Forecast) -> list[str]:
     """Return where the times come from, and which are missing."""
     lines = []
     if forecast.origins:
-        lines.append(
-            f"Times: {listing([f'{count:,} {origin}' for origin, count in sorted(forecast.origins.items())])}."
-        )
+        counts = listing([f"{count:,} {origin}" for origin, count in sorted(forecast.origins.items())])
+        stand_in = " No time of a GPU is known: these are of a CPU." if forecast.stands_in else ""
+        lines.append(f"Times: {counts}.{stand_in}")
     if forecast.unknown:
         count = len(forecast.unknown)
         lines.append(f"{counted(count, 'piece')} never timed, counted as nothing: {forecast.unknown[0]}{_more(count)}.")

@@ -42,9 +42,11 @@ def plan(
     for name, given in (("--gpus", gpus is not None), ("--slurm", slurm)):
         if given and workers is None:
             raise UserError(f"{name}: expected --workers beside it, got none; add --workers N")
-    if slurm:
+    if workers is not None:
         where = replace(where, threads=where.threads or 1)
     place = where.workplace()
+    if gpus:
+        place.device = "cuda"  # nothing is computed: there need be none here
     with messages_aside() if slurm else nullcontext():
         made = _plan(place, names, seeds) if names else quickstart_plan(place, seeds)
     if slurm:

@@ -57,12 +57,14 @@ class Cost:
         attack: that crafted.
         gradients: of one image, on all sub-models.
         seconds: of wall time.
+        device: where it was done: cpu or cuda.
     """
 
     recipe_hash: str
     attack: str
     gradients: Count
     seconds: Seconds
+    device: str
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

@@ -120,12 +120,14 @@ class Past:
         seconds: of all parts.
         groups: of each group of parts by title, without images that other targets are scored on too; empty where an
             earlier version did not keep them.
+        device: where it ran: cpu or cuda.
     """
 
     protocol: str
     target: str
     seconds: float
     groups: dict[str, float]
+    device: str
 
 
 def past_evaluations(store: Store) -> Iterator[Past]:
@@ -135,4 +137,5 @@ def past_evaluations(store: Store) -> Iterator[Past]:
         with suppress(UserError):
             provenance = check_whole(path, read_provenance(path))
             protocol, target = provenance["protocol"]["hash"], provenance["target"]["recipe_hash"]
-            yield Past(protocol, target, provenance["wall_time_s"], provenance.get("groups", {}))
+            device = provenance["hardware"]["device"]
+            yield Past(protocol, target, provenance["wall_time_s"], provenance.get("groups", {}), device)

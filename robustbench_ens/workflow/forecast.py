@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeVar
 
+from robustbench_ens.workflow.pieces import pieces_of
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.schedule import Graph, Node, Schedule, WorkerKind, schedule
 from robustbench_ens.workflow.timings import Origin, Timing
@@ -40,12 +41,14 @@ class Forecast:
         titles: of the pieces.
         origins: how many times come from where.
         unknown: titles of pieces without a time, which count as nothing.
+        stands_in: whether the times are of another kind of device.
     """
 
     schedule: Schedule
     titles: tuple[str, ...]
     origins: Mapping[Origin, int] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    stands_in: bool = False
 
     @property
     def critical_path(self) -> list[tuple[str, float]]:
@@ -115,8 +118,13 @@ def plan_forecast(plan: Plan, workers: int, gpus: int = 0) -> Forecast:
 
     Args:
         plan: made a moment ago.
-        workers: that compute on one core each, or look after a GPU.
-        gpus: where trainings and attacks run; none leaves them to the workers.
+        workers: that carry out a piece at a time.
+        gpus: of which each worker needs one; none computes on cores alone.
+
+    Raises:
+        UserError: a dataset that is not built in is missing.
     """
     kind: WorkerKind = "gpu" if gpus else "cpu"
-    return forecast(plan.due, lambda step: step.timing, lambda step: kind, {"cpu": workers, "gpu": gpus})
+    counts: dict[WorkerKind, int] = {"cpu": workers, "gpu": min(workers, gpus)}
+    found = forecast(pieces_of(plan), lambda piece: piece.timing, lambda piece: kind, counts)
+    return replace(found, stands_in=plan.timings.stands_in)

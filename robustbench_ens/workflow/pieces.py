@@ -329,7 +329,7 @@ def _split(plan: Plan, step: AttackStep, crafts: set[Hashable]) -> Iterator[Piec
 
 
 def _timed(plan: Plan, step: AttackStep, pieces: Sequence[CraftPiece | PartsPiece]) -> Iterator[Piece]:
-    """Yield the pieces of an attack with their expected times: their own, or shares of the attack's, or by gradients."""
+    """Yield the pieces of an attack with their times: their own, or shares of the attack's, or by gradients."""
     work = [piece.gradients * piece.attacked.sub_models for piece in pieces]
     for piece, own in zip(pieces, work, strict=True):
         timing = piece.measured(plan.timings)

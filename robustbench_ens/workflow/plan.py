@@ -37,7 +37,8 @@ class Plan:
     @cached_property
     def timings(self) -> Timings:
         """What is known of how long things take."""
-        return Timings(self.workplace.store, self.workplace.threads or torch.get_num_threads())
+        place = self.workplace
+        return Timings(place.store, place.threads or torch.get_num_threads(), place.device)
 
     def train(self, ensembles: Sequence[TrainingRun]) -> None:
         """Plan to train these here, published or not, from what they start from."""

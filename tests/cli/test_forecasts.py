@@ -69,6 +69,14 @@ def test_plan_prints_a_forecast(rbe: Rbe) -> None:
     assert "Times: 2 published." in result.out
 
 
+def test_gpus_that_nothing_was_timed_on(rbe: Rbe) -> None:
+    result = rbe("plan", "digits/baseline-3", "--workers", 16, "--gpus", 4)
+    assert (result.code, result.err) == (0, "")
+    assert "1 piece on 16 workers and 4 GPUs: about " in result.out
+    assert "Efficiency: 25.0% of the GPUs' time." in result.out
+    assert "Times: 1 published. No time of a GPU is known: these are of a CPU." in result.out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

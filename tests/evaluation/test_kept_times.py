@@ -43,7 +43,7 @@ def test_groups_keep_their_seconds_without_shared_images(kind, clock, trained, d
     assert kept["wall_time_s"] == 12.0
     assert list(kept["groups"].values()) == [4.0, 4.0]
     (past,) = past_evaluations(store)
-    assert past == Past(protocol.hash, trained[0].record.recipe_hash, 12.0, kept["groups"])
+    assert past == Past(protocol.hash, trained[0].record.recipe_hash, 12.0, kept["groups"], "cpu")
 
     costs = list(read_costs(store))
     gradients = [5, 5, 10, 10] if kind.endswith("convergence") else [5, 5, 5, 5]
@@ -73,7 +73,7 @@ def test_a_part_that_was_kept_keeps_what_it_shared(clock, trained, digits, tmp_p
 
 def test_files_that_do_not_state_their_cost_are_skipped(tmp_path):
     images = torch.zeros(2, 1, 3, 3)
-    cost = Cost("0123456789", "pgd", 20, 1.5)
+    cost = Cost("0123456789", "pgd", 20, 1.5, "cpu")
     folder = tmp_path / "adversarial" / "aa" / "eps-0.1"
     save_crafted(folder / "a.safetensors", images, images, 0.1, (), cost)
     save_crafted(folder / "b.safetensors", images, images, 0.1)
@@ -82,12 +82,14 @@ def test_files_that_do_not_state_their_cost_are_skipped(tmp_path):
     assert list(read_costs(Store(tmp_path / "empty"))) == []
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"recipe_hash": "a", "attack": "pgd", "gradients": 1, "seconds": "1"}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"recipe_hash": "a", "attack": "pgd", "gradients": 1, "seconds": "1", "device": "cpu"}']
+)
 def test_a_cost_of_another_form_is_skipped(text, tmp_path, monkeypatch):
     images = torch.zeros(1, 1, 3, 3)
     monkeypatch.setattr("robustbench_ens.evaluation.crafted_images.asdict", lambda cost: None)
     monkeypatch.setattr("robustbench_ens.evaluation.crafted_images.json.dumps", lambda value: text)
-    save_crafted(tmp_path / "adversarial" / "a.safetensors", images, images, 0.1, (), Cost("a", "pgd", 1, 1.0))
+    save_crafted(tmp_path / "adversarial" / "a.safetensors", images, images, 0.1, (), Cost("a", "pgd", 1, 1.0, "cpu"))
     assert list(read_costs(Store(tmp_path))) == []
 
 

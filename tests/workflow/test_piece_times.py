@@ -39,12 +39,12 @@ def times(made: Plan) -> list[Timing | None]:
 
 def test_a_group_takes_what_it_took(tmp_path: Path) -> None:
     protocol = load_protocol(WHITEBOX)
-    past = Past(protocol.hash, TARGET.hash, 10.0, {"eps-0.1": 7.0, "eps-0.2": 2.0})
+    past = Past(protocol.hash, TARGET.hash, 10.0, {"eps-0.1": 7.0, "eps-0.2": 2.0}, "cpu")
     assert times(plan(tmp_path, [past], WHITEBOX)) == [Timing(7.0, "measured"), Timing(2.0, "measured")]
 
 
 def test_or_its_share_of_what_the_whole_evaluation_took(tmp_path: Path) -> None:
-    past = Past(load_protocol(WHITEBOX).hash, TARGET.hash, 10.0, {})
+    past = Past(load_protocol(WHITEBOX).hash, TARGET.hash, 10.0, {}, "cpu")
     assert times(plan(tmp_path, [past], WHITEBOX)) == [Timing(5.0, "measured")] * 2
 
 

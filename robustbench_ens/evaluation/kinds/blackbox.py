@@ -136,7 +136,8 @@ def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -
             job.double_the_steps(source.ensemble, everything, job.answers(source.ensemble, found), key)
         seconds = time.monotonic() - began
         job.shared_s.append(seconds)
-        cost = Cost(source.record.recipe_hash, variant.attack, len(job.images) * job.steps, seconds)
+        gradients = len(job.images) * job.steps
+        cost = Cost(source.record.recipe_hash, variant.attack, gradients, seconds, job.device.type)
         save_crafted(path, found, job.images, eps, job.crafting[-1:], cost)
 
 
