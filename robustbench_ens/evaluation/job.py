@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import fsum
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +22,7 @@ from robustbench_ens.evaluation.compute import compute_on, fitting_of, owner_of
 from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, Restarts, RunKey
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.part_log import Log
-from robustbench_ens.evaluation.partition import Chunk, Outline
+from robustbench_ens.evaluation.partition import Chunk, chunks
 from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.evaluation.tables import measurement, predictions
 from robustbench_ens.models.ensemble import Ensemble, chances_of
@@ -158,22 +157,7 @@ class Job:
 
     def chunks(self, fewest: int | None = None) -> list[Chunk]:
         """Return the chunks of the images; see :func:`~robustbench_ens.evaluation.partition.chunks`."""
-        return self.outline.chunks(fewest)
-
-    @property
-    def outline(self) -> Outline:
-        """What its parts follow from, beside the protocol."""
-        height, width = self.images.shape[-2:]
-        record = self.target.record
-        return Outline(
-            len(self.images), height * width, record.sub_models, tuple(one.record.id for one in self.sources)
-        )
-
-    def take_shared_s(self) -> float:
-        """Return the seconds of shared images that were crafted since this was called last."""
-        taken = fsum(self.shared_s)
-        self.shared_s = []
-        return taken
+        return chunks(len(self.images), self.images.shape[-2] * self.images.shape[-1], fewest)
 
     def take_log(self) -> Log:
         """Return what was measured and logged since this was called last."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from math import fsum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,11 +98,11 @@ def compute_part(job: Job, path: Path, digest: str, compute: Callable[[], pd.Dat
     kept = read_part(job, path, digest)
     if kept is not None:
         return kept
-    job.take_shared_s()
+    job.shared_s = []
     began = time.monotonic()
     rows = compute()
     seconds = time.monotonic() - began
-    shared_s = job.take_shared_s()
+    shared_s = fsum(job.shared_s)
     log = job.take_log()
     arrays = job.take_arrays()
     probe = job.target.record.probe

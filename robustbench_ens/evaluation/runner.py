@@ -25,7 +25,7 @@ from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds.blackbox import make_crafted
-from robustbench_ens.evaluation.partition import Product, crafted_by, seconds_by_group
+from robustbench_ens.evaluation.partition import Outline, Product, crafted_by, seconds_by_group
 from robustbench_ens.evaluation.parts import Digests, Finished, Parts, check_files, concatenated, joined
 from robustbench_ens.evaluation.record import inputs_digest, outcomes_file, parts_folder, provenance
 from robustbench_ens.evaluation.subject import Subject
@@ -176,12 +176,18 @@ def evaluate_images(
     ]
     tables = [pd.DataFrame(measured), pd.DataFrame(left.measurements, columns=MEASUREMENTS.names)]
     origin = provenance(protocol, target, sources, ready.parts.digests.inputs, seconds, job.device)
-    if groups := seconds_by_group(evaluation_of(protocol.settings).groups(job.outline), left.own_s):
+    if groups := seconds_by_group(evaluation_of(protocol.settings).groups(_outline(job)), left.own_s):
         origin["groups"] = groups
     outcomes = concatenated([clean, *left.outcomes])
     write_outcomes(ready.path, outcomes, concatenated(tables), origin, left.arrays)
     shutil.rmtree(ready.parts.folder, ignore_errors=True)
     return ready.path
+
+
+def _outline(job: Job) -> Outline:
+    height, width = job.images.shape[-2:]
+    sources = tuple(source.record.id for source in job.sources)
+    return Outline(len(job.images), height * width, job.target.record.sub_models, sources)
 
 
 @dataclass(frozen=True)

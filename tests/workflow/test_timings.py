@@ -165,6 +165,6 @@ def test_times_of_another_device_stand_in_only_if_there_are_none_of_this_one(tmp
     timings = Timings(Store(tmp_path), device="cuda:1")
     assert not timings.stands_in
     assert timings.training(recipe) is None
-    assert timings.gradients(recipe, 100, "sgm") == Timing(10.0, "measured")
+    assert timings.crafting(recipe, "sgm", 100) == Timing(10.0, "measured")
     assert not Timings(Store(tmp_path)).stands_in
     assert Timings(Store(tmp_path)).training(recipe) == on_cpu
