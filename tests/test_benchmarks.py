@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import attacks, device, training
+from benchmarks import attacks, batch_sizes, device, training
 from robustbench_ens.models.predict import predict
 from tests.shared import needs_advertorch
 
@@ -109,6 +110,22 @@ def test_quick_attacks_print_their_tables() -> None:
         *("attack", "---", "advertorch", "ours, fp32", "ours, bf16"),
     ]
     assert {len(row) for row in rows[:6]} == {5} and {len(row) for row in rows[6:]} == {4}
+
+
+def test_rows_that_depend_on_the_batch_are_counted() -> None:
+    one = pd.DataFrame({"predicted": [3, 4, None, 6], "correct": [True, False, None, False]})
+    other = pd.DataFrame({"predicted": [3, 5, None, 7], "correct": [True, False, None, True]})
+    assert batch_sizes.moved(one.convert_dtypes(), other.convert_dtypes()) == (2, 1)
+    assert batch_sizes.moved(one, one) == (0, 0)
+
+
+def test_quick_run_of_batch_sizes_prints_a_table() -> None:
+    options = ["--quick", "--steps", "1", "--count", "12", "--sizes", "8", "--sizes", "3"]
+    result = CliRunner().invoke(batch_sizes.main, options, catch_exceptions=False)
+    assert result.exit_code == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.output.splitlines() if "|" in line]
+    assert [row[0] for row in rows] == ["images together", "---", "8", "3"]
+    assert rows[2][2:] == ["0", "0"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

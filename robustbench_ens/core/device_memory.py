@@ -31,6 +31,9 @@ class Taken(NamedTuple):
 class DeviceMemory(Protocol):
     """What is asked of the memory of a device."""
 
+    def cap(self) -> int:
+        """Return the bytes that this process may allocate in all."""
+
     def free(self) -> int:
         """Return the bytes that this process can still allocate."""
 

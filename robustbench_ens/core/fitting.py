@@ -106,13 +106,15 @@ class Fitting:
             return
         try:
             small, large = (Taken(images, memory.peak(partial(compute, images))) for images in (few, more))
-            found = largest_batch(small, large, memory.free())
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            found = few
-        self._measured = found
-        self._kept.keep("measured", found)
+            self._measured = few
+            return
+        free = memory.free()
+        self._measured = largest_batch(small, large, free)
+        if 2 * free >= memory.cap():  # what others fill for a while must not keep batches small for ever
+            self._kept.keep("measured", self._measured)
 
     def each(self, rows: slice, compute: Callable[[slice], Result], usual: int | None = None) -> list[Result]:
         """Return what ``compute`` returns of each part of ``rows``, one after the other.

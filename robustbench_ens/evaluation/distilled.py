@@ -103,7 +103,10 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
         check_budget(images, source, eps)
         found[rows] = images.cpu()
 
-    fitting.measure(memory_of(job.device), lambda count: distill_rows(slice(0, count)), len(order))
+    def distill_deepest(count: int) -> None:
+        distill_rows(slice(len(order) - count, len(order)))
+
+    fitting.measure(memory_of(job.device), distill_deepest, len(order))
     size = fitting.of(BATCH_SIZE)
     with pool(workers_on(job.device, job.workers)) as workers:
         for _ in workers.map(distill_batch, range(0, len(order), size)):

@@ -217,6 +217,9 @@ class Memory:
         self.each, self.left, self.fixed = each, free, fixed
         self.shown: list[int] = []
 
+    def cap(self) -> int:
+        return 1000
+
     def free(self) -> int:
         return self.left
 
@@ -266,6 +269,15 @@ def test_memory_that_runs_out_while_it_is_measured(tmp_path: Path, most: int) ->
     pgd = on(fitting_in(tmp_path)).doing("pgd")
     pgd.measure(memory, memory.show, 100)
     assert pgd.of(250) == 8
+
+
+@pytest.mark.parametrize(("free", "keeps"), [(1000, True), (500, True), (499, False), (40, False)])
+def test_what_others_fill_for_a_while_keeps_no_batches_small(tmp_path: Path, free: int, keeps: bool) -> None:
+    memory = Memory(each=1, free=free)
+    pgd = on(fitting_in(tmp_path)).doing("pgd")
+    pgd.measure(memory, memory.show, 5000)
+    assert pgd.of(5000) < 1000
+    assert (on(fitting_in(tmp_path)).doing("pgd").of(5000) == pgd.of(5000)) == keeps
 
 
 def test_other_errors_while_it_is_measured_are_raised(tmp_path: Path) -> None:

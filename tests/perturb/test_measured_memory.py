@@ -30,6 +30,9 @@ class Gpu:
         self.measured: list[int] = []
         self.most = 0
 
+    def cap(self) -> int:
+        return 48
+
     def free(self) -> int:
         return 48
 

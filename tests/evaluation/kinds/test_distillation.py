@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from robustbench_ens.core.batch_sizes import BatchSizes
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation.kinds import distillation as module
@@ -65,6 +66,35 @@ def test_numbers_do_not_depend_on_the_batch_size(make_job, monkeypatch):
         monkeypatch.setattr(place, "BATCH_SIZE", 5)
     pd.testing.assert_frame_equal(run(replace(make_job(PROTOCOL), fitting=Fitting(3))), whole, rtol=1e-9)
     pd.testing.assert_frame_equal(run(make_job(PROTOCOL)), whole, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_measuring_memory_on_the_deepest_layers_moves_no_number(make_job, monkeypatch, tmp_path):
+    class Memory:
+        def cap(self):
+            return 0
+
+        free = cap
+
+        def peak(self, compute):
+            layers.clear()
+            compute()
+            peaks.append(max(layers))
+            return 1
+
+    def noted(member, source, target, of, **changes):
+        layers.append(int(of.max()))
+        return distil(member, source, target, of, **changes)
+
+    layers, peaks, distil = [], [], distilled.distill_at_layers
+    job = make_job("digits/distillation[images=24,eps=[0.1],steps=2]")
+    whole = run(job)
+    monkeypatch.setattr(distilled, "memory_of", lambda device: Memory())
+    monkeypatch.setattr(distilled, "distill_at_layers", noted)
+    sizes = BatchSizes(tmp_path / "sizes", "1 x 8 x 8", "a made-up GPU")
+    pd.testing.assert_frame_equal(run(replace(job, fitting=Fitting(sizes=sizes))), whole, rtol=1e-9)
+    assert set(peaks) == {max(layers)}
+    assert len(peaks) == 2  # for all sub-models and eps
 
 
 @pytest.mark.slow
