@@ -61,9 +61,7 @@ def run(
         FailedPiecesError: some pieces failed with several workers; all others are done.
     """
     make = _executor(executor, plan.workplace.crew)
-    remove_leftovers(plan.workplace.store.root)
-    for left in leftovers(plan):
-        _remove(left)
+    _clean(plan.workplace, [step for step in plan.steps if step.done])
     report = partial(_report, finished or (lambda step: None))
     if make.spreads:
         if shard is not None:
@@ -97,10 +95,14 @@ def _spread(plan: Plan, make: type[Executor], finished: Callable[[Piece], None],
     place = replace(plan.workplace, loaded={})
     pieces = pieces_of(plan)
     watch = Watch([(piece.title, piece.seconds) for piece in pieces])
+    done: list[Step] = []
 
     def ended(piece: Piece) -> None:
         watch.ended(piece.title)
         finished(piece)
+        step = step_of(piece)
+        if step is not None:
+            done.append(step)
 
     graph = graph_of(pieces, [piece.seconds or 0.0 for piece in pieces], ["cpu"] * len(pieces))
     with make(place, _workers(place)) as running:
@@ -116,6 +118,7 @@ def _spread(plan: Plan, make: type[Executor], finished: Callable[[Piece], None],
         )
         with watching(watch):
             lanes.run()
+    _clean(place, done)  # workers may have been killed, and what they left was finished by others
     watch.raise_if_failed()
 
 
@@ -159,17 +162,25 @@ class Leftover(NamedTuple):
 
 def leftovers(plan: Plan) -> list[Leftover]:
     """Return what finished steps did not remove because they were killed: the state they would have resumed from."""
-    place = plan.workplace
+    return _left_by(plan.workplace, [step for step in plan.steps if step.done])
+
+
+def _left_by(place: Workplace, finished: Sequence[Step]) -> list[Leftover]:
     found = []
-    for step in plan.steps:
-        if not step.done:
-            continue
+    for step in finished:
         # A training that was begun here where published weights serve is not finished: it goes on from there.
         if isinstance(step, TrainStep) and not place.library.is_published(step.ensemble):
             found.append(Leftover(step.artefact(place), step.artefact(place) / RESUME))
         elif isinstance(step, AttackStep) and record_of(place, step.target) is not None:
             found.append(Leftover(step.artefact(place), parts_folder(step.artefact(place))))
     return [left for left in found if left.path.exists()]
+
+
+def _clean(place: Workplace, finished: Sequence[Step]) -> None:
+    """Remove what killed processes left: unfinished files, and states from which ``finished`` steps would resume."""
+    remove_leftovers(place.store.root)
+    for left in _left_by(place, finished):
+        _remove(left)
 
 
 def _remove(left: Leftover) -> None:

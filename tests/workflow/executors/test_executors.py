@@ -13,11 +13,14 @@ from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.record import parts_folder
 from robustbench_ens.outcomes import find_outcomes
+from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.weights.record import read_record
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.execute import run
 from robustbench_ens.workflow.executors import EXECUTORS, executor_class
+from robustbench_ens.workflow.pieces import step_of
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX
@@ -60,6 +63,34 @@ class Counting(executor_class("serial")):
     def submit(self, step, alone):
         type(self).seen += 1
         return super().submit(step, alone)
+
+
+class Littering(executor_class("serial")):
+    """Workers that leave, after each piece, what one leaves that is killed just before it has tidied up."""
+
+    spreads = True
+
+    def submit(self, step, alone):
+        future = super().submit(step, alone)
+        whole = step_of(step)
+        if whole is not None:
+            artefact = whole.artefact(self.place)
+            artefact.with_name(".rbe-x.part").touch()
+            artefact.with_name(f".rbe-{artefact.name}.lock").touch()
+            left = artefact / RESUME if artefact.is_dir() else parts_folder(artefact) / "part.parquet"
+            left.parent.mkdir(exist_ok=True)
+            left.touch()
+        return future
+
+
+@pytest.mark.slow
+def test_what_killed_workers_left_is_removed_at_the_end(tmp_path):
+    plan = Plan(Workplace(Store(tmp_path), None, "cpu", Silent(), threads=1))
+    plan.add_attack(load_protocol(WHITEBOX), TrainingRun(load_recipe(BASELINE), 0))
+    run(plan, executor="tests.workflow.executors.test_executors:Littering")
+    assert len(find_outcomes([tmp_path / "outcomes"])) == 1
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name for name in files if name.startswith(".") or name in (RESUME, "part.parquet")} == set()
 
 
 @pytest.mark.parametrize("recipe", [BASELINE, DVERGE, OWN_METHOD, OWN_NETWORK])
