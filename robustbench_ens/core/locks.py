@@ -1,8 +1,8 @@
 """One writer at a time for each thing, and no unfinished files of writers that are dead.
 
 All of it rests on ``flock``, which the system releases however a process ends, also on another machine that shares the
-disk. Where a disk has no such locks, nobody is kept out: at worst two commands compute the same thing, and as every
-file appears whole or not at all, what they leave is whole.
+disk. Where a disk has no such locks, or those of each machine apart, nobody is kept out: at worst two commands compute
+the same thing, and as every file appears whole or not at all, what they leave is whole.
 
 A folder that is published into is held through its ``.lock``. What a step makes, an *artefact*, is held through a lock
 beside it, which is removed on release. An unfinished file is held itself, from its making until it has its name.
@@ -11,7 +11,9 @@ beside it, which is removed on release. An unfinished file is held itself, from 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
 import re
 import stat
 import tempfile
@@ -27,6 +29,13 @@ from robustbench_ens.errors import UserError
 LOCK = ".lock"
 PREFIX, SUFFIX = ".rbe-", ".part"
 """What names of unfinished files begin and end with; those of locks of artefacts begin so too."""
+
+NODE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+"""This machine, in the names of its unfinished files. Another one may write those that seem free here: disks such as
+Lustre with ``localflock`` lock for each machine apart."""
+
+OTHERS_S = 24 * 3600.0
+"""Age at which an unfinished file of another machine is a leftover, whatever the clocks of both say."""
 
 POLL_S = 0.2
 """Seconds between two looks at what another process holds."""
@@ -167,7 +176,7 @@ def _lies_at(descriptor: int, path: Path) -> bool:
 def new_part(folder: Path) -> tuple[int, Path]:
     """Make an unfinished file in ``folder``, held until the descriptor that is returned with its path is closed."""
     while True:
-        descriptor, name = tempfile.mkstemp(dir=folder, prefix=PREFIX, suffix=SUFFIX)
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=f"{PREFIX}{NODE}-", suffix=SUFFIX)
         with suppress(OSError):  # a file system without locks: such files are never taken for leftovers
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
@@ -187,11 +196,18 @@ def remove_leftovers(folder: Path) -> None:
 def _remove_if_not_held(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and not _may_be_written_elsewhere(descriptor, path):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
     finally:
         os.close(descriptor)
+
+
+def _may_be_written_elsewhere(descriptor: int, path: Path) -> bool:
+    """Return whether an unfinished file is another machine's and not old."""
+    if not path.name.endswith(SUFFIX) or path.name.startswith(f"{PREFIX}{NODE}-"):
+        return False
+    return time.time() - os.fstat(descriptor).st_mtime < OTHERS_S
 
 
 def errno_behind(error: BaseException, path: Path) -> int | None:

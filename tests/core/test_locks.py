@@ -68,9 +68,26 @@ def test_a_file_that_is_removed_before_it_is_held_is_made_again(
     os.close(descriptor)
 
 
+@pytest.mark.parametrize(
+    ("node", "age", "stays"), [("01234567", 0.9, True), ("01234567", 1.1, False), (None, 0, False)]
+)
+def test_what_another_machine_may_be_writing_stays_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: str | None, age: float, stays: bool
+) -> None:
+    """Although nobody seems to hold it: some disks lock for each machine apart."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(locks, "NODE", node or locks.NODE)
+        descriptor, path = new_part(tmp_path)
+    os.close(descriptor)
+    then = time.time() - age * locks.OTHERS_S
+    os.utime(path, (then, then))
+    remove_leftovers(tmp_path)
+    assert path.exists() == stays
+
+
 def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / ".rbe-abcdefgh.part")
-    (tmp_path / ".rbe-ijklmnop.part").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / f".rbe-{locks.NODE}-abcdefgh.part")
+    (tmp_path / f".rbe-{locks.NODE}-ijklmnop.part").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").touch()
     remove_leftovers(tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
