@@ -71,7 +71,7 @@ def show_shard(plan: Plan, shard: Shard) -> None:
     place = plan.workplace
     rows = [(index + 1, pieces[index].title, "done" if pieces[index].is_done(place) else "due") for index in mine]
     show(table("", ("#", "piece", "state"), rows))
-    OUT.print(f"Shard {shard} has {len(mine)} of {counted(len(pieces), 'piece')}.")
+    OUT.print(f"Shard {shard} has {len(mine)} of {counted(sum(map(len, shared)), 'piece')}.")
 
 
 def shard_summary(plan: Plan, shard: Shard) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.protocols.kinds import ByGradient, Sized
+from robustbench_ens.core.locks import hold_artefact
 from robustbench_ens.core.parallel import is_small, share_cores
 from robustbench_ens.data import select_images
 from robustbench_ens.data.names import BUILTIN_IMAGES
@@ -107,19 +109,32 @@ class CraftPiece:
 
     def is_done(self, place: Workplace) -> bool:
         """Return whether the images are there."""
+        path = self._path(place)
+        return path is not None and path.exists()
+
+    def _path(self, place: Workplace) -> Path | None:
+        """Return where the images lie, or will; none if the surrogate is not trained."""
         settings = self._settings
         record = record_of(place, self.source)
         if record is None:
-            return False
+            return None
         dataset = place.dataset(settings.dataset, settings.max_pixels)
         indices = select_images(len(dataset.y_test), settings.images, settings.seed).tolist()
         bench = Bench(settings, dataset.digest, indices)
         product = self.product
         source = attacked(place, self.protocol, record)
-        return crafted_path(place.store, bench, source, product.variant, product.eps).exists()
+        return crafted_path(place.store, bench, source, product.variant, product.eps)
 
     def run(self, place: Workplace) -> None:
-        """Craft, unless another process has done so meanwhile."""
+        """Craft, unless another process has done so meanwhile.
+
+        Raises:
+            HeldError: another process is at it.
+        """
+        path = self._path(place)
+        if path is not None:
+            with hold_artefact(path):  # crafting waits where it is held, and lanes have something else to do
+                pass
         settings = self._settings
         dataset = place.dataset(settings.dataset, settings.max_pixels)
         with share_cores(place.threads, dataset.image_size) as workers:

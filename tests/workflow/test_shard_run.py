@@ -6,9 +6,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from robustbench_ens.core.locks import HeldError, hold_artefact
 from robustbench_ens.outcomes import find_outcomes
 from robustbench_ens.weights.record import read_record
 from robustbench_ens.workflow.execute import run
+from robustbench_ens.workflow.pieces import CraftPiece, pieces_of
 from robustbench_ens.workflow.shard_run import assignment, expected_seconds
 from robustbench_ens.workflow.shards import Shard
 from robustbench_ens.workflow.timings import Timing
@@ -43,6 +45,16 @@ def test_the_expected_time_is_that_of_the_longest_share_and_of_what_it_waits_for
     assert expected_seconds(timed(plan, [100, 10, 100, 10, 1000, None]), 1) is None
     plan.steps = [replace(step, done=True) for step in plan.steps]
     assert expected_seconds(plan, 1) == 0
+
+
+def test_images_that_another_process_crafts_are_left_to_it(runs):
+    """Lanes and shards then have something else to do; those who only wait would follow each other."""
+    plan = tiny_plan(runs)
+    craft = next(piece for piece in pieces_of(plan, everything=True) if isinstance(piece, CraftPiece))
+    assert craft.is_done(plan.workplace)
+    with hold_artefact(craft._path(plan.workplace)), pytest.raises(HeldError):
+        craft.run(plan.workplace)
+    craft.run(plan.workplace)
 
 
 def same_as(root: Path, expected: Path) -> bool:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import ClassVar, Self
 
+from robustbench_ens.core.locks import HeldError
 from robustbench_ens.core.process import full_precision
+from robustbench_ens.errors import UserError
 from robustbench_ens.workflow.lanes import watched
 from robustbench_ens.workflow.pieces import Piece
 from robustbench_ens.workflow.place import Workplace
@@ -18,7 +20,24 @@ from robustbench_ens.workflow.watch import Watch
 def run_step(step: Piece, place: Workplace) -> None:
     """Carry one step out here: what every executor does in the end."""
     with full_precision():
-        step.run(place)
+        try:
+            step.run(place)
+        except HeldError:
+            raise
+        except (OSError, UserError):
+            if not _done_by_another(step, place):
+                raise
+
+
+def _done_by_another(step: Piece, place: Workplace) -> bool:
+    """Return whether a step that failed is done all the same.
+
+    On a disk without locks, another process may finish it and remove its parts while they are read here.
+    """
+    try:
+        return step.is_done(place)
+    except (OSError, UserError):
+        return False
 
 
 class Executor:
