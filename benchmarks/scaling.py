@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import click
 
@@ -86,10 +88,15 @@ class Workload:
         return plan
 
 
+SHORT = "digits/baseline-3[epochs=10]"
 WORKLOAD = Workload(
-    ("digits/quickstart-whitebox", "digits/quickstart-blackbox", "digits/quickstart-transferability"),
-    ("digits/baseline-3", "digits/adp-3"),
-    (1, 2, 3),
+    (
+        "digits/quickstart-whitebox",
+        f'digits/quickstart-blackbox[surrogates=[{{recipe="{SHORT}",seed=1000}}]]',
+        "digits/quickstart-transferability",
+    ),
+    (SHORT, "digits/adp-3[epochs=10]"),
+    (1, 2),
 )
 QUICK = Workload(
     ("digits/quickstart-whitebox[images=20,steps=2]",),
@@ -98,16 +105,25 @@ QUICK = Workload(
 )
 
 
-def timed_run(workload: Workload, options: Iterable[str], runs: Path) -> float:
-    """Return the seconds that a command takes in an empty run directory, from its start to its end."""
+class Taken(NamedTuple):
+    """What a command took: wall time, and CPU time of all its processes, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+def timed_run(workload: Workload, options: Iterable[str], runs: Path) -> Taken:
+    """Return what a command takes in an empty run directory, from its start to its end."""
     command = [sys.executable, "-m", "robustbench_ens", "attack", *workload.arguments, "--runs", str(runs), *options]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    seconds = time.perf_counter() - began
+    wall = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise click.ClickException(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr.strip()}")
-    return seconds
+    return Taken(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def forecast_seconds(workload: Workload, timings: Timings, workers: int) -> float:
@@ -120,7 +136,7 @@ def forecast_seconds(workload: Workload, timings: Timings, workers: int) -> floa
 
 def measured(workload: Workload, rounds: int) -> None:
     """Print what one and two workers and the default take, in turn, and what was forecast of the workers."""
-    taken: dict[str, list[float]] = {mode: [] for mode in MODES}
+    taken: dict[str, list[Taken]] = {mode: [] for mode in MODES}
     guessed: dict[str, list[float]] = {mode: [] for mode in MODES}
     for _ in range(rounds):
         with TemporaryDirectory() as folder:
@@ -129,17 +145,22 @@ def measured(workload: Workload, rounds: int) -> None:
             timings = Timings(Store(Path(folder) / "1-worker"))
             for workers, mode in enumerate(("1 worker", "2 workers"), start=1):
                 guessed[mode].append(forecast_seconds(workload, timings, workers))
-    click.echo(
-        "| workers | time | times as fast as 1 worker | forecast by the times of 1 worker | forecast by measured |"
-    )
-    click.echo("| --- | --- | --- | --- | --- |")
-    for mode, seconds in taken.items():
-        cells = [mode, median(seconds), times_as_fast(taken["1 worker"], seconds)]
-        cells += [median(guessed[mode]), times_as_fast(guessed[mode], seconds)] if guessed[mode] else ["", ""]
+    show_measured(taken, guessed)
+
+
+def show_measured(taken: Mapping[str, Sequence[Taken]], guessed: Mapping[str, Sequence[float]]) -> None:
+    """Print a table of what was measured, with its forecast where there is one."""
+    walls = {mode: [one.wall for one in own] for mode, own in taken.items()}
+    click.echo("| workers | wall time | CPU time | times as fast as 1 worker | forecast | forecast by measured |")
+    click.echo("| --- | --- | --- | --- | --- | --- |")
+    for mode, own in taken.items():
+        cells = [mode, median(walls[mode]), median([one.cpu for one in own])]
+        cells.append(times_as_fast(walls["1 worker"], walls[mode]))
+        forecasts = guessed[mode]
+        cells += [median(forecasts), times_as_fast(forecasts, walls[mode])] if forecasts else ["", ""]
         click.echo(f"| {' | '.join(cells)} |")
-    click.echo(
-        f"\n2 workers are {times_as_fast(taken['the default'], taken['2 workers'])} times as fast as the default\n"
-    )
+    faster = times_as_fast(walls["the default"], walls["2 workers"])
+    click.echo(f"\n2 workers are {faster} times as fast as the default\n")
 
 
 def overheads(name: str, pieces: int) -> tuple[float, float, float]:
