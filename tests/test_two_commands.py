@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +29,7 @@ from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow import steps
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
+from tests.commands import Command
 from tests.conftest import BASELINE, BLACKBOX, DVERGE, WHITEBOX, Rbe
 
 
@@ -184,36 +183,6 @@ def test_reading_a_run_directory_that_is_not_there_makes_none(
     assert not runs.exists() and Path("reports/x/report.md").exists()
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Begin a command in a process of its own."""
-    command = [sys.executable, "-m", "robustbench_ens", *arguments, "--threads", "1"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONUNBUFFERED": "1"}, text=True, **pipes)
-
-
-def ended(process: subprocess.Popen[str]) -> str:
-    """Wait for the command, which is to succeed, and return what it printed."""
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    return out + err
-
-
-def heard(process: subprocess.Popen[str], text: str) -> None:
-    """Wait until the command has printed a line with ``text``; one that does not for two minutes is killed."""
-    killer = threading.Timer(120, process.kill)
-    killer.start()
-    assert process.stdout is not None
-    try:
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if text in line:
-                return
-        raise AssertionError(f"expected {text!r}, got {''.join(said)}")
-    finally:
-        killer.cancel()
-
-
 def done(said: str) -> list[str]:
     """Return the titles of the work that the commands did, sorted."""
     return sorted(line.partition(": done in ")[0] for line in said.splitlines() if ": done in " in line)
@@ -223,10 +192,8 @@ def done(said: str) -> list[str]:
 def test_two_processes_train_one_recipe(tmp_path: Path) -> None:
     """The second waits for the first, and finds it done; it never sets the first's run aside."""
     recipe = "digits/baseline-3[epochs=1,network_args.width=2]"
-    first = started(tmp_path, "train", recipe)
-    time.sleep(0.2)
-    second = started(tmp_path, "train", recipe)
-    said = [ended(process) for process in (first, second)]
+    both = [Command(tmp_path, "train", recipe) for _ in range(2)]
+    said = [command.ended() for command in both]
     assert [path.name for path in tmp_path.glob("runs/ensembles/digits/*/*")] == ["seed-0"]
     assert all("baseline-3" in text for text in said)
     assert done("".join(said)) == [f"train {recipe}#0"]
@@ -254,15 +221,15 @@ def test_a_command_shares_the_work_and_waits_for_the_rest(tmp_path: Path, end: s
     recipes = [f"digits/baseline-3[epochs=1,network_args.width={width}]" for width in (2, 3)]
     folders = [run_dir(Store(tmp_path / "runs"), load_recipe(recipe), 0) for recipe in recipes]
     holder = holding(tmp_path, folders[0])
-    with started(tmp_path, "train", *recipes) as command:
-        heard(command, f"{folders[0].name} is in use by process {holder.pid}; waiting")
+    with Command(tmp_path, "train", *recipes) as command:
+        command.until_printed(f"{folders[0].name} is in use by process {holder.pid}; waiting")
         assert (folders[1] / "run.json").exists() and not (folders[0] / "run.json").exists()
         if end == "closes":
             holder.communicate(timeout=60)
         else:
             holder.kill()
             holder.communicate(timeout=60)
-        ended(command)
+        command.ended()
     assert (folders[0] / "run.json").exists()
 
 
@@ -270,9 +237,9 @@ def test_a_command_shares_the_work_and_waits_for_the_rest(tmp_path: Path, end: s
 def test_two_commands_share_what_is_crafted(tmp_path: Path) -> None:
     """Both attack from one surrogate; its images are crafted once, and the outcomes are those of one command alone."""
     targets = [f"digits/baseline-3[epochs=1,network_args.width={width}]" for width in (2, 3)]
-    both = [started(tmp_path, "attack", "--protocol", BLACKBOX, *targets) for _ in range(2)]
-    said = "".join([ended(process) for process in both])
-    alone = ended(started(tmp_path, "attack", "--protocol", BLACKBOX, *targets, "--runs", "alone"))
+    both = [Command(tmp_path, "attack", "--protocol", BLACKBOX, *targets) for _ in range(2)]
+    said = "".join([command.ended() for command in both])
+    alone = Command(tmp_path, "attack", "--protocol", BLACKBOX, *targets, "--runs", "alone").ended()
     assert done(said) == done(alone)
     assert len(done(alone)) == 5  # three trainings, one of the surrogate, and two attacks
     names = [path.relative_to(tmp_path / "runs") for path in find_outcomes([tmp_path / "runs" / "outcomes"])]
@@ -288,16 +255,16 @@ def test_the_work_of_a_command_that_is_killed_is_taken_over(tmp_path: Path) -> N
     recipe = "digits/baseline-3[epochs=12,network_args.width=2]"
     store = Store(tmp_path / "runs")
     folder = run_dir(store, load_recipe(recipe), 0)
-    first = started(tmp_path, "train", recipe)
+    first = Command(tmp_path, "train", recipe)
     until = time.monotonic() + 120
     while not list(folder.parent.glob(".rbe-*.lock")) and time.monotonic() < until:
-        time.sleep(0.05)
-    second = started(tmp_path, "train", recipe)
+        time.sleep(0.02)
+    second = Command(tmp_path, "train", recipe)
+    second.until_printed(f"is in use by process {first.process.pid}; waiting")
     first.kill()
-    first.communicate(timeout=60)
     assert not (folder / "run.json").exists(), "killed too late to show anything"
-    assert done(ended(second)) == [f"train {recipe}#0"]
-    ended(started(tmp_path, "train", recipe, "--runs", "alone"))
+    assert done(second.ended()) == [f"train {recipe}#0"]
+    Command(tmp_path, "train", recipe, "--runs", "alone").ended()
     records = [read_record(run_dir(Store(tmp_path / runs), load_recipe(recipe), 0)) for runs in ("runs", "alone")]
     assert len({record.weights for record in records if record is not None}) == 1 and None not in records
     assert not list(tmp_path.rglob(".rbe-*"))
