@@ -9,13 +9,25 @@ from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Lead, Listing, Page, Table
-from robustbench_ens.reporting.pages import ensemble_paths, pages
+from robustbench_ens.reporting.ensembles import ensemble_pages
+from robustbench_ens.reporting.pages import ensemble_paths
 from tests.reporting.conftest import HOSTILE
 
 
 def pages_of(files) -> dict[str, Page]:
-    made = pages(context_of(collect(files)), "Report")
-    return {page.title: page for page in made if page.path.startswith("ensembles/")}
+    context = context_of(collect(files))
+    paths = ensemble_paths(document["target"]["label"] for document in context.collection.provenance)
+    return {page.title: page for page in ensemble_pages(context, paths)}
+
+
+@pytest.fixture(scope="module")
+def found(files) -> dict[str, Page]:
+    return pages_of(files)
+
+
+@pytest.fixture(scope="module")
+def found_of_seeds(seeds) -> dict[str, Page]:
+    return pages_of(seeds)
 
 
 def lead(page: Page) -> str:
@@ -31,23 +43,21 @@ def commands(page: Page) -> list[str]:
     return block.text.splitlines()
 
 
-def test_every_ensemble_has_a_page_in_the_order_of_the_leaderboard(files):
-    found = pages_of(files)
+def test_every_ensemble_has_a_page_in_the_order_of_the_leaderboard(found):
     assert list(found) == ["digits/dverge-3", "digits/baseline-3"]
     assert [page.path for page in found.values()] == ["ensembles/digits-dverge-3", "ensembles/digits-baseline-3"]
 
 
-def test_it_opens_with_what_it_keeps_and_whom_it_beats(files):
-    found = pages_of(files)
+def test_it_opens_with_what_it_keeps_and_whom_it_beats(found):
     text = lead(found["digits/dverge-3"])
     assert text.startswith("Keeps 13.0% of the images in the worst case at eps 0.2, 56.0% black-box and 99.0% clean.")
     assert text.endswith("It is significantly better than baseline-3.")
     assert lead(found["digits/baseline-3"]).endswith("It is significantly worse than dverge-3.")
 
 
-def test_it_holds_every_rate_of_the_ensemble_and_no_other(seeds):
+def test_it_holds_every_rate_of_the_ensemble_and_no_other(seeds, found_of_seeds):
     collection = collect(seeds)
-    page = pages_of(seeds)["digits/dverge-3"]
+    page = found_of_seeds["digits/dverge-3"]
     (section,) = [section for section in page.sections if section.anchor == "numbers"]
     (table,) = section.blocks
     assert isinstance(table, Table)
@@ -57,8 +67,8 @@ def test_it_holds_every_rate_of_the_ensemble_and_no_other(seeds):
     assert set(table.frame["Protocol"]) == set(own["protocol"])
 
 
-def test_its_commands_make_it_again(seeds, relabelled):
-    found = commands(pages_of(seeds)["digits/dverge-3"])
+def test_its_commands_make_it_again(seeds, found_of_seeds, relabelled):
+    found = commands(found_of_seeds["digits/dverge-3"])
     assert found[0] == "rbe train digits/dverge-3 --seeds 0,1,2"
     assert "rbe attack digits/whitebox digits/dverge-3 --seeds 0,1,2" in found
     model = relabelled([file for file in seeds if file.provenance["target"]["seed"] == 0][:1])
