@@ -12,23 +12,26 @@ from robustbench_ens.evaluation.record import outcomes_file
 from robustbench_ens.outcomes import OutcomeFile, read_evaluations
 from robustbench_ens.workflow.execute import leftovers, run
 from robustbench_ens.workflow.executors import DEFAULT_EXECUTOR
+from robustbench_ens.workflow.forecast import step_timings
 from robustbench_ens.workflow.inputs import check_inputs
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.shard_run import assignment
 from robustbench_ens.workflow.shards import Shard
 from robustbench_ens.workflow.steps import Step, TrainStep, record_of
+from robustbench_ens.workflow.timings import Timing
 
 
 def show_plan(plan: Plan) -> None:
     """Print the steps in order, what is done or published, and how long the rest is expected to take."""
     rows, known, unknown = [], 0.0, 0
-    for number, step in enumerate(plan.steps, start=1):
+    timings = step_timings(plan)
+    for number, (step, timing) in enumerate(zip(plan.steps, timings, strict=True), start=1):
         published = isinstance(step, TrainStep) and plan.workplace.library.is_published(step.ensemble)
         state = "published" if published else "done" if step.done else "due"
-        rows.append((number, step.title, state, step.work, *_takes(step)))
+        rows.append((number, step.title, state, step.work, *_takes(timing)))
         if not step.done:
-            known += step.seconds or 0.0
-            unknown += step.seconds is None
+            known += timing.seconds if timing else 0.0
+            unknown += timing is None
     show(table("", ("#", "step", "state", "work", "takes about", "basis"), rows))
     for step in plan.due:
         if step.why is not None:
@@ -38,9 +41,9 @@ def show_plan(plan: Plan) -> None:
     OUT.print(f"{len(plan.due)} of {len(plan.steps)} steps due{': ' if times else ''}{', and '.join(times)}.")
 
 
-def _takes(step: Step) -> tuple[str, str]:
+def _takes(timing: Timing | None) -> tuple[str, str]:
     """Return how long a step is expected to take, and where that comes from."""
-    return ("?", "") if step.timing is None else (duration(step.timing.seconds), step.timing.origin)
+    return ("?", "") if timing is None else (duration(timing.seconds), timing.origin)
 
 
 def carry_out(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import fsum
 from typing import Literal, Protocol, TypeVar
 
-from robustbench_ens.workflow.pieces import pieces_of
+from robustbench_ens.data.names import BUILTIN_IMAGES
+from robustbench_ens.workflow.pieces import pieces_of, step_of
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.schedule import Graph, Node, Schedule, WorkerKind, schedule
 from robustbench_ens.workflow.timings import Origin, Timing
@@ -128,3 +130,27 @@ def plan_forecast(plan: Plan, workers: int, gpus: int = 0) -> Forecast:
     counts: dict[WorkerKind, int] = {"cpu": workers, "gpu": min(workers, gpus)}
     found = forecast(pieces_of(plan), lambda piece: piece.timing, lambda piece: kind, counts)
     return replace(found, stands_in=plan.timings.stands_in)
+
+
+def step_timings(plan: Plan) -> list[Timing | None]:
+    """Return what each step of a plan is expected to take: as it took before, or what its pieces are estimated to take.
+
+    Nothing is loaded for it: of datasets that are not built in, attacks that were never timed stay without a time.
+    """
+    found = [step.timing for step in plan.steps]
+    if not all(step.images[0] in BUILTIN_IMAGES for step in plan.due if step.timing is None):
+        return found
+    pieces: list[Timing | None] = []
+    of_steps: dict[int, Timing | None] = {}
+    for piece in pieces_of(plan) if None in found else ():
+        pieces.append(piece.timing)
+        step = step_of(piece)
+        if step is not None:
+            of_steps[id(step)] = _together(pieces)
+            pieces = []
+    return [timing or of_steps.get(id(step)) for step, timing in zip(plan.steps, found, strict=True)]
+
+
+def _together(timings: Sequence[Timing | None]) -> Timing | None:
+    known = [timing.seconds for timing in timings if timing is not None]
+    return Timing(fsum(known), "estimated") if len(known) == len(timings) else None

@@ -12,6 +12,7 @@ from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.record import Past
 from robustbench_ens.weights.run import TrainingRun
+from robustbench_ens.workflow.forecast import step_timings
 from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece, pieces_of
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
@@ -31,6 +32,7 @@ def plan(folder: Path, past: list[Past], *protocols: str) -> Plan:
 
 
 TARGET = TrainingRun(load_recipe("digits/baseline-3"), 0)
+OTHER = load_recipe("digits/baseline-3[dataset=elsewhere]")
 
 
 def times(made: Plan) -> list[Timing | None]:
@@ -65,3 +67,29 @@ def test_crafting_takes_what_its_gradients_take_on_the_surrogate(tmp_path: Path)
     surrogate = made.timings.gradients(crafts[0].source.recipe, 100 * 10)
     assert surrogate is not None
     assert [piece.timing for piece in crafts] == [surrogate] * len(crafts)
+
+
+def test_a_step_takes_what_it_took_or_what_its_pieces_take(tmp_path: Path) -> None:
+    past = Past(load_protocol(WHITEBOX).hash, TARGET.hash, 10.0, {}, "cpu")
+    made = plan(tmp_path, [past], WHITEBOX, BLACKBOX)
+    published, whitebox, surrogate, blackbox = step_timings(made)
+    assert published is not None
+    assert surrogate is not None
+    assert whitebox == Timing(10.0, "measured")
+    own = [piece.seconds for piece in pieces_of(made) if "blackbox" in piece.title or isinstance(piece, CraftPiece)]
+    assert blackbox is not None
+    assert blackbox.origin == "estimated"
+    assert blackbox.seconds == pytest.approx(sum(seconds or 0.0 for seconds in own))
+
+
+def test_a_step_has_no_time_if_one_of_its_pieces_has_none(tmp_path: Path) -> None:
+    unknown = TrainingRun(load_recipe("digits/baseline-3[network=resnet32]"), 0)
+    made = Plan(Workplace(Store(tmp_path), None, "cpu", Silent()))
+    made.add_attack(load_protocol(WHITEBOX), unknown)
+    assert step_timings(made) == [None, None]
+
+
+def test_no_dataset_is_loaded_for_a_time(tmp_path: Path) -> None:
+    made = Plan(Workplace(Store(tmp_path), tmp_path, "cpu", Silent()))
+    made.add_attack(load_protocol(f"{WHITEBOX[:-1]},dataset=elsewhere]"), TrainingRun(OTHER, 0))
+    assert step_timings(made)[-1] is None
