@@ -20,6 +20,9 @@ from robustbench_ens.version import __version__
 ANSWER_S = 120.0
 """For a node to import the package; network disks are slow."""
 
+ASKED_AGAIN = 3
+"""Times, if the process that was to answer is killed."""
+
 
 @dataclass(frozen=True)
 class NodeFacts:
@@ -99,20 +102,23 @@ def check_nodes(ray: Any, store: Store) -> None:
     try:
         ours = facts_here(str(probe))
         for node in ray.nodes():
-            if node["Alive"]:
-                check_facts(ours, _asked(ray, node, str(probe)), root)
+            theirs = _asked(ray, node, str(probe)) if node["Alive"] else None
+            if theirs is not None:
+                check_facts(ours, theirs, root)
     finally:
         probe.unlink(missing_ok=True)
 
 
-def _asked(ray: Any, node: dict[str, Any], probe: str) -> NodeFacts:
-    """Return what a node says of itself."""
+def _asked(ray: Any, node: dict[str, Any], probe: str) -> NodeFacts | None:
+    """Return what a node says of itself; None if it has died, which the cluster may notice only now."""
     there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     host = node.get("NodeManagerHostname", "?")
     try:
-        task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=there)(facts_here)
+        task = ray.remote(num_cpus=0, max_retries=ASKED_AGAIN, scheduling_strategy=there)(facts_here)
         found: NodeFacts = ray.get(task.remote(probe), timeout=ANSWER_S)
-    except Exception as error:  # an import that fails there, a node that dies, no answer
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return None
+    except Exception as error:  # an import that fails there, no answer
         why = " ".join(str(error).split())[-200:]
         raise UserError(
             f"--executor ray: node {host!r}: expected robustbench_ens {__version__} to answer, got "

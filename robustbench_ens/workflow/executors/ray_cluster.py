@@ -247,9 +247,12 @@ def _imported() -> Any:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
+        import ray._private.worker
         import ray.util.scheduling_strategies
     except ImportError:
         raise UserError(
             "--executor ray: expected the extra 'ray' to be installed; run `pip install 'robustbench_ens[ray]'`"
         ) from None
+    # The deaths of nodes and the last words of their daemons are printed whatever the options of `ray.init`.
+    vars(ray._private.worker)["print_to_stdstream"] = lambda *_, **__: None
     return ray

@@ -1,5 +1,6 @@
 """Every executor runs the same steps to the same bits; steps survive pickling."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
+from robustbench_ens.core.locks import new_part
 from robustbench_ens.core.progress import Silent
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
@@ -75,7 +77,7 @@ class Littering(executor_class("serial")):
         whole = step_of(step)
         if whole is not None:
             artefact = whole.artefact(self.place)
-            artefact.with_name(".rbe-x.part").touch()
+            os.close(new_part(artefact.parent)[0])
             artefact.with_name(f".rbe-{artefact.name}.lock").touch()
             left = artefact / RESUME if artefact.is_dir() else parts_folder(artefact) / "part.parquet"
             left.parent.mkdir(exist_ok=True)
