@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.weights.library import Library
+from robustbench_ens.weights.record import EnsembleRecord
+from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.executors.base import Executor
 from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece, Piece, pieces_of, runs_alone
+from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.shards import Hands, Shard, Share, shares
 from robustbench_ens.workflow.steps import TrainStep
@@ -78,6 +83,32 @@ def expected_seconds(plan: Plan, count: int) -> float | None:
     return max(sum(seconds[place] for place in mine) for mine in shared) + max(ends.values(), default=0.0)
 
 
+class _Remembering(Library):
+    """A library that reads the record of a finished ensemble once: thousands of pieces ask for it at every look."""
+
+    def __init__(self, place: Workplace) -> None:
+        super().__init__(place.store, place.dataset, place.published)
+        self.here = place.here
+        self._found: dict[tuple[str, int], EnsembleRecord] = {}
+
+    def record(self, ensemble: TrainingRun) -> EnsembleRecord | None:
+        """Return the record of the weights that serve, if there are any."""
+        key = ensemble.hash, ensemble.seed
+        if key not in self._found:
+            record = super().record(ensemble)
+            if record is None:
+                return None
+            self._found[key] = record
+        return self._found[key]
+
+
+def _remembering(place: Workplace) -> Workplace:
+    """Return ``place`` for looking at what is done, not for doing it."""
+    looking = replace(place)
+    looking.library = _Remembering(place)
+    return looking
+
+
 def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Sequence[Piece]], None]) -> None:
     """Carry out what falls to ``shard``, with what it needs that nobody is at.
 
@@ -93,7 +124,8 @@ def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Seque
         executor.submit(piece, runs_alone(piece, place) or executor.most == 1).result()
 
     pieces, shared, joins = assignment(plan, shard.count)
-    hands = Hands(lambda piece: piece.is_done(place), run, attempt, lambda line: place.progress.message(line))
+    looking = _remembering(place)
+    hands = Hands(lambda piece: piece.is_done(looking), run, attempt, lambda line: place.progress.message(line))
     try:
         Share(pieces, shared[shard.number - 1], joins, hands).carry_out()
     except BaseException:

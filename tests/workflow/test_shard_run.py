@@ -8,10 +8,11 @@ import pytest
 
 from robustbench_ens.core.locks import HeldError, hold_artefact
 from robustbench_ens.outcomes import find_outcomes
+from robustbench_ens.weights.library import Library
 from robustbench_ens.weights.record import read_record
 from robustbench_ens.workflow.execute import run
 from robustbench_ens.workflow.pieces import CraftPiece, pieces_of
-from robustbench_ens.workflow.shard_run import assignment, expected_seconds
+from robustbench_ens.workflow.shard_run import _remembering, assignment, expected_seconds
 from robustbench_ens.workflow.shards import Shard
 from robustbench_ens.workflow.timings import Timing
 from tests.workflow.test_execute import tiny_plan
@@ -55,6 +56,24 @@ def test_images_that_another_process_crafts_are_left_to_it(runs):
     with hold_artefact(craft._path(plan.workplace)), pytest.raises(HeldError):
         craft.run(plan.workplace)
     craft.run(plan.workplace)
+
+
+def test_a_look_reads_the_record_of_a_finished_ensemble_once(runs, tmp_path, monkeypatch):
+    """And that of an unfinished one every time: another shard may train it meanwhile."""
+    reads = []
+    real = Library.record
+    monkeypatch.setattr(Library, "record", lambda self, one: reads.append(one.key) or real(self, one))
+    for root in (runs, tmp_path / "empty"):
+        plan = tiny_plan(root)
+        looking = _remembering(plan.workplace)
+        pieces = pieces_of(plan, everything=True)
+        assert [piece.is_done(looking) for piece in pieces] == [piece.is_done(plan.workplace) for piece in pieces]
+        reads.clear()
+        looking = _remembering(plan.workplace)
+        for piece in pieces * 2:
+            piece.is_done(looking)
+        top = {key: reads.count(key) for key in reads}
+        assert len(top) == 3 and (max(top.values()) < 5 if root == runs else min(top.values()) > 5)
 
 
 def same_as(root: Path, expected: Path) -> bool:
