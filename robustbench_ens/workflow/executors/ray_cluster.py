@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import socket
 import threading
 import time
 from concurrent.futures import Future
@@ -30,6 +31,9 @@ LOOK_S = 2.0
 
 TAKE_S = 0.5
 """Between two looks at what the workers have posted."""
+
+ANSWER_S = 10.0
+"""For a cluster to answer at its address."""
 
 STORE_BYTES = 100 * 2**20
 """Of Ray's object store on a node that is started here. Pieces pass through the run directory."""
@@ -101,6 +105,7 @@ class RayCluster(Executor):
         crew = self.place.crew
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         address = crew.address or os.environ.get("RAY_ADDRESS")
+        _check_answers(address)
         if address is None:
             options |= {"address": "local", "include_dashboard": False, "object_store_memory": STORE_BYTES}
             if crew.workers is not None:
@@ -197,6 +202,24 @@ class RayCluster(Executor):
                 with suppress(Exception):
                     self._ray.cancel(reference, force=True)
         self._ray.shutdown()
+
+
+def _check_answers(address: str | None) -> None:
+    """Check that something listens at ``host:port``: Ray itself would try for minutes.
+
+    Raises:
+        UserError: nothing does.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--ray-address: expected a Ray cluster that can be joined from here, got none at {address!r} ({error}); "
+            "start one with `ray start --head`"
+        ) from None
 
 
 class _Mail:

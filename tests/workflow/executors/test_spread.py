@@ -1,0 +1,188 @@
+"""Pieces in several processes, on this machine and on a Ray cluster: one may fail, or be killed, and others go on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from robustbench_ens.core.locks import HeldError
+from robustbench_ens.core.progress import Silent
+from robustbench_ens.core.store import Store
+from robustbench_ens.errors import UserError
+from robustbench_ens.version import __version__
+from robustbench_ens.workflow.crew import Crew
+from robustbench_ens.workflow.executors import executor_class
+from robustbench_ens.workflow.executors.nodes import NodeFacts, check_facts, facts_here
+from robustbench_ens.workflow.executors.worker import Ended, carry_out, ordered, worker_device
+from robustbench_ens.workflow.lanes import Bounds, Lanes, PieceFailedError
+from robustbench_ens.workflow.place import Workplace
+from robustbench_ens.workflow.watch import Watch
+from tests.conftest import BASELINE, WHITEBOX
+from tests.workflow.executors.pieces import Told
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes on this machine: one of two cores and two logical GPUs, and one of one core."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    yield made.address
+    made.shutdown()
+
+
+def place_in(root, **crew):
+    return Workplace(Store(root), None, "cpu", Silent(), threads=1, crew=Crew(**crew))
+
+
+def run(name, place, pieces, most=2):
+    """Run pieces, and return the books of them."""
+    watch = Watch([(piece.title, None) for piece in pieces])
+    with executor_class(name)(place, most) as running:
+        running.watch = watch
+        lanes = Lanes(
+            pieces,
+            lambda piece: Bounds(piece.needs, piece.makes),
+            running,
+            lambda piece: watch.ended(piece.title),
+            failed=watch.failed,
+            given_up=lambda piece: watch.not_tried(piece.title),
+        )
+        lanes.run()
+    return watch.snapshot()
+
+
+PIECES = [
+    Told("a", makes=frozenset("a")),
+    Told("b", "fail", frozenset("a"), frozenset("b")),
+    Told("c", "break"),
+    Told("d", "nothing", frozenset("b"), frozenset("d")),
+    Told("e", "nothing", frozenset("d")),
+    Told("f", "die", frozenset("a")),
+    Told("g", "wait"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["processes", "ray"])
+def test_a_failed_piece_keeps_only_those_that_need_it_and_a_killed_one_begins_again(name, tmp_path, request):
+    address = request.getfixturevalue("cluster") if name == "ray" else None
+    seen = run(name, place_in(tmp_path, address=address, device="cpu"), PIECES)
+    assert {path.name for path in tmp_path.iterdir() if not path.suffix} == {"a", "f", "g", "logs"}
+    assert (seen.done, seen.not_tried) == (3, 2)
+    by_piece = {failure.piece: failure for failure in seen.failures}
+    assert set(by_piece) == {"piece b", "piece c"}
+    assert by_piece["piece b"].message == "b: expected a piece that works, got this one"
+    assert by_piece["piece c"].message == "ZeroDivisionError: a fault of its own"
+    for failure in by_piece.values():
+        assert failure.node
+        with open(failure.log, encoding="utf-8") as log:
+            assert "Traceback" in log.read()
+
+
+@pytest.mark.slow
+def test_a_piece_that_always_dies_fails_in_the_end(tmp_path):
+    seen = run("processes", place_in(tmp_path), [Told("a", "die always"), Told("b", "wait")])
+    (failure,) = seen.failures
+    assert failure.piece == "piece a"
+    assert failure.message == "its process was killed 5 times"
+    assert seen.done == 1
+    assert seen.retries >= 4
+
+
+@pytest.mark.slow
+def test_workers_of_ray_have_the_gpus_that_they_ask_for_and_one_thread(tmp_path, cluster):
+    """A quarter of a GPU each: Ray declares two, which are only names here."""
+    pieces = [Told(str(number), "wait") for number in range(4)]
+    seen = run("ray", place_in(tmp_path, address=cluster, gpus_per_task=0.25, device="cpu"), pieces)
+    assert seen.done == 4
+    for number in range(4):
+        threads, given, device, gpus, _ = (tmp_path / str(number)).read_text().split()
+        assert (threads, given, device) == ("1", "1", "cpu")
+        assert gpus in ("0", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("crew", "says"),
+    [
+        ({"address": "localhost:1"}, "--ray-address: expected a Ray cluster that can be joined from here"),
+        ({"gpus_per_task": 3.0}, "expected a node with 1 free cores and 3 GPUs for a worker, got none"),
+    ],
+)
+def test_a_cluster_that_will_not_do_is_one_line(tmp_path, cluster, crew, says):
+    place = place_in(tmp_path, **({"address": cluster} | crew))
+    with pytest.raises(UserError, match=says):
+        run("ray", place, [Told("a")])
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_held_piece_is_put_off(tmp_path):
+    error = HeldError("x is in use by process 7")
+    with pytest.raises(HeldError) as held:
+        Ended("held", "7", "x").check()
+    assert (held.value.holder, held.value.what) == ("7", "x")
+    assert str(held.value) == str(error)
+
+
+OURS = NodeFacts("here", __version__, "abc", "2.8.0", "token")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"version": "0.0.1"}, f"expected robustbench_ens {__version__}, as here, got 0.0.1; install the same version"),
+        ({"code": "def"}, "expected the same source of robustbench_ens"),
+        ({"torch": "2.9.0"}, "expected PyTorch 2.8.0, as here, got 2.9.0"),
+        ({"sees": None}, "expected to see the run directory '/runs', and does not"),
+        ({"sees": "another"}, "expected to see the run directory"),
+    ],
+)
+def test_another_node_than_this_one_is_refused(changed, says, tmp_path):
+    check_facts(OURS, replace(OURS, host="there"), Path("/runs"))
+    with pytest.raises(UserError) as error:
+        check_facts(OURS, replace(OURS, host="there", **changed), Path("/runs"))
+    assert "node 'there'" in str(error.value)
+    assert says in str(error.value)
+
+
+def test_facts_are_of_this_node(tmp_path):
+    (tmp_path / "probe").write_text("token")
+    assert facts_here(str(tmp_path / "probe")).sees == "token"
+    assert facts_here(str(tmp_path / "none")).sees is None
+    assert len(facts_here("none").code) == 64
+
+
+@pytest.mark.parametrize(("asked", "gpus", "device"), [("auto", 0.0, "cpu"), ("cuda", 0.0, "cpu"), ("cpu", 1.0, "cpu")])
+def test_a_worker_without_a_gpu_computes_on_the_cpu(asked, gpus, device):
+    assert worker_device(asked, gpus) == device
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--executor", "serial", "--workers", "2"], "--workers: expected 1 with --executor serial, got 2"),
+        (["--ray-address", "auto"], "--ray-address: expected --executor ray beside it, got --executor local"),
+        (["--gpus-per-task", "0.5"], "--gpus-per-task: expected --executor ray beside it"),
+        (["--executor", "ray", "--gpus-per-task", "1.5"], "--gpus-per-task: expected a fraction of one GPU or a whole"),
+        (["--executor", "ray", "--device", "cuda:1"], "--device: expected auto, cpu or cuda with --executor ray"),
+        (["--workers", "2", "--shard", "1/2"], "--shard: expected --executor local or serial beside it"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(rbe, runs, options, says):
+    result = rbe("attack", WHITEBOX, BASELINE, "--set", "seed=5", *options)
+    assert result.code == 2
+    assert says in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_what_a_worker_raises_comes_back_as_a_failure(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    news = []
+    ended = carry_out(ordered(Told("a", "fail"), place_in(tmp_path)), news.append)
+    assert ended.failure.message == "a: expected a piece that works, got this one"
+    with pytest.raises(PieceFailedError, match="piece a, on .*: a: expected"):
+        ended.check()
+    assert [status.piece for status in news] == ["piece a"]
