@@ -58,6 +58,7 @@ class RayCluster(Executor):
         self._begun: dict[int, str] = {}
         self._mail: Any = None
         self._task: Any = None
+        self._listener = threading.Thread(target=self._take, name="news of the workers", daemon=True)
         super().__init__(place, most)
 
     @property
@@ -144,7 +145,7 @@ class RayCluster(Executor):
         if self._gpus:
             options["num_gpus"] = self._gpus
         self._task = self._ray.remote(**options)(_run)
-        threading.Thread(target=self._take, name="news of the workers", daemon=True).start()
+        self._listener.start()
 
     def submit(self, step: Piece, alone: bool) -> Future[None]:
         """Hand the piece to Ray."""
@@ -176,14 +177,16 @@ class RayCluster(Executor):
 
     def _take(self) -> None:
         """Pass on what the workers post, until the cluster is left."""
-        with suppress(Exception):  # Ray raises half a dozen kinds when it is left
-            while not self._stop.is_set():
-                for news in self._ray.get(self._mail.take.remote()):
-                    if isinstance(news, _Begun):
-                        self._count(news)
-                    else:
-                        self.watch.receive(news)
-                time.sleep(TAKE_S)
+        while not self._stop.wait(TAKE_S):
+            self._look()
+
+    def _look(self) -> None:
+        with suppress(self._ray.exceptions.RayError):  # the next look finds what this one missed
+            for news in self._ray.get(self._mail.take.remote(), timeout=ANSWER_S):
+                if isinstance(news, _Begun):
+                    self._count(news)
+                else:
+                    self.watch.receive(news)
 
     def _count(self, begun: _Begun) -> None:
         """Count a retry if the piece had begun before: Ray does not report that it sends one again."""
@@ -197,7 +200,10 @@ class RayCluster(Executor):
     ) -> None:
         """Leave the cluster; at an error, end what is under way there: the pieces resume where they were."""
         self.stop()
-        if error is not None:
+        self._listener.join()  # Ray ends a thread that still asks when it is left
+        if error is None:
+            self._look()
+        else:
             for reference in list(self._under_way):
                 with suppress(Exception):
                     self._ray.cancel(reference, force=True)
