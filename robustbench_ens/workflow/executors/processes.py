@@ -37,7 +37,9 @@ class Processes(Executor):
 
     def __init__(self, place: Workplace, most: int) -> None:
         super().__init__(place, most)
-        self._context = multiprocessing.get_context("spawn")
+        # Workers fork from a process that has imported all they need, so that one that dies is replaced at once.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([carry_out.__module__])
         self._manager: SyncManager = self._context.Manager()
         self._news: Any = self._manager.Queue()
         self._lock = threading.Lock()

@@ -88,7 +88,6 @@ class RayCluster(Executor):
     def __enter__(self) -> Self:
         self._connect()
         try:
-            check_nodes(self._ray, self.place.store)
             self._gpus = self._gpus_per_task()
             if not self._room():
                 raise UserError(
@@ -96,6 +95,7 @@ class RayCluster(Executor):
                     f"{f' and {self._gpus:g} GPUs' if self._gpus else ''} for a worker, got none; change --threads or "
                     "--gpus-per-task, or start nodes that have them"
                 )
+            check_nodes(self._ray, self.place.store)
             self._begin()
         except BaseException:
             self._ray.shutdown()

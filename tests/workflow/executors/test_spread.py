@@ -68,8 +68,10 @@ PIECES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["processes", "ray"])
 def test_a_failed_piece_keeps_only_those_that_need_it_and_a_killed_one_begins_again(name, tmp_path, request, capfd):
-    address = request.getfixturevalue("cluster") if name == "ray" else None
-    seen = run(name, place_in(tmp_path, address=address, device="cpu"), PIECES)
+    crew = {"device": "cpu"}
+    if name == "ray":  # a quarter of a GPU each: the cluster declares two, which are only names here
+        crew |= {"address": request.getfixturevalue("cluster"), "gpus_per_task": 0.25}
+    seen = run(name, place_in(tmp_path, **crew), PIECES)
     assert {path.name for path in tmp_path.iterdir() if not path.suffix} == {"a", "f", "g", "logs"}
     assert "raylet" not in "".join(capfd.readouterr())
     assert (seen.done, seen.not_tried) == (3, 2)
@@ -78,6 +80,10 @@ def test_a_failed_piece_keeps_only_those_that_need_it_and_a_killed_one_begins_ag
     assert set(by_piece) == {"piece b", "piece c"}
     assert by_piece["piece b"].message == "b: expected a piece that works, got this one"
     assert by_piece["piece c"].message == "ZeroDivisionError: a fault of its own"
+    for piece in "afg":
+        threads, given, device, gpus, _ = (tmp_path / piece).read_text().split()
+        assert (threads, given, device) == ("1", "1", "cpu")
+        assert gpus in (("0", "1") if name == "ray" else ("none",))
     for failure in by_piece.values():
         assert failure.node
         with open(failure.log, encoding="utf-8") as log:
@@ -93,18 +99,6 @@ def test_a_piece_that_always_dies_fails_in_the_end(tmp_path, monkeypatch):
     assert failure.message == "its process was killed 2 times"
     assert seen.done == 1
     assert seen.retries >= 1
-
-
-@pytest.mark.slow
-def test_workers_of_ray_have_the_gpus_that_they_ask_for_and_one_thread(tmp_path, cluster):
-    """A quarter of a GPU each: Ray declares two, which are only names here."""
-    pieces = [Told(str(number), "wait") for number in range(4)]
-    seen = run("ray", place_in(tmp_path, address=cluster, gpus_per_task=0.25, device="cpu"), pieces)
-    assert seen.done == 4
-    for number in range(4):
-        threads, given, device, gpus, _ = (tmp_path / str(number)).read_text().split()
-        assert (threads, given, device) == ("1", "1", "cpu")
-        assert gpus in ("0", "1")
 
 
 @pytest.mark.slow
