@@ -42,8 +42,11 @@ class Processes(Executor):
         self._context.set_forkserver_preload([carry_out.__module__])
         self._manager: SyncManager = self._context.Manager()
         self._news: Any = self._manager.Queue()
-        self._lock = threading.Lock()
-        self._pool = self._new_pool()
+        # A pool ends as a whole when a process of it dies. Of one process each, nobody else's work is lost.
+        self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
+        self._pools: list[ProcessPoolExecutor] = []
+        for _ in range(most):
+            self._idle.put(self._new_pool())
         self._listener = threading.Thread(target=self._listen, name="news of the workers", daemon=True)
         threads = place.threads or max(1, usable_cores() // most)
         self._sent = replace(place, threads=threads)
@@ -53,22 +56,23 @@ class Processes(Executor):
         return self
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.most, self._context, _begin, (self._news,))
+        pool = ProcessPoolExecutor(1, self._context, _begin, (self._news,))
+        self._pools.append(pool)
+        return pool
 
     def submit(self, step: Piece, alone: bool) -> Future[None]:
-        """Send the piece to a process."""
+        """Send the piece to a process that has nothing to do."""
         future: Future[None] = Future()
         self._send(ordered(step, self._sent), future, 1)
         return future
 
     def _send(self, order: Order, future: Future[None], attempt: int) -> None:
-        with self._lock:
-            pool = self._pool
-            try:
-                sent = pool.submit(_run, order)
-            except BrokenProcessPool:  # one of its processes died a moment ago
-                pool = self._pool = self._new_pool()
-                sent = pool.submit(_run, order)
+        pool = self._idle.get()
+        try:
+            sent = pool.submit(_run, order)
+        except BrokenProcessPool:  # its process died while it had nothing to do
+            pool = self._new_pool()
+            sent = pool.submit(_run, order)
         sent.add_done_callback(lambda ended: self._pass_on(order, pool, ended, future, attempt))
 
     def _pass_on(
@@ -78,16 +82,14 @@ class Processes(Executor):
             future.cancel()
             return
         error = ended.exception()
-        if isinstance(error, BrokenProcessPool) and attempt < MOST_ATTEMPTS and not self._stop.is_set():
-            # A pool ends as a whole: pieces of its other processes begin again too, after what they have kept.
-            with self._lock:
-                if self._pool is pool:
-                    self._pool = self._new_pool()
+        killed = isinstance(error, BrokenProcessPool)
+        self._idle.put(self._new_pool() if killed else pool)
+        if killed and attempt < MOST_ATTEMPTS and not self._stop.is_set():
             self.watch.retried(order.title, "its process was killed")
             self._send(order, future, attempt + 1)
             return
         try:
-            if isinstance(error, BrokenProcessPool):
+            if killed:
                 raise PieceFailedError(self._killed(order, attempt))
             ended.result().check()
         except Exception as failed:
@@ -116,9 +118,11 @@ class Processes(Executor):
         """Wait for the processes, or end them at an error: the pieces resume where they were."""
         if error is not None:
             self.stop()
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-        self._pool.shutdown(cancel_futures=True)
+            for pool in self._pools:
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
+        for pool in self._pools:
+            pool.shutdown(cancel_futures=True)
         with suppress(OSError, EOFError):
             self._news.put(_END)
         self._listener.join()

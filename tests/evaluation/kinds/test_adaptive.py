@@ -7,7 +7,7 @@ import torch
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.kinds import adaptive as module
-from robustbench_ens.evaluation.kinds.blackbox import crafted, crafting_hash
+from robustbench_ens.evaluation.kinds.blackbox import Bench, crafted, crafting_hash
 from robustbench_ens.evaluation.partition import expand
 from robustbench_ens.perturb.adaptive import AdaptiveSettings
 from tests.evaluation.runs import (
@@ -146,8 +146,8 @@ def test_the_shipped_examples_are_those_of_black_box(dataset, make_job):
         settings = load_protocol(f"{dataset}/{name}").settings
         indices = torch.arange(settings.images)
         ways = expand(settings.starts if name == "adaptive" else settings.variants)
-        other = replace(job, settings=settings, data=replace(job.data, indices=indices))
-        hashes.add(crafting_hash(other, job.sources[0], ways[0]))
+        bench = Bench(settings, job.data.digest, indices.tolist())
+        hashes.add(crafting_hash(bench, job.sources[0].record, ways[0]))
         keys.append({way.key for way in ways})
     assert len(hashes) == 1
     assert keys[0] < keys[1]
