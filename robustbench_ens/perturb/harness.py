@@ -16,8 +16,8 @@ SMALLEST_BATCH = 16
 CACHED_PIXELS = 32 * 32 * 32
 """On a CPU no more images go together than fill its caches: larger batches are no faster."""
 FEWEST_BATCHES = 2
-"""So that two threads both have work. Of 360 images of 8 x 8, halves took least CPU time on two threads: more batches cost
-more in all, and a batch of 250 leaves one thread idle."""
+"""So that two threads both have work. Of 360 images of 8 x 8, halves took least CPU time on two threads: more batches
+cost more in all, and a batch of 250 leaves one thread idle."""
 
 
 def batch_size_for(images: Tensor, device: torch.device) -> int:
