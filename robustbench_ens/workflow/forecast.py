@@ -116,7 +116,7 @@ def forecast(
 
 
 def plan_forecast(plan: Plan, workers: int, gpus: int = 0) -> Forecast:
-    """Return what the due pieces of a plan will take.
+    """Return what the due pieces of a plan will take, without the seconds in which commands and workers start.
 
     Args:
         plan: made a moment ago.
