@@ -40,7 +40,8 @@ class Processes(Executor):
         # Workers fork from a process that has imported all they need, so that one that dies is replaced at once.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([carry_out.__module__])
-        self._manager: SyncManager = self._context.Manager()
+        self._manager = SyncManager(ctx=self._context)
+        self._manager.start(_end_with_the_driver)
         self._news: Any = self._manager.Queue()
         # A pool ends as a whole when a process of it dies. Of one process each, nobody else's work is lost.
         self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
@@ -145,7 +146,21 @@ class _Sender:
 def _begin(news: Any) -> None:
     """Prepare a process: Ctrl-C is the driver's to deal with, which ends all of its processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_the_driver()
     _Sender.news = news
+
+
+def _end_with_the_driver() -> None:
+    """Have this process end when the driver does, however that ends: it would wait for work for ever."""
+    driver = multiprocessing.parent_process()
+    if driver is None:
+        return
+
+    def wait() -> None:
+        driver.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end with the driver", daemon=True).start()
 
 
 def _run(order: Order) -> Ended:

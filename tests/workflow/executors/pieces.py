@@ -46,5 +46,7 @@ class Told:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.do == "wait":
             time.sleep(0.5)
+        if self.do == "wait long":
+            time.sleep(60)
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "none")
         path.write_text(f"{torch.get_num_threads()} {place.threads} {place.device} {gpus} {os.getpid()}")

@@ -1,5 +1,10 @@
 """Pieces in several processes, on this machine and on a Ray cluster: one may fail, or be killed, and others go on."""
 
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -183,3 +188,42 @@ def test_what_a_worker_raises_comes_back_as_a_failure(tmp_path, monkeypatch):
     with pytest.raises(PieceFailedError, match="piece a, on .*: a: expected"):
         ended.check()
     assert [status.piece for status in news] == ["piece a"]
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.workflow.executors.pieces import Told
+from tests.workflow.executors.test_spread import place_in, run
+
+if __name__ == "__main__":
+    run("processes", place_in(Path(sys.argv[1])), [Told("a"), Told("b", "wait long")])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs /proc")
+def test_workers_end_with_a_driver_that_is_killed(tmp_path):
+    (tmp_path / "driver.py").write_text(DRIVER)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    with subprocess.Popen([sys.executable, tmp_path / "driver.py", tmp_path], env=environment, cwd=tmp_path) as driver:
+        until = time.monotonic() + 60
+        while not ((tmp_path / "a").exists() and (tmp_path / "b.tried").exists()) and time.monotonic() < until:
+            time.sleep(0.1)
+        at_work = workers_in(tmp_path)
+        driver.kill()
+    assert len(at_work) >= 2
+    until = time.monotonic() + 20
+    while (left := workers_in(tmp_path)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert left == set()
+
+
+def workers_in(folder):
+    """Return the processes whose working directory is ``folder``."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if entry.readlink() == folder:
+                found.add(int(entry.parent.name))
+    return found
