@@ -17,6 +17,7 @@ from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.core.locks import HeldError, hold_artefact, waiting_for
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.crafting_log import Restarts
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.part_log import Log, measurement_rows
 from robustbench_ens.evaluation.partition import family
@@ -100,6 +101,7 @@ def compute_part(job: Job, path: Path, digest: str, compute: Callable[[], pd.Dat
         return kept
     job.shared_s = []
     began = time.monotonic()
+    job.restarts = Restarts()  # another part is another process's, as far as health may know
     rows = compute()
     seconds = time.monotonic() - began
     shared_s = fsum(job.shared_s)

@@ -86,6 +86,23 @@ def test_parts_computed_apart_and_last_first_leave_the_same(kind, trained, digit
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["whitebox", "transferability"])
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_chunks_computed_apart_measure_the_same(kind, restarts, trained, digits, tmp_path, monkeypatch):
+    """Nothing of one chunk may show in the health of another: they may be computed by different processes."""
+    monkeypatch.setattr(partition, "CHUNK_PIXELS", 5 * 8 * 8)
+    monkeypatch.setattr(partition, "SMALLEST_CHUNK", 1)
+    protocol = load_protocol(ALL[kind].replace("restarts=3", f"restarts={restarts}"))
+    together = read_outcomes(evaluate(protocol, trained[0], [], digits, Store(tmp_path / "together")))
+    store = Store(tmp_path / "apart")
+    for group in evaluation_of(protocol.settings).groups(outline(protocol, trained)):
+        evaluate_parts(protocol, trained[0], [], digits, store, group.parts)
+    apart = read_outcomes(evaluate(protocol, trained[0], [], digits, store))
+    pd.testing.assert_frame_equal(apart.outcomes, together.outcomes)
+    pd.testing.assert_frame_equal(measured(apart), measured(together))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["whitebox", "transferability", "adaptive", "whitebox-convergence"])
 def test_chunks_leave_the_outcomes_of_all_images_together(kind, trained, digits, tmp_path, monkeypatch):
     """Five images a chunk. Health is the same too, up to rounding, but for the few images that it doubles steps on."""
