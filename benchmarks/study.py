@@ -24,9 +24,10 @@ from robustbench_ens.data import Dataset, to_float
 from robustbench_ens.data.names import BUILTIN_IMAGES
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.weights.run import TrainingRun
-from robustbench_ens.workflow.pieces import Piece, pieces_of
+from robustbench_ens.workflow.pieces import Piece
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.timings import Timing, Timings
 
 METHODS = ("baseline", "adp", "gal", "advt", "dverge", "trs", "dverge-advt")

@@ -10,8 +10,9 @@ from benchmarks import scaling
 from benchmarks.study import DEFENCES, METHODS, SIZES, Rates, StudyTimings, read_rates, study_plan, write_rates
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
-from robustbench_ens.workflow.pieces import CraftPiece, pieces_of
+from robustbench_ens.workflow.pieces import CraftPiece
 from robustbench_ens.workflow.schedule import Graph, Node
+from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.steps import TrainStep
 from robustbench_ens.workflow.timings import Timings
 

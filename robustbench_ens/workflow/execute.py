@@ -23,11 +23,12 @@ from robustbench_ens.workflow.executors.base import Executor
 from robustbench_ens.workflow.executors.processes import usable_cores
 from robustbench_ens.workflow.forecast import graph_of
 from robustbench_ens.workflow.lanes import Bounds, Lanes
-from robustbench_ens.workflow.pieces import Piece, pieces_of, runs_alone, step_of
+from robustbench_ens.workflow.pieces import Piece, runs_alone, step_of
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.shard_run import run_shard
 from robustbench_ens.workflow.shards import Shard
+from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.steps import AttackStep, Step, TrainStep, record_of
 from robustbench_ens.workflow.watch import Watch
 

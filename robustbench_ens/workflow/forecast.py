@@ -9,9 +9,10 @@ from math import fsum
 from typing import Literal, Protocol, TypeVar
 
 from robustbench_ens.data.names import BUILTIN_IMAGES
-from robustbench_ens.workflow.pieces import pieces_of, step_of
+from robustbench_ens.workflow.pieces import step_of
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.schedule import Graph, Node, Schedule, WorkerKind, schedule
+from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.timings import Origin, Timing
 
 

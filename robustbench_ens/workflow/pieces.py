@@ -6,8 +6,8 @@ evaluation; and what joins them, which computes whatever is still missing.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -16,19 +16,14 @@ from robustbench_ens.config.protocols.kinds import ByGradient, Sized
 from robustbench_ens.core.locks import hold_artefact
 from robustbench_ens.core.parallel import is_small, share_cores
 from robustbench_ens.data import select_images
-from robustbench_ens.data.names import BUILTIN_IMAGES
-from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.kinds.blackbox import Bench, crafted_path
-from robustbench_ens.evaluation.partition import Group, Outline, Product, crafted_by
+from robustbench_ens.evaluation.partition import Group, Product, crafted_by
 from robustbench_ens.evaluation.record import is_part_done
 from robustbench_ens.evaluation.runner import Resources, craft_product, evaluate_parts
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.place import Workplace
-from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.steps import AttackStep, TrainStep, attacked, load_subject, names_code, record_of
-from robustbench_ens.workflow.targets import Given
-from robustbench_ens.workflow.timings import PREDICTION_SHARE, Timing, Timings
+from robustbench_ens.workflow.timings import Timing, Timings
 
 
 @dataclass(frozen=True)
@@ -292,20 +287,6 @@ Piece = TrainStep | AttackStep | CraftPiece | PartsPiece | JoinPiece
 """What an executor runs. An attack that is not split is a piece itself."""
 
 
-def pieces_of(plan: Plan, everything: bool = False) -> list[Piece]:
-    """Return the pieces of what is due, in an order in which each finds what it needs.
-
-    Args:
-        plan: what is to be done.
-        everything: also the pieces of steps that are done.
-    """
-    crafts: set[Hashable] = set()
-    pieces: list[Piece] = []
-    for step in plan.steps if everything else plan.due:
-        pieces += [step] if isinstance(step, TrainStep) else _split(plan, step, crafts)
-    return pieces
-
-
 def runs_alone(piece: Piece, place: Workplace) -> bool:
     """Return whether no piece may run beside ``piece`` in one process.
 
@@ -320,58 +301,6 @@ def step_of(piece: Piece) -> TrainStep | AttackStep | None:
     if isinstance(piece, TrainStep | AttackStep):
         return piece
     return piece.attack if isinstance(piece, JoinPiece) else None
-
-
-def _split(plan: Plan, step: AttackStep, crafts: set[Hashable]) -> Iterator[Piece]:
-    """Yield the pieces of an attack; images that an earlier one has crafted, in ``crafts``, are not crafted again."""
-    if isinstance(step.target, Given):
-        yield JoinPiece(step, frozenset(), step.timing)
-        return
-    groups = evaluation_of(step.protocol.settings).groups(_outline(plan, step))
-    own: list[CraftPiece | PartsPiece] = []
-    for group in groups:
-        products = [CraftPiece(step.protocol, one, step.sources[one.source], done=step.done) for one in group.products]
-        for craft in products:
-            if not craft.makes & crafts:
-                crafts |= craft.makes
-                own.append(craft)
-        own.append(PartsPiece(step, group, frozenset(name for craft in products for name in craft.makes)))
-    parts = frozenset(name for piece in own if isinstance(piece, PartsPiece) for name in piece.makes)
-    yield from _timed(plan, step, own)
-    joining = step.timing.share(0.0 if parts else 1.0) if step.timing else None
-    images = step.protocol.settings.images
-    yield JoinPiece(step, parts, joining or plan.timings.gradients(step.target.recipe, images * PREDICTION_SHARE))
-
-
-def _timed(plan: Plan, step: AttackStep, pieces: Sequence[CraftPiece | PartsPiece]) -> Iterator[Piece]:
-    """Yield the pieces of an attack with their times: their own, or shares of the attack's, or by gradients."""
-    work = [piece.gradients * piece.attacked.sub_models for piece in pieces]
-    for piece, own in zip(pieces, work, strict=True):
-        timing = piece.measured(plan.timings)
-        if timing is None and step.timing is not None:
-            timing = step.timing.share(own / sum(work))
-        yield replace(piece, timing=timing or plan.timings.gradients(piece.attacked.recipe, piece.gradients))
-
-
-def _outline(plan: Plan, step: AttackStep) -> Outline:
-    test, pixels = _test_images(plan.workplace, *step.images)
-    images = step.protocol.settings.images
-    if images > test:
-        raise UserError(
-            f"protocol {step.protocol.label!r}: key 'images': expected at most {test}, all test images of "
-            f"{step.images[0]!r}, got {images}"
-        )
-    return Outline(images, pixels, step.target.sub_models, tuple(source.id for source in step.sources))
-
-
-def _test_images(place: Workplace, name: str, max_pixels: int) -> tuple[int, int]:
-    """Return how many test images a dataset has, and the pixels of one; a built-in one need not be there to plan."""
-    known = BUILTIN_IMAGES.get(name)
-    if known is not None:
-        return known.test, known.side**2
-    dataset = place.dataset(name, max_pixels)
-    height, width = dataset.image_size
-    return len(dataset.y_test), height * width
 
 
 def _key(step: AttackStep) -> tuple[str, str, str]:

@@ -11,10 +11,11 @@ from robustbench_ens.weights.library import Library
 from robustbench_ens.weights.record import EnsembleRecord
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.executors.base import Executor
-from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece, Piece, pieces_of, runs_alone
+from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece, Piece, runs_alone
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.shards import Hands, Shard, Share, shares
+from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.steps import TrainStep
 
 STEPS_OF_AN_EPOCH = 400

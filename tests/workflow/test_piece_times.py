@@ -13,9 +13,10 @@ from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.record import Past
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.forecast import step_timings
-from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece, pieces_of
+from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
+from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.timings import PREDICTION_SHARE, Timing
 
 WHITEBOX = "digits/whitebox[images=100,eps=[0.1,0.2],steps=10,restarts=2]"

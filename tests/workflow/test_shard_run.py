@@ -11,9 +11,10 @@ from robustbench_ens.outcomes import find_outcomes
 from robustbench_ens.weights.library import Library
 from robustbench_ens.weights.record import read_record
 from robustbench_ens.workflow.execute import run
-from robustbench_ens.workflow.pieces import CraftPiece, pieces_of
+from robustbench_ens.workflow.pieces import CraftPiece
 from robustbench_ens.workflow.shard_run import _remembering, assignment, expected_seconds
 from robustbench_ens.workflow.shards import Shard
+from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.timings import Timing
 from tests.workflow.test_execute import tiny_plan
 
