@@ -18,21 +18,30 @@ import click
 
 from benchmarks.ray_nodes import Nodes, kill
 from benchmarks.rounds import ATTACK, HEAD, TRAIN, Command, Round, on, one_process, read
-from benchmarks.surroundings import clock_off, full_disk, no_locks
+from benchmarks.surroundings import OFTEN, clock_off, full_disk, hooked, no_locks
 
-GAP_S = 8.0
+GAP_S = 4.0
 """Mean seconds between two faults."""
 
-MOST_IN_A_ROUND = Counter(worker=6, node=2, driver=1)
+MOST_ENDS = 3
+"""Times that a command may end with an error in a round."""
+
+MOST_IN_A_ROUND = Counter(worker=8, node=3, driver=2)
 
 
 def disturb(command: Command, nodes: Nodes, draw: random.Random, wanted: Counter[str], happened: Round) -> None:
     """Let a command end, and carry out faults at random moments on the way."""
     while True:
         code = command.wait(draw.expovariate(1 / GAP_S))
-        if code is not None:
-            command.check(code)
+        if code == 0:
             return
+        if code is not None:
+            happened.ended_early += 1
+            click.echo(f"round {happened.name}: exit code {code}: {command.last_line()}")
+            if happened.ended_early == MOST_ENDS:
+                command.check(code)
+            command.start()
+            continue
         at_work = nodes.at_work()
         kinds = sorted(wanted.elements())
         if not at_work or not kinds:
@@ -52,26 +61,28 @@ def disturb(command: Command, nodes: Nodes, draw: random.Random, wanted: Counter
 
 
 def one_round(name: str, folder: Path, nodes: Nodes, draw: random.Random, wanted: Counter[str]) -> Round:
-    """Carry the study out in an empty run directory, with faults."""
+    """Carry the study out in an empty run directory, with faults: by one command, or by one that trains and another."""
     happened = Round(name)
     runs = folder / name
     log = folder / f"{name}.log"
     began = time.monotonic()
-    in_training = Counter(kind for kind in sorted(wanted.elements()) if draw.random() < 0.5)
-    wanted -= in_training
-    disturb(Command(TRAIN, on(nodes, runs), log), nodes, draw, in_training, happened)
-    wanted += in_training  # what the trainings had no time for
+    if draw.random() < 0.5:
+        in_training = Counter(kind for kind in sorted(wanted.elements()) if draw.random() < 0.5)
+        wanted -= in_training
+        disturb(Command(TRAIN, on(nodes, runs), log), nodes, draw, in_training, happened)
+        wanted += in_training  # what the trainings had no time for
     disturb(Command(ATTACK, on(nodes, runs), log), nodes, draw, wanted, happened)
     happened.seconds = time.monotonic() - began
     return read(happened, log, folder)
 
 
-def campaign(folder: Path, draw: random.Random, wanted: Counter[str]) -> None:
-    """Kill until all that is wanted was killed, and print a table."""
+def campaign(folder: Path, draw: random.Random, wanted: Counter[str], most_s: float) -> None:
+    """Kill until all that is wanted was killed, or no round may begin any more, and print a table."""
+    end = time.monotonic() + most_s
     rounds: list[Round] = []
-    with Nodes() as nodes:
+    with hooked(folder / "often", OFTEN), Nodes() as nodes:
         calm = one_round("calm", folder, nodes, draw, Counter())
-        while wanted.total():
+        while wanted.total() and time.monotonic() < end:
             most = wanted & MOST_IN_A_ROUND
             wanted -= most
             rounds.append(one_round(f"{len(rounds) + 1}", folder, nodes, draw, most))
@@ -96,9 +107,12 @@ OTHERS: dict[str, Callable[[Path], None]] = {"disk": full_disk, "clock": clock_o
 @click.option("--nodes", default=10, show_default=True, help="Nodes to kill.")
 @click.option("--drivers", default=5, show_default=True, help="Drivers to kill.")
 @click.option("--seed", default=0, show_default=True, help="Of the moments and the choices.")
+@click.option("--minutes", default=30.0, show_default=True, help="After which no round of kills begins.")
 @click.option("--only", multiple=True, type=click.Choice(["kills", *OTHERS]), help="Kind of fault  [default: all].")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work  [default: a temporary folder].")
-def main(workers: int, nodes: int, drivers: int, seed: int, only: tuple[str, ...], folder: Path | None) -> None:
+def main(
+    workers: int, nodes: int, drivers: int, seed: int, minutes: float, only: tuple[str, ...], folder: Path | None
+) -> None:
     """Carry the study out with faults."""
     folder = folder or Path(tempfile.mkdtemp(prefix="faults-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +121,7 @@ def main(workers: int, nodes: int, drivers: int, seed: int, only: tuple[str, ...
     )
     for name in only or ("kills", *OTHERS):
         if name == "kills":
-            campaign(folder, random.Random(seed), Counter(worker=workers, node=nodes, driver=drivers))
+            campaign(folder, random.Random(seed), Counter(worker=workers, node=nodes, driver=drivers), minutes * 60)
         else:
             OTHERS[name](folder)
 

@@ -43,6 +43,32 @@ fcntl.flock = flock
 """
 """Run at the start of each Python: what network disks without locks do to the project. Ray's own locks stay."""
 
+OFTEN = """
+import importlib.util
+import inspect
+import sys
+
+
+class Trainer:
+    def find_spec(self, name, path, target=None):
+        if name != "robustbench_ens.training.trainer":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def executed(module):
+            execute(module)
+            inspect.unwrap(module.train).__kwdefaults__["checkpoint_interval_s"] = 2.0
+
+        spec.loader.exec_module = executed
+        return spec
+
+
+sys.meta_path.insert(0, Trainer())
+"""
+"""Run at the start of each Python: two seconds between checkpoints in place of ten, for trainings of as few as ten."""
+
 
 def full_disk(folder: Path) -> None:
     """Carry the study out on disks that are too small; then give them room, and run the same command again.
@@ -95,12 +121,18 @@ def clock_off(folder: Path) -> None:
 
 def no_locks(folder: Path) -> None:
     """Carry the study out by two commands at once, in a run directory without locks."""
-    hook = folder / "without-locks"
-    hook.mkdir(exist_ok=True)
-    (hook / "sitecustomize.py").write_text(WITHOUT_LOCKS)
-    paths = os.pathsep.join(filter(None, [str(hook), os.environ.get("PYTHONPATH")]))
-    with variables({"PYTHONPATH": paths}), Nodes() as nodes:
+    with hooked(folder / "without-locks", WITHOUT_LOCKS), Nodes() as nodes:
         _undisturbed("locks", folder, nodes, commands=2)
+
+
+@contextmanager
+def hooked(hook: Path, source: str) -> Iterator[None]:
+    """Have each Python that is started in this context run ``source`` first; it is kept in the folder ``hook``."""
+    hook.mkdir(exist_ok=True)
+    (hook / "sitecustomize.py").write_text(source)
+    paths = os.pathsep.join(filter(None, [str(hook), os.environ.get("PYTHONPATH")]))
+    with variables({"PYTHONPATH": paths}):
+        yield
 
 
 def _undisturbed(name: str, folder: Path, nodes: Nodes, commands: int = 1) -> None:
