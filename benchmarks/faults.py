@@ -8,6 +8,7 @@ with the one that one process leaves.
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -60,13 +61,15 @@ def disturb(command: Command, nodes: Nodes, draw: random.Random, wanted: Counter
         happened.faults[kind] += 1
 
 
-def one_round(name: str, folder: Path, nodes: Nodes, draw: random.Random, wanted: Counter[str]) -> Round:
-    """Carry the study out in an empty run directory, with faults: by one command, or by one that trains and another."""
+def one_round(name: str, folder: Path, nodes: Nodes, draw: random.Random, wanted: Counter[str], trained: bool) -> Round:
+    """Carry the study out with faults, by one command, or by one that trains and another; ``trained``, only attacks."""
     happened = Round(name)
     runs = folder / name
     log = folder / f"{name}.log"
     began = time.monotonic()
-    if draw.random() < 0.5:
+    if trained:
+        shutil.copytree(folder / "one-process" / "ensembles", runs / "ensembles")
+    elif draw.random() < 0.5:
         in_training = Counter(kind for kind in sorted(wanted.elements()) if draw.random() < 0.5)
         wanted -= in_training
         disturb(Command(TRAIN, on(nodes, runs), log), nodes, draw, in_training, happened)
@@ -76,16 +79,17 @@ def one_round(name: str, folder: Path, nodes: Nodes, draw: random.Random, wanted
     return read(happened, log, folder)
 
 
-def campaign(folder: Path, draw: random.Random, wanted: Counter[str], most_s: float) -> None:
+def campaign(folder: Path, draw: random.Random, wanted: Counter[str], most_s: float, trained: bool) -> None:
     """Kill until all that is wanted was killed, or no round may begin any more, and print a table."""
     end = time.monotonic() + most_s
+    tail = "-attacks" if trained else ""
     rounds: list[Round] = []
     with hooked(folder / "often", OFTEN), Nodes() as nodes:
-        calm = one_round("calm", folder, nodes, draw, Counter())
+        calm = one_round(f"calm{tail}", folder, nodes, draw, Counter(), trained)
         while wanted.total() and time.monotonic() < end:
             most = wanted & MOST_IN_A_ROUND
             wanted -= most
-            rounds.append(one_round(f"{len(rounds) + 1}", folder, nodes, draw, most))
+            rounds.append(one_round(f"{len(rounds) + 1}{tail}", folder, nodes, draw, most, trained))
             wanted += most  # what this round had no time for
     lost = sum(one.seconds for one in rounds) - calm.seconds * len(rounds)
     faults = sum((one.faults for one in rounds), Counter[str]())
@@ -108,10 +112,18 @@ OTHERS: dict[str, Callable[[Path], None]] = {"disk": full_disk, "clock": clock_o
 @click.option("--drivers", default=5, show_default=True, help="Drivers to kill.")
 @click.option("--seed", default=0, show_default=True, help="Of the moments and the choices.")
 @click.option("--minutes", default=30.0, show_default=True, help="After which no round of kills begins.")
+@click.option("--trained", is_flag=True, help="Begin with the ensembles of one process: kills fall on attacks.")
 @click.option("--only", multiple=True, type=click.Choice(["kills", *OTHERS]), help="Kind of fault  [default: all].")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work  [default: a temporary folder].")
 def main(
-    workers: int, nodes: int, drivers: int, seed: int, minutes: float, only: tuple[str, ...], folder: Path | None
+    workers: int,
+    nodes: int,
+    drivers: int,
+    seed: int,
+    minutes: float,
+    trained: bool,
+    only: tuple[str, ...],
+    folder: Path | None,
 ) -> None:
     """Carry the study out with faults."""
     folder = folder or Path(tempfile.mkdtemp(prefix="faults-"))
@@ -121,7 +133,9 @@ def main(
     )
     for name in only or ("kills", *OTHERS):
         if name == "kills":
-            campaign(folder, random.Random(seed), Counter(worker=workers, node=nodes, driver=drivers), minutes * 60)
+            campaign(
+                folder, random.Random(seed), Counter(worker=workers, node=nodes, driver=drivers), minutes * 60, trained
+            )
         else:
             OTHERS[name](folder)
 
