@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import click
 
@@ -105,25 +103,16 @@ QUICK = Workload(
 )
 
 
-class Taken(NamedTuple):
-    """What a command took: wall time, and CPU time of all its processes, in seconds."""
-
-    wall: float
-    cpu: float
-
-
-def timed_run(workload: Workload, options: Iterable[str], runs: Path) -> Taken:
-    """Return what a command takes in an empty run directory, from its start to its end."""
+def timed_run(workload: Workload, options: Iterable[str], runs: Path) -> float:
+    """Return the seconds that a command takes in an empty run directory, from its start to its end."""
     command = [sys.executable, "-m", "robustbench_ens", "attack", *workload.arguments, "--runs", str(runs), *options]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     wall = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise click.ClickException(f"{' '.join(command)}: exit code {done.returncode}: {done.stderr.strip()}")
-    return Taken(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return wall
 
 
 def forecast_seconds(workload: Workload, timings: Timings, workers: int) -> float:
@@ -136,28 +125,26 @@ def forecast_seconds(workload: Workload, timings: Timings, workers: int) -> floa
 
 def measured(workload: Workload, rounds: int) -> None:
     """Print what one and two workers and the default take, in turn, and what was forecast of the workers."""
-    taken: dict[str, list[Taken]] = {mode: [] for mode in MODES}
+    walls: dict[str, list[float]] = {mode: [] for mode in MODES}
     guessed: dict[str, list[float]] = {mode: [] for mode in MODES}
     for _ in range(rounds):
         with TemporaryDirectory() as folder:
             for mode, options in MODES.items():
-                taken[mode].append(timed_run(workload, options, Path(folder) / mode.replace(" ", "-")))
+                walls[mode].append(timed_run(workload, options, Path(folder) / mode.replace(" ", "-")))
             timings = Timings(Store(Path(folder) / "1-worker"))
             for workers, mode in enumerate(("1 worker", "2 workers"), start=1):
                 guessed[mode].append(forecast_seconds(workload, timings, workers))
-    show_measured(taken, guessed)
+    show_measured(walls, guessed)
 
 
-def show_measured(taken: Mapping[str, Sequence[Taken]], guessed: Mapping[str, Sequence[float]]) -> None:
+def show_measured(walls: Mapping[str, Sequence[float]], guessed: Mapping[str, Sequence[float]]) -> None:
     """Print a table of what was measured, with its forecast where there is one."""
-    walls = {mode: [one.wall for one in own] for mode, own in taken.items()}
-    click.echo("| workers | wall time | CPU time | times as fast as 1 worker | forecast | forecast by measured |")
-    click.echo("| --- | --- | --- | --- | --- | --- |")
-    for mode, own in taken.items():
-        cells = [mode, median(walls[mode]), median([one.cpu for one in own])]
-        cells.append(times_as_fast(walls["1 worker"], walls[mode]))
+    click.echo("| workers | wall time | times as fast as 1 worker | forecast | forecast by measured |")
+    click.echo("| --- | --- | --- | --- | --- |")
+    for mode, own in walls.items():
+        cells = [mode, median(own), times_as_fast(walls["1 worker"], own)]
         forecasts = guessed[mode]
-        cells += [median(forecasts), times_as_fast(forecasts, walls[mode])] if forecasts else ["", ""]
+        cells += [median(forecasts), times_as_fast(forecasts, own)] if forecasts else ["", ""]
         click.echo(f"| {' | '.join(cells)} |")
     faster = times_as_fast(walls["the default"], walls["2 workers"])
     click.echo(f"\n2 workers are {faster} times as fast as the default\n")
