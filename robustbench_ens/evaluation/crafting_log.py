@@ -115,15 +115,6 @@ class Restarts:
         self._key: object = None
         self._seen: list[tuple[Tensor, Tensor]] = []
 
-    def recall(self, key: object, rows: Tensor, digests: Sequence[Tensor]) -> None:
-        """Take ``digests``, of :func:`image_digests`, as those of all earlier restarts: one for each, kept on disk.
-
-        Args:
-            key, rows: as of :meth:`repeated`.
-            digests: ``(N, 2)`` each, of the images at ``rows``.
-        """
-        self._key, self._seen = key, [(rows, own) for own in digests]
-
     def repeated(self, key: object, rows: Tensor, crafted: Tensor) -> float | None:
         """Share of ``crafted`` equal to an earlier restart's image; none where there was no earlier one.
 

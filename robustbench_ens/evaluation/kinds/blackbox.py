@@ -25,11 +25,10 @@ from robustbench_ens.evaluation.crafted_images import (
     read_digests,
     save_crafted,
 )
-from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, RunKey, repeated_share
+from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, repeated_share
 from robustbench_ens.evaluation.job import Job, Part
 from robustbench_ens.evaluation.partition import Group, Outline, Product, Variant, expand
 from robustbench_ens.evaluation.subject import Subject
-from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.weights.record import EnsembleRecord
 
 
@@ -122,7 +121,6 @@ def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -
     else:
         everything, key = torch.arange(len(job.images), device="cpu"), ("surrogate", variant.restart)
         began = time.monotonic()
-        _recall_restarts(job, source, variant, eps, path.parent)
         found = job.craft(
             source.ensemble,
             everything,
@@ -139,6 +137,7 @@ def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -
         gradients = len(job.images) * job.steps
         cost = Cost(source.record.recipe_hash, variant.attack, gradients, seconds, job.device.type)
         save_crafted(path, found, job.images, eps, job.crafting[-1:], cost)
+        job.crafting[-1:] = _with_repeats(job, job.crafting[-1:], variant, path)
 
 
 def _with_repeats(job: Job, runs: Sequence[Crafting], variant: Variant, path: Path) -> list[Crafting]:
@@ -159,13 +158,6 @@ def _digests_before(job: Job, variant: Variant, folder: Path) -> list[Tensor]:
     earlier = (replace(variant, restart=restart) for restart in range(variant.restart))
     found = [read_digests(folder / f"{one.key}.safetensors", len(job.images)) for one in earlier]
     return [digests for digests in found if digests is not None]
-
-
-def _recall_restarts(job: Job, source: Subject, variant: Variant, eps: float, folder: Path) -> None:
-    """Have the next crafting compared with the restarts before it, also where another process crafted these."""
-    made = RunKey(source.record.id, ENSEMBLE, variant.attack, variant.loss, eps, job.steps)
-    everything = torch.arange(len(job.images), device="cpu")
-    job.restarts.recall(made, everything, _digests_before(job, variant, folder))
 
 
 def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFrame:
