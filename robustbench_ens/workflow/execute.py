@@ -66,7 +66,11 @@ def run(
     report = partial(_report, finished or (lambda step: None))
     if make.spreads:
         if shard is not None:
-            raise UserError(f"--shard: expected --executor local or serial beside it, got {executor!r}")
+            asked = _asked(executor, plan.workplace)
+            raise UserError(
+                f"--shard: expected one process, of --executor local or serial, got {asked}; "
+                "leave --workers out, and give every shard a command of its own"
+            )
         _spread(plan, make, report, watching)
         return
     before = torch.get_num_threads()
@@ -85,6 +89,11 @@ def run(
                 run_shard(plan, shard, running, carry_out)
     finally:
         torch.set_num_threads(before)  # the steps' threads have set a part of it for the whole process
+
+
+def _asked(executor: str, place: Workplace) -> str:
+    workers = place.crew.workers
+    return f"--executor {executor}" + ("" if workers is None else f" --workers {workers}")
 
 
 def _spread(plan: Plan, make: type[Executor], finished: Callable[[Piece], None], watching: Watching) -> None:

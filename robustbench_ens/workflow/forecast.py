@@ -6,33 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import fsum
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from robustbench_ens.data.names import BUILTIN_IMAGES
 from robustbench_ens.workflow.pieces import step_of
 from robustbench_ens.workflow.plan import Plan
-from robustbench_ens.workflow.schedule import Graph, Node, Schedule, WorkerKind, schedule
+from robustbench_ens.workflow.schedule import Graph, Linked, Node, Schedule, WorkerKind, schedule
 from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.timings import Origin, Timing
 
-
-class Piece(Protocol):
-    """A piece as a forecast sees it."""
-
-    @property
-    def title(self) -> str:
-        """The name that people see."""
-
-    @property
-    def needs(self) -> frozenset[Hashable]:
-        """Names of what earlier pieces may make and this one needs."""
-
-    @property
-    def makes(self) -> frozenset[Hashable]:
-        """Names of what later pieces may need."""
-
-
-AnyPiece = TypeVar("AnyPiece", bound=Piece)
+AnyPiece = TypeVar("AnyPiece", bound=Linked)
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,7 @@ def _index(node: Node) -> int:
     return node.key
 
 
-def graph_of(pieces: Sequence[Piece], seconds: Sequence[float], kinds: Sequence[WorkerKind]) -> Graph:
+def graph_of(pieces: Sequence[Linked], seconds: Sequence[float], kinds: Sequence[WorkerKind]) -> Graph:
     """Return the graph of pieces: each needs every earlier one that makes what it needs.
 
     Args:

@@ -7,10 +7,26 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import fsum
-from typing import Literal
+from typing import Literal, Protocol
 
 WorkerKind = Literal["cpu", "gpu"]
 """The workers that a node may run on."""
+
+
+class Linked(Protocol):
+    """What has a name, and names what it needs and makes."""
+
+    @property
+    def title(self) -> str:
+        """The name that people see."""
+
+    @property
+    def needs(self) -> frozenset[Hashable]:
+        """Names of what earlier pieces may make and this one needs."""
+
+    @property
+    def makes(self) -> frozenset[Hashable]:
+        """Names of what later pieces may need."""
 
 
 @dataclass(frozen=True)

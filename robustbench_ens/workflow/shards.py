@@ -13,11 +13,12 @@ import re
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from robustbench_ens.core.limits import shown
 from robustbench_ens.core.locks import HeldError
 from robustbench_ens.errors import UserError
+from robustbench_ens.workflow.schedule import Linked
 
 MOST_SHARDS = 10_000
 
@@ -75,23 +76,7 @@ def shares(work: Sequence[float], count: int) -> list[int]:
     return found
 
 
-class Piece(Protocol):
-    """A piece as a shard sees it."""
-
-    @property
-    def title(self) -> str:
-        """The name that people see."""
-
-    @property
-    def needs(self) -> frozenset[Hashable]:
-        """Names of what earlier pieces may make and this one needs."""
-
-    @property
-    def makes(self) -> frozenset[Hashable]:
-        """Names of what later pieces may need."""
-
-
-P = TypeVar("P", bound=Piece)
+P = TypeVar("P", bound=Linked)
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,10 @@ def test_a_worker_without_a_gpu_computes_on_the_cpu(asked, gpus, device):
         (["--gpus-per-task", "0.5"], "--gpus-per-task: expected --executor ray beside it"),
         (["--executor", "ray", "--gpus-per-task", "1.5"], "--gpus-per-task: expected a fraction of one GPU or a whole"),
         (["--executor", "ray", "--device", "cuda:1"], "--device: expected auto, cpu or cuda with --executor ray"),
-        (["--workers", "2", "--shard", "1/2"], "--shard: expected --executor local or serial beside it"),
+        (
+            ["--workers", "2", "--shard", "1/2"],
+            "--shard: expected one process, of --executor local or serial, got --executor local --workers 2",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_one_line(rbe, runs, options, says):
