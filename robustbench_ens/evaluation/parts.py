@@ -101,7 +101,8 @@ def compute_part(job: Job, path: Path, digest: str, compute: Callable[[], pd.Dat
         return kept
     job.shared_s = []
     began = time.monotonic()
-    job.restarts = Restarts()  # another part is another process's, as far as health may know
+    # Parts may be computed by different processes, so that no part compares its restarts with another's.
+    job.restarts = Restarts()
     rows = compute()
     seconds = time.monotonic() - began
     shared_s = fsum(job.shared_s)
