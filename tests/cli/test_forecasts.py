@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -61,16 +62,16 @@ def test_several_pieces_without_a_time() -> None:
     assert lines([Work(">", None), Work(">", None)], 1)[-1] == "2 pieces never timed, counted as nothing: > and 1 more."
 
 
-def test_plan_prints_a_forecast(rbe: Rbe) -> None:
-    result = rbe("plan", "digits/baseline-3", "digits/dverge-3", "--workers", 2)
+def test_plan_prints_a_forecast(rbe: Rbe, tmp_path: Path) -> None:
+    result = rbe("plan", "digits/baseline-3", "digits/dverge-3", "--workers", 2, "--runs", tmp_path)
     assert (result.code, result.err) == (0, "")
     assert "2 pieces on 2 workers: about 1" in result.out
     assert "Bound by the critical path" in result.out
     assert "Times: 2 published." in result.out
 
 
-def test_gpus_that_nothing_was_timed_on(rbe: Rbe) -> None:
-    result = rbe("plan", "digits/baseline-3", "--workers", 16, "--gpus", 4)
+def test_gpus_that_nothing_was_timed_on(rbe: Rbe, tmp_path: Path) -> None:
+    result = rbe("plan", "digits/baseline-3", "--workers", 16, "--gpus", 4, "--runs", tmp_path)
     assert (result.code, result.err) == (0, "")
     assert "1 piece on 16 workers and 4 GPUs: about " in result.out
     assert "Efficiency: 25.0% of the GPUs' time." in result.out

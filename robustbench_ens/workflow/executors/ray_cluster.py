@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 from robustbench_ens.errors import Failure, UserError
 from robustbench_ens.workflow.executors.base import Executor
+from robustbench_ens.workflow.executors.nodes import ANSWER_S as START_S
 from robustbench_ens.workflow.executors.nodes import check_nodes
 from robustbench_ens.workflow.executors.worker import Ended, Order, carry_out, ordered, write_log
 from robustbench_ens.workflow.lanes import PieceFailedError
@@ -140,6 +141,7 @@ class RayCluster(Executor):
         here = self._ray.get_runtime_context().get_node_id()
         on_this_node = strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         self._mail = self._ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(_Mail).remote()
+        self._ray.get(self._mail.take.remote(), timeout=START_S)  # it is there before the first piece begins
         # GPU workers end after each task by default; these are kept, with what they have loaded.
         options = {"num_cpus": self._threads, "max_retries": RETRIES, "max_calls": 0, "scheduling_strategy": "SPREAD"}
         if self._gpus:
