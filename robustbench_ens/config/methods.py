@@ -22,6 +22,8 @@ METHODS = {
     "dverge": "robustbench_ens.config.methods:DvergeSettings",
     "trs": "robustbench_ens.config.methods:TrsSettings",
     "dverge-advt": "robustbench_ens.config.methods:DvergeAdvTSettings",
+    "fasten": "robustbench_ens.config.methods:FastenSettings",
+    "fasten-advt": "robustbench_ens.config.methods:FastenAdvTSettings",
 }
 """Training methods by name. A recipe may also name code from outside as ``package.module:Name``."""
 
@@ -140,30 +142,19 @@ class AdvTSettings(PgdSettings, MethodSettings):
     runs: ClassVar[str] = "robustbench_ens.training.advt:AdvT"
 
 
-class DvergeSettings(MethodSettings):
-    """DVERGE.
+class LayerSettings(MethodSettings):
+    """Which layer a method distils at.
 
     Attributes:
-        eps: radius of the distillation, pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
-        steps: distillation steps; each is ``eps / steps`` long unless ``step_size`` is given.
         layer: ``epoch`` draws the layer anew each epoch, ``step`` every ``layer_steps`` steps; a number fixes it
-            (Table 7).
+            (DVERGE, Table 7).
         layer_steps: see ``layer``; short schedules have too few epochs to see every layer.
-        distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
     """
 
-    title: ClassVar[str] = "DVERGE"
-    look: ClassVar[int | None] = 1
-    paper: ClassVar[str | None] = "arXiv:2009.14720"
     fewest_sub_models: ClassVar[int] = 2
-    runs: ClassVar[str] = "robustbench_ens.training.dverge:Dverge"
 
-    eps: Eps = 0.07
-    steps: Count = 10
-    step_size: Eps | None = None
     layer: Count | Literal["epoch", "step"] = "epoch"
     layer_steps: Count = 1
-    distill_batch_norm: BatchNormMode = "batch_and_update"
 
     def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
         """Refuse, beside too few sub-models, a network without addressable layers, or without the layer asked for."""
@@ -173,12 +164,36 @@ class DvergeSettings(MethodSettings):
         if isinstance(self.layer, int) and not 1 <= self.layer <= num_layers:
             raise UserError(f"{where}: key 'hyperparameters.layer': expected 1 to {num_layers}, got {self.layer}")
 
+    def layers_described(self) -> str:
+        """Return which layer it is, such as ``another layer every epoch``."""
+        often = "epoch" if self.layer == "epoch" else "step" if self.layer_steps == 1 else f"{self.layer_steps} steps"
+        return f"layer {self.layer}" if isinstance(self.layer, int) else f"another layer every {often}"
+
+
+class DvergeSettings(LayerSettings):
+    """DVERGE.
+
+    Attributes:
+        eps: radius of the distillation, pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
+        steps: distillation steps; each is ``eps / steps`` long unless ``step_size`` is given.
+        layer, layer_steps: see :class:`LayerSettings`.
+        distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
+    """
+
+    title: ClassVar[str] = "DVERGE"
+    look: ClassVar[int | None] = 1
+    paper: ClassVar[str | None] = "arXiv:2009.14720"
+    runs: ClassVar[str] = "robustbench_ens.training.dverge:Dverge"
+
+    eps: Eps = 0.07
+    steps: Count = 10
+    step_size: Eps | None = None
+    distill_batch_norm: BatchNormMode = "batch_and_update"
+
     def described(self) -> dict[str, str]:
         """Return radius, steps and layers, such as ``eps 0.07, 10 steps of eps/10, another layer every epoch``."""
         size = f"eps/{self.steps}" if self.step_size is None else pixels(self.step_size)
-        often = "epoch" if self.layer == "epoch" else "step" if self.layer_steps == 1 else f"{self.layer_steps} steps"
-        layer = f"layer {self.layer}" if isinstance(self.layer, int) else f"another layer every {often}"
-        return {"Distillation": f"eps {pixels(self.eps)}, {self.steps} steps of {size}, {layer}"}
+        return {"Distillation": f"eps {pixels(self.eps)}, {self.steps} steps of {size}, {self.layers_described()}"}
 
 
 class DvergeAdvTSettings(DvergeSettings):
@@ -223,3 +238,55 @@ class TrsSettings(MethodSettings):
     eps: Eps = 0.2
     steps: Count = 6
     craft_batch_norm: BatchNormMode = "batch_and_update"
+
+
+class FastenSettings(LayerSettings):
+    """FASTEN.
+
+    Attributes:
+        eps: radius and step size of the one distillation step, pixel scale.
+        layer, layer_steps: see :class:`LayerSettings`.
+        beta: weight of the divergence between a sub-model's own answers.
+        diversity: weight, as a part of ``beta``, of the divergence between sub-models, which is maximised.
+        clean_weight: weight of the cross-entropy on clean images; the method has none of its own.
+        distill_batch_norm: ``batch`` unless given; as released it is ``batch_and_update``.
+        as_released: follow the released code where it differs from the paper's description; see
+            :mod:`robustbench_ens.training.fasten_released`.
+    """
+
+    title: ClassVar[str] = "FASTEN"
+    look: ClassVar[int | None] = 7
+    paper: ClassVar[str | None] = "IEEE:10329935"
+    runs: ClassVar[str] = "robustbench_ens.training.fasten:Fasten"
+
+    eps: Eps = 0.06
+    beta: Weight = 3.0
+    diversity: Weight = 0.05
+    clean_weight: Weight = 0.0
+    distill_batch_norm: BatchNormMode | None = None
+    as_released: bool = False
+
+    def described(self) -> dict[str, str]:
+        """Return radius and layers, such as ``eps 0.06, 1 step, another layer every epoch``."""
+        released = ", as released" if self.as_released else ""
+        return {"Distillation": f"eps {pixels(self.eps)}, 1 step, {self.layers_described()}{released}"}
+
+
+class FastenAdvTSettings(FastenSettings):
+    """FASTEN with adversarial training.
+
+    Attributes:
+        adversarial_weight: weight of the cross-entropy on adversarial images.
+        adversarial: the one step within 8/255 of the distilled images.
+    """
+
+    title: ClassVar[str] = "FASTEN + adversarial training"
+    look: ClassVar[int | None] = 8
+    runs: ClassVar[str] = "robustbench_ens.training.fasten_advt:FastenAdvT"
+
+    adversarial_weight: Weight = 1.0
+    adversarial: PgdSettings = PgdSettings(eps=8 / 255, step_size=10 / 255, steps=1)
+
+    def described(self) -> dict[str, str]:
+        """Return what is said of the distillation, and of the adversarial step."""
+        return super().described() | self.adversarial.described()

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustbench_ens.data.augmentation import AUGMENTATIONS, augment, shrink, small_shape
+    from robustbench_ens.data.augmentation import AUGMENTATIONS, Placement, augment, placement, shrink, small_shape
     from robustbench_ens.data.dataset import Dataset, select_images, to_float
     from robustbench_ens.data.load import default_data_root, load_dataset
     from robustbench_ens.data.names import BUILTIN_NAMES
@@ -19,9 +19,11 @@ __all__ = [
     "AUGMENTATIONS",
     "BUILTIN_NAMES",
     "Dataset",
+    "Placement",
     "augment",
     "default_data_root",
     "load_dataset",
+    "placement",
     "select_images",
     "shrink",
     "small_shape",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "augmentation": ("AUGMENTATIONS", "augment", "shrink", "small_shape"),
+    "augmentation": ("AUGMENTATIONS", "Placement", "augment", "placement", "shrink", "small_shape"),
     "dataset": ("Dataset", "select_images", "to_float"),
     "load": ("default_data_root", "load_dataset"),
     "names": ("BUILTIN_NAMES",),

@@ -26,6 +26,9 @@ COLUMNS = ["recipe", "hardware", "seeds", "seconds", "steps_per_s"]
 
 BEGIN, END = "<!-- recipes: written by `rbe list --publish` -->", "<!-- end of recipes -->"
 
+_ARCHIVES = {"arXiv": "https://arxiv.org/abs/", "IEEE": "https://ieeexplore.ieee.org/document/"}
+"""Addresses of papers, by what their identifiers begin with."""
+
 
 def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -96,7 +99,8 @@ def costs_of(records: Iterable[EnsembleRecord]) -> pd.DataFrame:
 
 def _paper(recipe: Recipe) -> str:
     paper = aggregation_facts(recipe.settings.aggregation).paper or recipe.method.paper or ""
-    return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})" if paper.startswith("arXiv:") else paper
+    archive, _, number = paper.partition(":")
+    return f"[{paper}]({_ARCHIVES[archive]}{number})" if archive in _ARCHIVES else paper
 
 
 def markdown(costs: pd.DataFrame) -> str:

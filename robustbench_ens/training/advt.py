@@ -31,6 +31,13 @@ def adversarial_batch(
     if settings.random_start:
         noise = uniform_noise(batch.images.shape, context.step_generator(purpose))
         start = noise.to(device=batch.images.device, dtype=batch.images.dtype)
+    return adversarial_from(model, batch, settings, context, start)
+
+
+def adversarial_from(
+    model: nn.Module, batch: Batch, settings: PgdSettings, context: Context, start: Tensor | None
+) -> Tensor:
+    """Return PGD's images from ``start``, offsets ``(B, C, H, W)`` in units of ``settings.eps``, or from the images."""
     with frozen(model), batch_norm_mode(model, settings.craft_batch_norm), context.autocast():
         return perturb(
             batch.images,

@@ -8,8 +8,9 @@ from torch import Tensor
 from robustbench_ens.config.recipes import RecipeFile
 from robustbench_ens.core.limits import LARGEST_COUNT
 from robustbench_ens.core.seeds import generator
-from robustbench_ens.data import Dataset, augment, shrink, small_shape, to_float
+from robustbench_ens.data import Dataset, Placement, placement, shrink, small_shape, to_float
 from robustbench_ens.errors import UserError
+from robustbench_ens.training.memory import BatchMemory, ImageMemory
 from robustbench_ens.training.method import Batch
 
 
@@ -17,7 +18,7 @@ class Batches:
     """Batches of a dataset's training split.
 
     Each epoch is a new permutation of the images; what does not fill a whole batch at its end is left out, so that
-    no BatchNorm sees a tiny batch.
+    no BatchNorm sees a tiny batch. ``kept`` is what the method keeps of every image from one epoch to the next.
     """
 
     def __init__(self, dataset: Dataset, settings: RecipeFile, seed: str, device: torch.device) -> None:
@@ -33,6 +34,7 @@ class Batches:
         self._small = settings.progressive_resizing
         self._seed = seed
         self._permutation: tuple[int, Tensor] | None = None
+        self.kept = ImageMemory(len(dataset.y_train), self._images.shape[1:], device)
         self.per_epoch = len(dataset.y_train) // settings.batch_size
         self.total_steps = settings.steps or settings.epochs * self.per_epoch
         if self.total_steps > LARGEST_COUNT:
@@ -43,23 +45,39 @@ class Batches:
         if self._small is not None:
             small_shape(self._images.shape[1:], self._small.size)  # refuses a size that leaves no pixel
 
+    def _placement(self, count: int, purpose: str, step: int) -> Placement:
+        draws = generator(self._seed, "augment", purpose, step)
+        return placement((count, *self._images.shape[1:]), self._augmentation, draws, self._padding)
+
+    def _size_at(self, step: int) -> float:
+        """Return how large images are at ``step``, as a part of their size."""
+        if self._small is None or step >= self._small.until * self.total_steps:
+            return 1.0
+        return self._small.size
+
     def _take(self, indices: Tensor, purpose: str, step: int) -> Batch:
         indices = indices.to(self._images.device)
-        images = to_float(self._images[indices])
-        draws = generator(self._seed, "augment", purpose, step)
-        images = augment(images, self._augmentation, draws, self._padding)
-        if self._small is not None and step < self._small.until * self.total_steps:
-            images = shrink(images, self._small.size)
-        return Batch(images, self._labels[indices])
+        images = self._placement(len(indices), purpose, step).apply(to_float(self._images[indices]))
+        size = self._size_at(step)
+        return Batch(images if size == 1 else shrink(images, size), self._labels[indices])
 
-    def batch(self, step: int) -> Batch:
-        """The batch of step ``step``, counted over the whole training."""
+    def _indices(self, step: int) -> Tensor:
+        """Return which images the batch of ``step`` is made of."""
         epoch, position = divmod(step, self.per_epoch)
         if self._permutation is None or self._permutation[0] != epoch:
             order = torch.randperm(len(self._labels), generator=generator(self._seed, "order", epoch), device="cpu")
             self._permutation = (epoch, order)
         start = position * self._size
-        return self._take(self._permutation[1][start : start + self._size], "batch", step)
+        return self._permutation[1][start : start + self._size]
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of step ``step``, counted over the whole training."""
+        return self._take(self._indices(step), "batch", step)
+
+    def memory(self, step: int) -> BatchMemory:
+        """Return what is kept of the images of :meth:`batch`, placed as they are there."""
+        indices = self._indices(step)
+        return BatchMemory(self.kept, indices, self._placement(len(indices), "batch", step), self._size_at(step))
 
     def source(self, step: int) -> Batch:
         """An independent batch for step ``step``, uniform without repeats."""

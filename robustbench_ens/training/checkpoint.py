@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -48,14 +48,36 @@ class Progressed:
 _PROGRESSED = TypeAdapter(Progressed)
 
 
+class Checkpoint(NamedTuple):
+    """Where a training goes on.
+
+    Attributes:
+        ensemble: state of the ensemble.
+        optimizer: state of the optimiser.
+        progressed: how far the training is.
+        kept: what the method keeps of every training image; empty if it keeps nothing.
+    """
+
+    ensemble: dict[str, Any]
+    optimizer: dict[str, Any]
+    progressed: Progressed
+    kept: dict[str, Any]
+
+
 def save_checkpoint(
-    folder: Path, fingerprint: str, ensemble: dict[str, Any], optimizer: dict[str, Any], progressed: Progressed
+    folder: Path,
+    fingerprint: str,
+    ensemble: dict[str, Any],
+    optimizer: dict[str, Any],
+    progressed: Progressed,
+    kept: dict[str, Any] | None = None,
 ) -> None:
-    """Write the resume state; it replaces the one before whole or not at all."""
+    """Write the resume state, which replaces the one before whole or not at all; see :class:`Checkpoint`."""
     state = {
         "fingerprint": fingerprint,
         "ensemble": ensemble,
         "optimizer": optimizer,
+        "kept": kept or {},
         "progressed": asdict(progressed),
     }
     with atomic_path(folder / RESUME, sealed=True) as temporary:
@@ -71,7 +93,7 @@ def damaged(folder: Path, error: Exception) -> UserError:
     )
 
 
-def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, Any], dict[str, Any], Progressed] | None:
+def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
     """The resume state in ``folder``, or none where there is none or it is of a run with other inputs.
 
     Raises:
@@ -86,7 +108,8 @@ def load_checkpoint(folder: Path, fingerprint: str) -> tuple[dict[str, Any], dic
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         if state["fingerprint"] != fingerprint:
             return None
-        return state["ensemble"], state["optimizer"], _PROGRESSED.validate_json(json.dumps(state["progressed"]))
+        progressed = _PROGRESSED.validate_json(json.dumps(state["progressed"]))
+        return Checkpoint(state["ensemble"], state["optimizer"], progressed, state.get("kept", {}))
     except UserError:
         raise
     except Exception as error:  # torch.load raises half a dozen kinds on a damaged file

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_ens.config.methods import DvergeSettings
-from robustbench_ens.core.seeds import generator
 from robustbench_ens.models.ensemble import Ensemble, SubModel
 from robustbench_ens.perturb.distill import distill
+from robustbench_ens.training.layers import draw_layer
 from robustbench_ens.training.method import Batch, Context, Method
 
 
@@ -40,20 +40,10 @@ class Dverge(DvergeSettings, Method):
     (Equation 1), and trains every other sub-model to give them the source's labels (Equation 5).
     """
 
-    def draw_layer(self, num_layers: int, context: Context) -> int:
-        """The layer to distil at, uniform over 1 to ``num_layers``."""
-        if isinstance(self.layer, int):
-            return self.layer
-        if self.layer == "epoch":
-            draw = context.epoch_generator("layer")
-        else:
-            draw = generator(context.seed, "layer", "step", context.step - context.step % self.layer_steps)
-        return int(torch.randint(1, num_layers + 1, (), generator=draw, device="cpu"))
-
     def distilled(self, ensemble: Ensemble, batch: Batch, context: Context) -> tuple[Batch, list[Tensor]]:
         """The source batch, and for each sub-model its images distilled from that sub-model towards ``batch``."""
         source = context.draw_source()
-        layer = self.draw_layer(ensemble.members[0].num_layers, context)  # type: ignore[arg-type]
+        layer = draw_layer(self, ensemble.members[0].num_layers, context)  # type: ignore[arg-type]
         context.records["layer"] = layer
 
         def distil_from(member: SubModel) -> Tensor:

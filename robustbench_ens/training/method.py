@@ -18,6 +18,7 @@ from robustbench_ens.core.seeds import generator
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.side_by_side import Map
+from robustbench_ens.training.memory import BatchMemory
 
 
 class Batch(NamedTuple):
@@ -38,6 +39,7 @@ class Context:
         draw_source: returns an independent, augmented batch of as many images.
         autocast: context for crafting, at the recipe's precision; to be entered where the work is done.
         map: applies a function to sub-models that do not need each other, maybe at the same time; keeps the order.
+        memory: returns what the method kept of the batch's images when it last saw them, and takes what it keeps.
         records: numbers the method wants in the history, by name; the last of an epoch counts.
     """
 
@@ -48,6 +50,7 @@ class Context:
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     map: Map = map
     part: float = 0.0
+    memory: Callable[[], BatchMemory] | None = None
     records: dict[str, float] = field(default_factory=dict)
 
     def side_by_side(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:

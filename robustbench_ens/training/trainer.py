@@ -38,6 +38,8 @@ from robustbench_ens.weights.record import HISTORY, MONITORED, EnsembleRecord, f
 from robustbench_ens.weights.trained import load_trained, save_trained
 
 CHECKPOINT_INTERVAL_S = 10.0
+SAVING_SHARE = 30
+"""A checkpoint is followed by at least so many times as much training as it took to write."""
 SCORING_BATCH = 500
 
 EpochHook = Callable[[dict[str, float]], None]
@@ -145,13 +147,14 @@ class Training:
         found = load_checkpoint(self.folder, self.fingerprint)
         if found is None:
             return False
-        weights, optimizer, progressed = found
+        progressed = found.progressed
         try:
             if progressed.step > self.total_steps:
                 raise ValueError(f"expected at most {self.total_steps} steps")
-            self.ensemble.load_state_dict(weights)
-            check_optimizer(self.optimizer, optimizer)
-            self.optimizer.load_state_dict(optimizer)
+            self.ensemble.load_state_dict(found.ensemble)
+            check_optimizer(self.optimizer, found.optimizer)
+            self.optimizer.load_state_dict(found.optimizer)
+            self.batches.kept.load(found.kept)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # as many kinds as there are ways not to fit
@@ -162,7 +165,8 @@ class Training:
     def save(self) -> None:
         """Write the checkpoint that :meth:`resume` reads."""
         weights = self.ensemble.state_dict()
-        save_checkpoint(self.folder, self.fingerprint, weights, self.optimizer.state_dict(), self.progressed)
+        kept = self.batches.kept.state()
+        save_checkpoint(self.folder, self.fingerprint, weights, self.optimizer.state_dict(), self.progressed, kept)
 
     def step(self) -> dict[str, float]:
         """One optimiser step; returns the loss terms."""
@@ -179,6 +183,7 @@ class Training:
             autocast=self.autocast,
             map=self.pool.map,
             part=index / self.total_steps,
+            memory=partial(self.batches.memory, index),
         )
         if not all(module.training for module in self.ensemble.modules()):
             self.ensemble.train()  # only where it changes something: on small images it takes a twentieth of a step
@@ -255,6 +260,7 @@ class Training:
         with progress.task(title, self.total_steps, "step", done=progressed.step) as task:
             self.watch()
             saved = last = time.monotonic()
+            interval_s = self.checkpoint_interval_s
             while progressed.step < self.total_steps:
                 values = self.step()
                 current = time.monotonic()
@@ -266,9 +272,11 @@ class Training:
                 last = time.monotonic()
                 task.advance()
                 task.note(f"loss {sum(values.values()):.3f}")
-                if current - saved >= self.checkpoint_interval_s and progressed.step < self.total_steps:
+                if current - saved >= interval_s and progressed.step < self.total_steps:
                     self.save()
                     saved = last = time.monotonic()
+                    # A large checkpoint, as of what is kept of every image, must not take the time of the training.
+                    interval_s = max(self.checkpoint_interval_s, SAVING_SHARE * (saved - current))
 
 
 def _initial(

@@ -68,6 +68,13 @@ def mora():
     return {key: torch.from_numpy(array) for name in ("mora", "common") for key, array in _arrays(name).items()}
 
 
+@cache
+def fasten():
+    """The vectors of FASTEN, and its numbers by case."""
+    vectors = {key: torch.from_numpy(array) for key, array in _arrays("fasten").items()}
+    return vectors, json.loads((FOLDER / "fasten.json").read_text())
+
+
 def _arrays(name):
     with np.load(FOLDER / f"{name}.npz") as file:
         return {key: file[key] for key in file}

@@ -8,8 +8,9 @@ PROGRESSED = Progressed(7, 1.5, 1.0, {"ce": 2.0}, {"lr": 0.1}, [{"epoch": 0.0}])
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    save_checkpoint(tmp_path, "f", {"w": torch.ones(2)}, {"state": {}}, PROGRESSED)
-    weights, optimizer, progressed = load_checkpoint(tmp_path, "f")
+    save_checkpoint(tmp_path, "f", {"w": torch.ones(2)}, {"state": {}}, PROGRESSED, {"known": torch.ones(3)})
+    weights, optimizer, progressed, kept = load_checkpoint(tmp_path, "f")
+    assert kept["known"].tolist() == [1.0, 1.0, 1.0]
     assert weights["w"].tolist() == [1.0, 1.0]
     assert optimizer == {"state": {}}
     assert progressed == PROGRESSED

@@ -7,6 +7,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
 from robustbench_ens.perturb.distill import distill
 from robustbench_ens.training.dverge import Dverge, diversification_losses
+from robustbench_ens.training.layers import draw_layer
 from robustbench_ens.training.method import Batch, Context
 from tests import golden
 
@@ -102,7 +103,7 @@ def test_sum_of_losses_is_the_round_robin_update():
         one.zero_grad()
         method(together, batch, now)["diversification"].backward()
         one.step()
-        layer = method.draw_layer(8, now)
+        layer = draw_layer(method, 8, now)
         settings = {"eps": 0.1, "step_size": 0.05, "steps": 2, "batch_norm": "batch_and_update"}
         distilled = [distill(m, source.images, batch.images, layer, **settings) for m in apart.members]
         for i, optimizer in enumerate(many):
@@ -116,13 +117,13 @@ def test_sum_of_losses_is_the_round_robin_update():
 
 def test_layer_is_drawn_per_epoch_per_step_or_fixed():
     source = images(0)
-    by_epoch = {Dverge().draw_layer(20, context(source, epoch=3, step=s)) for s in range(10)}
-    by_step = {Dverge(layer="step").draw_layer(20, context(source, epoch=3, step=s)) for s in range(50)}
-    over_epochs = {Dverge().draw_layer(20, context(source, epoch=e)) for e in range(400)}
+    by_epoch = {draw_layer(Dverge(), 20, context(source, epoch=3, step=s)) for s in range(10)}
+    by_step = {draw_layer(Dverge(layer="step"), 20, context(source, epoch=3, step=s)) for s in range(50)}
+    over_epochs = {draw_layer(Dverge(), 20, context(source, epoch=e)) for e in range(400)}
     assert len(by_epoch) == 1
     assert len(by_step) > 5
     assert over_epochs == set(range(1, 21))
-    assert Dverge(layer=7).draw_layer(20, context(source)) == 7
+    assert draw_layer(Dverge(layer=7), 20, context(source)) == 7
 
 
 def test_the_layer_is_recorded():

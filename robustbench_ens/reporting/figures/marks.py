@@ -36,8 +36,20 @@ _OUTLINES: Mapping[str, Sequence[Point]] = {
     "P": _plus(0.0),
     "X": _plus(math.pi / 4),
     "*": _star(5, 0.45),
+    "<": _star(3, 1.0, -math.pi / 2),
+    ">": _star(3, 1.0, math.pi / 2),
 }
-_SCALE: Mapping[str, float] = {"s": 1.15, "^": 1.25, "v": 1.25, "D": 1.2, "P": 1.15, "X": 1.15, "*": 1.4}
+_SCALE: Mapping[str, float] = {
+    "s": 1.15,
+    "^": 1.25,
+    "v": 1.25,
+    "<": 1.25,
+    ">": 1.25,
+    "D": 1.2,
+    "P": 1.15,
+    "X": 1.15,
+    "*": 1.4,
+}
 _HALVES: Mapping[str, Callable[[Point], float]] = {
     "left": lambda point: -point[0],
     "right": lambda point: point[0],
