@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from robustbench_ens.data import load_dataset
 from robustbench_ens.errors import UserError
 from robustbench_ens.training import trainer
 from robustbench_ens.training.checkpoint import RESUME
+from robustbench_ens.training.memory import ImageMemory
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import HISTORY, run_dir
 from robustbench_ens.weights.trained import load_trained
@@ -22,6 +24,8 @@ from robustbench_ens.weights.trained import load_trained
 BASELINE = "digits/baseline-3[network_args.width=4,steps=30]"
 PARENT = "digits/baseline-3[network_args.width=4,steps=20]"
 DVERGE = f"digits/dverge-3[network_args.width=4,steps=24,hyperparameters.steps=2,init_from={PARENT}]"
+FASTEN = f"digits/fasten-3[network_args.width=4,steps=44,augmentation=pad-crop-flip,init_from={PARENT}]"
+"""Into its third epoch of 20 steps, so that it mixes with what it kept of the epoch before."""
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +109,11 @@ def test_a_run_killed_with_sigkill_goes_on_to_bit_identical_weights(tmp_path, di
 
 
 @pytest.mark.slow
-def test_dverge_resumes_bit_by_bit_wherever_it_stops(tmp_path, digits):
+@pytest.mark.parametrize(("reference", "stops"), [(DVERGE, (7, 20, 21)), (FASTEN, (7, 20, 33, 41))])
+def test_it_resumes_bit_by_bit_wherever_it_stops(tmp_path, digits, reference, stops):
     run(PARENT, tmp_path / "whole", digits)
     run(PARENT, tmp_path / "cut", digits)
-    whole, _ = run(DVERGE, tmp_path / "whole", digits)
+    whole, _ = run(reference, tmp_path / "whole", digits)
 
     class StopError(Exception):
         pass
@@ -123,14 +128,45 @@ def test_dverge_resumes_bit_by_bit_wherever_it_stops(tmp_path, digits):
             return plain(training)
 
     plain = trainer.Training.step
-    for after in (7, 20, 21):
+    for after in stops:
         stopping = Stopping(after)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(trainer.Training, "step", lambda training, stopping=stopping: stopping(training))
             with pytest.raises(StopError):
-                run(DVERGE, tmp_path / "cut", digits, checkpoint_interval_s=0)
-    resumed, _ = run(DVERGE, tmp_path / "cut", digits)
+                run(reference, tmp_path / "cut", digits, checkpoint_interval_s=0)
+    resumed, _ = run(reference, tmp_path / "cut", digits)
     assert resumed.weights == whole.weights
+
+
+def test_what_is_kept_of_the_images_is_used_and_is_part_of_the_checkpoint(tmp_path, digits, monkeypatch):
+    """The first epoch keeps, the second recalls: without the memory, the weights after it are others."""
+    run(PARENT, tmp_path / "a", digits)
+    run(PARENT, tmp_path / "b", digits)
+    reference = FASTEN.replace("steps=44", "steps=22")
+    first, _ = run(reference, tmp_path / "a", digits)
+    monkeypatch.setattr(ImageMemory, "keep", lambda *_: None)
+    forgetful, _ = run(reference, tmp_path / "b", digits)
+    assert first.weights != forgetful.weights
+
+
+def test_a_large_checkpoint_is_written_seldom(tmp_path, digits, monkeypatch):
+    """A save that takes a second is followed by half a minute of training: here, by no other save."""
+    saves = []
+
+    def slow(training):
+        saves.append(training.progressed.step)
+        clock[0] += 1.0
+
+    clock = [0.0]
+
+    def tick():
+        clock[0] += 0.01
+        return clock[0]
+
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=tick))
+    monkeypatch.setattr(trainer.Training, "save", slow)
+    run(BASELINE, tmp_path, digits, checkpoint_interval_s=0.05)
+    assert len(saves) == 1
 
 
 @pytest.mark.slow
