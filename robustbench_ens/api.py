@@ -100,8 +100,8 @@ def evaluate(
         protocol: by name or path, with changes in brackets (``digits/whitebox[eps=[0.1]]``), or loaded.
         device: where to compute.
         surrogates: black-box only: hold-out models to craft on, one in place of each surrogate of the protocol.
-        indices: ``(N,)`` integers like ``labels``, the images' places in their dataset; random starts belong to them.
-            The order in ``images`` unless given.
+        indices: ``(N,)`` integers like ``labels``, the images' places in their dataset; random starts belong to them,
+            and so do the halves that a protocol with ``test_half`` is held to. The order in ``images`` unless given.
         name: what the result calls the model.
         batch_size: images computed together, by default what suits the device; it is halved, with a warning, while they
             do not fit in memory. Starts and draws belong to the image. Rounding may still differ between batch sizes,

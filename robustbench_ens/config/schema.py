@@ -240,6 +240,7 @@ class ProtocolKeys(Facts):
 
     eps: Annotated[list[Share], Field(min_length=1)]
     images: Positive
+    test_half: Text = "all"
     dataset: Text = ""
     trained_on: str | None = None
     seed: Annotated[int, Field(ge=0)] = 0

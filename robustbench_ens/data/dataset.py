@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.protocols.keys import TestHalf
+from robustbench_ens.data.halves import images_in_half
 from robustbench_ens.errors import UserError
 
 
@@ -135,16 +137,18 @@ def to_float(images_uint8: Tensor) -> Tensor:
     return images_uint8.float() / 255
 
 
-def select_images(n_available: int, count: int, seed: int) -> Tensor:
+def select_images(n_available: int, count: int, seed: int, half: TestHalf = "all") -> Tensor:
     """Which test images an evaluation uses: int64 (count,), ascending, without repetition.
 
-    All of them if ``count == n_available``, else a random subset drawn from ``seed``. Under one seed a smaller subset
-    lies inside every larger one.
+    A random subset drawn from ``seed``, of all test images or of one half of them. Under one seed a smaller subset lies
+    inside every larger one of the same half.
 
     Raises:
-        UserError: ``count`` is not between 1 and ``n_available``.
+        UserError: ``count`` is not between 1 and the number of images in the half.
     """
-    if not 1 <= count <= n_available:
-        raise UserError(f"number of test images: expected 1 to {n_available} (all there are), got {count}")
+    there = images_in_half(n_available, half)
+    if not 1 <= count <= len(there):
+        whole = "all there are" if half == "all" else f"all of the {half} half"
+        raise UserError(f"number of test images: expected 1 to {len(there)} ({whole}), got {count}")
     generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(n_available, generator=generator, device="cpu")[:count].sort().values
+    return there[torch.randperm(len(there), generator=generator, device="cpu")[:count]].sort().values

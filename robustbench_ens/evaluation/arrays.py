@@ -20,7 +20,7 @@ from robustbench_ens.data.arguments import checked_images, checked_integers
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.external import Inspected, Shown, UserModel, inspected
-from robustbench_ens.evaluation.images import EvaluationImages
+from robustbench_ens.evaluation.images import EvaluationImages, check_half
 from robustbench_ens.evaluation.inspection import PROBE_IMAGES
 from robustbench_ens.evaluation.runner import Resources, evaluate_images
 from robustbench_ens.evaluation.subject import Subject
@@ -145,7 +145,7 @@ class ArraysEvaluation:
         """Put the modules on the device and inspect them.
 
         Raises:
-            UserError: one cannot be evaluated, or the protocol does not work with its classes.
+            UserError: one cannot be evaluated, or the protocol does not work with its classes or these images.
         """
         images = self.arrays.images[:PROBE_IMAGES].to(self.device)
         digest = self.arrays.digest
@@ -161,6 +161,7 @@ class ArraysEvaluation:
         largest = int(self.arrays.labels.max())
         if largest >= classes:
             raise UserError(f"labels: expected integers below {classes}, the model's classes, got {largest}")
+        check_half(self.protocol, self.arrays.indices, "indices")
         evaluation = evaluation_of(self.protocol.settings)
         evaluation.check()
         evaluation.fits(classes)

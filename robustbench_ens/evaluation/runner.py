@@ -22,7 +22,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.compute import kept_sizes
 from robustbench_ens.evaluation.history import training_measurements
-from robustbench_ens.evaluation.images import EvaluationImages
+from robustbench_ens.evaluation.images import EvaluationImages, check_half
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds.blackbox import make_crafted
 from robustbench_ens.evaluation.partition import Outline, Product, crafted_by, seconds_by_group
@@ -151,6 +151,7 @@ def _chosen_images(
     files = evaluation.digest()
     chosen = evaluation.images(dataset)
     check_files(protocol, files)
+    check_half(protocol, chosen.indices, f"protocol kind {protocol.settings.kind!r}")
     return chosen
 
 

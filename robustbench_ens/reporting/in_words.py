@@ -85,6 +85,8 @@ def attack(protocol: Document) -> str:
     settings = protocol["resolved"]
     radii = [pixels(eps) for eps in settings["eps"]]
     parts = [f"eps {' to '.join(dict.fromkeys([radii[0], radii[-1]]))}"]
+    if settings.get("test_half", "all") != "all":
+        parts.append(f"{settings['test_half']} half of the test images")
     if "steps" in settings:
         several = settings["steps"] if isinstance(settings["steps"], Sequence) else [settings["steps"]]
         steps = f"{listing([f'{count:,}' for count in several])} steps"

@@ -8,6 +8,7 @@ from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.data import Dataset, small_shape, to_float
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.images import check_count
 from robustbench_ens.evaluation.inspection import PROBE_IMAGES
 from robustbench_ens.evaluation.soundness import about_network
 from robustbench_ens.models.build import check_network
@@ -55,12 +56,8 @@ def check_inputs(plan: Plan) -> None:
                 )
             if step.ensemble.parent is not None:
                 _check_published(plan, step.ensemble.parent)
-        elif step.protocol.settings.images > len(dataset.y_test):
-            raise UserError(
-                f"protocol {step.protocol.label!r}: key 'images': expected at most {len(dataset.y_test)}, all test "
-                f"images of {dataset.name!r}, got {step.protocol.settings.images}"
-            )
         else:
+            check_count(step.protocol, len(dataset.y_test), dataset.name)
             for ensemble in (step.target, *step.sources):
                 _check_published(plan, ensemble)
                 if isinstance(ensemble, TrainingRun) and ":" in ensemble.recipe.settings.network:

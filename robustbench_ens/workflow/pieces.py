@@ -15,7 +15,7 @@ from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.protocols.kinds import ByGradient, Sized
 from robustbench_ens.core.locks import hold_artefact
 from robustbench_ens.core.parallel import is_small, share_cores
-from robustbench_ens.data import select_images
+from robustbench_ens.evaluation.images import chosen_indices
 from robustbench_ens.evaluation.kinds.blackbox import Bench, crafted_path
 from robustbench_ens.evaluation.partition import Group, Product, crafted_by
 from robustbench_ens.evaluation.record import is_part_done
@@ -92,7 +92,7 @@ class CraftPiece:
         settings = self._settings
         precision = settings.precision if isinstance(settings, ByGradient) else "fp32"
         how = (settings.steps, settings.step_size, precision, settings.seed, settings.numerics)
-        data = (settings.dataset, settings.max_pixels, settings.images)
+        data = (settings.dataset, settings.max_pixels, settings.images, settings.test_half)
         product = self.product
         return frozenset([("crafted", self.source.key, data, how, product.variant, product.eps)])
 
@@ -114,7 +114,7 @@ class CraftPiece:
         if record is None:
             return None
         dataset = place.dataset(settings.dataset, settings.max_pixels)
-        indices = select_images(len(dataset.y_test), settings.images, settings.seed).tolist()
+        indices = chosen_indices(settings, len(dataset.y_test)).tolist()
         bench = Bench(settings, dataset.digest, indices)
         product = self.product
         source = attacked(place, self.protocol, record)

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
 from robustbench_ens.data.names import BUILTIN_IMAGES
-from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
+from robustbench_ens.evaluation.images import check_count
 from robustbench_ens.evaluation.partition import Outline
 from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece, Piece
 from robustbench_ens.workflow.place import Workplace
@@ -64,13 +64,10 @@ def _timed(plan: Plan, step: AttackStep, pieces: Sequence[CraftPiece | PartsPiec
 
 def _outline(plan: Plan, step: AttackStep) -> Outline:
     test, pixels = _test_images(plan.workplace, *step.images)
-    images = step.protocol.settings.images
-    if images > test:
-        raise UserError(
-            f"protocol {step.protocol.label!r}: key 'images': expected at most {test}, all test images of "
-            f"{step.images[0]!r}, got {images}"
-        )
-    return Outline(images, pixels, step.target.sub_models, tuple(source.id for source in step.sources))
+    check_count(step.protocol, test, step.images[0])
+    return Outline(
+        step.protocol.settings.images, pixels, step.target.sub_models, tuple(source.id for source in step.sources)
+    )
 
 
 def _test_images(place: Workplace, name: str, max_pixels: int) -> tuple[int, int]:

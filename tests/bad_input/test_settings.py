@@ -187,6 +187,17 @@ def test_a_network_of_one_size_of_images_and_progressive_resizing(
         ),
         ("digits/whitebox", f"seed={2**64}", "key 'seed': expected a number less than or equal to 9223372036854775807"),
         ("digits/whitebox", "images=501", "key 'images': expected at most 500, all test images of 'digits', got 501"),
+        (
+            "digits/whitebox",
+            "test_half=report",
+            "key 'images': expected at most 250, all test images in the report half of 'digits', got 500",
+        ),
+        ("digits/whitebox", "test_half=first", "key 'test_half': expected 'all', 'selection' or 'report', got 'first'"),
+        (
+            "cifar10/transfer-folder",
+            "test_half=report",
+            "expected no 'test_half' of kind 'transfer-folder', which brings its own images, got 'report'",
+        ),
         ("digits/whitebox", "dataset=cifar10", "key 'dataset': expected 'digits' as in recipe 'digits/baseline-3'"),
         ("cifar10/whitebox", "", "key 'dataset': expected 'digits' as in recipe 'digits/baseline-3', got 'cifar10'"),
         (

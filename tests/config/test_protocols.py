@@ -88,7 +88,14 @@ def test_a_label_loads_the_same_protocol(overrides: dict[str, Any]) -> None:
 
 def test_a_default_left_out_or_written_is_the_same_protocol() -> None:
     plain = load_protocol("digits/whitebox")
-    written = {"step_size": "eps/5", "seed": 0, "attack": "pgd", "loss": "cross_entropy", "restarts": 5}
+    written = {
+        "step_size": "eps/5",
+        "seed": 0,
+        "test_half": "all",
+        "attack": "pgd",
+        "loss": "cross_entropy",
+        "restarts": 5,
+    }
     assert load_protocol("digits/whitebox", written).hash == plain.hash
 
 
@@ -117,6 +124,8 @@ CHANGES = {
             "dataset=own",
             "trained_on=own",
             "images=9",
+            "test_half=selection",
+            "test_half=report",
             "max_pixels=100",
             "eps=[0.05]",
             "steps=49",

@@ -161,6 +161,10 @@ IMAGES, LABELS = torch.rand(5, 1, 8, 8), torch.arange(5)
         ({"indices": [0, 1, 2, 3, 3]}, "indices: expected 5 different integers"),
         ({"indices": [0, 1]}, "indices: expected 5 integers"),
         (
+            {"protocol": f"{WHITEBOX[:-1]},test_half=report]"},
+            "indices: expected places of test images in the report half",
+        ),
+        (
             {"protocol": "digits/whitbox"},
             "unknown protocol 'digits/whitbox': expected a path to a .toml file or a",
         ),

@@ -191,6 +191,9 @@ Surrogates = Annotated[tuple[Surrogate, ...], ITEMS, AfterValidator(_no_repeats)
 """What is asked for twice would be crafted twice, and told as more than it is."""
 
 
+TestHalf = Literal["all", "selection", "report"]
+"""Of the test images, those that a protocol draws from; see :mod:`robustbench_ens.data.halves`."""
+
 AutoAttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
 STANDARD_AUTOATTACK: tuple[AutoAttackName, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
 

@@ -24,6 +24,7 @@ from robustbench_ens.config.protocols.keys import (
     StepSize,
     StepsLadder,
     Surrogates,
+    TestHalf,
     VariantGroup,
     Variants,
 )
@@ -35,7 +36,8 @@ class ProtocolFile(Settings):
     """Keys that every protocol has.
 
     ``trained_on`` is the dataset of targets and surrogates where it is not ``dataset``, whose test images are attacked.
-    ``max_pixels`` is the largest image, height times width, that is read of either.
+    ``max_pixels`` is the largest image, height times width, that is read of either. ``test_half`` is the fixed half of
+    the test images that ``images`` are drawn from: ``selection`` for choosing settings, ``report`` for reporting.
 
     Attributes:
         facts: what the rest of the project must know of the kind.
@@ -50,6 +52,7 @@ class ProtocolFile(Settings):
     trained_on: str | None = Field(None, min_length=1)
     max_pixels: MaxPixels = MAX_PIXELS
     images: Count
+    test_half: TestHalf = "all"
     eps: EpsLadder
     seed: int = Field(0, ge=0, le=LARGEST_SEED)
 
@@ -62,6 +65,14 @@ class ProtocolFile(Settings):
         if self.trained_on == self.dataset:
             raise ValueError(
                 f"expected 'trained_on' to differ from 'dataset', got {self.dataset!r} twice; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _drawn_here(self) -> Self:
+        if self.test_half != "all" and self.facts.own_images:
+            raise ValueError(
+                f"expected no 'test_half' of kind {self.kind!r}, which brings its own images, got {self.test_half!r}"
             )
         return self
 

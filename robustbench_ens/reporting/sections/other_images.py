@@ -19,7 +19,7 @@ MEANING = (
     "The same weights under the same settings, on images of the dataset that they were trained on and on others. The "
     "two columns are of different images, so that their difference is one between samples, with the intervals of both."
 )
-_ABOUT_IMAGES = ("dataset", "trained_on", "version", "images")
+_ABOUT_IMAGES = ("dataset", "trained_on", "version", "images", "test_half")
 """Settings of a protocol that may differ between the two."""
 
 
