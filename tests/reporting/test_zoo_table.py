@@ -35,7 +35,7 @@ def test_key_numbers():
         "3 x resnet8; 20 epochs of 64; one-cycle sgd 0.1; eps 0.2; from `digits/baseline-3`"
     )
     assert key_numbers(load_recipe("cifar10-short/dverge-advt-3")) == (
-        "3 x resnet20; 700 steps of 128; one-cycle sgd 0.1; bf16; eps 0.07; steps 5; step_size 0.02; layer step; "
+        "3 x resnet20; 700 steps of 128; one-cycle sgd 0.1; bf16; layer step; eps 0.07; steps 5; step_size 0.02; "
         "diversification_weight 1; adversarial.eps 0.03137; adversarial.step_size 0.01961; adversarial.steps 2; "
         "from `cifar10-short/baseline-3`"
     )

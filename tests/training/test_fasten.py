@@ -1,6 +1,7 @@
 """FASTEN: the described form by hand, and as released against the vectors of the released code."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble
+from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.perturb.push_away import push_away
 from robustbench_ens.training import fasten
 from robustbench_ens.training.answers import Answers, answers, divergence_from_others, own_divergence
@@ -239,6 +241,30 @@ def test_the_sum_is_the_round_robin_update():
     loss = F.cross_entropy(logits_of(first, batch)[1], batch.labels)
     (loss + 3 * own_divergence(own) - 0.15 * divergence_from_others(own, others)).backward()
     torch.testing.assert_close(first.model.fc.weight.grad, together)
+
+
+@pytest.mark.parametrize("method", [Fasten(layer=3), FastenAdvT(layer=3)])
+def test_the_order_of_sub_models_does_not_matter(method, monkeypatch):
+    """Sub-models change places, and what was drawn for them moves along: each gets the same gradient."""
+    batch, order = images(1), [2, 0, 1]
+    plain = draw(3, batch.images.shape, torch.Generator().manual_seed(0))
+    moved = replace(
+        plain,
+        pair=tuple(order.index(member) for member in plain.pair),
+        sources=tuple(plain.sources[member] for member in order),
+        adversarial=plain.adversarial[order],
+    )
+
+    def gradients(members, draws):
+        monkeypatch.setattr(fasten, "draw", lambda *_: draws)
+        terms = method(Ensemble(members), batch, context())
+        torch.stack(list(terms.values())).sum().backward()
+        return [member.model.fc.weight.grad for member in members]
+
+    first = gradients(list(tiny(3).members), plain)
+    second = gradients([tiny(3).members[member] for member in order], moved)
+    for place, member in enumerate(order):
+        torch.testing.assert_close(second[place], first[member], rtol=1e-9, atol=1e-12)
 
 
 def logits_of(member, batch):
