@@ -6,6 +6,8 @@
   result is kept. How much of the new perturbation is taken is one number for a sub-model and a batch.
 - The divergence between sub-models has no gradient, and compares with a mean of logarithms: it only shifts the loss.
 - Distilling moves the running statistics of BatchNorm.
+
+The vectors do not cover how a perturbation is carried over to the next epoch's crop. Here it moves with its image.
 """
 
 from __future__ import annotations
