@@ -1,8 +1,9 @@
-"""The regression check: have an ensemble's numbers moved since they were pinned? No torch.
+"""The regression check: it finds numbers that moved since they were pinned. It imports no torch.
 
-``make_pin`` turns the outcomes of at least five training seeds into a baseline; ``check`` compares fresh outcomes with
-it, cell by cell, and says which cells moved, either way, and by how much; ``FORMATS`` are the ways to write that down.
-A paired baseline holds the outcomes of certain weights, and is compared with those of the same weights alone.
+``make_pin`` turns the outcomes of at least five training seeds into a baseline. ``check`` compares fresh outcomes with
+it, cell by cell, and reports which cells moved, in which direction and by how much. ``FORMATS`` are the output formats
+of that result. A paired baseline holds the outcomes of particular weights and is compared only with fresh outcomes of
+the same weights.
 """
 
 import json
@@ -21,7 +22,7 @@ FORMATS: dict[str, Callable[[CheckResult], str]] = {
     "markdown": render_markdown,
 }
 SUFFIXES = {".txt": "text", ".json": "json", ".xml": "junit", ".md": "markdown"}
-"""Formats by the end of a file's name."""
+"""The format for each file suffix."""
 
 __all__ = [
     "FORMATS",

@@ -1,11 +1,11 @@
-"""Cells: the named rates and measured numbers, and the exact facts, that one outcomes file amounts to.
+"""Cells: the rates and exact facts that one outcomes file is reduced to.
 
-A cell is a rate over *units*, and a unit is one yes-or-no outcome of one image: whether it survived, whether an
-attack crafted on sub-model i beat sub-model j, whether two losses led to different predictions. If the target answers
-at random, a unit is how likely the answer is right. A cell is kept as a
-matrix of units, (images, units per image), so that two evaluations of the same weights can be compared unit by unit.
-Kinds of protocol that measure instead of classifying have, beside their clean accuracy, the cells of
-:mod:`robustbench_ens.check.measured`.
+A cell is a rate over *units*. A unit is one yes-or-no outcome of one image, for example that it survived, that an
+attack crafted on sub-model i beat sub-model j, or that two losses led to different predictions. If the target answers
+at random, a unit is the probability that its answer is right. A cell is stored as a matrix of units,
+(images, units per image), so that two evaluations of the same weights can be compared unit by unit.
+Kinds of protocol that measure instead of classifying have the cells of :mod:`robustbench_ens.check.measured` in
+addition to their clean accuracy.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import ENSEMBLE, OutcomeFile
 
 Units = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
-"""Outcomes of one cell, (images, units per image); shares if any answer is random."""
+"""The outcomes of one cell, (images, units per image). They are probabilities if any answer is random."""
 
 CLEAN_CELLS = ("clean accuracy", "images every sub-model gets right")
-"""Cells over all the images that a protocol asks for, whichever of them are attacked."""
+"""Cells over all images that a protocol asks for, including those that are not attacked."""
 
 _ATTEMPT = ("source", "source_member", "target_member", "attack", "loss")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one outcomes file says about one ensemble under one protocol.
+    """The facts, cells and means of one ensemble under one protocol, from one outcomes file.
 
-    ``weights`` is a digest of the weights of the target and of the surrogates, ``images`` one of the attacked images'
-    indices (where none was attacked, of all); ``facts`` are compared exactly, ``cells`` as rates, ``measured`` as
-    means.
+    ``weights`` is a digest of the weights of the target and of the surrogates. ``images`` is a digest of the attacked
+    images' indices, or of all indices if no image was attacked. ``facts`` are compared exactly, ``cells`` as rates and
+    ``measured`` as means.
     """
 
     protocol: str
@@ -56,22 +56,29 @@ class Evaluation:
 def evaluate(file: OutcomeFile) -> Evaluation:
     """Reduce one outcomes file to its facts and cells.
 
-    Cells: accuracy on clean images; all-or-nothing accuracy at each eps, in which the clean image counts as an attempt;
-    where there are several (attack, loss), what withstands each of them, whatever the clean image is taken for; the
-    share of (image, source, restart) on which the losses' predictions differ; and the mean transferability at each eps
-    between sub-models, from a sub-model onto itself and onto the ensemble. Sub-models are exchangeable over seeds,
-    hence means over pairs. Of a convergence check, the accuracy after each number of steps; of attacks that see only
-    what those before have left, the accuracy after each of them.
+    The cells are:
+
+    - the accuracy on clean images,
+    - the all-or-nothing accuracy at each eps, in which the clean image counts as an attempt,
+    - the accuracy under each (attack, loss) if there are several,
+    - the share of (image, source, restart) on which the losses' predictions differ,
+    - the mean transferability at each eps between different sub-models, from a sub-model onto itself and onto the
+      ensemble. It is a mean over pairs because sub-models are exchangeable over seeds.
+
+    A convergence check has the accuracy after each number of steps instead. Attacks that see only the images that
+    earlier ones left have the accuracy after each of them.
 
     Raises:
-        UserError: some image lacks an attempt that other images have, or has it twice; a measurement is incomplete.
+        UserError: some image lacks an attempt that other images have, or has it twice, or a measurement is incomplete.
     """
     rows = rows_of(file.outcomes)
-    target, protocol = file.provenance["target"], file.provenance["protocol"]
+    target = file.provenance["target"]
+    protocol = file.provenance["protocol"]
     attacked = rows.where(rows["eps"] > 0)
     facts = facts_of(protocol)
     about = _About(target["label"], target["seed"], protocol["label"])
     try:
+        # Matrices are filled without a path at hand, so the file is named here.
         cells = _clean(rows, facts) | _attacked(about, rows, facts)
     except _RaggedError as gap:
         raise UserError(
@@ -91,7 +98,7 @@ def evaluate(file: OutcomeFile) -> Evaluation:
 
 
 def _attacked(about: _About, rows: Rows, facts: KindFacts) -> dict[str, Units]:
-    """The cells of attacked images, of which kinds that only measure, or make pictures, have none."""
+    """Return the cells of attacked images. Kinds that only measure or make pictures have none."""
     attacked = rows.where(rows["eps"] > 0)
     if facts.yields == TRANSFER:
         return _transferability(attacked)
@@ -108,9 +115,9 @@ def _attacked(about: _About, rows: Rows, facts: KindFacts) -> dict[str, Units]:
 
 
 def family(cell: str) -> str:
-    """Which cells resemble ``cell`` in how their seeds scatter.
+    """Return the name of the family of cells whose spread over seeds is fitted together with that of ``cell``.
 
-    ``accuracy``, ``losses`` or ``transferability``; of what is measured, its name, such as ``diversity``.
+    It is ``accuracy``, ``losses``, ``transferability`` or the name of a measured quantity such as ``diversity``.
     """
     return "accuracy" if cell in CLEAN_CELLS else cell.split()[0]
 
@@ -120,7 +127,7 @@ class _RaggedError(Exception):
 
 
 class _About(NamedTuple):
-    """What an error about the images of a file says of it."""
+    """The ensemble, seed and protocol that an error message about a file's images names."""
 
     ensemble: str
     seed: int
@@ -129,10 +136,12 @@ class _About(NamedTuple):
 
 def _units(rows: Rows, columns: tuple[str, ...], value: str, cell: str) -> Units:
     """Return the flags ``value`` as a matrix: a row for each image, a column for each group of ``columns``."""
-    images, attempts = rows.groups("image"), rows.groups(*columns)
+    images = rows.groups("image")
+    attempts = rows.groups(*columns)
     shape = (len(images.first), len(attempts.first))
     filled = np.zeros(shape, dtype=bool)
     filled[images.number, attempts.number] = True
+    # A repeated attempt fills its place twice, so the number of rows must match, too.
     if len(rows) != filled.size or not filled.all():
         raise _RaggedError(cell)
     units = np.empty(shape, dtype=rows[value].dtype)
@@ -141,7 +150,7 @@ def _units(rows: Rows, columns: tuple[str, ...], value: str, cell: str) -> Units
 
 
 def _clean(rows: Rows, facts: KindFacts) -> dict[str, Units]:
-    """Clean accuracy of the ensemble and, for transfer rates, the share of images every sub-model gets right."""
+    """Return the clean accuracy and, for transfer rates, the share of images that every sub-model gets right."""
     clean = rows.where((rows["eps"] == 0) & (rows["target_member"] == ENSEMBLE))
     if not len(clean):
         return {}
@@ -149,6 +158,7 @@ def _clean(rows: Rows, facts: KindFacts) -> dict[str, Units]:
         raise _RaggedError("clean accuracy")
     cells = {"clean accuracy": _units(clean, ("eps",), "correct", "clean accuracy")}
     if facts.yields == TRANSFER:
+        # Transfer protocols attack exactly the images that every sub-model gets right.
         used = np.isin(clean["image"], rows["image"][rows["eps"] > 0])
         cell = "images every sub-model gets right"
         cells[cell] = _units(clean.changed(used=used), ("eps",), "used", cell)
@@ -159,7 +169,7 @@ def _worst_case(about: _About, rows: Rows, *keys: str) -> Rows:
     """Return one row per ``keys`` and image: ``correct`` only if no attempt changed the prediction.
 
     Raises:
-        UserError: an image has attempts that were not made and none that won.
+        UserError: an image has attempts that were not made and none that succeeded.
     """
     groups = rows.groups(*keys, "image")
     found = tally.withstood(groups, rows["correct"], rows["tried"])
@@ -171,7 +181,7 @@ def _worst_case(about: _About, rows: Rows, *keys: str) -> Rows:
 
 
 def _beside_clean(about: _About, images: Rows, rows: Rows) -> Rows:
-    """Add to ``images`` whether the clean image is right, as ``rows`` say: ``clean``.
+    """Add the column ``clean`` to ``images``: ``correct`` of the clean image, taken from ``rows``.
 
     Raises:
         UserError: an image has no row for its clean version.
@@ -185,13 +195,16 @@ def _beside_clean(about: _About, images: Rows, rows: Rows) -> Rows:
 
 
 def _withstood(about: _About, rows: Rows) -> Rows:
-    """Return a row per eps and image, as :func:`~robustbench_ens.analysis.derive.withstood` does for many files."""
+    """Return a row per eps and image.
+
+    :func:`~robustbench_ens.analysis.derive.withstood` does the same for several files.
+    """
     rows = rows.where(rows["target_member"] == ENSEMBLE)
     return _beside_clean(about, _worst_case(about, rows, "eps"), rows)
 
 
 def _accuracy(images: Rows, name: str) -> dict[str, Units]:
-    """One cell for each eps above 0 of ``images``, a row per eps and image."""
+    """Return one cell for each eps above 0 of ``images``, which has a row per eps and image."""
     return {
         f"{name} at eps {group['eps'][0]:g}": _units(group, ("eps",), "correct", name)
         for group in images.where(images["eps"] > 0).by("eps")
@@ -199,7 +212,7 @@ def _accuracy(images: Rows, name: str) -> dict[str, Units]:
 
 
 def _variants(about: _About, rows: Rows) -> dict[str, Units]:
-    """What withstands each (attack, loss), where there are several; whatever the clean image is taken for."""
+    """Return the accuracy under each (attack, loss) if there are several. The clean prediction is not counted."""
     clean = rows["eps"] == 0
     attacked = rows.where(~clean)
     variants = [attacked["attack"], attacked["loss"]]
@@ -208,7 +221,8 @@ def _variants(about: _About, rows: Rows) -> dict[str, Units]:
     if len(places) < 2:
         return cells
     for first in places:
-        attack, loss = variants[0][first], variants[1][first]
+        attack = variants[0][first]
+        loss = variants[1][first]
         own = (rows["attack"] == attack) & (rows["loss"] == loss)
         name = f"accuracy under {attacked.text('attack', first)} with {attacked.text('loss', first)}"
         cells |= _accuracy(_withstood(about, rows.where(clean | own)), name)
@@ -216,10 +230,10 @@ def _variants(about: _About, rows: Rows) -> dict[str, Units]:
 
 
 def _successive(attacked: Rows, survivors: Rows) -> dict[str, Units]:
-    """What each attack but the last leaves, in the order of the attempts; the last leaves the accuracy itself.
+    """Return the accuracy after each attack but the last, in the order of the attempts.
 
-    An attempt that was not made is on an image that is beaten already. An image that is wrong when clean is beaten by
-    every attack.
+    After the last attack it is the accuracy itself. An attempt that was not made belongs to an image that an earlier
+    attack beat. An image that is misclassified when clean counts as beaten by every attack.
     """
     clean = survivors.where(survivors["eps"] == 0)
     groups = attacked.groups("attack", "loss")
@@ -229,7 +243,7 @@ def _successive(attacked: Rows, survivors: Rows) -> dict[str, Units]:
     for last, place in enumerate(groups.first[order][:-1]):
         made = attacked.where(turn <= last)
         images = made.groups("eps", "image")
-        # Where nothing was attempted, an earlier attempt has won.
+        # An attempt that was not made counts as beaten: an earlier one succeeded.
         held = tally.withstood(images, made["correct"], np.ones(len(made), dtype=bool)).correct
         left = made.where(images.first)
         right = clean["correct"][np.searchsorted(clean["image"], left["image"])]
@@ -239,6 +253,7 @@ def _successive(attacked: Rows, survivors: Rows) -> dict[str, Units]:
 
 
 def _by_steps(about: _About, rows: Rows) -> dict[str, Units]:
+    """Return the accuracy at each eps after each number of steps."""
     images = _beside_clean(about, _worst_case(about, rows.where(rows["eps"] > 0), "eps", "steps"), rows)
     images = images.changed(correct=np.minimum(images["correct"], images["clean"]))
     return {
@@ -250,7 +265,8 @@ def _by_steps(about: _About, rows: Rows) -> dict[str, Units]:
 
 
 def _losses(attacked: Rows) -> dict[str, Units]:
-    """Where the predictions under an attack's losses differ: 0 everywhere if one loss took the other's place."""
+    """Return the cells of images on which the predictions under an attack's losses differ."""
+    # These cells expose a loss that is silently replaced by another one: they become 0, even if accuracy hardly moves.
     variants = attacked.groups("attack", "loss").first
     losses = np.bincount(attacked["attack"][variants], minlength=len(attacked.texts["attack"]))
     rows = attacked.where(losses[attacked["attack"]] > 1)
@@ -265,6 +281,7 @@ def _losses(attacked: Rows) -> dict[str, Units]:
 
 
 def _transferability(attacked: Rows) -> dict[str, Units]:
+    """Return the mean rates of success between sub-models, onto themselves and onto the ensemble, at each eps."""
     pair = ("source_member", "target_member")
     groups = attacked.groups(*pair, "eps", "image")
     images = attacked.where(groups.first).changed(beaten=groups.any(~attacked["correct"]))
@@ -283,11 +300,11 @@ def _transferability(attacked: Rows) -> dict[str, Units]:
 
 
 def _facts(file: OutcomeFile, rows: Rows, attacked: Rows) -> dict[str, int | str]:
-    """What must be equal, whatever the seed.
+    """Return the facts that must be equal for every seed.
 
-    ``images`` counts the images that were asked for. ``restarts`` of an attack is the least number of starts that an
-    image withstood which no start beat: an image that is beaten may be spared the next ones, so that only survivors
-    tell how many there were. Where none survives, the fact is left out.
+    ``images`` is the number of images that were asked for. ``restarts`` of an attack is the smallest number of starts
+    among the images that survived all of theirs. Beaten images may skip the remaining starts, so only survivors show
+    how many there were. If no image survives, the fact is omitted.
     """
     provenance = file.provenance
     clean = rows.where(rows["eps"] == 0)
@@ -303,7 +320,7 @@ def _facts(file: OutcomeFile, rows: Rows, attacked: Rows) -> dict[str, int | str
 
 
 def _restarts(attacked: Rows) -> dict[str, int]:
-    """Return the least number of starts that an image withstood which no start beat, by attack."""
+    """Return, for each attack, the smallest number of starts among the images that survived all of theirs."""
     made = attacked.where(attacked["tried"])
     images = made.groups(*_ATTEMPT, "eps", "image")
     starts = made.where(made.groups(*_ATTEMPT, "eps", "image", "restart").first)

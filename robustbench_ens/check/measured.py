@@ -1,4 +1,4 @@
-"""Measured numbers of one outcomes file: means over images that are no rates, with their standard errors."""
+"""Measured numbers of one outcomes file: means over images that are not rates, with their standard errors."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Measured:
 
 
 def measured(file: OutcomeFile) -> dict[str, Measured]:
-    """The cells of ``file`` that are measured: of each quantity at each eps, two means over sub-models.
+    """Return the measured cells of ``file``: two means over sub-models for each quantity at each eps.
 
-    ``<quantity> at eps <eps>`` is the ensemble's: over sub-models, or over pairs of different ones. ``<quantity> onto
-    itself at eps <eps>`` is over sub-models that are both source and target; its standard error is the mean of theirs,
-    which is the most it can be. Sub-models are exchangeable over seeds, hence means.
+    ``<quantity> at eps <eps>`` is the ensemble's mean over sub-models or over pairs of different ones. ``<quantity>
+    onto itself at eps <eps>`` is the mean over sub-models that are both source and target. Its standard error is the
+    mean of theirs, which is an upper bound. Sub-models are exchangeable over seeds, so only means are compared.
 
     Raises:
         UserError: a mean lacks its standard error or the number of images.
@@ -47,7 +47,9 @@ def measured(file: OutcomeFile) -> dict[str, Measured]:
             file, rows, f"{measures}/images", eps, means.assign(target_member=ENSEMBLE, source_member=ENSEMBLE)
         )
         errors = _one(file, rows, f"{name}{_ERROR}", eps, means)
-        source, target = means["source_member"], means["target_member"]
+        source = means["source_member"]
+        target = means["target_member"]
+        # Sub-models have numbers from 0; ENSEMBLE is negative and would count as onto itself, too.
         both = {"": (source == ENSEMBLE) & (target == ENSEMBLE), " onto itself": (source == target) & (source >= 0)}
         for suffix, which in both.items():
             if which.any():
@@ -61,7 +63,7 @@ def measured(file: OutcomeFile) -> dict[str, Measured]:
 
 
 def _one(file: OutcomeFile, rows: pd.DataFrame, name: str, eps: Any, means: pd.DataFrame) -> pd.Series:
-    """For each row of ``means`` the value of ``name`` at ``eps`` about the same members."""
+    """Return, for each row of ``means``, the value of ``name`` at ``eps`` for the same members."""
     found = rows[(rows["name"] == name) & (rows["eps"] == eps)].set_index(_MEMBERS)["value"]
     values = found.reindex(pd.MultiIndex.from_frame(means[_MEMBERS])) if found.index.is_unique else found[:0]
     if len(values) != len(means) or values.isna().any():

@@ -1,7 +1,7 @@
 """The pin: a baseline in one JSON file that can be read, diffed and committed.
 
-It holds at least five training seeds, so that other weights can be judged by their spread; or, where it is *paired*,
-the outcomes of certain weights, to be compared with those of the same weights alone.
+It holds at least five training seeds, so that other weights can be judged by their spread. A *paired* pin holds the
+outcomes of particular weights and is compared only with fresh outcomes of the same weights.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ PIN_VERSION = 4
 PAIRED_SINCE = 3
 SEALED_SINCE = 4
 READABLE_VERSIONS = (1, 2, 3, 4)
-"""Version 1 has no measured numbers, versions below 3 are never paired, and those below 4 may lack their digest;
-otherwise they are the same."""
+"""Version 1 has no measured numbers, versions below 3 are never paired, and those below 4 may lack a digest.
+They are otherwise the same."""
 FEWEST_SEEDS = 5
 
 
 class PinnedCell(Settings):
-    """One rate for each seed: ``count`` of ``images * units_per_image`` outcomes; ``bits`` are those outcomes.
+    """One rate for each seed: ``count`` of ``images * units_per_image`` outcomes are true.
 
-    Keys of the tables are seeds. The bits are packed image by image, then base64. If the target answers at random, each
-    outcome is how likely the answer is right: 64 bits in place of one, a little-endian float, and ``count`` is their
-    sum.
+    The keys of the tables are seeds. ``bits`` holds the outcomes, packed image by image and encoded as base64. If the
+    target answers at random, each outcome is the probability that the answer is right: a little-endian float of 64
+    bits in place of one bit. ``count`` is their sum.
     """
 
     units_per_image: int = Field(ge=1)
@@ -47,17 +47,18 @@ class PinnedCell(Settings):
     bits: dict[str, str]
 
     def rate(self, seed: str) -> float:
-        """The rate of one seed, in [0, 1]."""
+        """Return the rate of one seed, in [0, 1]."""
         return self.count[seed] / (self.images[seed] * self.units_per_image)
 
     def units(self, seed: str) -> Units:
-        """The outcomes of one seed, (images, units per image).
+        """Return the outcomes of one seed, (images, units per image).
 
         Raises:
-            ValueError: the bits do not fit the numbers beside them.
+            ValueError: the bits contradict ``images``, ``units_per_image`` or ``count``.
         """
         size = self.images[seed] * self.units_per_image
         packed = np.frombuffer(base64.b64decode(self.bits[seed], validate=True), dtype=np.uint8)
+        # The number of bytes shows whether outcomes are floats or bits: 8 * size > (size + 7) // 8 for every size.
         if len(packed) == 8 * size:
             units: Units = packed.view("<f8").astype(np.float64)
         elif len(packed) == (size + 7) // 8:
@@ -73,7 +74,10 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class PinnedMeasured(Settings):
-    """One mean over images for each seed, its standard error and the number of images; keys of the tables are seeds."""
+    """One mean over images for each seed, with its standard error and the number of images.
+
+    The keys of the tables are seeds.
+    """
 
     unit: str
     images: dict[str, Annotated[int, Field(ge=1)]]
@@ -85,14 +89,14 @@ SeedText = Annotated[str, Field(pattern=r"^[0-9]{1,19}$")]
 
 
 class PinnedSeed(Settings):
-    """Digests of one seed's weights and of the indices of its attacked images."""
+    """The digests of one seed's weights and of the indices of its attacked images."""
 
     weights: str
     images: str
 
 
 class PinnedEvaluation(Settings):
-    """One ensemble under one protocol: what is compared exactly, and the cells of every seed."""
+    """One ensemble under one protocol: the facts that are compared exactly, and the cells of every seed."""
 
     protocol: str
     ensemble: str
@@ -103,9 +107,9 @@ class PinnedEvaluation(Settings):
 
 
 class Pin(Settings):
-    """A baseline: what ``rbe check`` compares fresh outcomes with.
+    """A baseline that ``rbe check`` compares fresh outcomes with.
 
-    ``sealed`` is no part of the file: it is false where a file of an earlier version has no digest.
+    ``sealed`` is not part of the file. It is false if a file of an earlier version has no digest.
     """
 
     format: Literal["robustbench_ens baseline"] = "robustbench_ens baseline"
@@ -118,6 +122,7 @@ class Pin(Settings):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        """Check that every evaluation has enough seeds and whole, undamaged cells."""
         if self.paired and self.version < PAIRED_SINCE:
             raise ValueError(f"expected no paired baseline of version {self.version}, below {PAIRED_SINCE}")
         keys = [(item.protocol, item.ensemble) for item in self.evaluations]
@@ -127,12 +132,13 @@ class Pin(Settings):
             if len(item.seeds) < fewest:
                 raise ValueError(f"{where} needs at least {fewest} seeds, has {len(item.seeds)}")
             if keys.count((item.protocol, item.ensemble)) > 1:
-                raise ValueError(f"{where} is there more than once")
+                raise ValueError(f"{where} appears more than once")
             if not (item.cells or item.measured):
                 raise ValueError(f"{where} has no cells")
             for name, cell in item.cells.items():
                 if any(set(table) != set(item.seeds) for table in (cell.images, cell.count, cell.bits)):
                     raise ValueError(f"{where}, cell {name!r} lacks a seed")
+                # Decode every outcome now, so that a damaged file fails on reading and not during the comparison.
                 try:
                     for seed in item.seeds:
                         cell.units(seed)
@@ -145,10 +151,10 @@ class Pin(Settings):
 
 
 def evaluate_all(files: Sequence[OutcomeFile]) -> list[Evaluation]:
-    """The evaluations of ``files``, in order of protocol, ensemble and seed.
+    """Return the evaluations of ``files``, in order of protocol, ensemble and seed.
 
     Raises:
-        UserError: two files answer for the same protocol, ensemble and seed.
+        UserError: two files have the same protocol, ensemble and seed.
     """
     seen: dict[tuple[str, str, int], OutcomeFile] = {}
     for file in files:
@@ -167,9 +173,9 @@ def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01, paired: bool = F
     """Make a baseline from outcomes of at least five training seeds of each ensemble under each protocol.
 
     Args:
-        files: outcomes; protocols and ensembles are told apart by their labels.
-        alpha: chance that a check of untouched code reports any moved cell, in (0, 1).
-        paired: pin these very weights, however few: the check then asks for the same.
+        files: outcomes. Protocols and ensembles are identified by their labels.
+        alpha: the probability, in (0, 1), that a check of unchanged code reports any moved cell.
+        paired: pin these weights only, with any number of seeds. The check then expects the same weights.
 
     Raises:
         UserError: no outcomes, too few seeds, several files for one seed, or seeds that were not evaluated alike.
@@ -186,6 +192,7 @@ def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01, paired: bool = F
                 f"({', '.join(str(item.seed) for item in members)}); run `rbe attack` with more --seeds, "
                 "or pin these weights alone with --paired"
             )
+    # Dictionaries cannot be hashed, so equal entries are merged by their text.
     made_by = {
         repr(entry): entry
         for entry in ({key: file.provenance[key] for key in ("software", "hardware")} for file in files)
@@ -200,13 +207,13 @@ def make_pin(files: Sequence[OutcomeFile], alpha: float = 0.01, paired: bool = F
 
 
 def _shape(item: Evaluation) -> dict[str, int | str]:
-    """What the cells of all seeds have in common: their names, and units per image or the unit they are measured in."""
+    """Return the units per image of each cell and the unit of each measured number, which all seeds must share."""
     rates = {name: units.shape[1] for name, units in item.cells.items()}
     return rates | {name: mean.unit for name, mean in item.measured.items()}
 
 
 def _pinned_measured(means: dict[str, Measured]) -> dict[str, Any]:
-    """Content of one :class:`PinnedMeasured`, from the means of all seeds."""
+    """Return the content of one :class:`PinnedMeasured` from the means of all seeds."""
     tables = ("images", "value", "standard_error")
     return {"unit": next(iter(means.values())).unit} | {
         table: {seed: getattr(mean, table) for seed, mean in means.items()} for table in tables
@@ -214,17 +221,18 @@ def _pinned_measured(means: dict[str, Measured]) -> dict[str, Any]:
 
 
 def _bits(units: Units) -> bytes:
-    """Return outcomes as :class:`PinnedCell` packs them."""
+    """Return outcomes in the encoding of :class:`PinnedCell`, before base64."""
     return np.packbits(units.astype(bool)).tobytes() if units.dtype == bool else units.astype("<f8").tobytes()
 
 
 def _pinned(members: list[Evaluation]) -> dict[str, Any]:
-    """Content of one :class:`PinnedEvaluation`."""
+    """Return the content of one :class:`PinnedEvaluation` from the evaluations of all seeds."""
     first = members[0]
     where = f"{first.protocol} on {first.ensemble}"
     facts: dict[str, int | str] = {}
     for item in members:
         for name, value in item.facts.items():
+            # A fact may be missing for a seed (see cells.py), so it is compared with the first seed that has it.
             if facts.setdefault(name, value) != value:
                 raise UserError(f"{where}: expected one {name} for all seeds, got {facts[name]} and {value}")
         if _shape(item) != _shape(first):
@@ -271,5 +279,5 @@ def read_pin(path: Path) -> Pin:
 
 
 def write_pin(path: Path, pin: Pin) -> None:
-    """Write a baseline; the file appears whole or not at all."""
+    """Write a baseline atomically: the file appears whole or not at all."""
     write_json(path, pin.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""The rows of one outcomes file as arrays, from which its cells are cut."""
+"""The rows of one outcomes file as arrays, from which its cells are computed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _TEXTS = ("source", "attack", "loss", "aggregation")
 
 @dataclass(frozen=True)
 class Rows:
-    """Outcome rows by column, arrays of shape (rows,).
+    """Outcome rows by column, as arrays of shape (rows,).
 
-    Texts are numbers, their places in ``texts``. ``correct`` is false where the attempt was not made, and how likely
-    the answer is right if it is random; ``tried`` tells which were. ``predicted`` is -1 there.
+    Texts are stored as indices into ``texts``. ``tried`` flags the attempts that were made. For the others ``correct``
+    is false and ``predicted`` is -1. If the answer is random, ``correct`` is the probability that it is right.
     """
 
     columns: Mapping[str, Column]
@@ -37,11 +37,11 @@ class Rows:
         return len(self.columns["image"])
 
     def where(self, which: Column) -> Rows:
-        """Return the rows with a flag, or those at places."""
+        """Return the rows that ``which`` selects, by flags or by indices."""
         return Rows({name: column[which] for name, column in self.columns.items()}, self.texts)
 
     def changed(self, **columns: Column) -> Rows:
-        """Return the same rows with other columns."""
+        """Return the same rows with the given columns added or replaced."""
         return Rows({**self.columns, **columns}, self.texts)
 
     def groups(self, *names: str) -> tally.Groups:
@@ -55,7 +55,7 @@ class Rows:
             yield self.where(groups.number == number)
 
     def text(self, name: str, row: int = 0) -> str:
-        """Return what the column ``name`` says in a row."""
+        """Return the text of the column ``name`` in a row."""
         return self.texts[name][self.columns[name][row]]
 
 
@@ -75,9 +75,10 @@ def rows_of(outcomes: pd.DataFrame) -> Rows:
 
 
 def _in_order(column: pd.Series) -> pd.Categorical:
-    """Return texts as categories in the order of the file; in alphabetical order if it is no table of categories.
+    """Return texts as categories in the order of the file.
 
-    Pins depend on it: the columns of their matrices of units are in this order.
+    If some category is unused, the order is alphabetical. Pins depend on this order: the columns of their matrices of
+    units follow it.
     """
     texts = pd.Categorical(column)
     every_one_used = len(np.unique(texts.codes)) == len(texts.categories)

@@ -1,24 +1,25 @@
-"""How far a fresh rate may lie from pinned ones: the tests behind the check. Pure functions of arrays, one per cell.
+"""The statistical tests behind the check, as pure functions of arrays with one element per cell.
 
 Notation: k pinned seeds with rates r_1 .. r_k of mean m and standard deviation s; n images; a fresh rate f.
 v = q (1 - q) / n is the binomial variance of a rate at q, which is m kept one image away from 0 and from 1.
 
-*Spread.* Is f a draw like the pinned ones? A prediction test on k seeds alone has k - 1 degrees of freedom; corrected
-for a hundred cells it asks for a deviation of 10 s at k = 5, and misses changes anyone would call large. But cells
-resemble each other in s^2 / v, so their variances are moderated, as is usual for many small samples (Smyth 2004,
+*Spread.* Is f a draw like the pinned ones? A prediction test on k seeds alone has k - 1 degrees of freedom. Corrected
+for a hundred cells, it requires a deviation of 10 s at k = 5 and misses changes that anyone would call large. But cells
+have similar values of s^2 / v, so their variances are moderated, as is usual for many small samples (Smyth 2004,
 "Linear models and empirical Bayes methods", Section 6.2): with d = k - 1 and a prior dispersion phi_0 worth d_0
 degrees of freedom, both fitted to all cells,
 
     phi = (d_0 phi_0 + d s^2 / v) / (d_0 + d),    T = (f - m) / sqrt(phi v (1 + 1 / k))  ~  t with d_0 + d degrees.
 
-Cells of one ensemble under one protocol move together, so the fit sees fewer independent cells than there are. We
-deviate from the paper there: d_0 + d is held to at most d times the number of (protocol, ensemble) pairs.
+Cells of one ensemble under one protocol move together, so there are fewer independent cells than the fit counts. Here
+we deviate from the paper: d_0 + d is at most d times the number of (protocol, ensemble) pairs.
 
-*Sampling.* Could n images alone explain f? Twice the smaller tail of Binomial(n, q) at n f; exact, so that it holds
-where a handful of images decides. Both must speak against chance: the p-value of a cell is the larger of the two.
+*Sampling.* Could n images alone explain f? The p-value is twice the smaller tail of Binomial(n, q) at n f. It is exact
+and therefore valid even if a handful of images decides. The p-value of a cell is the larger of the two, so a cell moves
+only if both tests reject.
 
-*Measured numbers.* Of a mean over images that is no rate, v is the mean of the seeds' squared standard errors, and
-sampling is twice the normal tail beyond (f - m) / sqrt(v) on either side.
+*Measured numbers.* For a mean over images that is not a rate, v is the mean of the seeds' squared standard errors. The
+sampling p-value is the two-sided normal tail of (f - m) / sqrt(v).
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ from robustbench_ens.analysis.rounding import COUNT_VARIANCE, FLIP_RATE
 Floats = npt.NDArray[np.float64]
 
 ROUNDING = 1e-3
-"""Part of a measured number by which rounding may move it with the weights unchanged."""
-_FEWEST_CELLS = 3  # that a prior is fitted to
+"""The relative change of a measured number that rounding may cause while the weights are unchanged."""
+# With fewer cells, the variance of their logs is too noisy to fit a prior to.
+_FEWEST_CELLS = 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """What the pinned seeds say about each cell; arrays of shape (cells,)."""
+    """The distribution of each cell over the pinned seeds, in arrays of shape (cells,)."""
 
     mean: Floats
     sd: Floats
@@ -53,19 +55,22 @@ class Spread:
 
 
 def _kept_inside(rate: Floats, images: Floats) -> Floats:
+    """Clip rates to one image away from 0 and from 1, where the binomial variance would vanish."""
     return np.clip(rate, 1 / images, 1 - 1 / images)
 
 
 def fit_prior(dispersion: Floats, degrees: Floats) -> tuple[float, float]:
-    """Prior degrees of freedom and dispersion under ``dispersion ~ phi_0 F(degrees, d_0)``, by moments of its log.
+    """Fit the prior in ``dispersion ~ phi_0 F(degrees, d_0)`` by the moments of its log.
 
     Returns:
-        d_0 (0: nothing to learn from; inf: all cells have one dispersion) and phi_0.
+        d_0 and phi_0. A d_0 of 0 means too few cells to fit a prior; infinity means that all cells share one
+        dispersion.
     """
     if len(dispersion) < _FEWEST_CELLS:
         return 0.0, 1.0
     log = np.log(dispersion) - special.digamma(degrees / 2) + np.log(degrees / 2)
     excess = float(log.var(ddof=1) - special.polygamma(1, degrees / 2).mean())
+    # The cells scatter no more than sampling explains: the trigamma equation below has no solution.
     if excess < 1e-8:
         return np.inf, float(np.average(dispersion, weights=degrees))
     half = optimize.brentq(lambda x: special.polygamma(1, x) - excess, 1e-9, 1e9)
@@ -73,12 +78,12 @@ def fit_prior(dispersion: Floats, degrees: Floats) -> tuple[float, float]:
 
 
 def fit_spread(rates: list[Floats], images: list[float], groups: int) -> Spread:
-    """Moderated spread of every cell of one family.
+    """Return the moderated spread of every cell of one family.
 
     Args:
-        rates: for each cell the pinned seeds' rates in [0, 1]; at least two seeds.
+        rates: for each cell the pinned seeds' rates in [0, 1], of at least two seeds.
         images: for each cell the number of images behind one rate.
-        groups: how many sets of cells vary on their own: the number of (protocol, ensemble) pairs.
+        groups: the number of independent sets of cells, which is the number of (protocol, ensemble) pairs.
     """
     n = np.asarray(images, dtype=float)
     mean = np.array([float(np.mean(rate)) for rate in rates])
@@ -88,10 +93,10 @@ def fit_spread(rates: list[Floats], images: list[float], groups: int) -> Spread:
 
 
 def fit_measured(values: list[Floats], errors: list[Floats], groups: int) -> Spread:
-    """Moderated spread of every measured number of one family.
+    """Return the moderated spread of every measured number of one family.
 
     Args:
-        values: for each cell the pinned seeds' means over images; at least two seeds.
+        values: for each cell the pinned seeds' means over images, of at least two seeds.
         errors: for each cell their standard errors.
         groups: see :func:`fit_spread`.
     """
@@ -101,26 +106,27 @@ def fit_measured(values: list[Floats], errors: list[Floats], groups: int) -> Spr
 
 
 def no_spread(values: list[Floats]) -> Spread:
-    """What pinned seeds say of themselves where nothing else is to be judged by them: one seed or more a cell."""
+    """Return the spread of a paired baseline, which has no moderated variance: it may hold a single seed per cell."""
     mean, low, high = (np.array([float(reduce(value)) for value in values]) for reduce in (np.mean, np.min, np.max))
     sd = np.array([float(np.std(value, ddof=1)) if len(value) > 1 else 0.0 for value in values])
-    seeds, unknown = np.array([float(len(value)) for value in values]), np.full(len(values), np.nan)
+    seeds = np.array([float(len(value)) for value in values])
+    unknown = np.full(len(values), np.nan)
     return Spread(mean, sd, low, high, seeds, variance=unknown, degrees=unknown)
 
 
 def measured_floor(mean: Floats) -> Floats:
-    """The least variance that is believed of a measured number: that of rounding."""
+    """Return the smallest variance that a measured number may have, which is that of rounding."""
     return np.maximum((ROUNDING * mean) ** 2, np.finfo(float).tiny)
 
 
 def _moderated(values: list[Floats], sampling: Floats, floor: Floats, informative: Any, groups: int) -> Spread:
-    """Moderated spread of cells.
+    """Return the moderated spread of cells.
 
     Args:
         values: for each cell those of the pinned seeds.
         sampling: v, ``(cells,)``.
-        floor: the least variance over seeds, ``(cells,)``.
-        informative: which cells the prior is fitted to, ``(cells,)``.
+        floor: the smallest variance over seeds that is allowed, ``(cells,)``.
+        informative: flags of the cells that the prior is fitted to, ``(cells,)``.
         groups: see :func:`fit_spread`.
     """
     mean, sd, low, high = (
@@ -131,34 +137,36 @@ def _moderated(values: list[Floats], sampling: Floats, floor: Floats, informativ
     dispersion = np.maximum(sd**2, floor) / sampling
     degrees = seeds - 1
     prior_degrees, prior = fit_prior(dispersion[informative], degrees[informative])
+    # Our deviation from the paper: cells of one pair are not independent, so d_0 + d <= d * groups.
     added = np.minimum(prior_degrees, degrees * (groups - 1))
     moderated = (added * prior + degrees * dispersion) / (added + degrees)
     return Spread(mean, sd, low, high, seeds, moderated * sampling, added + degrees)
 
 
 def p_spread(fresh: Floats, spread: Spread) -> Floats:
-    """Two-sided p-value of ``fresh`` (cells,) as one more draw beside the pinned seeds."""
+    """Return the two-sided p-value of ``fresh`` (cells,) as one more draw beside the pinned seeds."""
     deviation = np.abs(fresh - spread.mean) / np.sqrt(spread.variance * (1 + 1 / spread.seeds))
     return np.asarray(2 * stats.t.sf(deviation, spread.degrees))
 
 
 def p_sampling(fresh: Floats, images: Floats, mean: Floats) -> Floats:
-    """Two-sided exact binomial p-value of ``fresh * images`` images, rounded, against the pinned mean rate."""
-    count, inside = np.round(fresh * images), _kept_inside(mean, images)
+    """Return the two-sided exact binomial p-value of ``round(fresh * images)`` images against the pinned mean rate."""
+    count = np.round(fresh * images)
+    inside = _kept_inside(mean, images)
     tails = np.minimum(stats.binom.cdf(count, images, inside), stats.binom.sf(count - 1, images, inside))
     return np.asarray(np.minimum(1, 2 * tails))
 
 
 def p_measured_sampling(fresh: Floats, mean: Floats, error: Floats) -> Floats:
-    """Two-sided normal p-value of ``fresh`` against the pinned mean with the pinned standard error."""
+    """Return the two-sided normal p-value of ``fresh`` against the pinned mean with the pinned standard error."""
     return np.asarray(2 * stats.norm.sf(np.abs(fresh - mean) / np.sqrt(np.maximum(error**2, measured_floor(mean)))))
 
 
 def p_exact(fresh: Floats, pinned: Floats) -> Floats:
-    """1 where a measured number is the pinned one but for :data:`ROUNDING`, else 0; nothing is left to chance."""
+    """Return 1 for each measured number that equals the pinned one within :data:`ROUNDING`, and 0 for the others."""
     return np.where(np.abs(fresh - pinned) <= ROUNDING * np.abs(pinned) + np.finfo(np.float32).eps, 1.0, 0.0)
 
 
 def p_flips(flips: Floats, units: Floats) -> Floats:
-    """p-value of at least ``flips`` flipped outcomes in ``units`` if at most ``FLIP_RATE`` of them flip by rounding."""
+    """Return the p-value of at least ``flips`` flips in ``units`` outcomes if rounding flips ``FLIP_RATE`` of them."""
     return np.asarray(stats.binom.sf(flips - 1, units, FLIP_RATE))

@@ -31,7 +31,7 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile
 
 RATE = "rate"
-"""What a cell is measured in that is a share of outcomes."""
+"""The value of ``measured_in`` for cells that are shares of outcomes."""
 
 COLUMNS = [
     *("protocol", "ensemble", "seed", "cell", "measured_in", "comparison", "n", "fresh", "low", "high"),
@@ -43,17 +43,22 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found.
+    """The result of a check.
 
-    ``rows`` has one row per compared cell (``COLUMNS``). ``comparison`` is ``paired`` where the pin holds the same
-    weights and ``spread`` elsewhere; ``verdict`` is ``same``, ``higher``, ``lower`` or, for paired outcomes that
-    flipped both ways alike, ``changed``. ``measured_in`` is ``rate`` for a share of outcomes: ``fresh``, its Wilson
-    interval ``low`` .. ``high`` and the ``pinned_*`` rates are in [0, 1]. Elsewhere it is the unit of a mean over
-    images, with a normal interval. ``pinned`` is the number with the same weights where paired and the mean over seeds
-    elsewhere; ``difference`` is measured against it, ``difference_points`` the same in points for a rate.
-    ``units`` are the outcomes behind a rate, of which ``flips`` differ where paired, or the images behind a mean.
-    ``problems`` are missing or structurally different cells, one line each; ``notes`` move nothing, but may say why a
-    number is odd, as an unhealthy attack does. ``paired`` tells whether the baseline is.
+    ``rows`` has one row per compared cell, with these columns (``COLUMNS``):
+
+    - ``comparison`` is ``paired`` if the pin holds the same weights, and ``spread`` otherwise.
+    - ``verdict`` is ``same``, ``higher``, ``lower`` or ``changed``. The last means that paired outcomes flipped equally
+      often in both directions.
+    - ``measured_in`` is ``rate`` for a share of outcomes: ``fresh``, its Wilson interval ``low`` .. ``high`` and the
+      ``pinned_*`` rates are in [0, 1]. Otherwise it is the unit of a mean over images, whose interval is normal.
+    - ``pinned`` is the number of the same weights if paired, and the mean over seeds otherwise. ``difference`` is
+      relative to it. ``difference_points`` is the same in percentage points, for rates only.
+    - ``units`` is the number of outcomes behind a rate or of images behind a mean. ``flips`` of these outcomes differ
+      if paired.
+
+    ``problems`` are missing or structurally different cells, one line each. ``notes`` do not affect ``moved``, but may
+    explain an odd number, as an unhealthy attack does. ``paired`` is true for a paired baseline.
     """
 
     rows: pd.DataFrame
@@ -67,15 +72,15 @@ class CheckResult:
 def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     """Compare fresh outcomes with the pin, cell by cell.
 
-    Where the pin holds the very weights, outcomes are compared one by one: a cell moved if more of them flipped than
-    rounding explains; a measured number moved if it is another one but for rounding. Elsewhere a cell is judged against
-    the spread over pinned seeds and its sampling interval (:mod:`robustbench_ens.check.spread`). Both
-    count either way, and Holm's correction over all cells keeps the chance of any false alarm below ``pin.alpha``.
-    Facts (images, restarts, variants, hashes) are compared exactly. A paired pin has no spread: other weights are a
-    problem.
+    If the pin holds the same weights, outcomes are compared one by one. A cell moved if more of them flipped than
+    rounding explains. A measured number moved if it changed by more than rounding. With other weights, a cell is tested
+    against the spread over pinned seeds and against its sampling interval (:mod:`robustbench_ens.check.spread`).
+    Changes in either direction count. Holm's correction over all cells keeps the probability of any false alarm below
+    ``pin.alpha``. Facts (images, restarts, variants, hashes) are compared exactly. A paired pin has no spread, so other
+    weights are a problem.
 
     Raises:
-        UserError: no file belongs to a pinned protocol and ensemble, or two answer for one seed.
+        UserError: no file belongs to a pinned protocol and ensemble, or two files have the same seed.
     """
     pinned = {(item.protocol, item.ensemble): item for item in pin.evaluations}
     known = [file for file in files if _key(file) in pinned]
@@ -90,14 +95,15 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     seen = {(item.protocol, item.ensemble) for item in fresh}
     problems = [f"{key[0]} on {key[1]}: missing: no fresh outcomes" for key in pinned if key not in seen]
     if pin.paired:
-        problems += _forgotten(pinned, fresh)
-    notes = _unknown(files, pinned) + _made_otherwise(pin, known) + _without_digest(pin, known)
+        problems += _missing_weights(pinned, fresh)
+    notes = _unknown(files, pinned) + _environment_changes(pin, known) + _without_digest(pin, known)
     notes += health_warnings(collect_health(known))
     cells = []
     for item in fresh:
         reference = pinned[item.protocol, item.ensemble]
         problems += _structural(reference, item)
-        if pin.paired and _twin(reference, item) is None:
+        # A paired pin may hold a single seed, which gives other weights no spread to be judged by.
+        if pin.paired and _pinned_seed(reference, item) is None:
             problems.append(f"{_name(item)}: expected the pinned weights, got others; the baseline is paired")
             continue
         known_cells = {*reference.cells, *reference.measured}
@@ -109,8 +115,11 @@ def check(pin: Pin, files: Sequence[OutcomeFile]) -> CheckResult:
     return CheckResult(rows, bool(problems or rows["moved"].any()), problems, notes, pin.alpha, pin.paired)
 
 
-def _forgotten(pinned: dict[tuple[str, str], PinnedEvaluation], fresh: Sequence[Evaluation]) -> list[str]:
-    """Pinned weights that nothing fresh is about, of evaluations that there are."""
+def _missing_weights(pinned: dict[tuple[str, str], PinnedEvaluation], fresh: Sequence[Evaluation]) -> list[str]:
+    """Return a problem for each pinned seed whose weights have no fresh outcomes.
+
+    Evaluations without any fresh outcomes are not included: :func:`check` reports them.
+    """
     found = {(item.protocol, item.ensemble, item.weights) for item in fresh}
     there = {key[:2] for key in found}
     return [
@@ -138,8 +147,8 @@ def _unknown(files: Sequence[OutcomeFile], pinned: dict[tuple[str, str], PinnedE
     return [f"{protocol} on {ensemble}: not in the baseline" for protocol, ensemble in others]
 
 
-def _made_otherwise(pin: Pin, files: Sequence[OutcomeFile]) -> list[str]:
-    """What differs between the software and hardware of the pin and of the fresh outcomes."""
+def _environment_changes(pin: Pin, files: Sequence[OutcomeFile]) -> list[str]:
+    """Return a note for each difference between the software and hardware of the pin and of the fresh outcomes."""
     notes = []
     for part, key in (("software", "torch"), ("hardware", "name")):
         before = {str(entry.get(part, {}).get(key)) for entry in pin.made_by}
@@ -150,14 +159,14 @@ def _made_otherwise(pin: Pin, files: Sequence[OutcomeFile]) -> list[str]:
 
 
 def _without_digest(pin: Pin, files: Sequence[OutcomeFile]) -> list[str]:
-    """What is of an earlier version, so that damage to it could not be seen."""
+    """Return notes about files of earlier versions, which have no digest: damage to them cannot be detected."""
     count = sum(not file.sealed for file in files)
     notes = [f"{count} of {len(files)} outcomes files have no digest"] if count else []
     return notes if pin.sealed else ["the baseline has no digest", *notes]
 
 
 def _structural(reference: PinnedEvaluation, item: Evaluation) -> list[str]:
-    """Facts that differ and cells that are missing. A fact that one side could not tell is no difference."""
+    """Return facts that differ and cells that are missing. A fact that one side lacks is no difference."""
     facts = [
         f"{_name(item)}: {fact}: expected {expected}, got {item.facts[fact]}"
         for fact, expected in reference.facts.items()
@@ -179,17 +188,20 @@ def _about(item: Evaluation, name: str, measured_in: str) -> dict[str, Any]:
     return row | hashes | {"weights": item.weights, "measured_in": measured_in}
 
 
-def _twin(reference: PinnedEvaluation, item: Evaluation) -> str | None:
-    """The pinned seed with the same weights, if there is one."""
+def _pinned_seed(reference: PinnedEvaluation, item: Evaluation) -> str | None:
+    """Return the pinned seed with the same weights, or None."""
     return next((seed for seed, record in reference.seeds.items() if record.weights == item.weights), None)
 
 
 def _row(reference: PinnedEvaluation, item: Evaluation, name: str) -> dict[str, Any]:
-    units, cell = item.cells[name], reference.cells[name]
+    """Return the row of a rate, compared with the pinned seed that has the same weights if there is one."""
+    units = item.cells[name]
+    cell = reference.cells[name]
     row = _about(item, name, RATE) | {"n": len(units), "count": units.mean() * len(units), "units": units.size}
-    twin = _twin(reference, item)
+    twin = _pinned_seed(reference, item)
     if twin is None:
         return row | {"comparison": "spread", "flips": np.nan, "twin": np.nan}
+    # Clean cells cover all images, so their outcomes can be matched even if other images were attacked.
     same_protocol = reference.facts.get("protocol hash") == item.facts["protocol hash"]
     same_images = reference.seeds[twin].images == item.images or (name in CLEAN_CELLS and same_protocol)
     flips = _flips(cell, twin, units, same_images)
@@ -197,18 +209,23 @@ def _row(reference: PinnedEvaluation, item: Evaluation, name: str) -> dict[str, 
 
 
 def _measured_row(reference: PinnedEvaluation, item: Evaluation, name: str) -> dict[str, Any]:
-    mean, pinned = item.measured[name], reference.measured[name]
+    """Return the row of a measured number, compared with the pinned seed of the same weights if there is one."""
+    mean = item.measured[name]
+    pinned = reference.measured[name]
     error = float(np.sqrt(np.mean(np.square(list(pinned.standard_error.values())))))
     row = _about(item, name, mean.unit) | {"n": mean.images, "units": mean.images, "flips": np.nan}
     row |= {"value": mean.value, "error": mean.standard_error, "pinned_error": error}
-    twin = _twin(reference, item)
+    twin = _pinned_seed(reference, item)
     if twin is None:
         return row | {"comparison": "spread", "twin": np.nan}
     return row | {"comparison": "paired", "twin": pinned.value[twin]}
 
 
 def _flips(cell: PinnedCell, seed: str, units: Units, same_images: bool) -> int:
-    """Outcomes that differ. If other images were attacked the net change stands in: it never exceeds the flips."""
+    """Return the number of outcomes that differ.
+
+    If other images were attacked, return the net change instead, which never exceeds the number of flips.
+    """
     before = cell.units(seed)
     if same_images and before.shape == units.shape:
         return int((np.abs(before.astype(float) - units) > ROUNDING).sum())
@@ -216,7 +233,11 @@ def _flips(cell: PinnedCell, seed: str, units: Units, same_images: bool) -> int:
 
 
 def _spread(pin: Pin) -> tuple[pd.MultiIndex, Spread]:
-    """The spread of every pinned cell, moderated within each family; the index tells (protocol, ensemble, cell)."""
+    """Return the spread of every pinned cell, moderated within each family.
+
+    Returns:
+        an index of (protocol, ensemble, cell) and the spread of the cells in that order.
+    """
     rates = [
         {
             "key": (item.protocol, item.ensemble, name),
@@ -242,6 +263,7 @@ def _spread(pin: Pin) -> tuple[pd.MultiIndex, Spread]:
     if pin.paired:
         cells: list[dict[str, Any]] = [*rates, *means]
         return pd.MultiIndex.from_tuples([cell["key"] for cell in cells]), no_spread([cell["values"] for cell in cells])
+    # Rates and means are fitted apart: a rate's sampling variance follows from it, a mean's is measured.
     keys: list[tuple[str, str, str]] = []
     fits: list[Spread] = []
     for fit, beside, kind in ((fit_spread, "images", rates), (fit_measured, "errors", means)):
@@ -271,10 +293,12 @@ def _judge(cells: pd.DataFrame, fitted: tuple[pd.MultiIndex, Spread], alpha: flo
         if which.any()
     ]
     rows = pd.concat(parts).sort_index()
+    # Holm's correction runs over rates and means together, hence only after both have p-values.
     rows["moved"], rows["p_adjusted"] = holm(rows["p"].to_numpy(), alpha)
     rows["pinned"] = rows["twin"].fillna(rows["pinned_mean"])
     rows["difference"] = rows["fresh"] - rows["pinned"]
     rows["difference_points"] = (100 * rows["difference"]).where(is_rate)
+    # Paired outcomes may flip both ways alike and leave a difference of rounding alone, which is no direction.
     direction = (100 * rows["difference"]).round(9)
     way = np.select([direction > 0, direction < 0], ["higher", "lower"], default="changed")
     rows["verdict"] = np.where(rows["moved"], way, "same")
@@ -284,18 +308,20 @@ def _judge(cells: pd.DataFrame, fitted: tuple[pd.MultiIndex, Spread], alpha: flo
 def _judge_rates(cells: pd.DataFrame, spread: Spread) -> pd.DataFrame:
     """Add the interval and the p-value of rates."""
     rows = with_interval(cells, "count", "fresh")
-    fresh, images = rows["fresh"].to_numpy(dtype=float), rows["n"].to_numpy(dtype=float)
+    fresh = rows["fresh"].to_numpy(dtype=float)
+    images = rows["n"].to_numpy(dtype=float)
     unpaired = np.maximum(p_spread(fresh, spread), p_sampling(fresh, images, spread.mean))
     paired = p_flips(rows["flips"].fillna(0).to_numpy(dtype=float), rows["units"].to_numpy(dtype=float))
     return rows.assign(p=np.where(rows["comparison"] == "paired", paired, unpaired))
 
 
 def _judge_measured(cells: pd.DataFrame, spread: Spread) -> pd.DataFrame:
-    """Add the interval and the p-value of means; one that is no number has moved."""
+    """Add the interval and the p-value of means."""
     margin = stats.norm.ppf((1 + CONFIDENCE) / 2) * cells["error"]
     rows = cells.assign(fresh=cells["value"], low=cells["value"] - margin, high=cells["value"] + margin)
     fresh, error = (rows[name].to_numpy(dtype=float) for name in ("fresh", "pinned_error"))
     unpaired = np.maximum(p_spread(fresh, spread), p_measured_sampling(fresh, spread.mean, error))
     paired = p_exact(fresh, rows["twin"].to_numpy(dtype=float))
     p = np.where(rows["comparison"] == "paired", paired, unpaired)
+    # Comparisons with NaN are never significant, so a mean that is not finite counts as moved explicitly.
     return rows.assign(p=np.where(np.isfinite(fresh), p, 0.0))

@@ -103,7 +103,7 @@ DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "missing key": (lambda c: c.pop("alpha"), "key 'alpha' is missing"),
     "unknown key": (lambda c: c.update(extra=1), "unknown key 'extra'"),
     "seeds": (lambda c: c["evaluations"][0]["seeds"].pop("0"), "lacks a seed"),
-    "repeated": (lambda c: c["evaluations"].append(c["evaluations"][0]), "is there more than once"),
+    "repeated": (lambda c: c["evaluations"].append(c["evaluations"][0]), "appears more than once"),
     "no cells": (lambda c: c["evaluations"][0].update(cells={}, measured={}), "has no cells"),
     "paired too early": (lambda c: c.update(version=2, paired=True), "expected no paired baseline of version 2"),
     "few seeds": (lambda c: [c["evaluations"][0]["seeds"].pop(s) for s in "01"], "needs at least 5 seeds, has 4"),

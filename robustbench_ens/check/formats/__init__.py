@@ -1,1 +1,1 @@
-"""The forms in which a check is printed."""
+"""The output formats of a check."""

@@ -13,7 +13,7 @@ from robustbench_ens.check.formats.text import columns, evaluation_name, heading
 from robustbench_ens.check.verdicts import CheckResult
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that no XML 1.0 document may hold, not even escaped."""
+"""Characters that an XML 1.0 document may not contain, even when escaped."""
 
 
 def _legal(text: object) -> str:
@@ -53,9 +53,9 @@ def _evaluation(root: ElementTree.Element, rows: pd.DataFrame) -> None:
 
 
 def render_junit(result: CheckResult) -> str:
-    """One test suite for each evaluation, with its hashes as properties, and one test for each of its cells.
+    """Return one test suite for each evaluation, with its hashes as properties, and one test for each of its cells.
 
-    Structural differences are failed tests of a suite of their own. Characters that XML cannot hold become U+FFFD.
+    Structural differences are failed tests of a separate suite. Characters that XML cannot represent become U+FFFD.
     """
     failures = int(result.rows["moved"].sum()) + len(result.problems)
     root = ElementTree.Element(
@@ -69,6 +69,7 @@ def render_junit(result: CheckResult) -> str:
         for problem in result.problems:
             case = _element(suite, "testcase", {"classname": "structural differences", "name": problem})
             _fail(case, problem, "structural difference")
+    # The output belongs to a suite. If nothing was compared, there is none yet.
     notes = _suite(root, "summary", 1, int(result.moved)) if not len(root) else root[-1]
     _element(notes, "system-out", {}).text = _legal("\n".join([*result.notes, summary(result)]))
     ElementTree.indent(root)

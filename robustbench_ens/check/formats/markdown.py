@@ -15,7 +15,7 @@ LONGEST = 60_000
 
 
 def _text(value: object) -> str:
-    """As :func:`markdown`; whoever is called what follows an @ is not told of it."""
+    """Return ``value`` as :func:`markdown` does, with every @mention broken, so that GitHub notifies nobody."""
     return markdown(value).replace("@", "@<!-- -->")
 
 
@@ -32,7 +32,7 @@ def _tables(rows: pd.DataFrame) -> list[str]:
 
 
 def _within(lines: Sequence[str], room: int) -> list[str]:
-    """As many of ``lines`` as ``room`` characters hold, and how many are left out."""
+    """Return as many of ``lines`` as fit into ``room`` characters, and a line with the number of omitted ones."""
     kept: list[str] = []
     for number, line in enumerate(lines):
         room -= len(line) + 1
@@ -40,7 +40,7 @@ def _within(lines: Sequence[str], room: int) -> list[str]:
             return [
                 *kept,
                 "",
-                f"{len(lines) - number} more lines are left out here; `--format text` and `json` have all.",
+                f"{len(lines) - number} more lines are omitted here; `--format text` and `json` print all of them.",
             ]
         kept.append(line)
     return kept
@@ -55,10 +55,11 @@ def _verdict(result: CheckResult) -> str:
 
 
 def render_markdown(result: CheckResult) -> str:
-    """The verdict, what moved, and all cells folded away; at most ``LONGEST`` characters."""
+    """Return the verdict, the moved cells, and all cells folded away, in at most ``LONGEST`` characters."""
     lines = [_verdict(result), "", _text(summary(result)) + ".", ""]
     if result.moved:
         lines += [advice(result), ""]
+    # Each part has a share of LONGEST of its own, so that many moved cells cannot push out the notes.
     shown = _tables(result.rows[result.rows["moved"]])
     if result.problems:
         shown = ["Structural differences:", "", *(f"- {_text(problem)}" for problem in result.problems), "", *shown]

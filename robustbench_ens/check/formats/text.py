@@ -12,7 +12,10 @@ from robustbench_ens.errors import escaped
 
 
 def columns(row: Any) -> dict[str, str]:
-    """A compared cell in columns; rates in percent and their differences in points, means in their own unit."""
+    """Return the columns of a compared cell.
+
+    Rates are in percent and their differences in percentage points. Means are in their own unit.
+    """
     rate = row.measured_in == RATE
     scale, digits, unit = (100, ".1f", "%") if rate else (1, ".4g", row.measured_in)
 
@@ -48,7 +51,7 @@ def _table(rows: pd.DataFrame) -> list[str]:
 
 
 def summary(result: CheckResult) -> str:
-    """How many cells were compared, how, and how many moved, in one line."""
+    """Return one line with the number of compared cells, the kinds of comparison and the number of moved cells."""
     rows = result.rows
     paired = int((rows["comparison"] == "paired").sum())
     return (
@@ -59,7 +62,7 @@ def summary(result: CheckResult) -> str:
 
 
 def advice(result: CheckResult) -> str:
-    """What follows from the result."""
+    """Return the sentence that states what to do next."""
     if not result.moved:
         return "Nothing moved."
     return (
@@ -69,25 +72,25 @@ def advice(result: CheckResult) -> str:
 
 
 def alike(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    """The rows in groups that share one table: of one evaluation, compared alike and in one unit."""
+    """Return the rows in groups that share a table: one evaluation, kind of comparison and unit."""
     keys = ["protocol", "ensemble", "seed", "comparison", "measured_in"]
     return [group for _, group in rows.groupby(keys, sort=False)]
 
 
 def evaluation_name(row: Any) -> str:
-    """What evaluation a compared cell belongs to."""
+    """Return the name of the evaluation that a compared cell belongs to."""
     return f"{row['protocol']} on {row['ensemble']} seed {row['seed']}"
 
 
 def heading(rows: pd.DataFrame) -> str:
-    """What a group of :func:`alike` was compared with."""
+    """Return the heading of a group of :func:`alike`: its evaluation and the reference it was compared with."""
     row = rows.iloc[0]
     against = "the same weights" if row["comparison"] == "paired" else f"{row['pinned_seeds']} pinned seeds"
     return f"{evaluation_name(row)}, against {against}"
 
 
 def render_text(result: CheckResult) -> str:
-    """A plain report: structural differences and moved cells in full, the rest as a count, and what to do."""
+    """Return a plain report: structural differences, moved cells, notes, the number of cells, and what to do next."""
     lines = []
     if result.problems:
         lines += ["Structural differences:", *(f"  {problem}" for problem in result.problems), ""]
@@ -100,7 +103,7 @@ def render_text(result: CheckResult) -> str:
 
 
 def render_json(result: CheckResult) -> dict[str, Any]:
-    """The whole result in JSON's types; a number that has no meaning for a row is null."""
+    """Return the whole result in JSON's types. A number that has no meaning for a row is null."""
     rows = result.rows.replace([np.inf, -np.inf], np.nan)
     rows = rows.astype(object).where(rows.notna(), None)
     return {

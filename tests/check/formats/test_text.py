@@ -128,7 +128,7 @@ def test_markdown_fits_into_a_comment(moved: CheckResult) -> None:
     rows = moved.rows.loc[moved.rows.index.repeat(200)].reset_index(drop=True)
     text = render_markdown(replace(moved, rows=rows, notes=["note"] * 5000, problems=["problem"] * 5000))
     assert len(text) < LONGEST
-    assert "more lines are left out here" in text
+    assert "more lines are omitted here" in text
     assert text.count("<details>") == text.count("</details>") == 2
 
 
