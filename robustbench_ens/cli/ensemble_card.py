@@ -17,7 +17,7 @@ from robustbench_ens.core.notices import silenced
 from robustbench_ens.core.store import Store
 from robustbench_ens.core.text import NBSP, listing
 from robustbench_ens.errors import MissingDatasetError, UserError
-from robustbench_ens.reporting.in_words import optimizer, planned, ran
+from robustbench_ens.reporting.descriptions import optimizer, planned, ran
 from robustbench_ens.weights.library import Library
 from robustbench_ens.weights.record import EnsembleRecord, answering, check_weights, read_record
 from robustbench_ens.weights.run import TrainingRun

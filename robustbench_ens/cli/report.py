@@ -15,7 +15,7 @@ from robustbench_ens.errors import UserError
 
 if TYPE_CHECKING:
     from robustbench_ens.outcomes import OutcomeFile
-    from robustbench_ens.reporting.exports.asked import Asked
+    from robustbench_ens.reporting.exports.options import ExportOptions
     from robustbench_ens.reporting.folder import ReportFolder
 
 STARTS = {"csv": "README.md", "latex": "report.tex"}
@@ -50,7 +50,7 @@ def report(
     from robustbench_ens.cli.console import OUT
     from robustbench_ens.cli.serve import ReportServer, open_browser, seen, serve
     from robustbench_ens.cli.sources import outcome_files
-    from robustbench_ens.reporting.exports.asked import Asked
+    from robustbench_ens.reporting.exports.options import ExportOptions
     from robustbench_ens.reporting.folder import report_folder
 
     added = [word for spec in own for word in ("--section", spec)]
@@ -65,7 +65,7 @@ def report(
     server = None if serving is None else ReportServer(folder.path, serving.port)  # a taken port is known at once
 
     def make() -> None:
-        print_report(outcome_files(where.store, outcomes), folder, shlex.join(command), own, Asked(csv, latex))
+        print_report(outcome_files(where.store, outcomes), folder, shlex.join(command), own, ExportOptions(csv, latex))
 
     make()
     if server is not None and serving is not None:
@@ -79,7 +79,7 @@ def print_report(
     folder: ReportFolder,
     command: str,
     own: Sequence[str] = (),
-    asked: Asked | None = None,
+    options: ExportOptions | None = None,
 ) -> None:
     """Write a report; print its leaderboard and where it lies.
 
@@ -88,18 +88,18 @@ def print_report(
         folder: where the report goes.
         command: the command line that makes it again.
         own: sections of the user's own, as ``package.module:Name``.
-        asked: what to write beside the pages.
+        options: what to write beside the pages.
     """
     from robustbench_ens.cli.console import OUT
     from robustbench_ens.cli.summaries import print_board, print_remarks
     from robustbench_ens.reporting.collect import collect
-    from robustbench_ens.reporting.exports.asked import NOTHING, outdated
+    from robustbench_ens.reporting.exports.options import NOTHING, outdated
+    from robustbench_ens.reporting.external_sections import import_section
     from robustbench_ens.reporting.folder import write_report
-    from robustbench_ens.reporting.own_sections import own_section
 
     collection = collect(files)
-    added = [own_section(spec) for spec in own]
-    wanted = asked or NOTHING
+    added = [import_section(spec) for spec in own]
+    wanted = options or NOTHING
     index = write_report(files, collection, folder, command, added, wanted)
     print_board(collection)  # all else is in the report
     print_remarks(collection)

@@ -1,4 +1,4 @@
-"""Reports from outcome files alone: tables, figures, the page. Imports neither torch nor models."""
+"""Reports made from outcome files alone: tables, figures and pages. It imports neither torch nor models."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ __all__ = ["render_report", "summaries", "summary"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function when it is asked for: tables need statistics, figures matplotlib, and both take a second."""
+    """Import a function on first use: its libraries for statistics and figures take about a second to import."""
     if name == "render_report":
         from robustbench_ens.reporting.page import render_report
 

@@ -1,4 +1,4 @@
-"""The leaderboard as numbers: one row per ensemble, best worst case first, for tables, pictures and the terminal."""
+"""The rows of the leaderboard, for tables, pictures and the terminal."""
 
 from __future__ import annotations
 
@@ -33,13 +33,14 @@ class Rate:
 
     Attributes:
         value: the mean over seeds.
-        low, high: the ends of the 95% interval of one seed; of several, one standard deviation below and above.
-        std: the standard deviation (n - 1) over seeds; None if there is one.
-        n: how many images, such as ``500``.
-        seeds: how many training seeds.
-        protocols: behind the number: one, or all of the worst case.
-        healthy: whether it rests on no unhealthy attack.
-        text: as tables show it, without mark.
+        low, high: the ends of the 95% interval of a single seed. For several seeds, the mean minus and plus one
+            standard deviation.
+        std: the standard deviation (n - 1) over seeds, or None for a single seed.
+        n: the number of images, such as ``500``.
+        seeds: the number of training seeds.
+        protocols: the protocols behind the number: a single one, or all of the worst case.
+        healthy: true if the rate rests on no unhealthy attack.
+        text: the rate as tables show it, without a mark.
     """
 
     value: float
@@ -54,7 +55,7 @@ class Rate:
 
     @property
     def marked(self) -> str:
-        """Its text, with a mark if it is not healthy."""
+        """The text of the rate, with a mark if it is unhealthy."""
         return self.text if self.healthy else self.text + MARK
 
 
@@ -63,18 +64,18 @@ class BoardRow:
     """One ensemble of the leaderboard.
 
     Attributes:
-        place: from 1, among the ensembles of its dataset.
-        eps: of its dataset's summary; None if nothing was attacked.
-        worst: over all protocols of a tier; None if there is none.
-        set_by: the protocols that alone leave fewest images right.
-        attacks: by kind, the rate under its strongest protocol, or why there is none.
-        clean: on clean images.
-        transfer: the mean transferability, or why there is none.
+        place: the rank among the ensembles of its dataset, from 1.
+        eps: the standard eps of its dataset, or None if nothing was attacked.
+        worst: the accuracy in the worst case over all protocols of a tier, or None if there is none.
+        set_by: the protocols that alone leave the fewest images classified correctly.
+        attacks: for each kind, the rate under its strongest protocol, or the reason why there is none.
+        clean: the accuracy on clean images.
+        transfer: the mean transferability, or the reason why there is none.
         unhealthy: the protocols whose attacks are unhealthy.
-        health_known: whether any attack recorded its health.
-        n: how many images, such as ``500`` or ``200 to 500``.
-        differs_below: whether the worst case differs significantly from that of the next row; None if they were not
-            compared, or there is no next row.
+        health_known: true if any attack recorded its health.
+        n: the number of images, such as ``500`` or ``200 to 500``.
+        differs_below: true if the worst case differs significantly from that of the next row. None if the two were not
+            compared or there is no next row.
     """
 
     dataset: str
@@ -98,7 +99,10 @@ class BoardRow:
 
 
 def board(collection: Collection) -> list[BoardRow]:
-    """Return one row per ensemble, dataset by dataset, the best worst case first, and last what has none."""
+    """Return one row per ensemble, dataset by dataset, in order of the worst case.
+
+    The best comes first, and ensembles without a worst case come last.
+    """
     everything = together(collection.accuracies, collection.transferability)
     targets = {document["target"]["label"]: document["target"] for document in collection.provenance}
     costs = training_costs(
@@ -118,6 +122,7 @@ def board(collection: Collection) -> list[BoardRow]:
 
 
 def _placed(rows: Sequence[BoardRow], verdicts: Mapping[frozenset[str], bool]) -> list[BoardRow]:
+    """Number the rows, and add whether each differs significantly from the next one."""
     nexts = [row.ensemble for row in rows[1:]]
     below = [verdicts.get(frozenset(pair)) for pair in zip([row.ensemble for row in rows], nexts, strict=False)]
     placed = zip(rows, [*below, None], strict=True)
@@ -125,7 +130,7 @@ def _placed(rows: Sequence[BoardRow], verdicts: Mapping[frozenset[str], bool]) -
 
 
 def _verdicts(comparisons: pd.DataFrame, dataset: str) -> dict[frozenset[str], bool]:
-    """By pair, whether their worst cases differ significantly."""
+    """Return, for each pair of ensembles, whether their worst cases differ significantly."""
     own = comparisons[(comparisons["protocol"] == WORST) & (comparisons["dataset"] == dataset)]
     return {
         frozenset((better, worse)): bool(supported)
@@ -136,9 +141,12 @@ def _verdicts(comparisons: pd.DataFrame, dataset: str) -> dict[frozenset[str], b
 def _row(
     collection: Collection, own: pd.DataFrame, target: Mapping[str, object], cost: Cost, chosen: HeadlineEps | None
 ) -> BoardRow:
-    dataset, ensemble = str(own["dataset"].iloc[0]), str(own["ensemble"].iloc[0])
-    sick = {protocol for protocol, name in unhealthy(collection.health) if name == ensemble}
+    """Return the row of one ensemble, before it has a place. ``own`` holds its rates."""
+    dataset = str(own["dataset"].iloc[0])
+    ensemble = str(own["ensemble"].iloc[0])
+    affected = {protocol for protocol, name in unhealthy(collection.health) if name == ensemble}
     rates = derive.that_yield(own, ACCURACY, collection.kinds)
+    # Several protocols may have clean images: the rate over most of them is the most precise.
     clean = rates[rates["eps"] == 0].sort_values("n", ascending=False, kind="stable").drop_duplicates("seed")
     worst = worst_at(collection.worst_case, dataset, ensemble, chosen)
     transfer = collection.mean_transferability
@@ -147,7 +155,7 @@ def _row(
     for kind in (name for name, facts in collection.kinds.items() if facts.leaderboard):
         asked = own[(own["kind"] == kind) & usual]
         cell = at_headline(asked, chosen)
-        attacks[kind] = _rate(strongest(cell), own, sick) if len(cell) else lacking(asked)
+        attacks[kind] = _rate(strongest(cell), own, affected) if len(cell) else lacking(asked)
     known = set(collection.health.loc[collection.health["ensemble"] == ensemble, "protocol"])
     return BoardRow(
         dataset=dataset,
@@ -156,46 +164,48 @@ def _row(
         sub_models=int(own["sub_models"].iloc[0]),
         place=0,
         eps=chosen,
-        worst=_worst(worst, own, sick) if len(worst) else None,
+        worst=_worst(worst, own, affected) if len(worst) else None,
         set_by=tuple(sorted(set(worst["set_by"]))),
         attacks=attacks,
         clean=_rate(clean, own, ()) if len(clean) else None,
-        transfer=_transfer(at_headline(transfer[transfer["ensemble"] == ensemble], chosen), own, collection, sick),
+        transfer=_transfer(at_headline(transfer[transfer["ensemble"] == ensemble], chosen), own, collection, affected),
         cost=cost,
         parameters=int(str(target["parameters"])),
-        unhealthy=tuple(sorted(known & sick)),
+        unhealthy=tuple(sorted(known & affected)),
         health_known=bool(known),
         n=span(rates["n"]),
         seeds=int(own["seed"].nunique()),
     )
 
 
-def _rate(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> Rate:
-    """The rate under one protocol; ``cell`` has a row per seed."""
+def _rate(cell: pd.DataFrame, own: pd.DataFrame, affected: Container[str]) -> Rate:
+    """Return the rate under one protocol. ``cell`` has a row per seed, and ``affected`` are the unhealthy protocols."""
     protocols = tuple(sorted(set(map(str, cell["protocol"]))))
-    return _of(cell, "accuracy", over_seeds(cell, own), protocols, healthy=not set(protocols) & set(sick))
+    return _of(cell, "accuracy", over_seeds(cell, own), protocols, healthy=not set(protocols) & set(affected))
 
 
-def _worst(cell: pd.DataFrame, own: pd.DataFrame, sick: Container[str]) -> Rate:
+def _worst(cell: pd.DataFrame, own: pd.DataFrame, affected: Container[str]) -> Rate:
     made_of = zip(cell["protocols"], cell["kinds"], strict=True)
-    ill = any(rests_on_unhealthy(names, kinds, sick) for names, kinds in made_of)
+    marked = any(rests_on_unhealthy(names, kinds, affected) for names, kinds in made_of)
     protocols = tuple(sorted({name for names in cell["protocols"] for name in names}))
-    return _of(cell, "accuracy", over_seeds(cell, own), protocols, healthy=not ill)
+    return _of(cell, "accuracy", over_seeds(cell, own), protocols, healthy=not marked)
 
 
-def _transfer(cell: pd.DataFrame, own: pd.DataFrame, collection: Collection, sick: Container[str]) -> Rate | str:
-    """Of the protocol on most images."""
+def _transfer(cell: pd.DataFrame, own: pd.DataFrame, collection: Collection, affected: Container[str]) -> Rate | str:
+    """Return the mean transferability under the protocol with most images, or the reason why there is none."""
     if not len(cell):
         asked = derive.that_yield(own, TRANSFER, collection.kinds)
         return NO_PAIRS if len(asked) and not len(derive.between_sub_models(asked)) else lacking(asked)
+    # Rates of different protocols are never averaged: their images differ.
     cell = cell[cell["protocol"] == cell.groupby("protocol")["n"].sum().idxmax()]
     first = cell.iloc[0]
     alone = with_brackets(first["rate"], first["low"], first["high"])
     text = mean_and_std(cell["rate"]) if len(cell) > 1 else alone
-    return _of(cell, "rate", text, (str(first["protocol"]),), healthy=first["protocol"] not in sick)
+    return _of(cell, "rate", text, (str(first["protocol"]),), healthy=first["protocol"] not in affected)
 
 
 def _of(cell: pd.DataFrame, column: str, text: str, protocols: tuple[str, ...], *, healthy: bool) -> Rate:
+    """Return the rate in ``column`` of ``cell``, which has a row per seed."""
     value = float(cell[column].mean())
     low = float(cell["low"].iloc[0])
     high = float(cell["high"].iloc[0])

@@ -1,4 +1,4 @@
-"""Model cards of published weights: what an ensemble is, how it was made, and what its outcomes say; all generated."""
+"""Model cards of published weights, generated from an ensemble's record and its outcomes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, facts_of
 from robustbench_ens.core.text import listing
 from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import Collection, collect
+from robustbench_ens.reporting.descriptions import attack, described, length, optimizer, ran
 from robustbench_ens.reporting.document import Table
-from robustbench_ens.reporting.in_words import attack, described, length, optimizer, ran
 from robustbench_ens.reporting.page import environment
 from robustbench_ens.reporting.tables.summaries import summary_tables
 from robustbench_ens.weights.record import EnsembleRecord
 
 LIMITS = (
-    "A means to measure attacks and defences, not to classify anything that matters. The accuracies are those of the "
-    "attacks named, on so many images; a stronger attack leaves less."
+    "These weights serve to measure attacks and defences. Do not classify anything that matters with them. The "
+    "accuracies hold for the attacks and the numbers of images in the tables; a stronger attack may leave less."
 )
 
 _RATES = (ACCURACY, BY_STEPS, TRANSFER)
 
 
 def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
-    """The card of the ensemble of ``record``, as Markdown.
+    """Return the card of the ensemble of ``record``, as Markdown.
 
     Args:
-        record: what was trained or imported.
-        files: evaluations of these very weights.
+        record: the record of a trained or imported ensemble.
+        files: evaluations of exactly these weights.
     """
     title = f"{record.recipe}, seed {record.seed}"
     networks = f"{record.sub_models} {record.network} network" + ("" if record.sub_models == 1 else "s")
@@ -45,8 +45,8 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
             title=title,
             about=about,
             record=record,
-            facts=Table(_facts(record), "What it is, and how it was made"),
-            attacks=Table(_attacks(files), "How it was attacked"),
+            facts=Table(_facts(record), "Recipe and training"),
+            attacks=Table(_attacks(files), "Attacks"),
             tables=[
                 Table(frame, name or "Accuracy and transferability")
                 for name, frame in (summary_tables(collection) if collection else {}).items()
@@ -72,7 +72,8 @@ def _facts(record: EnsembleRecord) -> pd.DataFrame:
 def _attacks(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     rows = []
     for document in (file.provenance for file in files):
-        protocol, settings = document["protocol"], document["protocol"]["resolved"]
+        protocol = document["protocol"]
+        settings = protocol["resolved"]
         if facts_of(protocol).yields not in _RATES:
             continue
         surrogates = [source["id"] for source in document["sources"]] if "surrogates" in settings else []
@@ -86,16 +87,16 @@ def _made(target: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     training = target["training"]
     if training is None:
         return [("Made", "imported")]
-    told = {
+    facts = {
         "Training": length(target),
         "Optimizer": optimizer(target),
         **described(target),
     }
-    return [*((what, text) for what, text in told.items() if text), *ran(training)]
+    return [*((what, text) for what, text in facts.items() if text), *ran(training)]
 
 
 def health_lines(collection: Collection | None) -> list[str]:
-    """Return a warning for each unhealthy attack, or that all are healthy."""
+    """Return a warning for each unhealthy attack, or one line that all attacks are healthy."""
     if collection is None or collection.health.empty:
         return ["Not measured."]
     health = collection.health

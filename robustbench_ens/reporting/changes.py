@@ -1,7 +1,7 @@
-"""What changed since the last report: `summary.json` beside each report, and the differences between two of them.
+"""The changes since the last report: `summary.json` beside each report, and the differences between two of them.
 
-The file holds what the report says, and what the last *different* report in the same folder said. A report that is made
-again from the same outcomes finds itself there and keeps looking back at that one, so that its bytes stay the same.
+The file holds a snapshot of the report and one of the last *different* report in the same folder. A report that is made
+again from the same outcomes equals the first snapshot and is compared with the second one, so its bytes stay the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from robustbench_ens.config.schema import Count, Facts, Positive, Share, check_f
 from robustbench_ens.core.store import read_document
 from robustbench_ens.core.text import listing, percent, shorten, with_brackets
 from robustbench_ens.errors import UserError
-from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 
 SUMMARY = "summary.json"
 SCHEMA = 1
@@ -44,7 +44,7 @@ class Rate(Facts):
 
 
 class Snapshot(Facts):
-    """What a report says; see :func:`snapshot`."""
+    """The numbers of one report, as :func:`snapshot` returns them."""
 
     schema_: Literal[1] = Field(alias="schema")
     ensembles: dict[str, dict[Annotated[str, Field(pattern=r"^[0-9]{1,19}$")], str]]
@@ -55,40 +55,44 @@ class Snapshot(Facts):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        """Check that every rate belongs to a listed ensemble and protocol."""
         for rate in self.rates:
             listed = rate.ensemble in (self.tiers if rate.protocol == WORST else self.ensembles)
             if not listed or (rate.protocol != WORST and rate.protocol not in self.protocols):
-                raise ValueError(f"a rate of what is not listed: {shorten(rate.ensemble, _LONGEST)}")
+                raise ValueError(f"expected a rate of a listed ensemble, got one of {shorten(rate.ensemble, _LONGEST)}")
         return self
 
 
 class Summary(Snapshot):
-    """The file: what the last report says, and what the last different one said."""
+    """The content of the file: the snapshots of the last report and of the last different one."""
 
     previous: Snapshot | None
 
 
 def snapshot(collection: Collection) -> dict[str, Any]:
-    """What a report says, as JSON: its ensembles by seed with the digest of their weights, its protocols with their
-    hashes, the protocols that each worst case is over, and every rate on clean images and at the headline eps. Where
-    there are any, also the ensembles whose numbers rest on an unhealthy attack, by protocol.
+    """Return the numbers of a report as JSON.
+
+    They are the ensembles by seed with the digests of their weights, the protocols with their hashes, the protocols of
+    each worst case, and every rate on clean images and at the standard eps. If there are any, the ensembles whose
+    numbers rest on an unhealthy attack are included by protocol.
     """
     documents = collection.provenance
     weights: dict[str, dict[str, str]] = {}
     for target in (document["target"] for document in documents):
         weights.setdefault(target["label"], {})[str(target["seed"])] = target["weights"]
-    eps = headlines(collection.accuracies, collection.transferability)
+    eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     rates = collection.accuracies
     rates = rates[(rates["eps"] == 0) | (rates["eps"] == rates["dataset"].map(eps))]
     worst = collection.worst_case
     worst = worst[worst["eps"] == worst["dataset"].map(eps)].assign(protocol=WORST)
     filled = [frame[_RATE] for frame in (rates, worst) if len(frame)]
     rows = pd.concat(filled).sort_values(_RATE[:5]).round(6).to_dict("records") if filled else []
-    sick: dict[str, list[str]] = {}
+    marked: dict[str, list[str]] = {}
     for protocol, ensemble in sorted(unhealthy(collection.health)):
-        sick.setdefault(protocol, []).append(ensemble)
+        marked.setdefault(protocol, []).append(ensemble)
     return {
-        **({"unhealthy": sick} if sick else {}),
+        # Absent if empty, so that files of earlier versions compare equal.
+        **({"unhealthy": marked} if marked else {}),
         "schema": SCHEMA,
         "ensembles": weights,
         "protocols": {document["protocol"]["label"]: document["protocol"]["hash"] for document in documents},
@@ -102,9 +106,9 @@ def _tiers(worst: pd.DataFrame) -> list[str]:
 
 
 def last_report(folder: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of the last report in ``folder`` that says something else than ``now``.
+    """Return the snapshot of the last report in ``folder`` that differs from ``now``.
 
-    None where there was no other, or it is of another version: there is nothing to compare with then.
+    Return None if there is no such report or if it is of another version.
 
     Raises:
         UserError: the file is damaged.
@@ -125,33 +129,33 @@ def last_report(folder: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def changes(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One sentence per difference between two summaries, as :func:`snapshot` gives them.
+    """Return one sentence per difference between two snapshots.
 
-    A rate has changed where its interval no longer overlaps the old one (over several seeds: the outermost ends do
-    not), or where more than ``FLIP_RATE`` of the outcomes differ although protocol, weights and number of images do
-    not: then there is no sampling noise that could explain it.
+    A rate has changed if its interval no longer overlaps the old one. For several seeds, the outermost ends count. It
+    has also changed if more than ``FLIP_RATE`` of the outcomes differ while protocol, weights and number of images are
+    the same, because no sampling noise could explain that.
     """
     texts = []
     for noun, plural in (("ensemble", "ensembles"), ("protocol", "protocols")):
         texts += _named(f"New {noun}", f"New {plural}", now[plural].keys() - old[plural].keys())
-        texts += _named(f"No longer here, {noun}", f"No longer here, {plural}", old[plural].keys() - now[plural].keys())
+        texts += _named(f"Removed {noun}", f"Removed {plural}", old[plural].keys() - now[plural].keys())
     same = now["protocols"].keys() & old["protocols"].keys()
     redefined = sorted(name for name in same if now["protocols"][name] != old["protocols"][name])
-    texts += _named("Another protocol under the old name", "Other protocols under their old names", redefined)
+    texts += _named("Changed protocol", "Changed protocols", redefined)
     retrained = sorted(
         f"{name} (seed {seed})"
         for name in now["ensembles"].keys() & old["ensembles"].keys()
         for seed in now["ensembles"][name].keys() & old["ensembles"][name].keys()
         if now["ensembles"][name][seed] != old["ensembles"][name][seed]
     )
-    texts += _named("Other weights", "Other weights", retrained)
+    texts += _named("Changed weights", "Changed weights", retrained)
     texts += _seeds("New", now["ensembles"], old["ensembles"])
-    texts += _seeds("No longer here,", old["ensembles"], now["ensembles"])
+    texts += _seeds("Removed", old["ensembles"], now["ensembles"])
     return texts + _moved(old, now)
 
 
 def _seeds(what: str, here: Mapping[str, Mapping[str, Any]], there: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Training seeds that ensembles of both summaries have only ``here``, one sentence per set of seeds."""
+    """Return one sentence per set of training seeds that ensembles of both snapshots have only ``here``."""
     by_seeds: dict[tuple[int, ...], list[str]] = {}
     for name in sorted(here.keys() & there.keys()):
         only = tuple(sorted(map(int, here[name].keys() - there[name].keys())))
@@ -170,11 +174,14 @@ def _named(one: str, several: str, names: Iterable[str]) -> list[str]:
 
 
 def _moved(old: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    before, after = _cells(old), _cells(now)
+    """Return one sentence per rate that changed."""
+    before = _cells(old)
+    after = _cells(now)
     texts = []
     for key in sorted(before.keys() & after.keys()):
         _, protocol, ensemble, eps = key
-        was, is_ = before[key], after[key]
+        was = before[key]
+        is_ = after[key]
         apart = is_["low"].min() > was["high"].max() or is_["high"].max() < was["low"].min()
         again = _untouched(old, now, protocol, ensemble, was, is_)
         if apart or (again and abs(is_["accuracy"] - was["accuracy"]).max() > FLIP_RATE):
@@ -202,7 +209,7 @@ def _untouched(
     was: pd.DataFrame,
     is_: pd.DataFrame,
 ) -> bool:
-    """Whether the same weights were attacked under the same protocol on as many images."""
+    """Return whether the same weights were attacked under the same protocol on the same number of images."""
     if list(was.index) != list(is_.index) or list(was["n"]) != list(is_["n"]):
         return False
     return (

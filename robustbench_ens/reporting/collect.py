@@ -1,4 +1,4 @@
-"""What a report draws from: rates, training histories and provenance of many outcome files, derived batch by batch."""
+"""The input of a report: rates, training histories and provenance of many outcome files, derived batch by batch."""
 
 from __future__ import annotations
 
@@ -26,24 +26,29 @@ from robustbench_ens.reporting.tables.summary import eps_of_dataset, together
 HISTORY = ["ensemble", "method", "seed", "name", "target_member", "step", "value", "unit"]
 
 _BATCH_ROWS = 150_000
-"""Rows that are held in one frame: enough to be quick with small files, few enough for memory."""
+"""The most rows in one frame: enough to be fast with small files, few enough to fit into memory."""
 
 
 @dataclass(frozen=True)
 class Collection:
     """The input of every section.
 
-    ``accuracies``, ``transferability``, ``mean_transferability``, ``attempts`` and ``convergence`` are the frames of
-    the same names in :mod:`derive`, ``ledger`` that of :func:`~robustbench_ens.analysis.ledger.ledger`, ``beyond`` that
-    of :func:`~robustbench_ens.analysis.beyond.beyond`; ``history`` has the columns ``HISTORY``, one row per ensemble,
-    seed, name, member and epoch; ``health`` is that of :func:`~robustbench_ens.analysis.health.collect_health`,
-    ``budget`` that of :func:`~robustbench_ens.analysis.budget.collect_budget`,
-    ``worst_case`` that of :func:`~robustbench_ens.analysis.worst_case.worst_case`; ``comparisons`` is that of
-    :func:`~robustbench_ens.analysis.compare.comparisons`, at :func:`headlines`; ``answers`` are those of
-    :func:`~robustbench_ens.analysis.compare.answers`, at every eps; ``measurements`` are
-    those of kinds that yield measurements; ``provenance`` is one dict,
-    ``images`` the number of different images and ``arrays`` what is only drawn, per file; ``unsealed`` counts the files
-    of earlier versions, which have no digest.
+    Attributes:
+        accuracies, transferability, mean_transferability, attempts, convergence: the frames of the same names in
+            :mod:`derive`.
+        ledger: the frame of :func:`~robustbench_ens.analysis.ledger.ledger`.
+        beyond: the frames of :func:`~robustbench_ens.analysis.beyond.beyond`.
+        history: one row per ensemble, seed, name, member and epoch, with the columns ``HISTORY``.
+        health: the frame of :func:`~robustbench_ens.analysis.health.collect_health`.
+        budget: the frame of :func:`~robustbench_ens.analysis.budget.collect_budget`.
+        worst_case: the frame of :func:`~robustbench_ens.analysis.worst_case.worst_case`.
+        comparisons: the frame of :func:`~robustbench_ens.analysis.compare.comparisons`, at the standard eps.
+        answers: the answers of :func:`~robustbench_ens.analysis.compare.answers`, at every eps.
+        measurements: the measurements of kinds that yield measurements.
+        provenance: one dict per file.
+        images: the number of different images of each file.
+        arrays: the arrays of each file that are only drawn.
+        unsealed: the number of files of earlier versions, which have no digest.
     """
 
     accuracies: pd.DataFrame
@@ -67,11 +72,14 @@ class Collection:
 
     @cached_property
     def kinds(self) -> Kinds:
-        """Facts of the kinds of protocols: of the table, and of those from outside that were run."""
+        """The facts of the kinds of protocols, both of the table and from outside."""
         return kinds_of(self.provenance)
 
-    def sick(self, protocol: str) -> set[str]:
-        """Ensembles whose numbers under ``protocol`` rest on an unhealthy attack; ``WORST`` is the worst case."""
+    def unhealthy(self, protocol: str) -> set[str]:
+        """Return the ensembles whose numbers under ``protocol`` rest on an unhealthy attack.
+
+        The worst case over all protocols is named ``WORST``.
+        """
         found = unhealthy(self.health)
         if protocol != WORST:
             return {ensemble for name, ensemble in found if name == protocol}
@@ -84,20 +92,20 @@ class Collection:
 
 
 def collect(files: Sequence[OutcomeFile]) -> Collection:
-    """Derive all that a report needs; time and memory grow linearly with the files.
+    """Derive the input of a report. Time and memory grow linearly with the number of files.
 
     Raises:
-        UserError: there are no files; two files answer the same question; a file lacks rows.
+        UserError: there are no files, two files have the same protocol, ensemble and seed, or a file lacks rows.
     """
     if not files:
         raise UserError("expected at least one outcomes file, got none; run `rbe attack` or `rbe quickstart` first")
-    files = told_apart(files)
+    # Labels come first: everything below groups by them.
+    files = with_distinct_labels(files)
     kinds = kinds_of(file.provenance for file in files)
     found, answered = _rates(files, kinds)
-    trained = each_trained_once([file.provenance for file in files])
+    trained = one_row_per_training([file.provenance for file in files])
     history = _history([file for file, once in zip(files, trained, strict=True) if once])
     tiers = as_they_are(file.provenance for file in files if counts(file))
-    provenance, images = [file.provenance for file in files], [file.outcomes["image"].nunique() for file in files]
     return Collection(
         **found,
         beyond=beyond(files),
@@ -105,20 +113,22 @@ def collect(files: Sequence[OutcomeFile]) -> Collection:
         health=collect_health(files),
         budget=collect_budget(files),
         worst_case=worst_case_of(answered, files),
-        comparisons=comparisons(at_headline(answered, headlines(found["accuracies"], found["transferability"]), tiers)),
+        comparisons=comparisons(
+            at_headline(answered, standard_eps_by_dataset(found["accuracies"], found["transferability"]), tiers)
+        ),
         answers=answered,
         measurements=gather_measurements(_that_yield(files, kinds, MEASUREMENTS)),
-        provenance=provenance,
-        images=images,
+        provenance=[file.provenance for file in files],
+        images=[file.outcomes["image"].nunique() for file in files],
         arrays=[file.arrays for file in files],
         unsealed=sum(not file.sealed for file in files),
     )
 
 
 def _rates(files: Sequence[OutcomeFile], kinds: Kinds) -> tuple[dict[str, pd.DataFrame], list[Answers]]:
-    """Return the frames of a :class:`Collection` that are derived of outcome rows alone, by name, and its answers.
+    """Return the frames of a :class:`Collection` that derive from outcome rows alone, by name, and its answers.
 
-    Only files that yield what is derived are gathered.
+    Each frame is derived only from the files that yield it.
     """
     found: dict[str, list[pd.DataFrame]] = defaultdict(list)
     answered: list[Answers] = []
@@ -142,8 +152,8 @@ def _that_yield(files: Sequence[OutcomeFile], kinds: Kinds, what: Yields) -> lis
     return [file for file in files if kinds[file.provenance["protocol"]["kind"]].yields == what]
 
 
-def headlines(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> dict[str, float]:
-    """The eps at which each dataset is summed up; a dataset that nothing attacked is left out."""
+def standard_eps_by_dataset(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> dict[str, float]:
+    """Return the standard eps of each dataset that was attacked."""
     chosen = {
         str(dataset): eps_of_dataset(rows)
         for dataset, rows in together(accuracies, transfer).groupby("dataset", observed=True)
@@ -152,26 +162,32 @@ def headlines(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> dict[str, flo
 
 
 def _batches(files: Sequence[OutcomeFile]) -> Iterator[list[OutcomeFile]]:
+    """Yield the files in batches of at most ``_BATCH_ROWS`` rows. Without files, yield one empty batch.
+
+    The empty batch gives each frame its columns.
+    """
     batch: list[OutcomeFile] = []
     rows = 0
     for file in files:
         if batch and rows + len(file.outcomes) > _BATCH_ROWS:
             yield batch
-            batch, rows = [], 0
+            batch = []
+            rows = 0
         batch.append(file)
         rows += len(file.outcomes)
     yield batch
 
 
-def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
-    """The same files, with labels that name one thing each, sorted by protocol, ensemble and seed.
+def with_distinct_labels(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
+    """Return the files with unambiguous labels, sorted by protocol, ensemble and seed.
 
-    An ensemble that was attacked on images of another dataset than its own is called so: ``digits/single on dark``.
-    Where one label stands for several recipe hashes, data sets or (at one seed) weights, or one protocol label for
-    several hashes, the label gains the digits that differ: rates of different things are never pooled.
+    The label of an ensemble that was attacked on images of another dataset than its own names that dataset:
+    ``digits/single on dark``. If a label stands for several recipe hashes, data digests or (at one seed) weights, or a
+    protocol's label for several hashes, the first digits of the hash are added, so that rates of different things are
+    never pooled.
 
     Raises:
-        UserError: two files hold the same protocol, ensemble, weights and seed.
+        UserError: two files have the same protocol, ensemble, weights and seed.
     """
     targets = pd.DataFrame([file.provenance["target"] for file in files])
     protocols = pd.DataFrame([file.provenance["protocol"] for file in files])
@@ -183,6 +199,7 @@ def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
         ("data", "data_digest", ["label"]),
         ("weights", "weights", ["label", "seed"]),
     ):
+        # If one seed is ambiguous, all seeds of the label are marked: they would become two ensembles otherwise.
         ambiguous = targets.groupby(within)[column].transform("nunique") > 1
         ambiguous = ambiguous.groupby(targets["label"]).transform("any")
         marks = marks.where(~ambiguous, marks + f" ({name} " + targets[column].str[:7] + ")")
@@ -203,15 +220,18 @@ def told_apart(files: Sequence[OutcomeFile]) -> list[OutcomeFile]:
 
 
 def on_other_images(document: Mapping[str, Any]) -> bool:
-    """Whether an evaluation attacked images of another dataset than the ensemble was trained on.
+    """Return whether an evaluation attacked images of another dataset than the ensemble was trained on.
 
-    Of a model of one's own nobody knows what it was trained on.
+    It is false for external models, whose training data are unknown.
     """
     return bool(document["protocol"]["resolved"].get("trained_on")) and document["target"]["method"] != OWN_MODEL
 
 
-def each_trained_once(provenance: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Which evaluations stand for how an ensemble was trained: those on other images only where there are no others."""
+def one_row_per_training(provenance: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Return a flag for each evaluation that may stand for a training: one on other images only if there is no other.
+
+    Evaluations on other images repeat the training of the same weights under another label.
+    """
     own = {document["target"]["weights"] for document in provenance if not on_other_images(document)}
     return [not on_other_images(document) or document["target"]["weights"] not in own for document in provenance]
 
@@ -223,6 +243,7 @@ def _history(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     about = pd.DataFrame(targets)[["id", "label", "method", "seed"]].take(number).reset_index(drop=True)
     rows = pd.concat(tables, ignore_index=True).astype({"target": str, "name": str, "unit": str})
     rows = rows.assign(ensemble=about["label"], method=about["method"], seed=about["seed"])
+    # Several evaluations of the same ensemble repeat its history.
     own = rows.loc[rows["target"] == about["id"], HISTORY]
     return own.drop_duplicates(HISTORY[:-2], ignore_index=True)
 

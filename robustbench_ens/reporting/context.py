@@ -1,4 +1,4 @@
-"""What every section of a report is made from: the signature that all of them share."""
+"""The input that every section of a report is made from, and the signature that sections share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Context:
     """The input of every section.
 
     Attributes:
-        collection: what was derived from the outcomes.
+        collection: the frames that derive from the outcomes.
         looks: colour, marker and line of each ensemble, by its label.
-        changed: what changed since the last different report, in sentences; none if there was no such report.
+        changed: sentences on the changes since the last different report, or None if there was no such report.
     """
 
     collection: Collection
@@ -33,7 +33,7 @@ class Context:
 
 
 MakeSections = Callable[[Context], list[Section]]
-"""Makes sections of a report, or none if the collection has nothing for them."""
+"""A function that makes sections of a report, or none if the collection has nothing for them."""
 
 
 def context_of(collection: Collection, changed: Sequence[str] | None = None) -> Context:

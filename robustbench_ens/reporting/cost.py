@@ -1,4 +1,4 @@
-"""What an ensemble cost to train, in GPU- or CPU-hours, with the ensembles it was started from."""
+"""The cost of training an ensemble in GPU-hours or CPU-hours, including the ensembles it was started from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUR_S = 3600
 
 
 def machine(training: Mapping[str, Any]) -> str:
-    """What a training ran on: ``AMD EPYC, 1 thread``."""
+    """Return the hardware of a training, such as ``AMD EPYC, 1 thread``."""
     if training["device"] != "cpu":
         return str(training["hardware"])
     return f"{training['hardware']}, {counted(training.get('threads', 1), 'thread')}"
@@ -23,7 +23,7 @@ def machine(training: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Cost:
-    """Hours by unit (``GPU-h``, ``CPU-h``); ``complete`` is false where a part of it is not known."""
+    """The hours of a training by unit (``GPU-h``, ``CPU-h``). ``complete`` is false if a part is unknown."""
 
     hours: Mapping[str, float]
     complete: bool
@@ -36,10 +36,12 @@ class Cost:
 
 
 def own_cost(training: Mapping[str, Any] | None) -> Cost:
-    """One training run. A CPU-hour is one thread for one hour; a GPU-hour is one device for one hour.
+    """Return the cost of one training run, without its ancestors.
+
+    A CPU-hour is one thread for one hour, and a GPU-hour is one device for one hour.
 
     Args:
-        training: of the ensemble's record; none for imported weights.
+        training: the part of the ensemble's record, or None for imported weights.
     """
     if training is None:
         return Cost({}, False)
@@ -49,12 +51,12 @@ def own_cost(training: Mapping[str, Any] | None) -> Cost:
 
 
 def training_costs(targets: Iterable[Mapping[str, Any]], others: Iterable[Mapping[str, Any]] = ()) -> dict[str, Cost]:
-    """Cost of each target and of its ancestors, by label (mean over seeds).
+    """Return the cost of each target with its ancestors, by label, as a mean over seeds.
 
     Args:
         targets: records of ensembles, one or more for each seed.
         others: records of further ensembles, such as surrogates. An ancestor (``init_from``, of the same seed) counts
-            if it is in ``targets`` or here; else the cost is not complete.
+            if it is in ``targets`` or here. Otherwise the cost is incomplete.
     """
     own = {(str(record["label"]), int(record["seed"])): record for record in targets}
     known = {(str(record["label"]), int(record["seed"])): record for record in others} | own
@@ -65,7 +67,7 @@ def training_costs(targets: Iterable[Mapping[str, Any]], others: Iterable[Mappin
 
 
 def total_cost(targets: Iterable[Mapping[str, Any]]) -> Cost:
-    """Return the cost of all training runs among ``targets``, each counted once and without what it started from."""
+    """Return the cost of all training runs among ``targets``. Each counts once and without its ancestors."""
     own = {record["weights"]: own_cost(record["training"]) for record in targets}
     hours = _sum([cost.hours for cost in own.values()])
     return Cost(hours, all(cost.complete for cost in own.values()))
@@ -88,9 +90,9 @@ def _with_ancestors(
 
 
 def _started(record: Mapping[str, Any], label: str, other: Mapping[str, Any]) -> bool:
-    """Whether ``other``, called ``label``, is of the recipe that ``record`` was started from.
+    """Check that ``other``, labelled ``label``, is of the recipe that ``record`` was started from.
 
-    That is the one it names, with the overrides of ``record`` in the keys that both must share.
+    That is the recipe which ``init_from`` names, with the overrides of ``record`` in the keys that both must share.
     """
     name, overrides = split_reference(label)
     started_from = record["resolved"]["init_from"]

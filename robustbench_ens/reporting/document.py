@@ -1,4 +1,4 @@
-"""What a report consists of, before it is Markdown or HTML: sections of blocks. Plain text throughout, never markup."""
+"""The parts of a report before it is Markdown or HTML: pages, sections and blocks, in plain text without markup."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of sentences; ``warning`` sets it off."""
+    """A list of sentences, highlighted if it is a ``warning``."""
 
     items: list[str]
     warning: bool = False
@@ -38,12 +38,13 @@ class Table:
 
     Args:
         frame: the cells.
-        caption: says what the rates are rates of.
-        group: the column whose values become headings of groups of rows in HTML; empty for none.
-        numeric: columns aligned to the right.
-        stacked: on narrow screens each row becomes a list of its own, for few rows of many columns.
-        collapsed: shown on demand.
-        facts: what all rows are about, for the filters of the page; the page adds what a row's cells name.
+        caption: states what the rates are rates of.
+        group: the column whose values become headings of groups of rows in HTML, or empty.
+        numeric: columns that are aligned to the right.
+        stacked: on narrow screens, show each row as a list. It suits few rows of many columns.
+        collapsed: show the table on demand.
+        facts: the facts that hold for all rows, for the filters of the page. The page adds those that a row's cells
+            name.
     """
 
     frame: pd.DataFrame
@@ -61,12 +62,12 @@ class FigureBlock:
     """A figure.
 
     Attributes:
-        name: its file's name without the suffix.
+        name: the name of its file without the suffix.
         drawing: a scene, or a matplotlib figure.
-        alt: says in words what it shows.
-        facts: what it is about, for the filters of the page.
-        narrow: the same laid out for a narrow page, about 360 pixels wide; ``drawing`` shrinks there if None.
-        redraw: returns the same figure at a width in pixels, for columns of a paper; None if it has but one layout.
+        alt: a description of what it shows.
+        facts: the facts that hold for it, for the filters of the page.
+        narrow: the same figure laid out for a narrow page, about 360 pixels wide. If None, ``drawing`` shrinks there.
+        redraw: returns the same figure at a width in pixels, for columns of a paper. None if it has only one layout.
     """
 
     name: str
@@ -78,18 +79,18 @@ class FigureBlock:
 
 
 def figure_block(name: str, draw: Callable[[float], Scene], alt: str, width: float, facts: Facts) -> FigureBlock:
-    """Return a figure that is laid out for a page ``width`` pixels wide, and anew for narrow ones and for papers."""
+    """Return a figure that is laid out for a page ``width`` pixels wide, for narrow pages and for papers."""
     narrow = draw(NARROW) if width > NARROW else None
     return FigureBlock(name, draw(width), alt, facts, narrow, draw)
 
 
 NARROW = 364.0
-"""Width in pixels of the text on a page of 400."""
+"""Width in pixels of the text on a page that is 400 pixels wide."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures side by side where the page is wide enough."""
+    """Figures, side by side if the page is wide enough."""
 
     figures: list[FigureBlock]
     caption: str = ""
@@ -98,7 +99,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of running text; ``strong`` sets it off."""
+    """A piece of running text, emphasised if ``strong``."""
 
     text: str
     strong: bool = False
@@ -106,7 +107,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Lead:
-    """What the reader should take away, in large letters on top of a page."""
+    """The main result, in large letters on top of a page."""
 
     spans: list[Span]
     type: ClassVar[str] = "lead"
@@ -114,7 +115,7 @@ class Lead:
 
 @dataclass(frozen=True)
 class Badge:
-    """A fact in a few words; ``items``, if there are any, are shown on demand below ``intro``."""
+    """A fact in a few words. Its ``items``, if there are any, are shown on demand below ``intro``."""
 
     text: str
     level: Literal["ok", "warn", "plain"] = "plain"
@@ -149,7 +150,7 @@ class Links:
 
 @dataclass(frozen=True)
 class Listing:
-    """Text with its line breaks: a command or settings; shown on demand under ``title`` where there is one."""
+    """Text with its line breaks, such as a command or settings. If it has a ``title``, it is shown on demand."""
 
     text: str
     title: str = ""
@@ -161,7 +162,7 @@ Block = Paragraph | Bullets | Table | Figures | Listing | Lead | Badges | Links
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with its blocks; ``anchor`` is its identifier in the page."""
+    """A heading with its blocks. Its ``anchor`` identifies it in the page."""
 
     title: str
     anchor: str
@@ -173,11 +174,11 @@ class Page:
     """A page of the report.
 
     Attributes:
-        path: its place in the folder of the report, without suffix: ``index``, ``ensembles/digits-dverge-3``.
+        path: its path in the folder of the report, without suffix: ``index``, ``ensembles/digits-dverge-3``.
         title: its heading.
         about: one line under the heading.
-        sections: what it holds, in order.
-        filtered: whether readers can narrow its tables and figures to some datasets or protocols.
+        sections: its sections, in order.
+        filtered: true if readers can restrict its tables and figures to some datasets or protocols.
     """
 
     path: str

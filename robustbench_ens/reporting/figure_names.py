@@ -1,4 +1,4 @@
-"""The names of figures, which are those of their files: no two different figures of a report share one."""
+"""The names of figures and their files. No two different figures of a report share a name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from robustbench_ens.reporting import svg
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Page, Section
 
 
-def with_figures_apart(pages: Sequence[Page]) -> list[Page]:
-    """Return the pages with a number behind the name of each figure that another, different one had before.
+def with_distinct_figure_names(pages: Sequence[Page]) -> list[Page]:
+    """Return the pages with a number added to the name of each figure that an earlier, different figure already has.
 
-    Names are made of labels, cut to a length that every file system takes, so that two labels can give one name. The
-    same figure on several pages keeps one name, and one file.
+    Names are made of labels, cut to a length that every file system allows, so two labels can give the same name. The
+    same figure on several pages keeps one name and one file.
     """
     figures = [figure for page in pages for section in page.sections for figure in figures_of(section)]
     uses = Counter(figure.name for figure in figures)
+    # Drawing a figure for its digest is slow, so only repeated names are compared by it.
     drawn = [(figure.name, _shown(figure) if uses[figure.name] > 1 else "") for figure in figures]
     distinct = list(dict.fromkeys(drawn))
     names = dict(zip(distinct, named_apart(name for name, _ in distinct), strict=True))
@@ -33,7 +34,7 @@ def figures_of(section: Section) -> list[FigureBlock]:
 
 
 def _shown(figure: FigureBlock) -> str:
-    """A digest of all that readers get of a figure: its drawings and its words."""
+    """Return a digest of a figure's drawings and texts."""
     drawings = [drawing for drawing in (figure.drawing, figure.narrow) if drawing is not None]
     texts = [figure.alt, *(svg.standalone(drawing) for drawing in drawings)]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

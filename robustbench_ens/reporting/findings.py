@@ -1,4 +1,4 @@
-"""What the numbers say, in words: a claim stands only where a test supports it."""
+"""The findings of a report as sentences. Each claim is supported by a test."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from robustbench_ens.reporting.tables.summary import eps_of_dataset, over_seeds,
 
 _LONGEST = 64  # characters of a name in running text
 RULE = (
-    "“Significantly” means: by the paired test on the images that both were attacked on, p < 0.05 after Holm's "
-    "correction (see “Who beats whom”). Where two share no seed or no images, and for transferability, it means that "
-    "the 95% intervals do not touch, in any pair of seeds where there are several."
+    "“Significantly” means p < 0.05 after Holm's correction, by the paired test on the images that both ensembles were "
+    "attacked on (see “Who beats whom”). If two ensembles share no seed or no images, and for transferability, it "
+    "means that their 95% intervals do not overlap, in any pair of seeds if there are several."
 )
 
 
@@ -26,12 +26,14 @@ def findings(
     comparisons: pd.DataFrame | None = None,
     kinds: Kinds | None = None,
 ) -> list[str]:
-    """One sentence per protocol about the ensembles' order at the headline eps, and one on how sure that is.
+    """Return one sentence per protocol about the order of the ensembles at the standard eps.
+
+    The last sentence names the ensembles with a single training seed.
 
     Args:
-        accuracies, transfer: as :mod:`derive` gives them.
-        comparisons: as ``compare.comparisons`` gives them; pairs that it lacks are judged by their intervals.
-        kinds: facts of the kinds of protocols, those of the table unless given.
+        accuracies, transfer: frames of :mod:`derive`.
+        comparisons: the frame of ``compare.comparisons``. Pairs that it lacks are judged by their intervals.
+        kinds: facts of the kinds of protocols. The default is those of the table.
     """
     everything = together(accuracies, transfer)
     names = _short_names(everything["ensemble"].unique())
@@ -46,6 +48,7 @@ def findings(
         at_eps = dataset[dataset["eps"] == chosen.eps]
         groups = at_eps.groupby(["kind", "protocol"], observed=True)
         found = {(str(kind), str(protocol)): rows for (kind, protocol), rows in groups}
+        # Kinds that every report should have come first, so that readers find them at the same place.
         for kind, protocol in sorted(found, key=lambda key: (not known[key[0]].expected, known[key[0]].yields, key)):
             rows = found[kind, protocol]
             where = f"{known[kind].title} at eps {chosen.eps:g}, n = {span(rows['n'])} ({protocol})"
@@ -55,7 +58,7 @@ def findings(
     if single:
         sentences.append(
             f"{listing(single)} {'stands' if len(single) == 1 else 'stand'} on one training seed: the intervals cover "
-            "the choice of images, not the luck of training."
+            "the choice of images, but not the variation between training runs."
         )
     return sentences
 
@@ -63,13 +66,13 @@ def findings(
 def warnings(
     accuracies: pd.DataFrame, usual: Collection[tuple[str, str]] | None = None, kinds: Kinds | None = None
 ) -> list[str]:
-    """Signs that an attack is weaker than it should be, where the intervals show them, and unequal comparisons.
+    """Return warnings about attacks that are weaker than they should be, and about unequal numbers of images.
 
     Args:
-        accuracies: as :mod:`derive` gives them.
-        usual: (protocol, ensemble) that are about the ensemble as it is defined, so that their numbers are of one
-            model; all unless given.
-        kinds: facts of the kinds of protocols, those of the table unless given.
+        accuracies: the frame of :mod:`derive`.
+        usual: pairs (protocol, ensemble) that attack the ensemble as it is defined, so that their numbers are about the
+            same model. The default is all pairs.
+        kinds: facts of the kinds of protocols. The default is those of the table.
     """
     known = shipped_kinds() if kinds is None else kinds
     of_one_model = accuracies if usual is None else accuracies[among(accuracies, usual)]
@@ -81,18 +84,21 @@ def warnings(
 
 
 def _short_names(names: Iterable[str]) -> dict[str, str]:
-    """Long names with their middle left out, unless two would become one."""
+    """Return names of which the long ones are shortened in the middle, unless two names would become equal."""
     short = {name: shorten(name, _LONGEST) for name in names}
     return short if len(set(short.values())) == len(short) else {name: name for name in short}
 
 
 def _bounds(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per ensemble: ``mean`` over seeds, and the outermost ends of their intervals."""
+    """Return, for each ensemble, the ``mean`` over seeds and the outermost ends of their intervals."""
     return rows.groupby("ensemble").agg(mean=("accuracy", "mean"), low=("low", "min"), high=("high", "max"))
 
 
 def _tested(comparisons: pd.DataFrame | None, names: dict[str, str]) -> dict[str, dict[tuple[str, str], bool]]:
-    """By protocol and (better, worse), under the names that sentences use: whether the claim stands."""
+    """Return, for each protocol and (better, worse), whether a test supports the claim.
+
+    Ensembles have the names that sentences use.
+    """
     found: dict[str, dict[tuple[str, str], bool]] = {}
     for row in [] if comparisons is None else comparisons.to_dict("records"):
         pair = names.get(row["better"], ""), names.get(row["worse"], "")
@@ -101,17 +107,23 @@ def _tested(comparisons: pd.DataFrame | None, names: dict[str, str]) -> dict[str
 
 
 def _accuracy(rows: pd.DataFrame, tested: dict[tuple[str, str], bool]) -> list[str]:
-    """``tested`` says of pairs (better, worse) on the same images whether the claim stands."""
+    """Return the sentence about the accuracies under one protocol, or none for a single ensemble.
+
+    ``tested`` holds, for pairs (better, worse) on the same images, whether a test supports the claim.
+    """
     bounds = _bounds(rows).sort_values("mean", ascending=False)
     if len(bounds) < 2:
         return []
     texts = {str(name): over_seeds(own.sort_values("seed")) for name, own in rows.groupby("ensemble")}
     best = str(bounds.index[0])
     others = list(map(str, bounds.index[1:]))
-    apart = dict(zip(others, bounds["high"].iloc[1:] < bounds["low"].iloc[0], strict=True))
-    apart |= {name: False for name in others if (name, best) in tested}
-    apart |= {name: tested[best, name] for name in others if (best, name) in tested}
-    below, level = [name for name in others if apart[name]], [name for name in others if not apart[name]]
+    # The order is the rule: a paired test overrides the intervals. If a test found the other one better on the shared
+    # images, the best mean is no claim.
+    below_best = dict(zip(others, bounds["high"].iloc[1:] < bounds["low"].iloc[0], strict=True))
+    below_best |= {name: False for name in others if (name, best) in tested}
+    below_best |= {name: tested[best, name] for name in others if (best, name) in tested}
+    below = [name for name in others if below_best[name]]
+    level = [name for name in others if not below_best[name]]
     text = {name: f"{name} ({texts[name]})" for name in texts}
     if not below:
         return [
@@ -122,6 +134,7 @@ def _accuracy(rows: pd.DataFrame, tested: dict[tuple[str, str], bool]) -> list[s
 
 
 def _transfer(rows: pd.DataFrame) -> list[str]:
+    """Return the sentence about the transferability under one protocol, or none for a single ensemble."""
     pairs = between_sub_models(rows)
     bounds = pairs.groupby("ensemble").agg(mean=("rate", "mean"), low=("low", "min"), high=("high", "max"))
     bounds = bounds.sort_values("mean")
@@ -148,19 +161,21 @@ def _less_knowledge_wins_more(accuracies: pd.DataFrame, kinds: Kinds) -> list[st
     for kind, facts in kinds.items():
         if facts.knows_less_than not in kinds:
             continue
-        less, more = facts.title.lower(), kinds[facts.knows_less_than].title.lower()
+        less = facts.title.lower()
+        more = kinds[facts.knows_less_than].title.lower()
         informed = attacked[attacked["kind"] == facts.knows_less_than]
         both = informed.merge(attacked[attacked["kind"] == kind], on=keys, suffixes=("_more", "_less"))
         texts += [
             f"{row['ensemble']} (seed {row['seed']}) at eps {row['eps']:g}: the {less} attack leaves "
-            f"{percent(row['accuracy_less'])}, the {more} attack {percent(row['accuracy_more'])}. Whoever knows the "
-            f"model should win more, so the {more} attack is too weak, and its accuracy too high."
+            f"{percent(row['accuracy_less'])}, the {more} attack {percent(row['accuracy_more'])}. An attack that knows "
+            f"more should beat more images, so the {more} attack is too weak and its accuracy is too high."
             for row in both[both["high_less"] < both["low_more"]].to_dict("records")
         ]
     return texts
 
 
 def _rises_with_eps(accuracies: pd.DataFrame) -> list[str]:
+    """Return a warning for each ensemble and seed whose accuracy rises with eps beyond its intervals."""
     texts = []
     for (protocol, ensemble, seed), rows in accuracies.groupby(["protocol", "ensemble", "seed"], observed=True):
         ladder = rows.sort_values("eps").reset_index(drop=True)

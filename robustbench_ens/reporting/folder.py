@@ -14,17 +14,17 @@ from robustbench_ens.core.store import Store, atomic_path
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import OutcomeFile, arrays_path, measurements_path, read_evaluations
 from robustbench_ens.reporting.collect import Collection
-from robustbench_ens.reporting.exports.asked import NOTHING, Asked
+from robustbench_ens.reporting.exports.options import NOTHING, ExportOptions
+from robustbench_ens.reporting.external_sections import ExternalSection
 from robustbench_ens.reporting.heading import heading
-from robustbench_ens.reporting.own_sections import OwnSection
 
 PUBLISHED = Path("reports")
-"""Where published reports lie, in a checkout."""
+"""The folder of published reports in a checkout."""
 
 
 @dataclass(frozen=True)
 class ReportFolder:
-    """The folder of a report; ``published`` is true if its outcomes lie beside it."""
+    """The folder of a report. If the report is ``published``, its outcomes lie beside it."""
 
     path: Path
     published: bool
@@ -39,7 +39,7 @@ def report_folder(store: Store, name: str, publish: str | None = None) -> Report
     """Return the folder of the report ``name`` in a run directory, or of the published report ``publish``.
 
     Raises:
-        UserError: a name is no plain folder name.
+        UserError: a name is not a plain folder name.
     """
     for part in (name, name if publish is None else publish):
         if Path(part).name != part or part in ("", ".", ".."):
@@ -54,18 +54,18 @@ def write_report(
     collection: Collection,
     folder: ReportFolder,
     command: str,
-    own: Sequence[OwnSection] = (),
-    asked: Asked = NOTHING,
+    own: Sequence[ExternalSection] = (),
+    options: ExportOptions = NOTHING,
 ) -> Path:
-    """Render a report into its folder, which is held meanwhile, with the outcomes beside it if it is published.
+    """Render a report into its folder while holding the folder's lock. Copy the outcomes if the report is published.
 
     Args:
         files: the outcomes.
-        collection: of the same outcomes.
+        collection: the collection of the same outcomes.
         folder: see :func:`report_folder`.
         command: the command line that makes this report again.
-        own: sections of the user's own.
-        asked: what to write beside the pages.
+        own: sections from outside.
+        options: the exports to write in addition to the pages.
 
     Returns:
         path of `index.html`.
@@ -74,11 +74,11 @@ def write_report(
         UserError: another process holds the folder, a name in a file's provenance leads out of it, an outcomes file
             has changed since it was read, or one of ``own`` fails.
     """
-    from robustbench_ens.reporting.page import render  # with the templates, which only this function needs
+    from robustbench_ens.reporting.page import render  # imports the templates, which only this function needs
 
     outcomes = published_outcomes(files, folder.outcomes) if folder.published else {}
     with hold(folder.path.parent):
-        index = render(collection, folder.path, title=heading(collection), command=command, own=own, asked=asked)
+        index = render(collection, folder.path, title=heading(collection), command=command, own=own, options=options)
         if folder.published:
             publish_outcomes(outcomes, folder.outcomes)
             check_published(files, outcomes)
@@ -86,17 +86,18 @@ def write_report(
 
 
 def published_outcomes(files: Sequence[OutcomeFile], folder: Path) -> dict[Path, Path]:
-    """Return where the outcomes of a published report lie in ``folder``, and which files they are copied from.
+    """Return the paths of a published report's outcomes in ``folder``, with the files that they are copied from.
 
     Raises:
         UserError: a name in a file's provenance leads out of the folder.
     """
     wanted: dict[Path, Path] = {}
     for file in files:
-        protocol, target = file.provenance["protocol"], file.provenance["target"]
+        protocol = file.provenance["protocol"]
+        target = file.provenance["target"]
         own = f"{protocol['name']}-{protocol['hash']}"
         place = inside(folder, f"{own}/{file.path.name}", f"{file.path}: name of the protocol")
-        if place in wanted:  # of other weights, from another run directory
+        if place in wanted:  # the same recipe and seed with other weights, from another run directory
             name = f"{own}/{place.stem}-{target['weights'][:10]}{place.suffix}"
             place = inside(folder, name, f"{file.path}: digest of the weights")
         wanted[place] = file.path
@@ -107,13 +108,14 @@ def published_outcomes(files: Sequence[OutcomeFile], folder: Path) -> dict[Path,
 
 
 def publish_outcomes(wanted: Mapping[Path, Path], folder: Path) -> None:
-    """Put the files ``wanted``, and no others, into ``folder``.
+    """Copy the files ``wanted`` into ``folder`` and remove all others from it.
 
     Args:
         wanted: see :func:`published_outcomes`.
-        folder: of the outcomes beside a report.
+        folder: the folder of the outcomes beside a report.
     """
     for destination, source in wanted.items():
+        # A report may be made again from the published outcomes themselves.
         if not destination.exists() or not destination.samefile(source):
             with atomic_path(destination) as temporary:
                 shutil.copyfile(source, temporary)
@@ -124,21 +126,21 @@ def publish_outcomes(wanted: Mapping[Path, Path], folder: Path) -> None:
 
 
 def check_published(files: Sequence[OutcomeFile], wanted: Mapping[Path, Path]) -> None:
-    """Check that the copies are of what was read for the report.
+    """Check that the copies have the content that the report was made from.
 
     Args:
-        files: that the report was made of.
+        files: the outcomes that the report was made from.
         wanted: see :func:`published_outcomes`.
 
     Raises:
-        UserError: another command has written new outcomes between the reading and the copying.
+        UserError: another command wrote new outcomes after they were read and before they were copied.
     """
     copies = {source: copy for copy, source in wanted.items()}
     for file in files:
         try:
             (copy,) = read_evaluations([copies[file.path]])
             same = copy.provenance == file.provenance
-        except UserError:  # a table or array of the old outcomes beside one of the new
+        except UserError:  # the copy mixes tables or arrays of old and new outcomes
             same = False
         if not same:
             raise UserError(

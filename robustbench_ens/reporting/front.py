@@ -1,4 +1,4 @@
-"""The front page: who wins, whether that is significant, and whether the attacks were healthy, before any table."""
+"""The front page: the best ensemble, its significance and the health of the attacks, before any table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping
     """Return the sections of the front page.
 
     Args:
-        context: what the report is made of.
+        context: the input of all sections.
         details: the pages with all numbers, which the front page links to.
         ensembles: the page of each ensemble that has one.
     """
@@ -46,24 +46,24 @@ def front_sections(context: Context, details: Sequence[Page], ensembles: Mapping
 
 
 def _ensembles(rows: Sequence[BoardRow], pages: Mapping[str, str]) -> list[Section]:
-    """Links to the pages of all ensembles, in the order of the leaderboard."""
+    """Return links to the pages of all ensembles, in the order of the leaderboard."""
     names = [*(row.ensemble for row in rows), *pages]
     links = [Link(name, pages[name]) for name in dict.fromkeys(names) if name in pages]
     return [Section("Ensembles", "ensembles", [Links(links)])] if links else []
 
 
 def leaderboard_blocks(context: Context, rows: Sequence[BoardRow], ensembles: Mapping[str, str]) -> list[Block]:
-    """Return a picture for each dataset, the one of most ensembles first, and the link to the table of all."""
+    """Return a picture for each dataset, the one with most ensembles first, and a link to the table of all."""
     by_dataset = [list(own) for _, own in groupby(rows, key=lambda row: row.dataset)]
     blocks: list[Block] = []
     for own in sorted(by_dataset, key=lambda own: (-len(own), own[0].dataset)):
         draw = partial(_draw, own, context, ensembles)
         dataset = own[0].dataset
         where = f"{dataset}, eps {own[0].eps.eps:g}" if own[0].eps else f"{dataset}, not attacked"
-        alt = f"Leaderboard of {where}: {own[0].ensemble} first; the table holds the numbers."
-        caption = f"{where}, n = {own[0].n}." if len(by_dataset) > 1 else ""  # the heading says it of one dataset
+        alt = f"Leaderboard of {where}: {own[0].ensemble} is first. The table has the numbers."
+        caption = f"{where}, n = {own[0].n}." if len(by_dataset) > 1 else ""  # the heading states it for one dataset
         if len(own) > MOST_ROWS:
-            caption = f"{caption} The first {MOST_ROWS} of {len(own)} ensembles; the table has all.".strip()
+            caption = f"{caption} The first {MOST_ROWS} of {len(own)} ensembles. The table has all of them.".strip()
         blocks.append(Figures([figure_block(f"leaderboard-{slug(dataset)}", draw, alt, WIDTH, {})], caption))
     blocks.append(Links([Link("Table of all numbers", "details/summary")]))
     return blocks

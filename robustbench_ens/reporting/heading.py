@@ -1,9 +1,9 @@
-"""The heading of a report and the line below it: what was evaluated, in a few words."""
+"""The heading of a report and the line below it, which summarise what was evaluated."""
 
 from __future__ import annotations
 
 from robustbench_ens.core.text import counted, listing, shorten
-from robustbench_ens.reporting.collect import Collection, headlines, on_other_images
+from robustbench_ens.reporting.collect import Collection, on_other_images, standard_eps_by_dataset
 
 _LONGEST = 40  # characters of a dataset's name in the heading
 
@@ -25,7 +25,7 @@ def about(collection: Collection) -> str:
     protocols = len({document["protocol"]["label"] for document in documents})
     seeds = [document["target"]["seed"] for document in documents]
     days = sorted({document["finished_at"][:10] for document in documents})
-    eps = headlines(collection.accuracies, collection.transferability)
+    eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     radii = sorted({f"{radius:g}" for radius in eps.values()})
     numbers = collection.accuracies["n"] if len(collection.accuracies) else collection.images
     least = int(min(numbers))
@@ -41,7 +41,7 @@ def about(collection: Collection) -> str:
 
 
 def _datasets(collection: Collection) -> list[str]:
-    """The datasets of the ensembles' own images; if there are none, those that were attacked."""
+    """Return the datasets that ensembles were trained on, or the attacked ones if all evaluations use other images."""
     documents = collection.provenance
     own = {document["target"]["dataset"] for document in documents if not on_other_images(document)}
     return sorted(own or {document["target"]["dataset"] for document in documents})

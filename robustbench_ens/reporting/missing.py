@@ -1,4 +1,4 @@
-"""Evaluations that a report lacks, and the command that would make them."""
+"""Evaluations that a report lacks, and the commands that would run them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from robustbench_ens.reporting.collect import on_other_images
 
 
 def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str]:
-    """The `rbe attack` commands for each ensemble that has no outcomes of ``kind`` on its own images, as shell lines.
+    """Return the `rbe attack` commands, as shell lines, for ensembles without outcomes of ``kind`` on their own images.
 
-    One command per protocol and set of seeds. The protocol is the one that other ensembles of the dataset were
-    evaluated under; where there is none, one that ships for the dataset, if possible the one named after the kind.
+    There is one command per protocol and set of seeds. The protocol is the one that other ensembles of the dataset
+    were evaluated under. If there is none, it is one that ships for the dataset, preferably named after the kind.
     """
     targets: dict[tuple[str, int], dict[str, Any]] = {}
     protocols: dict[str, str] = {}
     provenance = [document for document in provenance if not on_other_images(document)]
     for document in provenance:
-        target, protocol = document["target"], document["protocol"]
+        target = document["target"]
+        protocol = document["protocol"]
         targets.setdefault((reference_of(target), target["seed"]), target)
         if protocol["kind"] == kind:
             protocols.setdefault(target["dataset"], reference_of(protocol))
@@ -38,6 +39,7 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
             protocol = protocols.get(target["dataset"]) or _shipped(target["dataset"], kind)
             if protocol is not None:
                 due.setdefault((protocol, reference), []).append(seed)
+    # Ensembles that lack the same seeds share one command, which keeps the list short.
     commands: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for (protocol, reference), seeds in due.items():
         commands.setdefault((protocol, tuple(seeds)), []).append(reference)
@@ -52,7 +54,7 @@ def attack_commands(provenance: Sequence[dict[str, Any]], kind: str) -> list[str
 
 
 def _shipped(dataset: str, kind: str) -> str | None:
-    """A protocol of ``kind`` that ships for ``dataset``; none of a kind from outside."""
+    """Return a shipped protocol of ``kind`` for ``dataset``, or None if the kind comes from outside."""
     if kind not in KINDS:
         return None
     named = f"{dataset}/{kind}"
@@ -62,9 +64,9 @@ def _shipped(dataset: str, kind: str) -> str | None:
 
 
 def reference_of(named: dict[str, Any]) -> str:
-    """What loads a recipe or a protocol again: its label before the report told equal labels apart.
+    """Return the reference that loads a recipe or a protocol: its label without what a report added to it.
 
-    Of a file outside ``zoo/`` and ``attacks/``, whose folder is not known, the name of the file.
+    The folder of a file outside ``zoo/`` and ``attacks/`` is not recorded, so the reference is the file's name.
     """
     reference: str = named.get("reference", named["label"])
     name, _ = split_reference(reference)

@@ -1,4 +1,4 @@
-"""Rendering: outcomes in, a folder of pages out, each as Markdown and as HTML that needs no other file."""
+"""Rendering of outcomes as a folder of pages, each as Markdown and as self-contained HTML."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ from robustbench_ens.reporting.changes import SUMMARY, changes, last_report, sna
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import FigureBlock, Page
-from robustbench_ens.reporting.exports.asked import NOTHING, Asked, exported, write_exports
+from robustbench_ens.reporting.exports.options import NOTHING, ExportOptions, exported, write_exports
+from robustbench_ens.reporting.external_sections import ExternalSection
 from robustbench_ens.reporting.figure_names import figures_of
 from robustbench_ens.reporting.filters import NAMES, filters_of
-from robustbench_ens.reporting.own_sections import OwnSection
 from robustbench_ens.reporting.pages import FRONT, known_pages, pages
 from robustbench_ens.reporting.scene import Scene
 from robustbench_ens.reporting.table_rows import Rows
 
 LARGE = 800.0
-"""Pixels from which a drawing would be too small to read on a page of middling width, which shows the narrow one."""
+"""Width in pixels above which a drawing is too small to read on a page of medium width, which shows the narrow one."""
 
 MARKDOWN_FRONT = "report"
 """The name of the front page in Markdown, without suffix."""
 
 
 def render_report(files: Sequence[OutcomeFile], destination: Path, *, title: str, command: str) -> Path:
-    """Write a report of ``files`` into the folder ``destination``; see :func:`render`.
+    """Write a report of ``files`` into the folder ``destination``, as :func:`render` does.
 
     Args:
         files: evaluations, in any order.
-        destination, title, command: as of :func:`render`.
+        destination, title, command: see :func:`render`.
 
     Raises:
-        UserError: there are no files, or two of them answer the same question; nothing is written then.
+        UserError: there are no files, or two of them have the same protocol, ensemble and seed. Nothing is written
+            then.
     """
     return render(collect(files), destination, title=title, command=command)
 
@@ -57,35 +58,37 @@ def render(
     *,
     title: str,
     command: str,
-    own: Sequence[OwnSection] = (),
-    asked: Asked = NOTHING,
+    own: Sequence[ExternalSection] = (),
+    options: ExportOptions = NOTHING,
 ) -> Path:
-    """Write a report into the folder ``destination``, over an older one; the same input, the same bytes.
+    """Write a report into the folder ``destination`` and replace an older one.
 
-    What changed since the last different report in that folder is said, and is the same when a report is made again.
+    The same input gives the same bytes. The report lists what changed since the last different report in that folder,
+    and this list stays the same when the report is made again.
 
     Args:
-        collection: what it draws from.
-        destination: gets `index.html` and `report.md`, the other pages under `ensembles/` and `details/`,
-            `figures/*.svg` and `summary.json`.
+        collection: the input of all sections.
+        destination: the folder that receives `index.html` and `report.md`, the other pages under `ensembles/` and
+            `details/`, `figures/*.svg` and `summary.json`.
         title: heading of the report.
         command: the command line that makes this report again.
-        own: sections of the user's own.
-        asked: what to write beside the pages.
+        own: sections from outside.
+        options: the exports to write in addition to the pages.
 
     Returns:
-        path of `index.html`; every page needs no other file.
+        path of `index.html`. No page needs another file.
 
     Raises:
-        UserError: one of ``own`` fails; nothing is written then.
+        UserError: one of ``own`` fails. Nothing is written then.
     """
+    # Everything is made before the first file is written: an error leaves the old report as it was.
     now = snapshot(collection)
     last = last_report(destination, now)
     context = context_of(collection, None if last is None else changes(last, now))
     made = pages(context, title, own)
     figures = {figure.name: figure for page in made for section in page.sections for figure in figures_of(section)}
     texts = rendered(made, Facts(title, command, collection))
-    exports = exported(asked, context, made, title, command)
+    exports = exported(options, context, made, title, command)
 
     wanted = set()
     for figure in figures.values():
@@ -96,13 +99,13 @@ def render(
         write_text(destination / name, content)
     write_json(destination / SUMMARY, now | {"previous": last})
     remove_others(destination, wanted)
-    write_exports(asked, exports, destination)
+    write_exports(options, exports, destination)
     return destination / f"{FRONT}.html"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What all pages of a report share: its title, the command that makes it again, and what it is made of."""
+    """The facts that all pages of a report share: its title, the command that makes it again, and its input."""
 
     title: str
     command: str
@@ -110,7 +113,7 @@ class Facts:
 
 
 def rendered(made: Sequence[Page], facts: Facts) -> dict[str, str]:
-    """Return the pages as text, Markdown and HTML, by the path of their file in the folder of the report."""
+    """Return the pages as text, in Markdown and in HTML, by the path of their file in the folder of the report."""
     filters = filters_of(facts.collection.provenance)
     ensembles = known_pages(facts.collection, made)
     shared = {
@@ -137,13 +140,13 @@ def file_of(path: str, suffix: str) -> str:
 
 
 def relative(here: str, suffix: str, path: str) -> str:
-    """Return the address of the page or figure at ``path``, as seen from the page ``here``."""
+    """Return the address of the page or figure at ``path``, relative to the page ``here``."""
     file = path if path.endswith(".svg") else file_of(path, suffix)
     return relpath(file, file_of(here, suffix).rpartition("/")[0] or ".")
 
 
 def remove_others(destination: Path, wanted: Iterable[Path]) -> None:
-    """Remove figures and pages of the last report that this one lacks."""
+    """Remove the figures and pages of the last report that this one no longer has."""
     kept = set(wanted)
     for folder in ("figures", "ensembles", "details"):
         for path in list(entries(destination / folder)):
@@ -152,7 +155,10 @@ def remove_others(destination: Path, wanted: Iterable[Path]) -> None:
 
 
 def _inline(address: Callable[[str], str], figure: FigureBlock) -> Markup:
-    """The figure; what can be laid out for a narrow page is there twice, and the style sheet shows one."""
+    """Return a figure as HTML.
+
+    If it can be laid out for a narrow page, both layouts are included and the style sheet shows one of them.
+    """
     wide = svg.inline(figure.drawing, figure.name, address)
     if figure.narrow is None:
         return Markup(wide)  # all text inside is escaped
@@ -162,14 +168,17 @@ def _inline(address: Callable[[str], str], figure: FigureBlock) -> Markup:
 
 
 def _script() -> Mapping[str, str]:
-    """The script of the page, and the digest by which its content security policy lets this one run, and no other."""
+    """Return the script of the page and its digest, by which the content security policy allows no other script."""
     script = (package_files("robustbench_ens.reporting") / "templates" / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return {"script": Markup(script), "script_sha256": digest}
 
 
 def environment(name: str) -> Environment:
-    """Templates with every value escaped: by Jinja in HTML, by the filters ``md`` and ``code`` in Markdown."""
+    """Return an environment of templates for files called ``name``, in which every value is escaped.
+
+    Jinja escapes in HTML, the filters ``md`` and ``code`` in Markdown.
+    """
     made = Environment(
         loader=PackageLoader("robustbench_ens.reporting"),
         autoescape=name.endswith(".html"),

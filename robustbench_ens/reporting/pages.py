@@ -11,10 +11,10 @@ from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context, MakeSections
 from robustbench_ens.reporting.document import Page
 from robustbench_ens.reporting.ensembles import ensemble_pages
-from robustbench_ens.reporting.figure_names import with_figures_apart
+from robustbench_ens.reporting.external_sections import ExternalSection, check_names
+from robustbench_ens.reporting.figure_names import with_distinct_figure_names
 from robustbench_ens.reporting.front import front_sections
 from robustbench_ens.reporting.heading import about
-from robustbench_ens.reporting.own_sections import OwnSection, check_names
 from robustbench_ens.reporting.sections.accuracy import accuracy_sections, every_variant_sections
 from robustbench_ens.reporting.sections.beyond import beyond_sections
 from robustbench_ens.reporting.sections.budget import budget_sections
@@ -31,7 +31,7 @@ from robustbench_ens.reporting.sections.runs import runs_sections
 from robustbench_ens.reporting.sections.transfer import transfer_sections
 
 PAPERS: tuple[MakeSections, ...] = (dverge2020.sections,)
-"""The papers whose numbers stand beside ours: each is a package of its own, entered through its ``sections``."""
+"""The papers whose numbers are shown beside ours. Each is a package, entered through its ``sections``."""
 
 TOPICS: tuple[MakeSections, ...] = (
     overview_sections,
@@ -51,18 +51,18 @@ TOPICS: tuple[MakeSections, ...] = (
     history_sections,
     runs_sections,
 )
-"""What makes the sections with all numbers, in order; each section becomes a page of its own under ``details/``."""
+"""The functions that make the sections with all numbers, in order. Each section becomes a page under ``details/``."""
 
 FRONT = "index"
 
 
-def pages(context: Context, title: str, own: Sequence[OwnSection] = ()) -> list[Page]:
-    """Return the report, before it is Markdown or HTML: the front page first.
+def pages(context: Context, title: str, own: Sequence[ExternalSection] = ()) -> list[Page]:
+    """Return the pages of a report, before they are Markdown or HTML. The front page comes first.
 
     Args:
-        context: what it is made of.
-        title: its heading.
-        own: sections of the user's own, which stand on the front page.
+        context: the input of all sections.
+        title: the heading of the report.
+        own: sections from outside, which go to the front page.
 
     Raises:
         UserError: one of ``own`` fails.
@@ -73,20 +73,21 @@ def pages(context: Context, title: str, own: Sequence[OwnSection] = ()) -> list[
         Page(f"details/{section.anchor}", section.title, sections=[section], filtered=True) for section in topics
     ]
     first = Page(FRONT, title, about(context.collection), front_sections(context, details, paths))
-    front, *others = with_figures_apart([first, *ensemble_pages(context, paths), *details])
+    front, *others = with_distinct_figure_names([first, *ensemble_pages(context, paths), *details])
+    # Sections from outside are made last: their names are checked against those of the whole report.
     added = [section for one in own for section in one.sections(context)]
     check_names(added, [front, *others])
     return [replace(front, sections=[*front.sections, *added]), *others]
 
 
 def ensemble_paths(labels: Iterable[str]) -> dict[str, str]:
-    """Return the path of each ensemble's page; ensembles whose names give the same path are numbered."""
+    """Return the path of each ensemble's page. Ensembles whose names give the same path are numbered."""
     known = sorted(set(labels))
     return dict(zip(known, named_apart(f"ensembles/{slug(label)}" for label in known), strict=True))
 
 
 def known_pages(collection: Collection, made: Iterable[Page]) -> Mapping[str, str]:
-    """Return the page of each ensemble that has one among those ``made``."""
+    """Return the path of the page of each ensemble that has one in ``made``."""
     paths = ensemble_paths(document["target"]["label"] for document in collection.provenance)
     there = {page.path for page in made}
     return {label: path for label, path in paths.items() if path in there}

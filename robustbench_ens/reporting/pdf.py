@@ -1,4 +1,7 @@
-"""Drawings as PDF for papers: vectors with embedded fonts, as wide as one or two columns; the same bytes each time."""
+"""Drawings as PDF for papers: vectors with embedded fonts, as wide as one or two columns.
+
+The same drawing gives the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -32,36 +35,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINTS = 72.0
-"""In an inch."""
+"""Points per inch."""
 PIXELS = 96.0
-"""CSS pixels in an inch."""
+"""CSS pixels per inch."""
 
 ONE_COLUMN = 3.3 * POINTS
 TWO_COLUMNS = 6.9 * POINTS
 SMALLEST_TEXT = 6.0
-"""In points."""
-_WIDE = 800.0  # pixels at which figures of a page have their wide layout, and text of 12 is 7.5 points high
-_MARGIN = 4.0  # pixels above and below the marks: a page has room for tips there
+"""The smallest height of text, in points."""
+_WIDE = 800.0  # the width in pixels of the wide layout, in which text of 12 pixels becomes 7.5 points high
+_MARGIN = 4.0  # pixels above and below the marks, which replace the room for tips on a page
 
-_TRUE_TYPE = {"pdf.fonttype": 42}  # journals refuse Type 3
+_TRUE_TYPE = {"pdf.fonttype": 42}  # journals reject Type 3 fonts
 _METADATA = {"Creator": None, "Producer": None, "CreationDate": None}
-_BEZIER = 0.5523  # of a quarter of a circle, 4/3 (sqrt(2) - 1)
+_BEZIER = 0.5523  # 4/3 (sqrt(2) - 1): the distance of the control points that approximates a quarter of a circle
 
 
 def figure_pdf(figure: FigureBlock, width: float) -> bytes:
     """Return a figure as PDF.
 
     Args:
-        figure: a scene is laid out anew for the column, or scaled to it if it has but one layout. A matplotlib figure
-            keeps its own size.
-        width: of the column, in points.
+        figure: the figure. A scene is laid out for the column, or scaled to it if it has only one layout. A matplotlib
+            figure keeps its size.
+        width: the width of the column, in points.
     """
     drawing = laid_out(figure, width)
     return scene_pdf(drawing, width) if isinstance(drawing, Scene) else _matplotlib_pdf(drawing)
 
 
 def _matplotlib_pdf(figure: Figure) -> bytes:
-    import matplotlib as mpl  # takes a second, and only sections of a user's own need it
+    import matplotlib as mpl  # takes a second, and only sections from outside need it
 
     buffer = io.BytesIO()
     with mpl.rc_context(RC | _TRUE_TYPE), warnings.catch_warnings():
@@ -71,7 +74,7 @@ def _matplotlib_pdf(figure: Figure) -> bytes:
 
 
 def laid_out(figure: FigureBlock, width: float) -> Scene | Figure:
-    """Return the drawing that a column ``width`` points wide shows.
+    """Return the drawing for a column that is ``width`` points wide.
 
     Its text is at least ``SMALLEST_TEXT`` high if the figure can be redrawn.
     """
@@ -82,6 +85,7 @@ def laid_out(figure: FigureBlock, width: float) -> Scene | Figure:
     page = min(figure.drawing.width, _WIDE if width >= TWO_COLUMNS else NARROW)
     pixels = max(page, width * PIXELS / POINTS)
     scene = figure.redraw(pixels)
+    # The widest layout in which the smallest text is still SMALLEST_TEXT high once it is scaled to the column.
     readable = width * min(sizes(scene.marks), default=SMALLEST_TEXT * PIXELS) / SMALLEST_TEXT
     return scene if pixels <= readable else figure.redraw(readable)
 
@@ -99,7 +103,7 @@ def sizes(marks: Sequence[Mark]) -> Iterator[float]:
 
 
 def heights(marks: Sequence[Mark], down: float = 0.0) -> Iterator[float]:
-    """Yield heights, in CSS pixels from the top, between which the marks lie."""
+    """Yield vertical positions, in CSS pixels from the top, whose range covers the marks."""
     for mark in marks:
         match mark:
             case Group():
@@ -119,19 +123,20 @@ def heights(marks: Sequence[Mark], down: float = 0.0) -> Iterator[float]:
 
 
 def scene_pdf(scene: Scene, width: float) -> bytes:
-    """Return a scene as PDF, ``width`` points wide, without empty room above and below."""
+    """Return a scene as PDF, ``width`` points wide, without empty space above and below."""
     scale = width / scene.width
     drawn = list(heights(scene.marks)) or [0.0, scene.height]
     top = max(0.0, min(drawn) - _MARGIN)
     bottom = min(scene.height, max(drawn) + _MARGIN)
     drawer = _Drawer(frozenset(texts(scene.marks)))
     drawer.marks(scene.marks)
+    # PDF has its origin at the bottom left, scenes at the top left: the vertical axis is reversed.
     to_page = f"{scale:.5f} 0 0 {-scale:.5f} 0 {scale * bottom:.5f} cm 1 j"
     return pdf_file(width, scale * (bottom - top), [to_page, *drawer.operators], drawer.resources)
 
 
 def texts(marks: Sequence[Mark]) -> Iterator[str]:
-    """Yield the characters of all text among ``marks`` that are not ``USUAL``."""
+    """Yield the characters of all texts among ``marks`` that are not in ``USUAL``."""
     for mark in marks:
         match mark:
             case Text():
@@ -143,7 +148,7 @@ def texts(marks: Sequence[Mark]) -> Iterator[str]:
 
 
 class _Drawer:
-    """Writes marks as operators of a page on which x and y are CSS pixels from the top left."""
+    """A writer of marks as operators of a page on which x and y are CSS pixels from the top left."""
 
     def __init__(self, others: frozenset[str]) -> None:
         self.others = others
@@ -189,6 +194,7 @@ class _Drawer:
         self.operators.append(" ".join([*parts, path, paint, "Q"]))
 
     def text(self, mark: Text) -> None:
+        # PDF cannot anchor text: its start is computed from the width that the embedded font gives it.
         chosen = font(mark.bold, self.others)
         name = "F1" if mark.bold else "F0"
         self.resources.fonts.setdefault(name, chosen)
@@ -196,7 +202,7 @@ class _Drawer:
         across = cos(radians(mark.angle))
         down = sin(radians(mark.angle))
         place = _at(mark.x - back * across, mark.y - back * down)
-        turned = f"{across:.5f} {down:.5f} {down:.5f} {-across:.5f}"  # letters stand upright on a page upside down
+        turned = f"{across:.5f} {down:.5f} {down:.5f} {-across:.5f}"  # reverses the axis again, so letters are upright
         glyphs = "".join(f"{glyph:04x}" for glyph in chosen.numbers(mark.text))
         colour = f"{_colour(mark.colour)} rg"
         self.operators.append(f"BT {colour} /{name} {number(mark.size)} Tf {turned} {place} Tm <{glyphs}> Tj ET")
@@ -208,7 +214,7 @@ class _Drawer:
         self.operators.append(f"q {box} cm /{name} Do Q")
 
     def named(self, known: dict[str, float], value: float, letter: str) -> str:
-        """The name of a value, a new one if it has none."""
+        """Return the name of a value, and add a new name if it has none."""
         name = next((name for name, there in known.items() if there == value), f"{letter}{len(known)}")
         known[name] = value
         return name
@@ -236,7 +242,7 @@ def _rectangle(mark: Rect) -> str:
 
 
 def _rounded(x: float, y: float, w: float, h: float, radius: float) -> str:
-    """A rectangle whose corners are quarters of a circle, clockwise from the upper left."""
+    """Return the path of a rectangle whose corners are quarters of a circle, clockwise from the upper left."""
     far = (1 - _BEZIER) * radius
     right = x + w
     low = y + h

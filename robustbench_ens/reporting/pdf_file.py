@@ -14,7 +14,7 @@ from robustbench_ens.reporting.pdf_fonts import Font
 
 @dataclass
 class Resources:
-    """What the operators of a page refer to, each under a name.
+    """The resources that the operators of a page refer to by name.
 
     Attributes:
         fonts: by name.
@@ -28,24 +28,24 @@ class Resources:
 
 
 class _Objects:
-    """Numbered objects, which refer to each other by number."""
+    """The numbered objects of a file, which refer to each other by number."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
 
     def add(self, body: str | bytes) -> str:
-        """Add an object; return how others refer to it."""
+        """Add an object and return the reference to it."""
         self.bodies.append(body.encode() if isinstance(body, str) else body)
         return f"{len(self.bodies)} 0 R"
 
     def stream(self, content: bytes, entries: str = "") -> str:
-        """Add a compressed stream."""
+        """Add a compressed stream and return the reference to it."""
         packed = zlib.compress(content, 9)
         head = f"<< /Length {len(packed)} /Filter /FlateDecode {entries}>>\nstream\n"
         return self.add(head.encode() + packed + b"\nendstream")
 
     def file(self, root: str) -> bytes:
-        """Return the file; ``root`` refers to its catalogue."""
+        """Return the whole file, in which ``root`` refers to the catalogue."""
         content = b"%PDF-1.5\n%\xe2\xe3\xcf\xd3\n"
         places = []
         for number, body in enumerate(self.bodies, start=1):
@@ -63,8 +63,8 @@ def pdf_file(width: float, height: float, operators: Sequence[str], resources: R
     Args:
         width: of the page, in points.
         height: of the page.
-        operators: what is drawn.
-        resources: what the operators name.
+        operators: the drawing operators.
+        resources: the resources that the operators name.
     """
     objects = _Objects()
     fonts = {name: _font(objects, font) for name, font in resources.fonts.items()}
@@ -73,6 +73,7 @@ def pdf_file(width: float, height: float, operators: Sequence[str], resources: R
     groups = {"Font": fonts, "ExtGState": opacities, "XObject": images}
     named = " ".join(f"/{group} {_names(entries)}" for group, entries in groups.items() if entries)
     contents = objects.stream("\n".join(operators).encode())
+    # The page refers to its parent, which refers to the page: the parent's number is known before it is added.
     pages = f"{len(objects.bodies) + 2} 0 R"
     box = f"[0 0 {width:.2f} {height:.2f}]"
     page = objects.add(
@@ -94,7 +95,10 @@ def _image(objects: _Objects, pixels: npt.NDArray[np.uint8]) -> str:
 
 
 def _font(objects: _Objects, font: Font) -> str:
-    """A composite font, whose text is glyph numbers of two bytes; its characters can be searched and copied."""
+    """Add a composite font, whose text is glyph numbers of two bytes, and return the reference to it.
+
+    A map to Unicode lets readers search and copy the text.
+    """
     file = objects.stream(font.content, f"/Length1 {len(font.content)} ")
     box = " ".join(map(str, font.box))
     descriptor = objects.add(
@@ -115,7 +119,7 @@ def _font(objects: _Objects, font: Font) -> str:
 
 
 def _to_unicode(font: Font) -> str:
-    """Which character each glyph is, in blocks of at most 100, as the format asks."""
+    """Return the map from glyphs to characters, in blocks of at most 100, which is the format's limit."""
     pairs = [
         f"<{number:04x}> <{character.encode('utf-16-be').hex()}>"
         for number, character in sorted(font.characters.items())

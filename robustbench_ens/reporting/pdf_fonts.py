@@ -1,4 +1,4 @@
-"""The fonts of drawings in PDF: those characters of DejaVu Sans that drawings use, as a TrueType font to embed."""
+"""The fonts of drawings in PDF: the characters of DejaVu Sans that drawings use, as a TrueType font to embed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from fontTools.ttLib import TTFont
 
 USUAL = frozenset(map(chr, range(32, 127))) | frozenset("\N{NO-BREAK SPACE}±·×–—…−→≤≥✓✗⚠≥“”\N{REPLACEMENT CHARACTER}")
-"""Characters that every font has, so that most figures share one."""
+"""Characters that every subset has, so that most figures share one font."""
 
 FILES = {False: "DejaVuSans.ttf", True: "DejaVuSans-Bold.ttf"}
-"""By whether it is bold."""
+"""The files of the font; the keys state whether it is bold."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Font:
     """A font with a subset of its characters.
 
     Attributes:
-        name: with a tag for the subset.
+        name: the name, with a tag for the subset.
         content: the TrueType file.
-        glyphs: by character, the number of its glyph.
-        widths: by number, the advance in thousandths of the size.
-        box, ascent, descent, cap_height: in the same unit.
+        glyphs: the number of each character's glyph.
+        widths: the advance of each glyph, by number, in thousandths of the size.
+        box, ascent, descent, cap_height: measures of the font in the same unit.
     """
 
     name: str
@@ -44,23 +44,23 @@ class Font:
     cap_height: int
 
     def numbers(self, text: str) -> list[int]:
-        """Return the glyphs of one line of text; the replacement character stands for those that the font lacks."""
+        """Return the glyphs of one line of text. The replacement character stands for characters that are missing."""
         missing = self.glyphs["\N{REPLACEMENT CHARACTER}"]
         return [self.glyphs.get(character, missing) for character in printable(text)]
 
     def width(self, text: str) -> float:
-        """Return how wide one line of text is, at size 1."""
+        """Return the width of one line of text at size 1."""
         return sum(self.widths[number] for number in self.numbers(text)) / 1000
 
     @cached_property
     def characters(self) -> dict[int, str]:
-        """The characters by the number of their glyph."""
+        """The character of each glyph, by number."""
         return {number: character for character, number in sorted(self.glyphs.items(), reverse=True)}
 
 
 @cache
 def font(bold: bool, others: frozenset[str] = frozenset()) -> Font:
-    """Return the font with ``USUAL`` characters and ``others``, as far as DejaVu Sans has them."""
+    """Return the font with the ``USUAL`` characters and with those of ``others`` that DejaVu Sans has."""
     from fontTools import subset
 
     logging.getLogger("fontTools").setLevel(logging.ERROR)
@@ -70,7 +70,7 @@ def font(bold: bool, others: frozenset[str] = frozenset()) -> Font:
     subsetter.populate(unicodes=[ord(character) for character in USUAL | others])
     subsetter.subset(made)
     buffer = io.BytesIO()
-    made["head"].modified = made["head"].created  # not the time of day
+    made["head"].modified = made["head"].created  # the time of day would change the bytes
     made.recalcTimestamp = False
     made.save(buffer)
     found = _described(made, buffer.getvalue(), bold)
@@ -92,7 +92,8 @@ def _described(made: TTFont, content: bytes, bold: bool) -> Font:
     scale = 1000 / tables["head"].unitsPerEm
     order = tables.getGlyphOrder()
     places = {name: number for number, name in enumerate(order)}
-    head, across = tables["head"], tables["hhea"]
+    head = tables["head"]
+    across = tables["hhea"]
     digest = hashlib.sha256(content).digest()
     tag = "".join(chr(ord("A") + byte % 26) for byte in digest[:6])
     return Font(

@@ -1,7 +1,7 @@
-"""Light drawings: marks in CSS pixels, from the top left, that pages, files and papers all draw from.
+"""Light drawings for pages, files and papers: marks in CSS pixels from the top left.
 
-A figure is a function that returns a :class:`Scene`. It takes a ``width``, so that the same figure is laid out anew for
-a wide page, a narrow one and a column of a paper. :mod:`svg` writes a scene as SVG, :mod:`pdf` as PDF.
+A figure is a function that returns a :class:`Scene`. It takes a ``width``, so that the same figure can be laid out for
+a wide page, a narrow page and a column of a paper. :mod:`svg` writes a scene as SVG, and :mod:`pdf` writes it as PDF.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import numpy.typing as npt
 
 from robustbench_ens.core.text import printable
 
-INK, SOFT, RULE, PANEL, GROUND = "ink", "soft", "rule", "panel", "ground"
-"""Colours by role, which follow the page's theme: text, secondary text, grid lines, a light area, the ground.
-
-Every other colour is ``#rrggbb``, and has to be readable on light and dark pages.
-"""
+# Colours by role, which follow the page's theme: text, secondary text, grid lines, a light area, the ground. Every
+# other colour is ``#rrggbb`` and must be readable on light and dark pages.
+INK = "ink"
+SOFT = "soft"
+RULE = "rule"
+PANEL = "panel"
+GROUND = "ground"
 
 Point = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]
@@ -30,7 +32,7 @@ Anchor = Literal["start", "middle", "end"]
 
 @dataclass(frozen=True)
 class Line:
-    """Open lines through points, one for each of ``paths``; ``dash`` holds lengths of strokes and gaps."""
+    """Open lines through points, one for each of ``paths``. ``dash`` holds the lengths of strokes and gaps."""
 
     paths: Sequence[Sequence[Point]]
     colour: str = INK
@@ -41,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Shape:
-    """A closed polygon through points. No ``fill`` or ``stroke`` draws none."""
+    """A closed polygon through points. An empty ``fill`` or ``stroke`` is not drawn."""
 
     points: Sequence[Point]
     fill: str = ""
@@ -65,7 +67,7 @@ class Circle:
 
 @dataclass(frozen=True)
 class Rect:
-    """A rectangle whose upper left corner is ``(x, y)``; ``radius`` rounds its corners."""
+    """A rectangle whose upper left corner is ``(x, y)``, with corners rounded by ``radius``."""
 
     x: float
     y: float
@@ -80,7 +82,7 @@ class Rect:
 
 @dataclass(frozen=True)
 class Text:
-    """One line of text with its baseline at ``y``; ``angle`` turns it clockwise around ``(x, y)``, in degrees."""
+    """One line of text with its baseline at ``y``, turned clockwise around ``(x, y)`` by ``angle`` degrees."""
 
     x: float
     y: float
@@ -94,7 +96,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Image:
-    """Pixels, uint8 ``(H, W, 3)``, drawn without smoothing."""
+    """An image of pixels, uint8 ``(H, W, 3)``, drawn without smoothing."""
 
     x: float
     y: float
@@ -108,8 +110,8 @@ class Group:
     """Marks that a reader can point at.
 
     Attributes:
-        marks: what is drawn.
-        tip: what hovering or focusing shows, such as ``DVERGE, white-box: 13.5% ± 4.4, n = 500, 3 seeds``.
+        marks: the marks.
+        tip: the text that appears on hover or focus, such as ``DVERGE, white-box: 13.5% ± 4.4, n = 500, 3 seeds``.
         page: the page that a click opens, by its path in the report, such as ``ensembles/digits-dverge-3``.
     """
 
@@ -136,9 +138,9 @@ class Scene:
     Marks are drawn in the order in which they are added.
 
     Attributes:
-        marks: what is drawn.
-        tip_place: where the tip of the mark that is hovered or focused is written: x, first baseline and anchor. Leave
-            :func:`tip_room` there: tips that are wider than the drawing are wrapped.
+        marks: the marks, in drawing order.
+        tip_place: x, first baseline and anchor of the tip of the mark that is hovered or focused. Leave
+            :func:`tip_room` there, since tips that are wider than the drawing are wrapped.
         tip_size: the size of that text.
     """
 
@@ -151,7 +153,7 @@ class Scene:
         self._open: list[list[Mark]] = [self.marks]
 
     def add(self, *marks: Mark) -> None:
-        """Draw marks above what is there."""
+        """Draw marks above those already drawn."""
         self._open[-1].extend(marks)
 
     def line(self, points: Sequence[Point], colour: str = INK, **style: Any) -> None:
@@ -168,7 +170,7 @@ class Scene:
 
     @contextmanager
     def marked(self, tip: str = "", page: str = "") -> Iterator[None]:
-        """Make one :class:`Group` of all that is added inside this context."""
+        """Collect all marks that are added inside this context in one :class:`Group`."""
         group = Group([], printable(tip), page)
         self.add(group)
         self._open.append(group.marks)
@@ -178,12 +180,12 @@ class Scene:
             self._open.pop()
 
     def groups(self) -> Iterator[Group]:
-        """Yield the groups, also those of placed scenes and inside other groups."""
+        """Yield the groups, including those of placed scenes and those inside other groups."""
         yield from _groups(self.marks)
 
 
 Draw = Callable[[float], Scene]
-"""Draws a figure at a width in pixels."""
+"""A function that draws a figure at a width in pixels."""
 
 
 def _groups(marks: Sequence[Mark]) -> Iterator[Group]:
@@ -195,8 +197,8 @@ def _groups(marks: Sequence[Mark]) -> Iterator[Group]:
             yield from _groups(mark.marks)
 
 
-# Advance widths of DejaVu Sans in thousandths of the font size, from blank to tilde. What fits in this wide font fits
-# in those of most systems.
+# Advance widths of DejaVu Sans in thousandths of the font size, from blank to tilde. Text that fits in this wide font
+# fits in those of most systems.
 _ADVANCES = (
     "318 401 460 838 636 950 780 275 390 390 500 838 318 361 318 337 636 636 636 636 636 636 636 636 636 "
     "636 337 337 838 838 838 531 1000 684 686 698 770 632 575 775 752 295 295 656 557 863 748 787 603 787 "
@@ -204,13 +206,13 @@ _ADVANCES = (
     "579 278 974 634 612 635 635 411 521 392 634 592 818 592 592 525 636 337 636 838 "
 )
 _WIDTHS = [int(advance) for advance in _ADVANCES.split()]
-_OTHER = 1000  # of any other character, such as Chinese ones
+_OTHER = 1000  # an upper bound for other characters, such as Chinese ones
 _NARROW = {"\N{NO-BREAK SPACE}": 318, "±": 838, "–": 500, "·": 318, "×": 838, "…": 1000, "−": 838}
 _BOLD = 1.12
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """Return how wide one line of text is at most, in CSS pixels."""
+    """Return an upper bound of the width of one line of text, in CSS pixels."""
     return _thousandths(text) * size / 1000 * (_BOLD if bold else 1.0)
 
 
@@ -220,16 +222,16 @@ def _thousandths(text: str) -> int:
 
 
 TIP_LINE = 1.25
-"""From one line of a tip to the next, in font sizes."""
+"""The distance from one line of a tip to the next, in font sizes."""
 
 
 def tip_room(width: float) -> float:
-    """Return the height that tips take in a drawing of ``width`` pixels."""
+    """Return the height that tips need in a drawing that is ``width`` pixels wide."""
     return 20.0 if width >= 700 else 48.0
 
 
 def wrapped(text: str, size: float, width: float) -> list[str]:
-    """Return ``text`` in lines that are at most ``width`` wide, broken at blanks; longer words are shortened."""
+    """Return ``text`` in lines that are at most ``width`` wide, broken at blanks. Longer words are shortened."""
     if text_width(text, size) <= width:
         return [text]
     blank = text_width(" ", size)
@@ -248,7 +250,7 @@ def wrapped(text: str, size: float, width: float) -> list[str]:
 
 
 def fitted(text: object, size: float, width: float, *, bold: bool = False) -> str:
-    """Return ``text``, its middle left out if it is wider than ``width``."""
+    """Return ``text``, shortened in the middle if it is wider than ``width``."""
     whole = printable(text)
     if text_width(whole, size, bold=bold) <= width:
         return whole
@@ -257,5 +259,6 @@ def fitted(text: object, size: float, width: float, *, bold: bool = False) -> st
         tail = kept // 2
         return whole[: kept - tail] + "…" + (whole[-tail:] if tail else "")
 
+    # The width grows with the number of kept characters, so that bisection finds the most that fit.
     kept = bisect_left(range(1, len(whole)), True, key=lambda count: text_width(short(count), size, bold=bold) > width)
     return short(kept)

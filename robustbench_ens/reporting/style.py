@@ -1,4 +1,4 @@
-"""How every figure looks: one colour, marker and line style per method, readable without colour and on any ground."""
+"""The style of figures: one colour, marker and line style per method, readable without colour and on any ground."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robustbench_ens.config.method_facts import shipped_method
 from robustbench_ens.config.methods import METHODS
 
 INK = "#20242c"
-"""Colour of text, axes and grid. :mod:`svg` turns it into the colour of the page's text, for light and dark."""
+"""Colour of text, axes and grid. :mod:`svg` replaces it by the colour of the page's text, for light and dark pages."""
 
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -61,7 +61,7 @@ _FILLS = ("full", "none", "left", "top", "right", "bottom")
 
 @dataclass(frozen=True)
 class Look:
-    """Colour, marker and line style of a method; the marker's filling tells ensembles of one method apart."""
+    """The colour, marker and line style of a method. The marker's filling distinguishes ensembles of one method."""
 
     colour: str
     marker: str
@@ -70,9 +70,9 @@ class Look:
 
 
 def looks(methods: Mapping[str, str]) -> dict[str, Look]:
-    """The look of each ensemble, the same in all figures of a report.
+    """Return the look of each ensemble, which is the same in all figures of a report.
 
-    Known methods keep their look in every report; methods from elsewhere take the free ones, in order of name.
+    Shipped methods have the same look in every report. Methods from outside take the free ones, in order of name.
 
     Args:
         methods: the method of each ensemble.

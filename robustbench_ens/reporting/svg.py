@@ -1,4 +1,4 @@
-"""Drawings as SVG text: the same bytes for the same drawing, as a file of its own and as part of a page."""
+"""Drawings as SVG text, for files and for pages. The same drawing gives the same bytes."""
 
 from __future__ import annotations
 
@@ -46,26 +46,27 @@ ON_PAGE = {
     "panel": "var(--panel)",
     "ground": "var(--ground)",
 }
-"""What the roles of colours are on a page, which has them as variables of its style sheet."""
+"""The colour of each role on a page, where they are variables of its style sheet."""
 ON_WHITE = {"ink": INK, "soft": "#59616e", "rule": "#d9dde3", "panel": "#f5f6f8", "ground": "#ffffff"}
-"""What they are on white paper."""
+"""The colour of each role on white paper."""
 
 
 def to_svg(figure: Figure) -> str:
-    """Return a matplotlib figure as SVG with text as text, a transparent ground, and neither date nor random names."""
-    import matplotlib as mpl  # takes a second, and only sections of a user's own need it
+    """Return a matplotlib figure as SVG with real text, a transparent ground, and neither a date nor random names."""
+    import matplotlib as mpl  # takes a second, and only sections from outside need it
 
     buffer = io.StringIO()
     with mpl.rc_context(RC), warnings.catch_warnings():
-        # Text stays text, so the reader's fonts draw it: a glyph that our measuring font lacks is no fault.
+        # The reader's fonts draw the text, so a glyph that is missing from our font for measuring is no error.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = _IMAGE_ID.sub(r"\1", buffer.getvalue())  # made of the pixels, so that equal images would share one
+    # Identifiers of images are digests of their pixels, so equal images on one page would share one.
+    text = _IMAGE_ID.sub(r"\1", buffer.getvalue())
     return text[text.index("<svg") :]
 
 
 def standalone(drawing: Scene | Figure) -> str:
-    """Return a file of its own, on white ground: Markdown viewers may show it on any colour."""
+    """Return a drawing as a file. Its ground is white because Markdown viewers may show it on any colour."""
     if isinstance(drawing, Scene):
         return f'<?xml version="1.0" encoding="utf-8"?>\n{_Writer(ON_WHITE).scene(drawing)}\n'
     head, rest = to_svg(drawing).split(">", 1)
@@ -73,15 +74,16 @@ def standalone(drawing: Scene | Figure) -> str:
 
 
 def inline(drawing: Scene | Figure, prefix: str, link: Callable[[str], str] = str) -> str:
-    """Return a part of an HTML page: ink follows the page's text colour, identifiers start with ``prefix``.
+    """Return a drawing as part of an HTML page.
 
-    The global rule that matplotlib writes into ``<style>`` would style the whole page, and is left out; the page's own
-    style sheet has it, for figures only.
+    Its ink has the colour of the page's text, and identifiers start with ``prefix``. The global rule that matplotlib
+    writes into ``<style>`` is removed because it would style the whole page. The page's style sheet has it for figures
+    only.
 
     Args:
-        drawing: what is drawn.
-        prefix: of identifiers; a scene has none.
-        link: from the path of a page in the report to its address, as seen from this page.
+        drawing: the figure.
+        prefix: the prefix of identifiers. A scene has no identifiers.
+        link: returns the address of a page, relative to this one, from its path in the report.
     """
     if isinstance(drawing, Scene):
         return _Writer(ON_PAGE, link).scene(drawing)
@@ -91,12 +93,12 @@ def inline(drawing: Scene | Figure, prefix: str, link: Callable[[str], str] = st
     return text.replace(INK, "currentColor")
 
 
-_BOLD = 1.12  # tips are bold, which is wider
+_BOLD = 1.12  # tips are bold, and bold text is wider
 
 
 @dataclass(frozen=True)
 class _Writer:
-    """Writes scenes; ``link`` is None in files, where marks have titles in place of tips and links."""
+    """A writer of scenes. ``link`` is None in files, where marks have titles instead of tips and links."""
 
     colours: Mapping[str, str]
     link: Callable[[str], str] | None = None
@@ -110,7 +112,8 @@ class _Writer:
             )
             ground = '<rect width="100%" height="100%" fill="#ffffff"/>'
         else:
-            head, ground = f'<svg class="scene" {size} {box}>', ""
+            head = f'<svg class="scene" {size} {box}>'
+            ground = ""
         return f"{head}{ground}{''.join(self.marks(scene, _Tip(scene)))}</svg>"
 
     def marks(self, scene: Scene, tip: _Tip) -> Iterator[str]:
@@ -152,7 +155,7 @@ class _Writer:
         if self.link is None:
             return f"<g><title>{escape(group.tip)}</title>{inner}</g>" if group.tip else f"<g>{inner}</g>"
         if group.page:
-            # Its text is its name for those who cannot see it.
+            # The text inside is the link's accessible name, so it needs no label.
             return f'<a class="mark" href="{escape(self.link(group.page))}">{inner}{tip.written(group.tip)}</a>'
         if not group.tip:
             return f"<g>{inner}</g>"
@@ -162,7 +165,8 @@ class _Writer:
         )
 
     def text(self, mark: Text) -> str:
-        x, y = number(mark.x), number(mark.y)
+        x = number(mark.x)
+        y = number(mark.y)
         anchor = "" if mark.anchor == "start" else f' text-anchor="{mark.anchor}"'
         weight = ' font-weight="650"' if mark.bold else ""
         turned = f' transform="rotate({number(mark.angle)} {x} {y})"' if mark.angle else ""
@@ -182,7 +186,7 @@ class _Writer:
 
 
 class _Tip:
-    """Where tips of a scene are written, as seen from the scene itself or from one that is placed in it."""
+    """The place where tips of a scene are written, relative to the scene or to one that is placed in it."""
 
     def __init__(self, scene: Scene) -> None:
         self.place: tuple[float, float, Anchor] | None = scene.tip_place
@@ -210,7 +214,7 @@ class _Tip:
 
 
 def number(value: float) -> str:
-    """Return ``value`` with at most two decimals, as short as can be."""
+    """Return ``value`` with at most two decimals, as short as possible."""
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
@@ -225,7 +229,7 @@ def _path(points: Sequence[Point]) -> str:
 
 
 def png(pixels: npt.NDArray[np.uint8]) -> str:
-    """Return pixels ``(H, W, 3)`` as the address of a PNG that holds its own bytes."""
+    """Return pixels ``(H, W, 3)`` as a data URL of a PNG."""
     buffer = io.BytesIO()
     PIL.Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

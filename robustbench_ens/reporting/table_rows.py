@@ -1,4 +1,7 @@
-"""The rows of tables as HTML and as Markdown: a report has a hundred thousand cells, too many for templates."""
+"""The rows of tables as HTML and as Markdown.
+
+They are not written by templates because a report has a hundred thousand cells.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ from robustbench_ens.reporting.filters import Filters
 ENSEMBLE = "Ensemble"
 """The column whose cells link to the pages of ensembles."""
 
-_LONGEST_NAME = 32  # characters that a first cell keeps on one line
+_LONGEST_NAME = 32  # characters; a longer first cell is wrapped
 
 
 class Rows:
-    """Writes the rows of tables on one page.
+    """A writer of the rows of tables on one page.
 
     Attributes:
-        pages: addresses of the pages of ensembles, as seen from this page, by label; its own page is not there.
-        filters: that the page has, if any.
+        pages: addresses of the pages of ensembles, relative to this page, by label. This page itself is not included.
+        filters: the filters of the page, if it has any.
     """
 
     def __init__(self, pages: Mapping[str, str], filters: Filters | None) -> None:
@@ -29,12 +32,13 @@ class Rows:
         self.filters = filters
 
     def html(self, table: Table) -> Markup:
-        """Return the bodies of a table: one, or one for each group of rows."""
+        """Return the bodies of a table: a single one, or one for each group of rows."""
         columns = [str(column) for column in table.frame.columns]
         group = columns.index(table.group) if table.group else None
         starts = [
             self._start(table, column, first=number == 0) for number, column in enumerate(_without(columns, group))
         ]
+        # The writer and the opening tag of a column are chosen once, not in every row.
         cells = [self._named if column == ENSEMBLE else _plain for column in _without(columns, group)]
         parts = [] if table.group else ["<tbody>\n"]
         last: str | None = None
@@ -70,7 +74,7 @@ class Rows:
         return f'<a href="{escape(self.pages[text])}">{_plain(text)}</a>'
 
     def markdown(self, table: Table) -> str:
-        """Return the rows of a table, a line each."""
+        """Return the rows of a table, one line each."""
         columns = [str(column) for column in table.frame.columns]
         lines = []
         for row in table.frame.itertuples(index=False, name=None):

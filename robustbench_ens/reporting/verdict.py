@@ -1,4 +1,4 @@
-"""The verdict on top of a report: at most two sentences, in which every claim is one that a paired test supports."""
+"""The verdict on top of a report: at most two sentences, in which a paired test supports every claim."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from robustbench_ens.reporting.board import BoardRow, Rate, short_names
 from robustbench_ens.reporting.document import Span
 
 NOTHING = "No attack was run yet, so there is nothing to rank."
-ONE_SEED = " With one training seed, this is about these weights: another seed may order the methods differently."
+ONE_SEED = " With one training seed, this holds for these weights only: another seed may order the methods differently."
 _LONGEST = 32  # characters of a name
-_NAMED = 3  # ensembles that a sentence names
+_NAMED = 3  # the most ensembles that a sentence names
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class _Pairs:
     supported: Mapping[tuple[str, str], bool]
 
     def beats(self, one: str, other: str) -> bool:
-        """Return whether a test supports that ``one`` is better."""
+        """Return whether a test supports that ``one`` is better than ``other``."""
         return self.supported.get((one, other), False)
 
     def tied(self, one: str, other: str) -> bool:
@@ -36,17 +36,17 @@ class _Pairs:
 
 
 def verdict(rows: Sequence[BoardRow], comparisons: pd.DataFrame, accuracies: pd.DataFrame) -> list[Span]:
-    """Return what a reader should take away: two sentences about one dataset, or one about each of two.
+    """Return the main result: two sentences about one dataset, or one sentence about each of two.
 
     Args:
         rows: the leaderboard.
-        comparisons: see :func:`~robustbench_ens.analysis.compare.comparisons`.
-        accuracies: as :mod:`~robustbench_ens.analysis.derive` gives them.
+        comparisons: the frame of :func:`~robustbench_ens.analysis.compare.comparisons`.
+        accuracies: the frame of :mod:`~robustbench_ens.analysis.derive`.
     """
     datasets = [list(own) for _, own in groupby(rows, key=lambda row: row.dataset)]
     attacked = [[row for row in own if row.worst is not None] for own in datasets]
     attacked = sorted((own for own in attacked if own), key=lambda own: (-len(own), own[0].dataset))
-    # Ensembles on images of another dataset than their own are a side show, unless there is nothing else.
+    # The main result is about images of the training dataset. Other images count only if there is nothing else.
     attacked = [own for own in attacked if not _on_other_images(own)] or attacked
     if not attacked:
         return [Span(NOTHING)]
@@ -62,7 +62,7 @@ def _on_other_images(rows: Sequence[BoardRow]) -> bool:
 
 
 def _best(rows: Sequence[BoardRow], comparisons: pd.DataFrame, opening: str) -> list[Span]:
-    """Say who is best in the worst case, and whether that is significant."""
+    """Return the sentence that names the best ensemble in the worst case, and whether that is significant."""
     names = _names(rows)
     best, *others = rows
     value = _worst(best)
@@ -76,6 +76,7 @@ def _best(rows: Sequence[BoardRow], comparisons: pd.DataFrame, opening: str) -> 
     said.append(Span(" in the worst case"))
     if not others:
         return [*said, Span(".")]
+    # "Every other" needs a supported test against each of them: a pair that was not compared supports nothing.
     if not tied and len(below) == len(others):
         after = f" (next: {names[others[0].ensemble]}, {percent(_worst(others[0]))})"
         more = "the other ensemble" if len(others) == 1 else "every other ensemble"
@@ -89,11 +90,14 @@ def _best(rows: Sequence[BoardRow], comparisons: pd.DataFrame, opening: str) -> 
 
 
 def _second(rows: Sequence[BoardRow], comparisons: pd.DataFrame, accuracies: pd.DataFrame) -> list[Span]:
-    """Say what limits the first sentence, or else who resists transfer best among those that it does not praise."""
-    ill = [row for row in rows if isinstance(row.worst, Rate) and not row.worst.healthy]
-    if ill:
+    """Return the sentence with the main limit of the first one.
+
+    If there is no limit, return the one on transfer attacks among the other ensembles.
+    """
+    marked = [row for row in rows if isinstance(row.worst, Rate) and not row.worst.healthy]
+    if marked:
         names = _names(rows)
-        many = "Every number rests" if len(ill) == len(rows) else f"{_some(ill, names, ('rests', 'rest'))}"
+        many = "Every number rests" if len(marked) == len(rows) else f"{_some(marked, names, ('rests', 'rest'))}"
         return [Span(f" {many} on unhealthy attacks: stronger ones may leave less.")]
     if all(row.seeds == 1 for row in rows) and len(rows) > 1:
         return [Span(ONE_SEED)]
@@ -101,12 +105,12 @@ def _second(rows: Sequence[BoardRow], comparisons: pd.DataFrame, accuracies: pd.
 
 
 def _transfer(rows: Sequence[BoardRow], comparisons: pd.DataFrame, accuracies: pd.DataFrame) -> list[Span]:
-    """Say which of those that are significantly below the best resists black-box attacks significantly best."""
+    """Return the sentence on the ensemble that resists black-box attacks best among those below the best, if any."""
     pairs = _pairs(comparisons, rows[0].dataset, WORST)
     below = [row for row in rows[1:] if pairs.beats(rows[0].ensemble, row.ensemble)]
     tied = [row for row in rows[1:] if pairs.tied(rows[0].ensemble, row.ensemble)]
     if len(below) + len(tied) < len(rows) - 1:
-        return []  # "the others" would include some that no test compares with the best
+        return []  # "the others" would include ensembles that no test compares with the best
     rates = {row.ensemble: row.attacks.get("blackbox") for row in below}
     known = {name: rate for name, rate in rates.items() if isinstance(rate, Rate)}
     if len(known) < 2:
@@ -131,7 +135,7 @@ def _transfer(rows: Sequence[BoardRow], comparisons: pd.DataFrame, accuracies: p
 
 
 def _some(rows: Sequence[BoardRow], names: Mapping[str, str], verbs: tuple[str, str] = ("is", "are")) -> str:
-    """A few names and their verb: ``a is``, ``a and b are``, ``a, b, c and 4 more are``."""
+    """Return a few names and their verb, such as ``a is``, ``a and b are`` or ``a, b, c and 4 more are``."""
     said = [names[row.ensemble] for row in rows[:_NAMED]]
     if len(rows) > _NAMED:
         said.append(f"{len(rows) - _NAMED} more")

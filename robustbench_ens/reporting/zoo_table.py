@@ -20,14 +20,15 @@ from robustbench_ens.weights.record import EnsembleRecord
 
 README = "README.md"
 COSTS = "costs.csv"
-"""Beside the recipes: measured training times, one row per recipe and machine."""
+"""The file beside the recipes with measured training times, one row per recipe and machine."""
 
 COLUMNS = ["recipe", "hardware", "seeds", "seconds", "steps_per_s"]
 
-BEGIN, END = "<!-- recipes: written by `rbe list --publish` -->", "<!-- end of recipes -->"
+BEGIN = "<!-- recipes: written by `rbe list --publish` -->"
+END = "<!-- end of recipes -->"
 
 _ARCHIVES = {"arXiv": "https://arxiv.org/abs/", "IEEE": "https://ieeexplore.ieee.org/document/"}
-"""Addresses of papers, by what their identifiers begin with."""
+"""Addresses of papers, by the prefix of their identifiers."""
 
 
 def _number(value: object) -> str:
@@ -45,11 +46,15 @@ def _flat(values: dict[str, object], prefix: str = "") -> list[str]:
 
 
 def key_numbers(recipe: Recipe) -> str:
-    """What tells a recipe from others in a line: networks, length, optimiser, hyper-parameters that it sets, start."""
+    """Return the settings that distinguish a recipe, in one line.
+
+    They are its networks, length, optimiser, the hyper-parameters that it sets, and the recipe that it starts from.
+    """
     if recipe.trained is not recipe:
         title = aggregation_facts(recipe.settings.aggregation).title
         return f"{title} of the sub-models of `{recipe.trained.label}`; nothing is trained"
-    keys, optimizer = recipe.settings, recipe.settings.optimizer
+    keys = recipe.settings
+    optimizer = keys.optimizer
     size = f" ({', '.join(_flat(keys.network_args))})" if keys.network_args else ""
     length = counted(keys.steps, "step") if keys.steps else counted(keys.epochs, "epoch")
     parts = [f"{keys.sub_models} x {keys.network}{size}", f"{length} of {keys.batch_size}"]
@@ -58,6 +63,7 @@ def key_numbers(recipe: Recipe) -> str:
     if keys.progressive_resizing is not None:
         small = keys.progressive_resizing
         parts.append(f"images {_number(small.size)} of the size for the first {small.until:.0%}")
+    # Defaults are omitted, as in the hash: only what the file sets distinguishes the recipe.
     set_here = recipe.method.model_dump(mode="json", exclude_unset=True)
     parts += _flat(set_here)
     if recipe.parent is not None:
@@ -68,7 +74,7 @@ def key_numbers(recipe: Recipe) -> str:
 
 
 def read_costs(zoo: Path) -> pd.DataFrame:
-    """Measured training times beside the recipes of the folder ``zoo``: columns ``COLUMNS``, a row per recipe.
+    """Return the measured training times in the folder ``zoo``, with the columns ``COLUMNS``.
 
     Raises:
         UserError: the file is damaged.
@@ -78,13 +84,13 @@ def read_costs(zoo: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     try:
         return pd.read_csv(path)[COLUMNS]
-    except (ValueError, KeyError) as error:  # pandas' own errors are among these
+    except (ValueError, KeyError) as error:  # includes the errors that pandas raises
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: expected a table with the columns {', '.join(COLUMNS)}, got {reason}") from None
 
 
 def costs_of(records: Iterable[EnsembleRecord]) -> pd.DataFrame:
-    """Mean training time over seeds of the recipes among ``records`` that ship and were trained as they are."""
+    """Return the mean training times over seeds of the recipes that ship and were trained without overrides."""
     rows = [
         (record.recipe, record.training["wall_time_s"], record.training["steps_per_s"], machine(record.training))
         for record in records
@@ -104,7 +110,7 @@ def _paper(recipe: Recipe) -> str:
 
 
 def markdown(costs: pd.DataFrame) -> str:
-    """A Markdown table of every shipped recipe, with the measured times of ``costs``."""
+    """Return a Markdown table of every shipped recipe, with the measured times of ``costs``."""
     lines = ["| recipe | method | paper | key numbers | cost |", "| --- | --- | --- | --- | --- |"]
     for name in names("zoo"):
         recipe = listed_recipe(name)
@@ -131,7 +137,7 @@ def read_readme(zoo: Path) -> Readme:
     """Read the README of the folder ``zoo``.
 
     Raises:
-        UserError: there is none with the marks of a table.
+        UserError: there is no README with the marks of a table.
     """
     path = zoo / README
     text = path.read_text(encoding="utf-8") if path.exists() else ""

@@ -13,7 +13,7 @@ import pytest
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Section
-from robustbench_ens.reporting.own_sections import OwnSection
+from robustbench_ens.reporting.external_sections import ExternalSection
 from robustbench_ens.reporting.pages import pages
 from tests.fake_outcomes import write_fake_outcomes
 
@@ -51,7 +51,7 @@ def relabelled() -> Callable[..., list[OutcomeFile]]:
     return change
 
 
-def all_sections(context: Context, own: Sequence[OwnSection] = ()) -> list[Section]:
+def all_sections(context: Context, own: Sequence[ExternalSection] = ()) -> list[Section]:
     """The sections of all pages of a report."""
     return [section for page in pages(context, "Report", own) for section in page.sections]
 

@@ -46,7 +46,7 @@ def test_what_came_and_what_went(summary):
     said = changes(old, summary)
     assert said == [
         "New ensemble: digits/dverge-3.",
-        "No longer here, ensemble: digits/gone-3.",
+        "Removed ensemble: digits/gone-3.",
         "New protocols: digits/blackbox and digits/whitebox.",
     ]
 
@@ -55,8 +55,8 @@ def test_other_weights_and_another_protocol(summary):
     old = copy.deepcopy(summary)
     old["ensembles"]["digits/dverge-3"]["0"] = old["protocols"]["digits/whitebox"] = "other"
     assert changes(old, summary) == [
-        "Another protocol under the old name: digits/whitebox.",
-        "Other weights: digits/dverge-3 (seed 0).",
+        "Changed protocol: digits/whitebox.",
+        "Changed weights: digits/dverge-3 (seed 0).",
     ]
 
 
@@ -69,7 +69,7 @@ def test_training_seeds_that_came_and_went(summary):
         "New training seed 1 of digits/dverge-3.",
         "New training seeds 1 and 10 of digits/baseline-3.",
     ]
-    assert changes(more, summary)[1] == "No longer here, training seeds 1 and 10 of digits/baseline-3."
+    assert changes(more, summary)[1] == "Removed training seeds 1 and 10 of digits/baseline-3."
 
 
 def test_a_rate_beyond_its_interval(summary):
@@ -111,7 +111,7 @@ def test_a_report_that_is_made_again_keeps_its_bytes(files, folder):
     assert "New ensemble: digits/baseline-3." in second
     assert render(files) == second == render(files[::-1])
     third = render(only_one)
-    assert "No longer here, ensemble: digits/baseline-3." in third
+    assert "Removed ensemble: digits/baseline-3." in third
 
 
 @pytest.mark.parametrize("content", ['{"previous": null}', '{"previous": null, "schema": 99}'])

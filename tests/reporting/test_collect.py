@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.reporting.collect import collect, told_apart
+from robustbench_ens.reporting.collect import collect, with_distinct_labels
 
 
 def test_nothing_to_report():
@@ -62,7 +62,7 @@ def test_the_same_cell_twice_is_an_error(files):
     ],
 )
 def test_one_label_for_two_ensembles_is_told_apart(files, relabelled, fact, value, mark):
-    apart = told_apart([*files, *relabelled([files[0]], **{fact: value})])
+    apart = with_distinct_labels([*files, *relabelled([files[0]], **{fact: value})])
     labels = {file.provenance["target"]["label"] for file in apart}
     assert f"digits/baseline-3 {mark}" in labels
     assert "digits/dverge-3" in labels
@@ -70,7 +70,7 @@ def test_one_label_for_two_ensembles_is_told_apart(files, relabelled, fact, valu
 
 
 def test_seeds_of_one_recipe_stay_together(seeds):
-    assert {file.provenance["target"]["label"] for file in told_apart(seeds)} == {
+    assert {file.provenance["target"]["label"] for file in with_distinct_labels(seeds)} == {
         "digits/baseline-3",
         "digits/dverge-3",
     }

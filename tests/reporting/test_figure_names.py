@@ -18,8 +18,8 @@ from robustbench_ens.reporting import svg
 from robustbench_ens.reporting.collect import Collection, collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import FigureBlock, Figures, Page, Section
-from robustbench_ens.reporting.exports.asked import Asked
-from robustbench_ens.reporting.figure_names import figures_of, with_figures_apart
+from robustbench_ens.reporting.exports.options import ExportOptions
+from robustbench_ens.reporting.figure_names import figures_of, with_distinct_figure_names
 from robustbench_ens.reporting.page import file_of, relative, render
 from robustbench_ens.reporting.pages import pages
 from robustbench_ens.reporting.pdf import ONE_COLUMN, figure_pdf
@@ -75,7 +75,7 @@ def test_labels_that_are_cut_to_one_name_give_each_its_own_pictures(
     collection: Collection, made: list[Page], tmp_path: Path
 ) -> None:
     assert len({slug(label) for label in LONG}) == 1, "otherwise this test shows nothing"
-    render(collection, tmp_path, title="t", command="c", asked=Asked(latex=True))
+    render(collection, tmp_path, title="t", command="c", options=ExportOptions(latex=True))
     article = (tmp_path / "latex" / "report.tex").read_text()
     for page, figure in figures(made):
         markdown, html = ((tmp_path / file_of(page.path, suffix)).read_text() for suffix in ("md", "html"))
@@ -111,13 +111,13 @@ def test_figures_are_the_same_only_if_all_that_is_shown_is() -> None:
         drawn("a", narrow=Scene(1, 1)),
         drawn("b"),
     ]
-    names = [figure.name for _, figure in figures(with_figures_apart(made))]
+    names = [figure.name for _, figure in figures(with_distinct_figure_names(made))]
     assert names == ["a", "a", "a-2", "a-3", "a-4", "b"]
 
 
 def test_a_number_is_one_that_nothing_else_has() -> None:
     made = [drawn("a"), drawn("a", width=2), drawn("a-2", width=3)]
-    assert [figure.name for _, figure in figures(with_figures_apart(made))] == ["a", "a-3", "a-2"]
+    assert [figure.name for _, figure in figures(with_distinct_figure_names(made))] == ["a", "a-3", "a-2"]
 
 
 @given(st.lists(st.sampled_from(["a", "a-2", "a-2-2", "a-3", "b"])))

@@ -134,4 +134,4 @@ def test_a_worst_case_is_marked_unless_each_kind_in_it_has_a_healthy_protocol(fi
             changed.accuracies, changed.transferability, changed.worst_case, unhealthy=unhealthy(changed.health)
         )["Worst case"]
         assert ("⚠" in summed) == mark
-        assert bool(changed.sick(WORST)) == mark
+        assert bool(changed.unhealthy(WORST)) == mark

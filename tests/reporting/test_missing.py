@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import shlex
 
-from robustbench_ens.reporting.collect import told_apart
+from robustbench_ens.reporting.collect import with_distinct_labels
 from robustbench_ens.reporting.missing import attack_commands
 
 
 def documents(files, *kinds):
-    return [f.provenance for f in told_apart(files) if f.provenance["protocol"]["kind"] in kinds]
+    return [f.provenance for f in with_distinct_labels(files) if f.provenance["protocol"]["kind"] in kinds]
 
 
 def test_nothing_is_missing(seeds):

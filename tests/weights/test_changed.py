@@ -23,7 +23,7 @@ from robustbench_ens.evaluation import runner as evaluation
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.parts import Finished
 from robustbench_ens.outcomes import find_outcomes, read_evaluations, read_provenance
-from robustbench_ens.reporting.collect import told_apart
+from robustbench_ens.reporting.collect import with_distinct_labels
 from robustbench_ens.training.checkpoint import RESUME
 from robustbench_ens.weights.record import RECORD, read_record
 from robustbench_ens.weights.run import TrainingRun
@@ -256,7 +256,7 @@ def test_an_edited_model_is_attacked_again(rbe: Rbe, name: str) -> None:
     assert result.out.count(why) == 1
     assert "were made; attacking again" in result.out
     assert "0 of 1 steps due" in rbe(*command, "--dry-run").out
-    files = told_apart(read_evaluations(find_outcomes([Path("runs/outcomes")])))
+    files = with_distinct_labels(read_evaluations(find_outcomes([Path("runs/outcomes")])))
     labels = {file.provenance["target"]["label"] for file in files}
     assert len(labels) == 2 and all(label.startswith("my_model:net (recipe ") for label in labels)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_ens.core.text import percent
-from robustbench_ens.reporting.collect import headlines
+from robustbench_ens.reporting.collect import standard_eps_by_dataset
 from robustbench_ens.reporting.dverge2020.part import PAPER_EPS, Part, Shown
 from robustbench_ens.reporting.dverge2020.reference import PAPER_BLACKBOX
 from robustbench_ens.reporting.dverge2020.subjects import by_layer, sample
@@ -95,7 +95,7 @@ def show_training_eps(part: Part) -> Shown:
     attacked = own[own["ensemble"].isin(rates["ensemble"])]
     if not (attacked.groupby("sub_models")["train_eps"].nunique() > 1).any():
         return Shown()
-    headline = headlines(part.collection.accuracies, part.collection.transferability)[part.dataset]
+    headline = standard_eps_by_dataset(part.collection.accuracies, part.collection.transferability)[part.dataset]
     eps = PAPER_EPS if part.beside else dict.fromkeys(PAPER_EPS, headline)
     points = _points(part, attacked, headline, eps)
     look = part.looks[attacked["ensemble"].iloc[0]]

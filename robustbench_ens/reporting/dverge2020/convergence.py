@@ -44,7 +44,7 @@ def show_convergence(part: Part) -> Shown:
             continue
         table = convergence_table(own)
         numbers = [str(column) for column in table if column not in SUBJECT]
-        table = marked(table, part.collection.sick(str(protocol)), numbers)
+        table = marked(table, part.collection.unhealthy(str(protocol)), numbers)
         ours = part.subjects[part.subjects["ensemble"].isin(own["ensemble"])]
         sizes = set(zip(ours["method"], ours["sub_models"], strict=True))
         printed = part.reference("table8_convergence")

@@ -9,10 +9,10 @@ from functools import partial
 import pandas as pd
 
 from robustbench_ens.core.text import span
+from robustbench_ens.reporting.descriptions import Document, attack, described, length, optimizer
 from robustbench_ens.reporting.dverge2020.part import Part, Shown
 from robustbench_ens.reporting.dverge2020.reference import METHODS
 from robustbench_ens.reporting.dverge2020.subjects import questions
-from robustbench_ens.reporting.in_words import Document, attack, described, length, optimizer
 
 COLUMNS = ["What", "DVERGE paper", "Here"]
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from robustbench_ens.analysis.derive import between_sub_models
 from robustbench_ens.core.text import mean_and_std, percent
-from robustbench_ens.reporting.collect import headlines
+from robustbench_ens.reporting.collect import standard_eps_by_dataset
 from robustbench_ens.reporting.document import Block
 from robustbench_ens.reporting.dverge2020.part import Part, Shown, has_ours
 from robustbench_ens.reporting.dverge2020.reference import PAPER
@@ -67,7 +67,7 @@ def show_transfer(part: Part) -> Shown:
         return Shown(keys=keys)
     blocks: list[Block] = []
     standard = part.subjects[part.subjects["standard"] & (part.subjects["sub_models"] == 3)].sort_values("place")
-    eps = 0.03 if part.beside else headlines(part.collection.accuracies, rates).get(part.dataset, 0.03)
+    eps = 0.03 if part.beside else standard_eps_by_dataset(part.collection.accuracies, rates).get(part.dataset, 0.03)
     chosen = rates[rates["eps"] == eps]
     table = paper_transfer(chosen, standard, part.reference("figure3_transferability_eps0.03"), "method")
     if has_ours(chosen, standard):

@@ -12,9 +12,9 @@ from robustbench_ens.config.method_facts import recorded_facts
 from robustbench_ens.core.text import duration, listing, percent
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.cost import machine
+from robustbench_ens.reporting.descriptions import described, length, optimizer
 from robustbench_ens.reporting.document import Block, Bullets, Listing, Paragraph, Table
 from robustbench_ens.reporting.ensembles.one import One
-from robustbench_ens.reporting.in_words import described, length, optimizer
 from robustbench_ens.reporting.missing import reference_of
 from robustbench_ens.reporting.sections.history import history_blocks_of
 from robustbench_ens.reporting.tables.runs import evaluations_table

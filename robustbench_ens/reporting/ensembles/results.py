@@ -25,7 +25,7 @@ def comparison_blocks(one: One) -> list[Block]:
     eps = tests["eps"].iloc[0]
     caption = f"Worst case at eps {eps:g}, paired tests. Only higher, only lower: images, over all seeds."
     numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
-    return [Table(comparison_table(tests, collection.sick(WORST)), caption, numeric=numeric, stacked=True)]
+    return [Table(comparison_table(tests, collection.unhealthy(WORST)), caption, numeric=numeric, stacked=True)]
 
 
 def variant_blocks(one: One) -> list[Block]:
@@ -48,7 +48,7 @@ def rate_blocks(one: One) -> list[Block]:
     rates = one.own(one.context.collection.accuracies)
     tables: list[pd.DataFrame] = []
     for protocol, rows in rates.groupby("protocol", observed=True):
-        table = marked(accuracy_table(rows), one.context.collection.sick(str(protocol)), NUMBERS)
+        table = marked(accuracy_table(rows), one.context.collection.unhealthy(str(protocol)), NUMBERS)
         tables.append(table.drop(columns="Ensemble").assign(Protocol=str(protocol)))
     if not tables:
         return []

@@ -15,7 +15,7 @@ from robustbench_ens.core.text import MEAN_AND_STD, named_apart, slug, span
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.board import short_names
-from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.exports.booktabs import ILL, LatexTable
 from robustbench_ens.reporting.sections.accuracy import shown
@@ -121,7 +121,7 @@ def comparisons(collection: Collection) -> list[LatexTable]:
     worst = collection.comparisons[collection.comparisons["protocol"] == WORST]
     for dataset, rows in worst.groupby("dataset", observed=True):
         ordered = rows.sort_values("difference", ascending=False, kind="stable")
-        frame = comparison_table(ordered, collection.sick(WORST)).drop(columns="Verdict")
+        frame = comparison_table(ordered, collection.unhealthy(WORST)).drop(columns="Verdict")
         caption = (
             f"Pairs of ensembles on {dataset} in the worst case at eps {rows['eps'].iloc[0]:g}: difference of their "
             "accuracies in percentage points, with its bootstrap 95% interval over images. Only higher, only lower: "
@@ -151,7 +151,7 @@ def accuracies(collection: Collection) -> list[LatexTable]:
         for protocol, rows in rates.groupby("protocol", observed=True):
             frame = accuracy_by_eps(rows)
             numbers = [name for name in frame.columns if name not in (*HEADS, CLEAN)]
-            frame = marked(frame, collection.sick(str(protocol)), numbers)
+            frame = marked(frame, collection.unhealthy(str(protocol)), numbers)
             caption = (
                 f"{collection.kinds[kind].title} accuracy under {protocol}, by eps: share of all n images that are "
                 f"right when clean and under every attempt. {_over(frame, WILSON)}"
@@ -166,14 +166,14 @@ def accuracies(collection: Collection) -> list[LatexTable]:
 def transferability(collection: Collection) -> list[LatexTable]:
     """Return one table per protocol at the eps of the dataset's summary: success from each sub-model on each."""
     found = []
-    eps = headlines(collection.accuracies, collection.transferability)
+    eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     for kind in shown(collection, TRANSFER):
         rates = collection.transferability
         rates = rates[(rates["kind"] == kind) & (rates["eps"] == rates["dataset"].map(eps))]
         for protocol, rows in rates.groupby("protocol", observed=True):
             frame = pair_rates(rows)
             numbers = list(frame.columns[3:])
-            frame = marked(frame, collection.sick(str(protocol)), numbers)
+            frame = marked(frame, collection.unhealthy(str(protocol)), numbers)
             caption = (
                 f"Success rate of attacks crafted on one sub-model and scored on another, under {protocol} at eps "
                 f"{rows['eps'].iloc[0]:g}, over the n images that every sub-model gets right. {_over(frame, WILSON)}"

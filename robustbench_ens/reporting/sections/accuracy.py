@@ -9,7 +9,7 @@ import pandas as pd
 from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import ACCURACY, Yields
 from robustbench_ens.core.text import anchor, slug, span
-from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Figures, Listing, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
@@ -22,7 +22,7 @@ from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, NUMBERS, acc
 
 def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look]) -> Section:
     """Return one figure and its numbers per protocol of ``kind``."""
-    eps = headlines(collection.accuracies, collection.transferability)
+    eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     facts = collection.kinds[kind]
     blocks: list[Block] = [Paragraph(facts.meaning or "")]
     rates = collection.accuracies[collection.accuracies["kind"] == kind]
@@ -90,7 +90,7 @@ def curve_caption(rows: pd.DataFrame) -> str:
 
 def _tables(collection: Collection, protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> list[Table]:
     """The accuracies in one row per ensemble, and on demand seed by seed."""
-    sick, facts = collection.sick(protocol), facts_of(rows)
+    sick, facts = collection.unhealthy(protocol), facts_of(rows)
     short = accuracy_by_eps(rows)
     attacked = [column for column in short.columns if column not in (*HEADS, CLEAN)]
     seeds = " or, over several seeds, mean and standard deviation" if rows["seed"].nunique() > 1 else ""

@@ -31,7 +31,7 @@ def beyond_sections(context: Context) -> list[Section]:
     most = pairs["variants"] == pairs.groupby("dataset")["variants"].transform("max")
     shown = pairs[most].sort_values(["dataset", "only"], ascending=[True, False], kind="stable").head(OPEN_ROWS)
     blocks: list[Block] = [Bullets([sentence(found, names) for names in _pairs_of(shown)])]
-    sick = context.collection.sick
+    sick = context.collection.unhealthy
     blocks.append(Table(beyond_table(shown, sick), _caption(shown, pairs), numeric=NUMERIC, facts=facts_of(shown)))
     if len(pairs) > len(shown):
         every = f"All {counted(len(pairs), 'pair')} of target and protocols."

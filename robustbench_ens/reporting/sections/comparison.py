@@ -10,7 +10,7 @@ import pandas as pd
 from robustbench_ens.analysis.compare import ALL_PAIRS_UP_TO, WORST
 from robustbench_ens.core.text import slug, span
 from robustbench_ens.reporting.board import short_names
-from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Figures, Paragraph, Section, Table, figure_block
 from robustbench_ens.reporting.figures.comparison_matrix import comparison_matrix
@@ -45,7 +45,7 @@ def comparison_sections(context: Context) -> list[Section]:
 
 def in_order(collection: Collection) -> dict[str, dict[str, str]]:
     """Return what drawings call each ensemble, in the order of the leaderboard, by dataset."""
-    eps = headlines(collection.accuracies, collection.transferability)
+    eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
     means = worst.groupby("ensemble")["accuracy"].mean().to_dict()
     found: dict[str, dict[str, str]] = {}
@@ -79,7 +79,7 @@ def matrix(
     where = f"Worst case on {rows['dataset'].iloc[0]}" if protocol == WORST else protocol
     where += f" at eps {rows['eps'].iloc[0]:g}"
     alt = f"{where}: the difference between every two ensembles in percentage points."
-    draw = comparison_matrix(rows, shown, where, collection.sick(protocol), pages)
+    draw = comparison_matrix(rows, shown, where, collection.unhealthy(protocol), pages)
     facts = facts_of(rows[["dataset"]] if protocol == WORST else rows)
     told = f"{int(rows['supported'].sum())} of {_pairs(len(rows))} differ significantly."
     rest = f" The first {len(shown)} of {len(known)} ensembles." if len(known) > len(shown) else ""
@@ -109,7 +109,7 @@ def _table(collection: Collection, dataset: str, protocol: str, rows: pd.DataFra
     numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
     facts = facts_of(rows[["dataset"]] if first else rows)
     collapsed = not first or len(rows) > _OPEN
-    table = comparison_table(rows, collection.sick(protocol))
+    table = comparison_table(rows, collection.unhealthy(protocol))
     return Table(table, caption, numeric=numeric, collapsed=collapsed, facts=facts)
 
 

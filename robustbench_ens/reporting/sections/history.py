@@ -8,7 +8,7 @@ from itertools import compress
 import pandas as pd
 
 from robustbench_ens.core.text import listing, slug
-from robustbench_ens.reporting.collect import each_trained_once
+from robustbench_ens.reporting.collect import one_row_per_training
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Paragraph, Section, figure_block
 from robustbench_ens.reporting.figures.training_history import WIDTH, training_history
@@ -23,7 +23,7 @@ def history_sections(context: Context) -> list[Section]:
     history = collection.history
     figures = [_figure(context, number, *own) for number, own in enumerate(_by_ensemble(context), start=1)]
     blocks: list[Block] = [Figures(figures, CAPTION)] if figures else []
-    trained = compress(collection.provenance, each_trained_once(collection.provenance))
+    trained = compress(collection.provenance, one_row_per_training(collection.provenance))
     without = sorted({document["target"]["label"] for document in trained} - set(history["ensemble"]))
     if without:
         blocks.append(Paragraph(f"No history was recorded for {listing(without)}: the weights were imported."))

@@ -58,8 +58,8 @@ def _table(
     pairs = pd.DataFrame(who, columns=["ensemble", "seed", "other"])
     ours, others = rates[rates["protocol"] == own], rates[rates["protocol"] == other]
     table = other_images_table(ours, others, pairs, (trained_on, images))
-    table = marked(table, collection.sick(own), [trained_on])
-    sick = collection.sick(other)
+    table = marked(table, collection.unhealthy(own), [trained_on])
+    sick = collection.unhealthy(other)
     table = marked(table, {ensemble for ensemble, _, label in who if label in sick}, [images])
     caption = f"Accuracy under {own} and {other}, with Wilson 95% intervals, or mean and std over seeds."
     return Table(table, caption, group="Ensemble", facts={"protocol": [own, other]})

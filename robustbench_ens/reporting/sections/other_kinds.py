@@ -36,7 +36,7 @@ def _by_steps(collection: Collection, kind: str) -> list[Table]:
         table = convergence_table(rows)
         numbers = [str(column) for column in table if column not in SUBJECT]
         caption = f"{protocol}: accuracy by the number of attack steps, with its Wilson 95% interval."
-        table = marked(table, collection.sick(str(protocol)), numbers)
+        table = marked(table, collection.unhealthy(str(protocol)), numbers)
         tables.append(Table(table, caption, group="Ensemble", facts=facts_of(rows)))
     return tables
 
@@ -46,7 +46,7 @@ def _measured(collection: Collection, kind: str) -> list[Table]:
     rows = collection.measurements[collection.measurements["kind"] == kind]
     for protocol, own in rows.groupby("protocol", observed=True):
         table = measured_table(own, measures=collection.kinds[kind].measures)
-        table = marked(table, collection.sick(str(protocol)), COLUMNS[-1:])
+        table = marked(table, collection.unhealthy(str(protocol)), COLUMNS[-1:])
         caption = f"{protocol}: means over n images, with their 95% intervals."
         tables.append(Table(table, caption, group="Ensemble", facts=facts_of(own)))
     return tables

@@ -9,7 +9,7 @@ from robustbench_ens.analysis.resolution import resolution_warnings, unequal_tie
 from robustbench_ens.analysis.worst_case import among, as_they_are
 from robustbench_ens.config.kinds import Kinds
 from robustbench_ens.core.text import listing
-from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Bullets, Paragraph, Section, Table
 from robustbench_ens.reporting.findings import RULE, findings, warnings
@@ -69,7 +69,7 @@ def close_ranks(collection: Collection) -> list[str]:
 
 def _worst(collection: Collection) -> pd.DataFrame:
     """The worst cases at the eps of the summary."""
-    eps = headlines(collection.accuracies, collection.transferability)
+    eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     return collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
 
 

@@ -11,7 +11,7 @@ from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.analysis.worst_case import among, as_they_are
 from robustbench_ens.config.kinds import TRANSFER
 from robustbench_ens.core.text import anchor, counted, slug, span
-from robustbench_ens.reporting.collect import Collection, headlines
+from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Figures, Link, Links, Page, Section, figure_block
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
@@ -84,7 +84,7 @@ def front_protocols(collection: Collection, dataset: str) -> list[str]:
         collection: of the report.
         dataset: of the ensembles.
     """
-    eps = headlines(collection.accuracies, collection.transferability).get(dataset)
+    eps = standard_eps_by_dataset(collection.accuracies, collection.transferability).get(dataset)
     rates = collection.accuracies
     usual = rates[(rates["dataset"] == dataset) & among(rates, as_they_are(collection.provenance))]
     ladders = usual[usual["eps"] > 0].groupby("protocol")["eps"].nunique()
@@ -101,7 +101,7 @@ def front_protocols(collection: Collection, dataset: str) -> list[str]:
 
 def _curves(context: Context, names: Names, pages: Mapping[str, str]) -> list[Block]:
     collection = context.collection
-    eps = headlines(collection.accuracies, collection.transferability)
+    eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     blocks: list[Block] = []
     for number, dataset in enumerate(sorted(eps), start=1):
         protocols = front_protocols(collection, dataset)
@@ -131,7 +131,7 @@ def _title(collection: Collection, rows: pd.DataFrame) -> str:
 
 def _transfer(collection: Collection, names: Names, pages: Mapping[str, str]) -> list[Block]:
     rates = collection.transferability
-    eps = headlines(collection.accuracies, rates)
+    eps = standard_eps_by_dataset(collection.accuracies, rates)
     blocks: list[Block] = []
     kinds = [kind for kind, facts in collection.kinds.items() if facts.yields == TRANSFER and facts.expected]
     for dataset, own in rates[rates["kind"].isin(kinds)].groupby("dataset", observed=True):

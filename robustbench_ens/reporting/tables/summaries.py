@@ -47,7 +47,7 @@ def summary_tables(collection: Collection) -> dict[str, pd.DataFrame]:
     for (kind, protocol), rates in collection.convergence.groupby(["kind", "protocol"], observed=True):
         table = convergence_table(rates)
         numbers = [str(column) for column in table if column not in SUBJECT]
-        tables[f"{kinds[str(kind)].title}, {protocol}"] = marked(table, collection.sick(str(protocol)), numbers)
+        tables[f"{kinds[str(kind)].title}, {protocol}"] = marked(table, collection.unhealthy(str(protocol)), numbers)
     for (kind, protocol), rows in collection.measurements.groupby(["kind", "protocol"], observed=True):
         facts = kinds[str(kind)]
         make = TABLES.get(str(kind), partial(measured_table, measures=facts.measures))

@@ -14,7 +14,7 @@ from robustbench_ens.outcomes import OutcomeFile
 from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Bullets, FigureBlock, Figures, Listing, Paragraph, Section, Table
-from robustbench_ens.reporting.own_sections import OwnSection, own_section
+from robustbench_ens.reporting.external_sections import ExternalSection, import_section
 from robustbench_ens.reporting.pages import pages
 from robustbench_ens.reporting.scene import Scene
 from tests.conftest import Rbe
@@ -49,7 +49,7 @@ def test_the_example_stands_on_the_front_page_in_both_formats(rbe: Rbe, runs: Pa
 def test_its_numbers_are_those_of_the_collection(files: list[OutcomeFile], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT)
     context = context_of(collect(files))
-    (section,) = own_section(EXAMPLE).sections(context)
+    (section,) = import_section(EXAMPLE).sections(context)
     table = section.blocks[2]
     assert isinstance(table, Table)
     worst = context.collection.worst_case
@@ -59,7 +59,7 @@ def test_its_numbers_are_those_of_the_collection(files: list[OutcomeFile], monke
 
 
 def test_it_is_the_last_of_the_front_page(files: list[OutcomeFile]) -> None:
-    own = [OwnSection("m:f", lambda _: [Section("Mine", "mine")])]
+    own = [ExternalSection("m:f", lambda _: [Section("Mine", "mine")])]
     front, *others = pages(context_of(collect(files)), "Report", own)
     assert front.sections[-1].title == "Mine"
     assert "Mine" not in [section.title for page in others for section in page.sections]
@@ -105,7 +105,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_a_section_that_is_wrong_is_one_line(case: str, files: list[OutcomeFile]) -> None:
     make, message = WRONG[case]
     with pytest.raises(UserError) as raised:
-        OwnSection("m:f", make).sections(context_of(collect(files)))
+        ExternalSection("m:f", make).sections(context_of(collect(files)))
     assert str(raised.value).startswith("--section m:f: ") and message in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -113,22 +113,22 @@ def test_a_section_that_is_wrong_is_one_line(case: str, files: list[OutcomeFile]
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        ([Section("Mine", "summary")], "anchor of a section: expected one that nothing else has, got 'summary' twice"),
+        ([Section("Mine", "summary")], "anchor of a section: expected a unique one, got 'summary' twice"),
         (
             [Section("Mine", "leaderboard")],
-            "anchor of a section: expected one that nothing else has, got 'leaderboard'",
+            "anchor of a section: expected a unique one, got 'leaderboard'",
         ),
         (
             one(Figures([replace(FIGURE, name="leaderboard-digits")])),
             "name of a figure: .* got 'leaderboard-digits' twice",
         ),
         (one(Figures([replace(FIGURE, name=OF_A_PAGE)])), f"name of a figure: .* got '{OF_A_PAGE}' twice"),
-        (one(Figures([FIGURE, FIGURE])), "name of a figure: expected one that nothing else has, got 'mine' twice"),
+        (one(Figures([FIGURE, FIGURE])), "name of a figure: expected a unique one, got 'mine' twice"),
     ],
 )
 def test_names_are_unique(made: list[Section], message: str, files: list[OutcomeFile]) -> None:
     with pytest.raises(UserError, match=message):
-        all_sections(context_of(collect(files)), [OwnSection("m:f", lambda _: made)])
+        all_sections(context_of(collect(files)), [ExternalSection("m:f", lambda _: made)])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How an ensemble was trained and how it was attacked, in a few words, from provenance; PyTorch stays out."""
+"""Short descriptions of trainings and attacks, from provenance. It imports no PyTorch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ Document = Mapping[str, Any]
 
 
 def length(target: Document) -> str:
-    """Steps, batch size, what it started from, precision: ``1,000 steps of 128 from x/baseline-3, bf16``.
+    """Describe the length of a training, such as ``1,000 steps of 128 from x/baseline-3, bf16``.
 
-    Also progressive resizing: ``, images 0.5 of the size for the first 40%``.
+    The parts are steps, batch size, the recipe it started from, precision and progressive resizing:
+    ``, images 0.5 of the size for the first 40%``.
     """
     if target["training"] is None:
         return "imported"
@@ -27,10 +28,10 @@ def length(target: Document) -> str:
 
 
 def planned(resolved: Document) -> str:
-    """Return the same of a recipe that may not be trained yet: ``20 epochs in batches of 64 from x/baseline-3, fp32``.
+    """Describe the planned length of a training, such as ``20 epochs in batches of 64 from x/baseline-3, fp32``.
 
     Args:
-        resolved: its keys, without those left at their defaults.
+        resolved: the keys of the recipe, without those at their defaults.
     """
     settings = RecipeFile.model_construct(**resolved)
     amount = counted(settings.steps, "step") if settings.steps else counted(settings.epochs, "epoch")
@@ -38,17 +39,18 @@ def planned(resolved: Document) -> str:
 
 
 def _length(amount: str, resolved: Document) -> str:
+    # Constructed without validation: a record of an earlier version may hold values that are no longer valid.
     settings = RecipeFile.model_construct(**resolved)
     start = f" from {settings.init_from}" if settings.init_from else ""
-    told = f"{amount} {settings.batch_size}{start}, {settings.precision}"
+    text = f"{amount} {settings.batch_size}{start}, {settings.precision}"
     if "progressive_resizing" not in resolved:
-        return told
+        return text
     small = ProgressiveResizing.model_construct(**resolved["progressive_resizing"])
-    return f"{told}, images {small.size:g} of the size for the first {small.until:.0%}"
+    return f"{text}, images {small.size:g} of the size for the first {small.until:.0%}"
 
 
 def optimizer(target: Document) -> str:
-    """Optimiser, learning rate over training, weight decay; nothing of what was imported."""
+    """Describe the optimiser, the learning rate over training and the weight decay. Empty for imported weights."""
     if target["training"] is None:
         return ""
     own = Optimizer.model_construct(**target["resolved"].get("optimizer", {}))
@@ -63,12 +65,12 @@ def optimizer(target: Document) -> str:
 
 
 def described(target: Document) -> dict[str, str]:
-    """Return what tables say of a method's hyper-parameters, by heading; nothing of what was imported."""
+    """Return descriptions of a method's hyper-parameters, by heading. Empty for imported weights."""
     return {} if target["training"] is None else dict(recorded_facts(target).described)
 
 
 def ran(training: Document) -> Iterable[tuple[str, str]]:
-    """Return what came of a training and what it cost, each with its heading."""
+    """Return the accuracies, cost, software and date of a training, each with its heading."""
     clean = {int(member): percent(accuracy) for member, accuracy in training["clean_accuracy"].items()}
     members = ", ".join(clean[index] for index in sorted(clean) if index >= 0)
     software = ", ".join(f"{name} {version}" for name, version in sorted(training["software"].items()))
@@ -81,7 +83,7 @@ def ran(training: Document) -> Iterable[tuple[str, str]]:
 
 
 def attack(protocol: Document) -> str:
-    """Of a protocol, as far as its kind has them: eps, steps, starts or surrogates and variants, precision."""
+    """Describe a protocol by those that it has of eps, steps, starts, surrogates, variants and precision."""
     settings = protocol["resolved"]
     radii = [pixels(eps) for eps in settings["eps"]]
     parts = [f"eps {' to '.join(dict.fromkeys([radii[0], radii[-1]]))}"]
@@ -94,6 +96,8 @@ def attack(protocol: Document) -> str:
         parts.append(f"{steps} of {pixels(settings['step_size'])}" if sized else steps)
     if "surrogates" in settings:
         parts.append(f"surrogates: {len(settings['surrogates'])}")
+    # The product holds only if every group names an attack. Groups that name an objective of APGD do not, and the
+    # default, one empty group, stands for protocols without variants.
     if all(variant.get("attack") for variant in settings.get("variants", ({},))):
         each = sum(len(variant["losses"]) * variant["restarts"] for variant in settings["variants"])
         parts.append(f"variants: {each * len(settings['surrogates'])}")

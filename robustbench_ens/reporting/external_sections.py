@@ -1,4 +1,4 @@
-"""Sections of the user's own: code from outside that a command names and that joins a report."""
+"""Report sections from outside: a user's code that a command names and that a report includes."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _FUNCTION = "a function (context) -> list[Section]; see examples/tradeoff.py"
 
 
 @dataclass(frozen=True)
-class OwnSection:
-    """A function from outside the project that makes sections, and the name that it was imported by."""
+class ExternalSection:
+    """A function from outside the project that makes sections, with the name that it was imported by."""
 
     spec: str
     make: MakeSections
 
     def sections(self, context: Context) -> list[Section]:
-        """Return what it makes of ``context``.
+        """Return the sections that the function makes from ``context``.
 
         Raises:
-            UserError: it raises, or returns anything but a list of sections that a page can show.
+            UserError: the function raises an exception, or does not return a list of sections that a page can show.
         """
         where = _where(self.spec)
         try:
             made: object = self.make(context)
         except UserError:
             raise
-        except (Exception, SystemExit) as error:  # a user's code can raise anything
+        except (Exception, SystemExit) as error:  # code from outside can raise anything
             text = " ".join(str(error).split())
             raise UserError(f"{where}: expected sections, got {type(error).__name__}: {text}") from None
         if not isinstance(made, list):
@@ -49,27 +49,27 @@ class OwnSection:
         return made
 
 
-def own_section(spec: str) -> OwnSection:
-    """Import a section named as ``package.module:Name``.
+def import_section(spec: str) -> ExternalSection:
+    """Import the function of sections that is named as ``package.module:Name``.
 
     Raises:
-        UserError: there is no such name, or it cannot be called.
+        UserError: the name does not exist or is not callable.
     """
     make = import_object(spec, _where(spec))
     if not callable(make):
         raise UserError(f"{_where(spec)}: expected {_FUNCTION}, got {_type(make)}")
-    return OwnSection(spec, make)
+    return ExternalSection(spec, make)
 
 
 def check_names(own: Sequence[Section], report: Sequence[Page]) -> None:
-    """Check that the sections share no anchor and their figures no name, among each other or with the report.
+    """Check that no section repeats an anchor, and no figure a name, of the other sections or of the report.
 
     Args:
-        own: sections of the user's own.
-        report: its pages without them. The pages of ensembles use the same anchors again, each for itself.
+        own: sections from outside.
+        report: the pages of the report without them. Each page of an ensemble uses the same anchors.
 
     Raises:
-        UserError: names the one that is there twice.
+        UserError: an anchor or a name is repeated.
     """
     figures = [figure for page in report for section in page.sections for figure in figures_of(section)]
     alone = [page for page in report if not page.path.startswith("ensembles/")]
@@ -81,7 +81,7 @@ def check_names(own: Sequence[Section], report: Sequence[Page]) -> None:
     ):
         twice = next((name for name in names if name in others or names.count(name) > 1), None)
         if twice is not None:
-            raise UserError(f"--section: {what}: expected one that nothing else has, got {twice!r} twice; rename it")
+            raise UserError(f"--section: {what}: expected a unique one, got {twice!r} twice; rename it")
 
 
 def _where(spec: str) -> str:
@@ -93,7 +93,7 @@ def _type(thing: object) -> str:
 
 
 def _faults(section: object) -> Iterator[str]:
-    """What keeps a section from being shown, one sentence each."""
+    """Yield a sentence for each reason why a section cannot be shown."""
     if not isinstance(section, Section):
         yield f"expected a list of sections, got one of {_type(section)}"
         return
@@ -107,6 +107,7 @@ def _faults(section: object) -> Iterator[str]:
 
 
 def _block_faults(block: object) -> Iterator[str]:
+    """Yield a sentence for each reason why a block cannot be shown."""
     match block:
         case Paragraph(text=text) | Listing(text=text):
             yield from _text("text of a block", text)
@@ -157,6 +158,6 @@ def _text(what: str, text: object) -> Iterator[str]:
 
 
 def _name(what: str, name: object) -> Iterator[str]:
-    """A name that goes into paths and links."""
+    """Yield a sentence if a name cannot be part of paths and links."""
     if not isinstance(name, str) or slug(name) != name:
         yield f"{what}: expected at most 48 of a-z, 0-9 and -, as slug returns it, got {shown(name)}"

@@ -18,7 +18,7 @@ WRITTEN = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExportOptions:
     """Which exports are wanted: tidy tables, tables and figures for a paper."""
 
     csv: bool = False
@@ -30,24 +30,26 @@ class Asked:
         return [name for name in WRITTEN if getattr(self, name)]
 
 
-NOTHING = Asked()
+NOTHING = ExportOptions()
 
 
-def exported(asked: Asked, context: Context, pages: Sequence[Page], title: str, command: str) -> dict[str, bytes]:
+def exported(
+    options: ExportOptions, context: Context, pages: Sequence[Page], title: str, command: str
+) -> dict[str, bytes]:
     """Return the files that are asked for, by their path in the folder of the report."""
     files: dict[str, bytes] = {}
-    if asked.csv:
+    if options.csv:
         from robustbench_ens.reporting.exports.csv_folder import csv_files
 
         files |= csv_files(context.collection)
-    if asked.latex:
+    if options.latex:
         from robustbench_ens.reporting.exports.latex_folder import latex_files
 
         files |= latex_files(context, pages, title, f"{command} --latex")
     return files
 
 
-def write_exports(asked: Asked, files: Mapping[str, bytes], destination: Path) -> None:
+def write_exports(options: ExportOptions, files: Mapping[str, bytes], destination: Path) -> None:
     """Write the files into the folder of a report.
 
     Tables and figures that an earlier report had and this one lacks are removed. What is not asked for stays as it is:
@@ -56,13 +58,13 @@ def write_exports(asked: Asked, files: Mapping[str, bytes], destination: Path) -
     for path, content in files.items():
         with atomic_path(destination / path) as temporary:
             temporary.write_bytes(content)
-    for option in asked.names:
+    for option in options.names:
         for folder, pattern in WRITTEN[option].items():
             for there in list((destination / folder).glob(pattern)):
                 if f"{folder}/{there.name}" not in files:
                     there.unlink()
 
 
-def outdated(asked: Asked, destination: Path) -> list[str]:
+def outdated(options: ExportOptions, destination: Path) -> list[str]:
     """Return the exports of an earlier report in the same folder that were not asked for this time."""
-    return [name for name in WRITTEN if name not in asked.names and (destination / name).is_dir()]
+    return [name for name in WRITTEN if name not in options.names and (destination / name).is_dir()]

@@ -10,7 +10,7 @@ from robustbench_ens.config.lookup import names
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.units import pixels
-from robustbench_ens.reporting.in_words import attack, length, optimizer
+from robustbench_ens.reporting.descriptions import attack, length, optimizer
 
 
 @pytest.mark.parametrize(
