@@ -138,7 +138,7 @@ def evaluate(
             remarks = [remark for one in found for remark in one.remarks]
             for remark in remarks:
                 warnings.warn(remark, stacklevel=2)
-            file = evaluation.run([one.subject for one in found], _Warning())
+            file = evaluation.run([one.model for one in found], _Warning())
     for warning in attack_warnings(file_health(file)):
         warnings.warn(warning, UnhealthyAttackWarning, stacklevel=2)
     frame = file.outcomes

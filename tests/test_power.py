@@ -48,8 +48,8 @@ from robustbench_ens.evaluation import distilled
 from robustbench_ens.evaluation import job as job_module
 from robustbench_ens.evaluation.kinds import autoattack
 from robustbench_ens.evaluation.kinds import whitebox as whitebox_module
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.runner import evaluate
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import attack, distill, harness
 from robustbench_ens.perturb.attacks import apgd, mora
@@ -91,7 +91,7 @@ class Bench:
             if recipe.parent:
                 self.subject(BASELINE, seed)
             train(recipe, seed, self.digits, self.store)
-        return Subject(*load_trained(folder, recipe))
+        return LoadedModel(*load_trained(folder, recipe))
 
     def train(self, seeds):
         """Train both ensembles, and the surrogate, before anything is mutated."""

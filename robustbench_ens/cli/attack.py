@@ -23,7 +23,7 @@ from robustbench_ens.workflow.crew import Crew
 from robustbench_ens.workflow.shards import Shard
 
 if TYPE_CHECKING:
-    from robustbench_ens.workflow.selection import Named
+    from robustbench_ens.workflow.selection import References
 
 
 @click.command()
@@ -68,7 +68,7 @@ def attack(
     from robustbench_ens.config.protocols import load_protocol
     from robustbench_ens.config.references import parse_overrides
     from robustbench_ens.models.external import blamed
-    from robustbench_ens.workflow.external import given
+    from robustbench_ens.workflow.external import external_models
     from robustbench_ens.workflow.plan import Plan
     from robustbench_ens.workflow.selection import add_attacks, all_pairs
 
@@ -81,8 +81,8 @@ def attack(
     overrides = parse_overrides(list(sets))
     plan = Plan(place, published=True)
     loaded = [load_protocol(reference, overrides) for reference in named.protocols]
-    pairs = all_pairs(plan, loaded, named.recipes, seeds) if model is None else given(place, loaded, model)
-    plans.say_left_out(add_attacks(plan, pairs))
+    pairs = all_pairs(plan, loaded, named.recipes, seeds) if model is None else external_models(place, loaded, model)
+    plans.report_skipped(add_attacks(plan, pairs))
     with nullcontext() if model is None else blamed(f"--model {model}"):
         plans.carry_out(plan, dry_run, executor=crew.executor, shard=shard)
     if dry_run:
@@ -93,7 +93,7 @@ def attack(
         plans.print_results(plan)
 
 
-def _named(protocols: Sequence[str], names: Sequence[str]) -> Named:
+def _named(protocols: Sequence[str], names: Sequence[str]) -> References:
     """Return which references are protocols and which recipes.
 
     Args:
@@ -103,19 +103,19 @@ def _named(protocols: Sequence[str], names: Sequence[str]) -> Named:
     Raises:
         UserError: there is no protocol, or one beside ``--protocol``.
     """
-    from robustbench_ens.workflow.selection import Named, told_apart
+    from robustbench_ens.workflow.selection import References, protocols_and_recipes
 
     if protocols:
-        if others := told_apart(names).protocols:
+        if others := protocols_and_recipes(names).protocols:
             raise UserError(
                 f"--protocol: expected recipes beside it, got the protocol {others[0]!r}; write --protocol {others[0]}"
             )
-        return Named(list(protocols), list(names))
+        return References(list(protocols), list(names))
     if not names:
         raise UserError("expected a protocol, got none; name one, such as digits/whitebox; `rbe list` shows all")
-    found = told_apart(names)
+    found = protocols_and_recipes(names)
     # Where no reference is known as a protocol, the first should be one: its error is the one to show.
-    return found if found.protocols else Named(list(names[:1]), list(names[1:]))
+    return found if found.protocols else References(list(names[:1]), list(names[1:]))
 
 
 def _check_alone(recipes: Sequence[str], seeds: Sequence[int]) -> None:

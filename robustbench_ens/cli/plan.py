@@ -61,17 +61,17 @@ def plan(
 
 def _plan(place: Workplace, references: Sequence[str], seeds: Sequence[int]) -> Plan:
     """Plan each protocol against each recipe, or without protocols the training of each recipe."""
-    from robustbench_ens.cli.plans import say_left_out
+    from robustbench_ens.cli.plans import report_skipped
     from robustbench_ens.config.protocols import load_protocol
     from robustbench_ens.config.recipes import load_recipe
     from robustbench_ens.weights.run import TrainingRun
     from robustbench_ens.workflow.plan import Plan
-    from robustbench_ens.workflow.selection import add_attacks, all_pairs, told_apart
+    from robustbench_ens.workflow.selection import add_attacks, all_pairs, protocols_and_recipes
 
-    protocols, recipes = told_apart(references)
+    protocols, recipes = protocols_and_recipes(references)
     plan = Plan(place, published=True)
     if not protocols:
         plan.train([TrainingRun(recipe, seed) for recipe in map(load_recipe, recipes) for seed in seeds])
     loaded = [load_protocol(reference) for reference in protocols]
-    say_left_out(add_attacks(plan, all_pairs(plan, loaded, recipes, seeds)))
+    report_skipped(add_attacks(plan, all_pairs(plan, loaded, recipes, seeds)))
     return plan

@@ -104,7 +104,7 @@ def training_summary(plan: Plan, steps: Sequence[Step]) -> None:
     show(table("Trained ensembles, accuracy on the whole test split", columns, rows))
 
 
-def say_left_out(reasons: Iterable[str]) -> None:
+def report_skipped(reasons: Iterable[str]) -> None:
     """Print which targets are incompatible with a protocol."""
     for reason in reasons:
         OUT.print(f"Left out: {reason}", markup=False)

@@ -14,7 +14,7 @@ from robustbench_ens.cli.options import Where
 from robustbench_ens.core.limits import check_text
 from robustbench_ens.errors import UserError
 from robustbench_ens.workflow.plan import Plan
-from robustbench_ens.workflow.selection import told_apart
+from robustbench_ens.workflow.selection import protocols_and_recipes
 from robustbench_ens.workflow.shard_run import expected_seconds
 from robustbench_ens.workflow.slurm import JobArray
 
@@ -42,7 +42,7 @@ def print_script(
     Raises:
         UserError: jobs would not agree on the plan; a path cannot be written into a script.
     """
-    protocols, recipes = told_apart(names)
+    protocols, recipes = protocols_and_recipes(names)
     if protocols and not recipes:
         raise UserError("--slurm: expected recipes, got none; name them, so that every job has the same ones")
     options = ["--seeds", _ranges(seeds), "--runs", str(where.runs)]

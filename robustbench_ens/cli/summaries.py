@@ -39,7 +39,7 @@ def print_remarks(collection: Collection) -> None:
     """Print how many files have no digest, and unhealthy attacks."""
     if text := without_digest(collection):
         OUT.print(f"Note: {text}", markup=False)
-    say_unhealthy(collection)
+    report_unhealthy(collection)
 
 
 def print_known(collection: Collection) -> None:
@@ -47,10 +47,10 @@ def print_known(collection: Collection) -> None:
     for title, frame in summary_tables(collection).items():
         known = frame.loc[:, (frame != NOT_RUN).any()]
         show(table(title, [str(column) for column in known.columns], known.itertuples(index=False)))
-    say_unhealthy(collection)
+    report_unhealthy(collection)
 
 
-def say_unhealthy(collection: Collection) -> None:
+def report_unhealthy(collection: Collection) -> None:
     """Print one line for each evaluation with an unhealthy attack."""
     for warning in health_warnings(collection.health):
         OUT.print(f"Warning: {warning}", markup=False)

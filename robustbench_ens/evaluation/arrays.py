@@ -22,8 +22,8 @@ from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.external import Inspected, Shown, UserModel, inspected
 from robustbench_ens.evaluation.images import EvaluationImages, check_half
 from robustbench_ens.evaluation.inspection import PROBE_IMAGES
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.runner import Resources, evaluate_images
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.restore import check_filled
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.weights.trained import digest_state
@@ -151,13 +151,13 @@ class ArraysEvaluation:
         digest = self.arrays.digest
         found: list[Inspected] = []
         for name, module in zip(self.names, self.modules, strict=True):
-            classes = found[0].subject.record.classes if found else None
+            classes = found[0].model.record.classes if found else None
             model = UserModel(module.to(self.device), name, name)
             # Operations take as many cores as under attack, so that rounding is the same.
             with share_cores(None, self.arrays.size):
                 one = inspected(model, Shown(images, classes, "given", digest), self.protocol, is_target=not found)
             found.append(one)
-        classes = found[0].subject.record.classes
+        classes = found[0].model.record.classes
         largest = int(self.arrays.labels.max())
         if largest >= classes:
             raise UserError(f"labels: expected integers below {classes}, the model's classes, got {largest}")
@@ -167,8 +167,8 @@ class ArraysEvaluation:
         evaluation.fits(classes)
         return found
 
-    def run(self, subjects: Sequence[Subject], progress: Progress) -> OutcomeFile:
-        """Attack the first of ``subjects``, with the others as surrogates."""
+    def run(self, models: Sequence[LoadedModel], progress: Progress) -> OutcomeFile:
+        """Attack the first of ``models``, with the others as surrogates."""
         arrays = self.arrays
         with (
             TemporaryDirectory(prefix="robustbench_ens-") as folder,
@@ -176,8 +176,8 @@ class ArraysEvaluation:
         ):
             path = evaluate_images(
                 self.protocol,
-                subjects[0],
-                subjects[1:],
+                models[0],
+                models[1:],
                 Store(Path(folder)),
                 EvaluationImages(arrays.indices, arrays.images, arrays.labels, arrays.digest),
                 Resources(self.device, workers, self.batch_size, progress),

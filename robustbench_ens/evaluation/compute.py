@@ -16,7 +16,7 @@ from robustbench_ens.perturb.inputs import Compute
 
 if TYPE_CHECKING:
     from robustbench_ens.evaluation.job import Job
-    from robustbench_ens.evaluation.subject import Subject
+    from robustbench_ens.evaluation.loaded_model import LoadedModel
 
 
 def kept_sizes(store: Store, images: Tensor, device: torch.device) -> BatchSizes:
@@ -25,7 +25,7 @@ def kept_sizes(store: Store, images: Tensor, device: torch.device) -> BatchSizes
     return BatchSizes(store.root, f"{shape} {images.dtype}", described(device))
 
 
-def owner_of(job: Job, model: nn.Module) -> Subject:
+def owner_of(job: Job, model: nn.Module) -> LoadedModel:
     """Return the surrogate that ``model`` is, or is a part of; else the target."""
     return next((own for own in job.sources if model in own.ensemble.modules()), job.target)
 

@@ -15,7 +15,7 @@ from robustbench_ens.config.schema import Probe
 from robustbench_ens.core.limits import check_name, shown
 from robustbench_ens.core.store import digest_json, short_hash
 from robustbench_ens.evaluation.inspection import Inspection, inspect_model
-from robustbench_ens.evaluation.subject import Subject
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.models.adapted import adapted
 from robustbench_ens.models.build import count_parameters
 from robustbench_ens.models.ensemble import Ensemble, SubModel
@@ -60,7 +60,7 @@ class Shown(NamedTuple):
 class Inspected(NamedTuple):
     """An external model as it is evaluated, and what a person should know of it."""
 
-    subject: Subject
+    model: LoadedModel
     remarks: list[str]
 
 
@@ -82,7 +82,7 @@ def inspected(model: UserModel, images: Shown, protocol: Protocol, *, is_target:
         recognised = probe(attacked, contiguous(images.images), seen.scores)
     record = external_record(model, seen, images, recognised)
     # A kind that asks for sub-models is refused where there are none; others need no more than a module.
-    return Inspected(Subject(cast(Ensemble, attacked), record), seen.remarks)
+    return Inspected(LoadedModel(cast(Ensemble, attacked), record), seen.remarks)
 
 
 def _follows_gradient(protocol: Protocol) -> bool:

@@ -21,9 +21,9 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.compute import compute_on, fitting_of, owner_of
 from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, Restarts, RunKey
 from robustbench_ens.evaluation.images import EvaluationImages
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.part_log import Log
 from robustbench_ens.evaluation.partition import Chunk, chunks
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.evaluation.tables import measurement, predictions
 from robustbench_ens.models.ensemble import Ensemble, chances_of
 from robustbench_ens.models.predict import predict
@@ -71,8 +71,8 @@ class Job:
     """
 
     settings: ProtocolFile
-    target: Subject
-    sources: Sequence[Subject]
+    target: LoadedModel
+    sources: Sequence[LoadedModel]
     data: EvaluationImages
     store: Store
     device: torch.device

@@ -16,7 +16,7 @@ from robustbench_ens.core.provenance import hardware, now, software
 from robustbench_ens.core.store import Store, digest_json
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.base import evaluation_of
-from robustbench_ens.evaluation.subject import Subject
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.models.probe import same_probe
 from robustbench_ens.outcomes import check_whole, find_outcomes, is_complete, read_provenance
 from robustbench_ens.weights.record import EnsembleRecord
@@ -76,7 +76,12 @@ def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sourc
 
 
 def provenance(
-    protocol: Protocol, target: Subject, sources: Sequence[Subject], inputs: str, seconds: float, device: torch.device
+    protocol: Protocol,
+    target: LoadedModel,
+    sources: Sequence[LoadedModel],
+    inputs: str,
+    seconds: float,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return the provenance of outcomes.
 

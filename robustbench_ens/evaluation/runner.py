@@ -25,10 +25,10 @@ from robustbench_ens.evaluation.history import training_measurements
 from robustbench_ens.evaluation.images import EvaluationImages, check_half
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds.blackbox import make_crafted
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.partition import Outline, Product, crafted_by, seconds_by_group
 from robustbench_ens.evaluation.parts import Digests, Finished, Parts, check_files, concatenated, joined
 from robustbench_ens.evaluation.record import inputs_digest, outcomes_file, parts_folder, provenance
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.evaluation.tables import measurement
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import sub_models
@@ -65,7 +65,7 @@ class TrainingTables(NamedTuple):
     monitored: pd.DataFrame | None = None
 
 
-def aggregated(protocol: Protocol, target: Subject) -> Subject:
+def aggregated(protocol: Protocol, target: LoadedModel) -> LoadedModel:
     """Return ``target`` as ``protocol`` attacks it: as it answers by itself, or under the protocol's aggregation.
 
     Raises:
@@ -100,7 +100,7 @@ def aggregated(protocol: Protocol, target: Subject) -> Subject:
     return replace(target, ensemble=model.aggregated(wanted))
 
 
-def _averaged(source: Subject) -> Subject:
+def _averaged(source: LoadedModel) -> LoadedModel:
     """Return a surrogate whose sub-models' probabilities are averaged, however it answers as a target."""
     if not isinstance(source.ensemble, Ensemble):
         return source
@@ -109,8 +109,8 @@ def _averaged(source: Subject) -> Subject:
 
 def evaluate(
     protocol: Protocol,
-    target: Subject,
-    sources: Sequence[Subject],
+    target: LoadedModel,
+    sources: Sequence[LoadedModel],
     dataset: Dataset,
     store: Store,
     resources: Resources | None = None,
@@ -138,14 +138,14 @@ def evaluate(
 
 
 def _chosen_images(
-    protocol: Protocol, target: Subject, sources: Sequence[Subject], dataset: Dataset
+    protocol: Protocol, target: LoadedModel, sources: Sequence[LoadedModel], dataset: Dataset
 ) -> EvaluationImages:
     """Return the images to attack, of the dataset that all ensembles were trained on."""
-    for subject in (target, *sources):
-        if subject.record.data_digest != dataset.digest:
+    for model in (target, *sources):
+        if model.record.data_digest != dataset.digest:
             raise UserError(
-                f"{subject.record.id}: expected an ensemble trained on the dataset {dataset.name!r} as it is now, "
-                f"got one trained on {subject.record.dataset!r} with other images"
+                f"{model.record.id}: expected an ensemble trained on the dataset {dataset.name!r} as it is now, "
+                f"got one trained on {model.record.dataset!r} with other images"
             )
     evaluation = evaluation_of(protocol.settings)
     files = evaluation.digest()
@@ -157,8 +157,8 @@ def _chosen_images(
 
 def evaluate_images(
     protocol: Protocol,
-    target: Subject,
-    sources: Sequence[Subject],
+    target: LoadedModel,
+    sources: Sequence[LoadedModel],
     store: Store,
     data: EvaluationImages,
     resources: Resources | None = None,
@@ -227,8 +227,8 @@ class _Ready:
 
 def _ready(
     protocol: Protocol,
-    target: Subject,
-    sources: Sequence[Subject],
+    target: LoadedModel,
+    sources: Sequence[LoadedModel],
     store: Store,
     data: EvaluationImages,
     resources: Resources,
@@ -246,17 +246,17 @@ def _ready(
 
 def _job(
     settings: ProtocolFile,
-    target: Subject,
-    sources: Sequence[Subject],
+    target: LoadedModel,
+    sources: Sequence[LoadedModel],
     data: EvaluationImages,
     store: Store,
     resources: Resources,
 ) -> Job:
     """Put the models on the device, and the images in a layout that all of them take."""
     device = torch.device(resources.device)
-    for subject in (target, *sources):
-        subject.ensemble.to(device)
-    if any(needs_contiguous(subject.ensemble, data.images[:PROBED].to(device)) for subject in (target, *sources)):
+    for model in (target, *sources):
+        model.ensemble.to(device)
+    if any(needs_contiguous(model.ensemble, data.images[:PROBED].to(device)) for model in (target, *sources)):
         data = replace(data, images=contiguous(data.images))
     sizes = kept_sizes(store, data.images, device)
     return Job(
@@ -273,8 +273,8 @@ def _job(
 
 def evaluate_parts(
     protocol: Protocol,
-    target: Subject,
-    sources: Sequence[Subject],
+    target: LoadedModel,
+    sources: Sequence[LoadedModel],
     dataset: Dataset,
     store: Store,
     names: Sequence[str],
@@ -296,7 +296,7 @@ def evaluate_parts(
 def craft_product(
     protocol: Protocol,
     product: Product,
-    source: Subject,
+    source: LoadedModel,
     dataset: Dataset,
     store: Store,
     resources: Resources | None = None,

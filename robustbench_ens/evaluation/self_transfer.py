@@ -15,7 +15,7 @@ from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
 from robustbench_ens.config.protocols.kinds import Whitebox
 from robustbench_ens.errors import UserError
 from robustbench_ens.evaluation.job import OWN_AGGREGATION, Job
-from robustbench_ens.evaluation.subject import Subject
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.modes import eval_mode
@@ -47,7 +47,7 @@ def plain_means(job: Job, settings: Whitebox) -> list[Ensemble]:
     return [eval_mode(Ensemble(sub_models(target), mean)) for mean in MEANS if mean != own]
 
 
-def _have_scores(target: Subject, images: Tensor) -> bool:
+def _have_scores(target: LoadedModel, images: Tensor) -> bool:
     """Return whether the target has sub-models that are networks by themselves, which an external model need not."""
     members = sub_models(target.ensemble)
     if isinstance(target.ensemble, Ensemble) or not members:

@@ -14,10 +14,10 @@ from robustbench_ens.models.modes import outside_inference
 from robustbench_ens.models.probe import modules_behind
 from robustbench_ens.models.restore import check_filled
 from robustbench_ens.workflow.place import Workplace
-from robustbench_ens.workflow.targets import Given
+from robustbench_ens.workflow.targets import ExternalModel
 
 
-def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tuple[Protocol, Given]]:
+def external_models(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tuple[Protocol, ExternalModel]]:
     """Import the model ``package.module:name`` and inspect it as a target of each protocol.
 
     It is imported once, and every remark on it is printed once.
@@ -39,7 +39,7 @@ def given(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tu
         images = to_float(dataset.x_test[:PROBE_IMAGES]).to(place.device)
         found = inspected(model, Shown(images, dataset.num_classes, dataset.name, dataset.digest), protocol)
         remarks |= dict.fromkeys(found.remarks)
-        pairs.append((protocol, Given(found.subject)))
+        pairs.append((protocol, ExternalModel(found.model)))
     for remark in remarks:
         place.progress.message(f"warning: {remark}")
     return pairs

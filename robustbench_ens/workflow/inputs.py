@@ -21,7 +21,7 @@ from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.weights.trained import load_trained
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.steps import AttackStep, TrainStep, record_of
-from robustbench_ens.workflow.targets import Given
+from robustbench_ens.workflow.targets import ExternalModel
 
 
 def check_inputs(plan: Plan) -> None:
@@ -98,7 +98,7 @@ def _remarks(recipe: Recipe, network: nn.Module, dataset: Dataset) -> list[str]:
     return remarks
 
 
-def _check_published(plan: Plan, ensemble: TrainingRun | Given) -> None:
+def _check_published(plan: Plan, ensemble: TrainingRun | ExternalModel) -> None:
     """See that the weights of ``ensemble`` are whole, if they are published ones."""
     if isinstance(ensemble, TrainingRun) and plan.workplace.library.is_published(ensemble):
         load_trained(plan.workplace.library.home(ensemble), ensemble.recipe)

@@ -22,7 +22,7 @@ from robustbench_ens.evaluation.record import is_part_done
 from robustbench_ens.evaluation.runner import Resources, craft_product, evaluate_parts
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.place import Workplace
-from robustbench_ens.workflow.steps import AttackStep, TrainStep, attacked, load_subject, names_code, record_of
+from robustbench_ens.workflow.steps import AttackStep, TrainStep, attacked, load_model, names_code, record_of
 from robustbench_ens.workflow.timings import Timing, Timings
 
 
@@ -133,7 +133,7 @@ class CraftPiece:
         settings = self._settings
         dataset = place.dataset(settings.dataset, settings.max_pixels)
         with share_cores(place.threads, dataset.image_size) as workers:
-            source = load_subject(place, self.protocol, self.source)
+            source = load_model(place, self.protocol, self.source)
             craft_product(self.protocol, self.product, source, dataset, place.store, _resources(place, workers))
 
 
@@ -220,7 +220,7 @@ class PartsPiece:
             return
         dataset = place.dataset(*step.images)
         with share_cores(place.threads, dataset.image_size) as workers:
-            target, *sources = (load_subject(place, step.protocol, one) for one in (step.target, *step.sources))
+            target, *sources = (load_model(place, step.protocol, one) for one in (step.target, *step.sources))
             resources = _resources(place, workers)
             evaluate_parts(step.protocol, target, sources, dataset, place.store, self.group.parts, resources)
 

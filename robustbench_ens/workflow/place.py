@@ -16,7 +16,7 @@ from robustbench_ens.workflow.crew import Crew
 
 if TYPE_CHECKING:
     from robustbench_ens.data import Dataset
-    from robustbench_ens.evaluation.subject import Subject
+    from robustbench_ens.evaluation.loaded_model import LoadedModel
     from robustbench_ens.training.trainer import EpochHook
 
 
@@ -49,7 +49,7 @@ class Workplace:
     here: set[tuple[str, int]] = field(default_factory=set)
     _warned: set[str] = field(default_factory=set)
     _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)
-    loaded: dict[tuple[str, str], Subject] = field(default_factory=dict)
+    loaded: dict[tuple[str, str], LoadedModel] = field(default_factory=dict)
     """Ensembles that were loaded, by id and recipe hash: many attacks read them once."""
 
     @cached_property

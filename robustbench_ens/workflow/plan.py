@@ -16,7 +16,7 @@ from robustbench_ens.weights.changed import since_trained
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.steps import AttackStep, Step, TrainStep, attacked, record_of
-from robustbench_ens.workflow.targets import Given, suitable_sources
+from robustbench_ens.workflow.targets import ExternalModel, compatible_surrogates
 from robustbench_ens.workflow.timings import Timings
 
 
@@ -61,13 +61,13 @@ class Plan:
             self.steps.append(TrainStep(ensemble, done, timing, why))
         return self._planned[ensemble.key]
 
-    def add_attack(self, protocol: Protocol, target: TrainingRun | Given) -> None:
+    def add_attack(self, protocol: Protocol, target: TrainingRun | ExternalModel) -> None:
         """Plan a protocol against a target, with the training of both target and surrogates.
 
         Raises:
-            UserError: as :func:`~robustbench_ens.workflow.targets.suitable_sources`.
+            UserError: as :func:`~robustbench_ens.workflow.targets.compatible_surrogates`.
         """
-        sources = suitable_sources(protocol, target)
+        sources = compatible_surrogates(protocol, target)
         key = (protocol.hash, target.hash, target.id)
         if key in self._attacks:
             return
@@ -79,13 +79,13 @@ class Plan:
         done = all(ready) and AttackStep(protocol, target, sources, False, None).is_done(self.workplace)
         timing = self.timings.evaluation(protocol, target)
         why = None
-        if isinstance(target, Given) and not done:
+        if isinstance(target, ExternalModel) and not done:
             why = since_attacked(
-                self.workplace.store, protocol, attacked(self.workplace, protocol, target.subject.record)
+                self.workplace.store, protocol, attacked(self.workplace, protocol, target.model.record)
             )
         self.steps.append(AttackStep(protocol, target, sources, done, timing, why))
 
-    def _check_hold_out(self, target: TrainingRun | Given, sources: Sequence[TrainingRun]) -> None:
+    def _check_hold_out(self, target: TrainingRun | ExternalModel, sources: Sequence[TrainingRun]) -> None:
         """Check by their records that no surrogate shares an ancestor with the target, as far as they are there."""
         records = [record for one in (target, *sources) if (record := record_of(self.workplace, one))]
         for record in records[1:]:

@@ -15,7 +15,7 @@ from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.steps import record_of
-from robustbench_ens.workflow.targets import suitable_sources
+from robustbench_ens.workflow.targets import compatible_surrogates
 
 
 def repeat_plan(place: Workplace, pin: Pin, baseline: Path, trust: bool = False) -> Plan:
@@ -68,7 +68,7 @@ def _planned(place: Workplace, pin: Pin, where: str) -> Plan:
             raise UserError(f"{where}{error}; run `rbe attack` by hand, and check its outcomes") from None
         for seed, pinned in item.seeds.items():
             target = TrainingRun(recipe, int(seed))
-            ensembles = [target, *suitable_sources(protocol, target)]
+            ensembles = [target, *compatible_surrogates(protocol, target)]
             weights = [record.weights if (record := record_of(plan.workplace, one)) else None for one in ensembles]
             ids = ", ".join(one.id for one in ensembles)
             if None in weights or digest_json(weights) != pinned.weights:

@@ -18,19 +18,19 @@ from robustbench_ens.core.notices import Listener, once, silenced
 from robustbench_ens.errors import UserError
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.plan import Plan
-from robustbench_ens.workflow.targets import Given, UnsuitableTargetError
+from robustbench_ens.workflow.targets import ExternalModel, IncompatibleTargetError
 
 
-class Named(NamedTuple):
+class References(NamedTuple):
     """References to protocols and to recipes, each in the order given."""
 
     protocols: list[str]
     recipes: list[str]
 
 
-def told_apart(references: Sequence[str]) -> Named:
+def protocols_and_recipes(references: Sequence[str]) -> References:
     """Protocols and recipes among ``references``."""
-    found = Named([], [])
+    found = References([], [])
     for reference in references:
         found[0 if _is_protocol(split_reference(reference)[0]) else 1].append(reference)
     return found
@@ -59,7 +59,7 @@ def _is_protocol(name: str) -> bool:
         return False  # read as a recipe, it says what is wrong with it
 
 
-Pair = tuple[Protocol, TrainingRun | Given]
+Pair = tuple[Protocol, TrainingRun | ExternalModel]
 
 
 def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str], seeds: Sequence[int]) -> list[Pair]:
@@ -128,7 +128,7 @@ def add_attacks(plan: Plan, pairs: Sequence[Pair]) -> list[str]:
     for protocol, target in pairs:
         try:
             plan.add_attack(protocol, target)
-        except UnsuitableTargetError as error:
+        except IncompatibleTargetError as error:
             unsuitable.append(error)
     if pairs and len(unsuitable) == len(pairs):
         raise unsuitable[0]

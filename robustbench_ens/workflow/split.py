@@ -13,7 +13,7 @@ from robustbench_ens.workflow.pieces import CraftPiece, JoinPiece, PartsPiece, P
 from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.plan import Plan
 from robustbench_ens.workflow.steps import AttackStep, TrainStep
-from robustbench_ens.workflow.targets import Given
+from robustbench_ens.workflow.targets import ExternalModel
 from robustbench_ens.workflow.timings import PREDICTION_SHARE
 
 
@@ -33,7 +33,7 @@ def pieces_of(plan: Plan, everything: bool = False) -> list[Piece]:
 
 def _split(plan: Plan, step: AttackStep, crafts: set[Hashable]) -> Iterator[Piece]:
     """Yield the pieces of an attack; images that an earlier one has crafted, in ``crafts``, are not crafted again."""
-    if isinstance(step.target, Given):
+    if isinstance(step.target, ExternalModel):
         yield JoinPiece(step, frozenset(), step.timing)
         return
     groups = evaluation_of(step.protocol.settings).groups(_outline(plan, step))

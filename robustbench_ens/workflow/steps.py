@@ -18,16 +18,16 @@ from robustbench_ens.core.paths import inside
 from robustbench_ens.core.text import counted
 from robustbench_ens.evaluation.base import evaluation_of
 from robustbench_ens.evaluation.history import read_numbers
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.record import is_evaluated, outcomes_file
 from robustbench_ens.evaluation.runner import Resources, TrainingTables, evaluate
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import is_complete
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, EnsembleRecord, read_record, run_dir
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.weights.trained import load_answering
 from robustbench_ens.workflow.place import Workplace
-from robustbench_ens.workflow.targets import Given
+from robustbench_ens.workflow.targets import ExternalModel
 from robustbench_ens.workflow.timings import Timing
 
 
@@ -158,7 +158,7 @@ class AttackStep:
     """
 
     protocol: Protocol
-    target: TrainingRun | Given
+    target: TrainingRun | ExternalModel
     sources: tuple[TrainingRun, ...]
     done: bool
     timing: Timing | None
@@ -206,7 +206,7 @@ class AttackStep:
     @property
     def runs_outside_code(self) -> bool:
         """True if code from outside the project runs, which may draw from the process's generators."""
-        own = isinstance(self.target, Given) or self.protocol.settings.kind not in KINDS
+        own = isinstance(self.target, ExternalModel) or self.protocol.settings.kind not in KINDS
         return own or any(map(names_code, self.ensembles))
 
     def artefact(self, place: Workplace) -> Path:
@@ -239,12 +239,12 @@ class AttackStep:
     def _attack(self, place: Workplace, workers: int) -> None:
         if self.why is not None:
             place.progress.message(f"{self.why}; attacking again")
-        subjects = [load_subject(place, self.protocol, ensemble) for ensemble in (self.target, *self.sources)]
+        models = [load_model(place, self.protocol, ensemble) for ensemble in (self.target, *self.sources)]
         folder = place.library.home(self.target) if isinstance(self.target, TrainingRun) else None
         evaluate(
             self.protocol,
-            subjects[0],
-            subjects[1:],
+            models[0],
+            models[1:],
             place.dataset(*self.images),
             place.store,
             Resources(place.device, workers, place.batch_size, place.progress),
@@ -258,14 +258,14 @@ class AttackStep:
 Step = TrainStep | AttackStep
 
 
-def record_of(place: Workplace, ensemble: TrainingRun | Given) -> EnsembleRecord | None:
+def record_of(place: Workplace, ensemble: TrainingRun | ExternalModel) -> EnsembleRecord | None:
     """Return the record of a finished ensemble that still matches its inputs, else none.
 
     Raises:
         UserError: record or weights are damaged.
     """
-    if isinstance(ensemble, Given):
-        return ensemble.subject.record
+    if isinstance(ensemble, ExternalModel):
+        return ensemble.model.record
     return place.library.record(ensemble)
 
 
@@ -290,20 +290,20 @@ def names_code(ensemble: TrainingRun) -> bool:
     return ":" in settings.method or ":" in settings.network
 
 
-def load_subject(place: Workplace, protocol: Protocol, ensemble: TrainingRun | Given) -> Subject:
+def load_model(place: Workplace, protocol: Protocol, ensemble: TrainingRun | ExternalModel) -> LoadedModel:
     """Return an ensemble with its weights, as it is attacked under ``protocol``.
 
     Raises:
         UserError: it is not trained, or its weights are damaged.
     """
-    subject = _load(place, ensemble)
-    return replace(subject, record=attacked(place, protocol, subject.record))
+    model = _load(place, ensemble)
+    return replace(model, record=attacked(place, protocol, model.record))
 
 
-def _load(place: Workplace, ensemble: TrainingRun | Given) -> Subject:
+def _load(place: Workplace, ensemble: TrainingRun | ExternalModel) -> LoadedModel:
     """Return an ensemble with its weights, which are read once."""
-    if isinstance(ensemble, Given):
-        return ensemble.subject
+    if isinstance(ensemble, ExternalModel):
+        return ensemble.model
     key = ensemble.id, ensemble.hash
     if key not in place.loaded:
         _say_published(place, ensemble)
@@ -313,7 +313,7 @@ def _load(place: Workplace, ensemble: TrainingRun | Given) -> Subject:
         assert record is not None
         if not record.sealed:
             place.progress.message(f"{ensemble.id}: its record is of an earlier version: no digest")
-        place.loaded[key] = Subject(loaded, record, origin.kind)
+        place.loaded[key] = LoadedModel(loaded, record, origin.kind)
     return place.loaded[key]
 
 

@@ -10,51 +10,51 @@ from robustbench_ens.config.protocols import Protocol
 from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.config.references import split_reference
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.runner import aggregated
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.weights.run import TrainingRun
 
 
-class UnsuitableTargetError(UserError):
+class IncompatibleTargetError(UserError):
     """A target that a protocol is not made for: of another dataset, of too few sub-models, without surrogates."""
 
 
 @dataclass(frozen=True)
-class Given:
+class ExternalModel:
     """A model of one's own: it is there already, so that nothing is trained. It has what a TrainingRun has."""
 
-    subject: Subject
+    model: LoadedModel
 
     @property
     def id(self) -> str:
         """As in outcomes: ``my_package:build_model``."""
-        return self.subject.record.id
+        return self.model.record.id
 
     @property
     def dataset(self) -> str:
         """The dataset it is to be attacked on."""
-        return self.subject.record.dataset
+        return self.model.record.dataset
 
     @property
     def sub_models(self) -> int:
         """How many it has; 1 for a single network."""
-        return self.subject.record.sub_models
+        return self.model.record.sub_models
 
     @property
     def method(self) -> str:
         """That of all models of one's own."""
-        return self.subject.record.method
+        return self.model.record.method
 
     @property
     def hash(self) -> str:
         """Of its name, weights and code."""
-        return self.subject.record.recipe_hash
+        return self.model.record.recipe_hash
 
     @property
     def lineage(self) -> list[str]:
         """It descends from nothing but itself."""
-        return self.subject.record.lineage
+        return self.model.record.lineage
 
     @property
     def where(self) -> str:
@@ -62,7 +62,7 @@ class Given:
         return f"model {self.id!r}"
 
 
-def surrogates(protocol: Protocol, target: TrainingRun | Given | None = None) -> tuple[TrainingRun, ...]:
+def surrogates(protocol: Protocol, target: TrainingRun | ExternalModel | None = None) -> tuple[TrainingRun, ...]:
     """The protocol's surrogates against ``target``, on the dataset of its recipes; none where its kind has none.
 
     Args:
@@ -79,7 +79,7 @@ def surrogates(protocol: Protocol, target: TrainingRun | Given | None = None) ->
             method = target.method
             reference = surrogate.recipe_for(method)
             if reference != surrogate.recipe and method == OWN_MODEL:
-                raise UnsuitableTargetError(
+                raise IncompatibleTargetError(
                     f"{where}expected as target a recipe, whose method completes the name "
                     f"{surrogate.recipe!r}, got {target.where}; use a protocol that names its surrogates in full"
                 )
@@ -89,7 +89,7 @@ def surrogates(protocol: Protocol, target: TrainingRun | Given | None = None) ->
             locate("zoo", split_reference(reference)[0], where)
         except UserError as error:
             raise (
-                UserError(str(error)) if reference == surrogate.recipe else UnsuitableTargetError(str(error))
+                UserError(str(error)) if reference == surrogate.recipe else IncompatibleTargetError(str(error))
             ) from None
         recipe = load_recipe(reference)
         changes: dict[str, str | int] = {}
@@ -103,7 +103,7 @@ def surrogates(protocol: Protocol, target: TrainingRun | Given | None = None) ->
     return tuple(found)
 
 
-def suitable_sources(protocol: Protocol, target: TrainingRun | Given) -> tuple[TrainingRun, ...]:
+def compatible_surrogates(protocol: Protocol, target: TrainingRun | ExternalModel) -> tuple[TrainingRun, ...]:
     """The surrogates of ``protocol`` against ``target``, after a look at whether the two go together.
 
     Raises:
@@ -113,24 +113,24 @@ def suitable_sources(protocol: Protocol, target: TrainingRun | Given) -> tuple[T
     dataset, wanted = target.dataset, protocol.settings.recipes_dataset
     if isinstance(target, TrainingRun) and dataset != wanted:
         name = "trained_on" if protocol.settings.trained_on else "dataset"
-        raise UnsuitableTargetError(
+        raise IncompatibleTargetError(
             f"protocol {protocol.label!r}: key {name!r}: expected {dataset!r} as in "
             f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set {name}={dataset}"
         )
     sub_models, fewest = target.sub_models, protocol.settings.facts.fewest_sub_models
     if sub_models < fewest:
-        raise UnsuitableTargetError(
+        raise IncompatibleTargetError(
             f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got {sub_models} in "
             f"{target.where}"
         )
     aggregation: str | None = getattr(protocol.settings, "aggregation", None)
     if aggregation is not None and (few := aggregation_facts(aggregation).fewest_sub_models) > sub_models:
-        raise UnsuitableTargetError(
+        raise IncompatibleTargetError(
             f"protocol {protocol.label!r}: key 'aggregation': expected a target of at least {few} sub-models for "
             f"{aggregation!r}, got {sub_models} in {target.where}"
         )
-    if isinstance(target, Given):
-        aggregated(protocol, target.subject)
+    if isinstance(target, ExternalModel):
+        aggregated(protocol, target.model)
     sources = surrogates(protocol, target)
     for source in sources:
         shared = set(target.lineage) & set(source.lineage)

@@ -17,7 +17,7 @@ from robustbench_ens.weights.published import all_published, published
 from robustbench_ens.weights.record import EnsembleRecord, read_record, trained_here
 from robustbench_ens.weights.run import TrainingRun
 from robustbench_ens.workflow.speeds import Speed, Speeds, mean, slowdown, threads_of
-from robustbench_ens.workflow.targets import Given
+from robustbench_ens.workflow.targets import ExternalModel
 
 Origin = Literal["measured", "published", "estimated"]
 """Where a time comes from: this run directory, a published record, or the gradients that the work takes."""
@@ -107,15 +107,15 @@ class Timings:
         seconds, gradients = self._crafted.get((recipe.hash, attack), (0.0, 0))
         return Timing(seconds / gradients * count, "measured") if gradients else None
 
-    def evaluation(self, protocol: Protocol, target: TrainingRun | Given) -> Timing | None:
+    def evaluation(self, protocol: Protocol, target: TrainingRun | ExternalModel) -> Timing | None:
         """Return the time that ``protocol`` took against targets of the same recipe; None if it never ran."""
         return _measured(past.seconds for past in self._past(protocol, target))
 
-    def group(self, protocol: Protocol, target: TrainingRun | Given, title: str) -> Timing | None:
+    def group(self, protocol: Protocol, target: TrainingRun | ExternalModel, title: str) -> Timing | None:
         """Return the time that a group of parts took, without crafting on surrogates; None if that was not kept."""
         return _measured(past.groups[title] for past in self._past(protocol, target) if title in past.groups)
 
-    def _past(self, protocol: Protocol, target: TrainingRun | Given) -> list[Past]:
+    def _past(self, protocol: Protocol, target: TrainingRun | ExternalModel) -> list[Past]:
         return [past for past in self._attacks if (past.protocol, past.target) == (protocol.hash, target.hash)]
 
     def _wall_times(self, records: Iterable[EnsembleRecord]) -> list[float]:

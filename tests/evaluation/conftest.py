@@ -14,7 +14,7 @@ from robustbench_ens.evaluation import distilled, parts
 from robustbench_ens.evaluation import runner as module
 from robustbench_ens.evaluation.images import evaluation_images
 from robustbench_ens.evaluation.job import Job
-from robustbench_ens.evaluation.subject import Subject
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.training.trainer import train
 from robustbench_ens.weights.record import run_dir
 from robustbench_ens.weights.trained import load_trained
@@ -32,7 +32,7 @@ def digits():
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, digits):
-    """Two subjects of one recipe, seeds 0 and 1000, as loaded from disk."""
+    """Two models of one recipe, seeds 0 and 1000, as loaded from disk."""
     recipe = load_recipe(RECIPE)
 
     def make(folder):
@@ -40,7 +40,7 @@ def trained(tmp_path_factory, digits):
             train(recipe, seed, digits, Store(folder))
 
     store = Store(made_once(tmp_path_factory, "trained", make))
-    return {seed: Subject(*load_trained(run_dir(store, recipe, seed), recipe)) for seed in (0, 1000)}
+    return {seed: LoadedModel(*load_trained(run_dir(store, recipe, seed), recipe)) for seed in (0, 1000)}
 
 
 @pytest.fixture
@@ -49,15 +49,15 @@ def make_job(trained, digits, tmp_path):
 
     def make(reference, dtype=torch.float64):
         settings = load_protocol(reference).settings
-        subjects = [Subject(trained[seed].ensemble.to(dtype), trained[seed].record) for seed in (0, 1000)]
-        sources = subjects[1:] if hasattr(settings, "surrogates") else []
+        models = [LoadedModel(trained[seed].ensemble.to(dtype), trained[seed].record) for seed in (0, 1000)]
+        sources = models[1:] if hasattr(settings, "surrogates") else []
         data = evaluation_images(settings, digits)
         data = replace(data, images=data.images.to(dtype))
-        return Job(settings, subjects[0], sources, data, store=Store(tmp_path), device=torch.device("cpu"))
+        return Job(settings, models[0], sources, data, store=Store(tmp_path), device=torch.device("cpu"))
 
     yield make
-    for subject in trained.values():
-        subject.ensemble.float()
+    for model in trained.values():
+        model.ensemble.float()
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from robustbench_ens.config.attacks import ATTACKS
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.runner import aggregated, evaluate
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.aggregation import load_aggregation
 from robustbench_ens.outcomes import find_outcomes, read_outcomes
 from robustbench_ens.perturb.losses import cw
@@ -127,7 +127,7 @@ def test_every_attack_beats_a_vote(make_job, attack):
 
 
 def test_an_ensemble_answers_as_it_is_defined_unless_the_protocol_says_otherwise(trained):
-    votes = Subject(trained[0].ensemble.aggregated("majority_vote"), trained[0].record)
+    votes = LoadedModel(trained[0].ensemble.aggregated("majority_vote"), trained[0].record)
     for reference, expected in (
         ("digits/whitebox", "majority_vote"),
         ("digits/transferability", "majority_vote"),

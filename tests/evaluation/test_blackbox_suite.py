@@ -15,8 +15,8 @@ from robustbench_ens.config.lookup import names
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.kinds import blackbox
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.runner import evaluate
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import gather, read_outcomes
 from robustbench_ens.weights.trained import digest_state
 from tests.perturb.attacks.toys import smaller
@@ -28,7 +28,7 @@ VARIANT = ["source", "attack", "loss", "restart"]
 @pytest.fixture(scope="module")
 def surrogates(trained):
     """The surrogate three times over, each with weights of its own."""
-    subjects = []
+    models = []
     for number in range(3):
         ensemble = deepcopy(trained[1000].ensemble)
         with torch.no_grad():
@@ -37,8 +37,8 @@ def surrogates(trained):
         record = replace(
             trained[1000].record, id=f"surrogate-{number}#1000", weights=digest_state(ensemble.state_dict())
         )
-        subjects.append(Subject(ensemble, record))
-    return subjects
+        models.append(LoadedModel(ensemble, record))
+    return models
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_interrupted_work_goes_on_at_the_last_finished_variant_and_serves_the_ne
     resumed = rows(evaluate(*arguments, Store(tmp_path)))
     assert len(crafts) == len(set(crafts)) == 20
     second = replace(trained[0].record, id="another#0", label="another", recipe_hash="another")
-    other = rows(evaluate(protocol, Subject(trained[0].ensemble, second), surrogates[:2], digits, Store(tmp_path)))
+    other = rows(evaluate(protocol, LoadedModel(trained[0].ensemble, second), surrogates[:2], digits, Store(tmp_path)))
     assert len(crafts) == 20
     pd.testing.assert_frame_equal(other.drop(columns=["target", "source"]), resumed.drop(columns=["target", "source"]))
     assert set(other["target"]) == {"another#0"}

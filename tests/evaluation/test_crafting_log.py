@@ -11,8 +11,8 @@ from robustbench_ens.analysis.health import file_health
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.core.store import Store
 from robustbench_ens.evaluation.crafting_log import Crafting, Restarts, health_rows, sparse_steps
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.runner import evaluate
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb.health import Health
 
@@ -50,11 +50,11 @@ class LogOfSoftmax(nn.Module):
         return (self.model(x) * 100).softmax(1).log()
 
 
-def masked(subject, defence):
-    ensemble = copy.deepcopy(subject.ensemble)
+def masked(model, defence):
+    ensemble = copy.deepcopy(model.ensemble)
     for index, member in enumerate(ensemble.members):
         ensemble.members[index] = defence(member)
-    return Subject(ensemble, subject.record)
+    return LoadedModel(ensemble, model.record)
 
 
 # With 25 steps, twice as many beat two more of 34 images in one of six trainings of other initial weights, more than a

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.evaluation.subject import Subject
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.models.predict import predict
 
 
@@ -27,7 +27,7 @@ def test_a_model_that_returns_nan_is_an_error(make_job):
 def test_a_surrogate_that_returns_nan_is_named(make_job):
     job = make_job("digits/whitebox[images=30,eps=[0.1]]")
     surrogate = lambda_module(lambda x: x.flatten(1) * torch.nan)
-    job.sources = [Subject(surrogate, dataclasses.replace(job.target.record, id="the surrogate"))]
+    job.sources = [LoadedModel(surrogate, dataclasses.replace(job.target.record, id="the surrogate"))]
     with pytest.raises(UserError, match="^the surrogate: the model returns NaN"):
         job.predict(surrogate, job.images)
 

@@ -27,8 +27,8 @@ from robustbench_ens.evaluation.crafted_images import (
 )
 from robustbench_ens.evaluation.crafting_log import CraftedOn, Crafting, repeated_share
 from robustbench_ens.evaluation.job import Job, Part
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.partition import Group, Outline, Product, Variant, expand
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.weights.record import EnsembleRecord
 
 
@@ -93,12 +93,12 @@ def crafting_hash(bench: Bench, source: EnsembleRecord, variant: Variant) -> str
     )
 
 
-def crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Tensor:
+def crafted(job: Job, source: LoadedModel, variant: Variant, eps: float) -> Tensor:
     """The images of one variant at one eps: read where they exist, else crafted and stored."""
     return load_crafted(make_crafted(job, source, variant, eps), job.images, eps)
 
 
-def make_crafted(job: Job, source: Subject, variant: Variant, eps: float) -> Path:
+def make_crafted(job: Job, source: LoadedModel, variant: Variant, eps: float) -> Path:
     """Craft the images of one variant at one eps unless they exist, and return their file."""
     bench = Bench(job.sized, job.data.digest, job.indices.tolist())
     path = crafted_path(job.store, bench, source.record, variant, eps)
@@ -113,7 +113,7 @@ def crafted_path(store: Store, bench: Bench, source: EnsembleRecord, variant: Va
     return folder / f"{variant.key}.safetensors"
 
 
-def _make(job: Job, source: Subject, variant: Variant, eps: float, path: Path) -> None:
+def _make(job: Job, source: LoadedModel, variant: Variant, eps: float, path: Path) -> None:
     """Craft images and store them at ``path``, or read how they were crafted if they are there."""
     if path.exists():
         job.task.advance(len(job.images))
@@ -160,7 +160,7 @@ def _digests_before(job: Job, variant: Variant, folder: Path) -> list[Tensor]:
     return [digests for digests in found if digests is not None]
 
 
-def _rows(job: Job, source: Subject, variant: Variant, eps: float) -> pd.DataFrame:
+def _rows(job: Job, source: LoadedModel, variant: Variant, eps: float) -> pd.DataFrame:
     found = crafted(job, source, variant, eps)
     return job.answer_rows(
         torch.arange(len(job.images), device="cpu"),

@@ -16,8 +16,8 @@ from robustbench_ens.evaluation.distilled import Draws, draw
 from robustbench_ens.evaluation.images import EvaluationImages
 from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds.diversity import measured_images, pair_losses
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.runner import evaluate
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.outcomes import read_outcomes
 from robustbench_ens.perturb import diversity as equation_2
@@ -99,7 +99,7 @@ def test_equation_2_is_that_of_the_released_code(tmp_path):
     vectors = golden.vectors()
     job = Job(
         load_protocol("cifar10/diversity").settings,
-        Subject(Ensemble(golden.ensemble().members[:2]), SimpleNamespace(id="golden#0")),
+        LoadedModel(Ensemble(golden.ensemble().members[:2]), SimpleNamespace(id="golden#0")),
         [],
         EvaluationImages(
             torch.arange(16),

@@ -14,9 +14,9 @@ from robustbench_ens.evaluation.job import Job
 from robustbench_ens.evaluation.kinds import regions as regions_module
 from robustbench_ens.evaluation.kinds.diversity import measured_images
 from robustbench_ens.evaluation.kinds.regions import directions, regions_around
+from robustbench_ens.evaluation.loaded_model import LoadedModel
 from robustbench_ens.evaluation.record import is_evaluated
 from robustbench_ens.evaluation.runner import evaluate
-from robustbench_ens.evaluation.subject import Subject
 from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.outcomes import arrays_path, read_outcomes
 from robustbench_ens.perturb.plane import rademacher_direction
@@ -46,8 +46,8 @@ def linear_job(tmp_path, surrogate, reference="digits/regions[eps=[0.2],grid=9]"
     members = [Linear(w, threshold) for w, threshold in zip(WEIGHTS, THRESHOLDS, strict=True)]
     return Job(
         load_protocol(reference).settings,
-        Subject(Ensemble(members), SimpleNamespace(id="linear#0")),
-        [Subject(Ensemble([surrogate]), SimpleNamespace(id="surrogate#1"))],
+        LoadedModel(Ensemble(members), SimpleNamespace(id="linear#0")),
+        [LoadedModel(Ensemble([surrogate]), SimpleNamespace(id="surrogate#1"))],
         EvaluationImages(torch.tensor([7]), torch.full((1, 1, 2, 2), 0.5), torch.tensor([0]), digest=""),
         store=Store(tmp_path),
         device=torch.device("cpu"),
@@ -117,7 +117,7 @@ def test_regions_do_not_depend_on_the_batch_size(make_job, monkeypatch):
 
 def test_every_target_sees_the_same_plane(make_job):
     job = make_job(PROTOCOL)
-    other = replace(job, target=Subject(job.target.ensemble.members[0], job.target.record))
+    other = replace(job, target=LoadedModel(job.target.ensemble.members[0], job.target.record))
     for mine, theirs in zip(directions(job, job.settings, 3), directions(other, job.settings, 3), strict=True):
         assert torch.equal(mine, theirs)
 

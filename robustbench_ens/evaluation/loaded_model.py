@@ -10,7 +10,7 @@ from robustbench_ens.weights.record import EnsembleRecord
 
 
 @dataclass(frozen=True)
-class Subject:
+class LoadedModel:
     """A trained ensemble and what it is; or a model of one's own, which may have no sub-models.
 
     ``origin`` is where an ensemble's weights come from; see :mod:`robustbench_ens.weights.origin`.
