@@ -1,1 +1,1 @@
-"""Plan what is to be done, and do it through an executor."""
+"""Plans of trainings and attacks, and the executors that run them."""

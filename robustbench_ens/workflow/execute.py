@@ -1,4 +1,4 @@
-"""Carry a plan out: what is due, through an executor, in an order in which each step finds what it needs."""
+"""Run the due steps of a plan through an executor, in an order in which each step finds what it needs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from robustbench_ens.workflow.watch import Watch
 Watching = Callable[[Watch], AbstractContextManager[object]]
 
 MOST_AT_ONCE = 2
-"""Steps that run at a time. Each has several threads of its own."""
+"""The most steps that run at a time. Each has several threads of its own."""
 
 
 def run(
@@ -45,21 +45,21 @@ def run(
     shard: Shard | None = None,
     watching: Watching = nullcontext,
 ) -> None:
-    """Carry out what is due, several steps at a time where they do not disturb each other.
+    """Run the due steps, several at a time if they do not disturb each other.
 
-    What runs beside a step changes no bit of what it leaves. Another command on the same run directory shares the work:
-    a step that it is at waits here, and what it has finished is not computed again.
+    Results are the same bit by bit whatever runs beside a step. Another command on the same run directory shares the
+    work: a step that it is running waits here, and what it has finished is not computed again.
 
     Args:
-        plan: made a moment ago.
-        finished: called with each step that is done, in this thread.
+        plan: a plan that was made a moment ago.
+        finished: called with each finished step, in this thread.
         executor: a key of :data:`~robustbench_ens.workflow.executors.EXECUTORS`, or ``package.module:Name``.
-        shard: carries out only this share of the plan.
-        watching: shows what several workers do, as long as its context is open.
+        shard: the share of the plan to run; None is all of it.
+        watching: a context in which the progress of several workers is shown.
 
     Raises:
-        UserError: as the steps do; there is no such executor.
-        FailedPiecesError: some pieces failed with several workers; all others are done.
+        UserError: a step raised it, or there is no such executor.
+        FailedPiecesError: pieces failed with several workers. All others are done.
     """
     make = _executor(executor, plan.workplace.crew)
     _clean(plan.workplace, [step for step in plan.steps if step.done])
@@ -88,7 +88,7 @@ def run(
             else:
                 run_shard(plan, shard, running, carry_out)
     finally:
-        torch.set_num_threads(before)  # the steps' threads have set a part of it for the whole process
+        torch.set_num_threads(before)  # steps share the cores by setting the number of threads of the whole process
 
 
 def _asked(executor: str, place: Workplace) -> str:
@@ -97,10 +97,10 @@ def _asked(executor: str, place: Workplace) -> str:
 
 
 def _spread(plan: Plan, make: type[Executor], finished: Callable[[Piece], None], watching: Watching) -> None:
-    """Carry the pieces of what is due out in several processes; one that fails keeps only those that need it.
+    """Run the pieces of due steps in several processes. A failed piece stops only those that need it.
 
     Raises:
-        FailedPiecesError: some have failed.
+        FailedPiecesError: pieces have failed.
     """
     place = replace(plan.workplace, loaded={})
     pieces = pieces_of(plan)
@@ -133,10 +133,10 @@ def _spread(plan: Plan, make: type[Executor], finished: Callable[[Piece], None],
 
 
 def _executor(name: str, crew: Crew) -> type[Executor]:
-    """Return the executor for a crew: several workers on this machine are processes.
+    """Return the class of the executor. Several workers on this machine are processes.
 
     Raises:
-        UserError: there is no such executor, or it does not take what is asked of it.
+        UserError: there is no such executor, or it does not take the options that were given.
     """
     make = executor_class("processes" if name == DEFAULT_EXECUTOR and crew.workers is not None else name)
     if name == "serial" and crew.workers not in (None, 1):
@@ -148,12 +148,12 @@ def _executor(name: str, crew: Crew) -> type[Executor]:
 
 
 def _workers(place: Workplace) -> int:
-    """Return how many workers there are: those asked for, or as many as the cores of this machine have room for."""
+    """Return the number of workers: the one asked for, or as many as the cores of this machine have room for."""
     return place.crew.workers or max(1, usable_cores() // (place.threads or 1))
 
 
 def _report(finished: Callable[[Step], None], piece: Piece) -> None:
-    """Pass on the step that is finished with a piece, if one is."""
+    """Call ``finished`` with the step that ends with this piece, if one does."""
     step = step_of(piece)
     if step is not None:
         finished(step)
@@ -171,7 +171,7 @@ class Leftover(NamedTuple):
 
 
 def leftovers(plan: Plan) -> list[Leftover]:
-    """Return what finished steps did not remove because they were killed: the state they would have resumed from."""
+    """Return the resume states that finished steps did not remove because they were killed."""
     return _left_by(plan.workplace, [step for step in plan.steps if step.done])
 
 
@@ -187,14 +187,14 @@ def _left_by(place: Workplace, finished: Sequence[Step]) -> list[Leftover]:
 
 
 def _clean(place: Workplace, finished: Sequence[Step]) -> None:
-    """Remove what killed processes left: unfinished files, and states from which ``finished`` steps would resume."""
+    """Remove what killed processes left: unfinished files, and the resume states of ``finished`` steps."""
     remove_leftovers(place.store.root)
     for left in _left_by(place, finished):
         _remove(left)
 
 
 def _remove(left: Leftover) -> None:
-    """Remove a leftover, unless its artefact is held: then another process is about to do so."""
+    """Remove a leftover, unless its artefact is held: then another process is about to remove it."""
     try:
         with hold_artefact(left.artefact):
             if left.path.is_dir():

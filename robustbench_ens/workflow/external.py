@@ -1,4 +1,4 @@
-"""A user's model, named on the command line, as a target of protocols."""
+"""External models, named on the command line, as targets of protocols."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from robustbench_ens.workflow.targets import ExternalModel
 
 
 def external_models(place: Workplace, protocols: Sequence[Protocol], spec: str) -> list[tuple[Protocol, ExternalModel]]:
-    """Import the model ``package.module:name`` and inspect it as a target of each protocol.
+    """Import the model ``package.module:name``, and inspect it as a target of each protocol.
 
-    It is imported once, and every remark on it is printed once.
+    It is imported once, and each remark on it is printed once.
 
     Raises:
-        UserError: there is no such model, or it does not score the images of a protocol's dataset.
+        UserError: there is no such model, or it does not classify the images of a protocol's dataset.
     """
     where = f"--model {spec}"
     module = import_model(spec, "--model")

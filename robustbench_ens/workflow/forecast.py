@@ -1,4 +1,4 @@
-"""What pieces will take on so many workers: from expected times, by list scheduling."""
+"""Forecasts of the time that pieces take on several workers, by list scheduling of expected times."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ AnyPiece = TypeVar("AnyPiece", bound=Linked)
 
 @dataclass(frozen=True)
 class Forecast:
-    """What pieces will take.
+    """The forecast for a list of pieces.
 
     Attributes:
-        schedule: the pieces on the workers; a node's key is the piece's place among them.
-        titles: of the pieces.
-        origins: how many times come from where.
-        unknown: titles of pieces without a time, which count as nothing.
+        schedule: the pieces on the workers. The key of a node is the position of its piece.
+        titles: titles of the pieces.
+        origins: number of times by their origin.
+        unknown: titles of pieces without a time, which count as 0 seconds.
         stands_in: whether the times are of another kind of device.
     """
 
@@ -38,13 +38,13 @@ class Forecast:
 
     @property
     def critical_path(self) -> list[tuple[str, float]]:
-        """Titles and seconds of the longest chain of pieces."""
+        """The titles and seconds of the longest chain of pieces."""
         path = self.schedule.graph.critical_path
         return [(self.titles[_index(node)], node.seconds) for node in path]
 
     @property
     def binds(self) -> Literal["critical path"] | WorkerKind:
-        """What keeps the wall time from being shorter: the longest chain, or the kind of workers with most to do."""
+        """The bound on the wall time: the longest chain, or the kind of workers with the most work."""
         path = self.schedule.graph.critical_seconds
         kinds: list[WorkerKind] = ["cpu", "gpu"]
         busiest = max(kinds, key=self.schedule.least)
@@ -57,12 +57,12 @@ def _index(node: Node) -> int:
 
 
 def graph_of(pieces: Sequence[Linked], seconds: Sequence[float], kinds: Sequence[WorkerKind]) -> Graph:
-    """Return the graph of pieces: each needs every earlier one that makes what it needs.
+    """Return the graph of pieces, in which each needs every earlier one that makes what it needs.
 
     Args:
         pieces: in an order in which each could run.
-        seconds: of each.
-        kinds: of the worker that each runs on.
+        seconds: time of each.
+        kinds: kind of worker that each runs on.
     """
     makers: dict[Hashable, list[int]] = {}
     nodes = []
@@ -84,9 +84,9 @@ def forecast(
 
     Args:
         pieces: in an order in which each could run.
-        timing_of: returns a piece's time; None if none is known.
+        timing_of: returns a piece's time, or None if it is unknown.
         kind_of: returns the kind of worker that a piece runs on.
-        workers: how many there are of each kind.
+        workers: number of workers of each kind.
     """
     timings = [timing_of(piece) for piece in pieces]
     seconds = [timing.seconds if timing else 0.0 for timing in timings]
@@ -100,12 +100,12 @@ def forecast(
 
 
 def plan_forecast(plan: Plan, workers: int, gpus: int = 0) -> Forecast:
-    """Return what the due pieces of a plan will take, without the seconds in which commands and workers start.
+    """Return the forecast for the due pieces of a plan, without the start-up time of commands and workers.
 
     Args:
-        plan: made a moment ago.
-        workers: that carry out a piece at a time.
-        gpus: of which each worker needs one; none computes on cores alone.
+        plan: a plan that was made a moment ago.
+        workers: number of workers; each runs a piece at a time.
+        gpus: number of GPUs, one per worker; 0 computes on CPU cores alone.
 
     Raises:
         UserError: a dataset that is not built in is missing.
@@ -117,9 +117,9 @@ def plan_forecast(plan: Plan, workers: int, gpus: int = 0) -> Forecast:
 
 
 def step_timings(plan: Plan) -> list[Timing | None]:
-    """Return what each step of a plan is expected to take: as it took before, or what its pieces are estimated to take.
+    """Return the expected time of each step of a plan: measured before, or estimated from its pieces.
 
-    Nothing is loaded for it: of datasets that are not built in, attacks that were never timed stay without a time.
+    No dataset is loaded for it, so attacks on datasets that are not built in have no time until one was measured.
     """
     found = [step.timing for step in plan.steps]
     if not all(step.images[0] in BUILTIN_IMAGES for step in plan.due if step.timing is None):

@@ -1,4 +1,4 @@
-"""Look at what a plan needs before anything is computed, so that a mistake costs no training."""
+"""Checks of a plan's inputs before anything is computed, so that a mistake costs no training."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from robustbench_ens.workflow.targets import ExternalModel
 
 
 def check_inputs(plan: Plan) -> None:
-    """Load the data of what is due and see that it fits, so that a mistake costs no training.
+    """Check the data and networks of the due steps before anything is computed.
 
     Raises:
-        UserError: a dataset is missing or damaged, has too few images, or a network does not take it; published weights
+        UserError: a dataset is missing, damaged or too small, a network does not take its images, or published weights
             are damaged.
     """
     warned: dict[str, None] = {}
@@ -42,7 +42,8 @@ def check_inputs(plan: Plan) -> None:
             if resizing := recipe.settings.progressive_resizing:
                 small = small_shape(shape, resizing.size, f"recipe {recipe.label!r}: ")
                 check_network(recipe, small, dataset.num_classes)
-            num_layers, where = getattr(network, "num_layers", None), f"recipe {recipe.label!r}"
+            num_layers = getattr(network, "num_layers", None)
+            where = f"recipe {recipe.label!r}"
             warned |= dict.fromkeys(_remarks(recipe, network, dataset))
             recipe.method.check(where, recipe.settings.sub_models, num_layers)
             if recipe.settings.monitor is not None:
@@ -60,6 +61,7 @@ def check_inputs(plan: Plan) -> None:
             check_count(step.protocol, len(dataset.y_test), dataset.name)
             for ensemble in (step.target, *step.sources):
                 _check_published(plan, ensemble)
+                # Remarks on a user's network are repeated when it is attacked: they bear on the numbers.
                 if isinstance(ensemble, TrainingRun) and ":" in ensemble.recipe.settings.network:
                     network = check_network(ensemble.recipe, dataset.x_test.shape[1:], dataset.num_classes)
                     warned |= dict.fromkeys(_remarks(ensemble.recipe, network, dataset))
@@ -73,7 +75,7 @@ def check_inputs(plan: Plan) -> None:
 
 
 def _without_training(plan: Plan, step: TrainStep) -> str:
-    """Return the way out for a person without training images for ``step``."""
+    """Return the advice to a user who has no training images for ``step``."""
     folder = run_dir(plan.workplace.store, step.ensemble.recipe, step.ensemble.seed)
     if read_record(folder) is not None:
         return f"{folder} was trained on other images of that name: bring its train split back"
@@ -84,7 +86,7 @@ def _without_training(plan: Plan, step: TrainStep) -> str:
 
 
 def _remarks(recipe: Recipe, network: nn.Module, dataset: Dataset) -> list[str]:
-    """Return remarks on ``network``, an untrained one of ``recipe``, each in one line."""
+    """Return remarks on ``network``, an untrained network of ``recipe``, each in one line."""
     where = f"recipe {recipe.label!r}: network {recipe.settings.network!r}"
     remarks = warnings_about(network, where)
     images = to_float(dataset.x_test[:PROBE_IMAGES])
@@ -99,21 +101,21 @@ def _remarks(recipe: Recipe, network: nn.Module, dataset: Dataset) -> list[str]:
 
 
 def _check_published(plan: Plan, ensemble: TrainingRun | ExternalModel) -> None:
-    """See that the weights of ``ensemble`` are whole, if they are published ones."""
+    """Check that the weights of ``ensemble`` are whole if published ones are used."""
     if isinstance(ensemble, TrainingRun) and plan.workplace.library.is_published(ensemble):
         load_trained(plan.workplace.library.home(ensemble), ensemble.recipe)
 
 
 def _check_images(plan: Plan, step: AttackStep, dataset: Dataset) -> None:
-    """See that target and surrogates of ``step``, trained on other images, take those of ``dataset``."""
-    got = dataset.num_classes, dataset.x_test.shape[1]
+    """Check that target and surrogates of ``step``, trained on other images, take those of ``dataset``."""
+    got = (dataset.num_classes, dataset.x_test.shape[1])
     for ensemble in (step.target, *step.sources):
         record = record_of(plan.workplace, ensemble)
         if record is None:
             trained_on = plan.workplace.dataset(ensemble.dataset, step.protocol.settings.max_pixels)
-            expected = trained_on.num_classes, trained_on.x_test.shape[1]
+            expected = (trained_on.num_classes, trained_on.x_test.shape[1])
         else:
-            expected = record.classes, record.channels
+            expected = (record.classes, record.channels)
         if expected != got:
             raise UserError(
                 f"protocol {step.protocol.label!r}: key 'dataset': expected images of {expected[0]} classes and "

@@ -1,4 +1,4 @@
-"""List recipes and protocols, and what was trained and evaluated by them in a run directory."""
+"""Tables of recipes and protocols, with what was trained and evaluated by them in a run directory."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ PROTOCOL_COLUMNS = ("protocol", "dataset", "kind", "version", "hash", "evaluated
 
 
 class Inventory(NamedTuple):
-    """Rows for a table of recipes or protocols, and of ``others`` that are known by what they left alone.
+    """The rows of a table of recipes or protocols.
 
-    Those are given by path, have overrides, or are earlier versions.
+    Attributes:
+        rows: of recipes or protocols with a name.
+        others: of those found only in the run directory: given by path, with overrides, or of earlier versions.
     """
 
     rows: list[Row]
@@ -37,11 +39,11 @@ class Inventory(NamedTuple):
 
 
 def recipes(place: Workplace, skipped: Listener, damaged: Callable[[UserError], None]) -> Inventory:
-    """Return rows of ``RECIPE_COLUMNS`` and, of those that have a name, of the published seeds.
+    """Return rows of ``RECIPE_COLUMNS``, followed by the published seeds for recipes that have a name.
 
     Args:
-        place: with the run directory.
-        skipped: called with why a file is no recipe.
+        place: the place with the run directory.
+        skipped: called with the reason why a file is not a recipe.
         damaged: called with the error of each damaged record.
     """
     rows: list[Row] = []
@@ -57,7 +59,7 @@ def recipes(place: Workplace, skipped: Listener, damaged: Callable[[UserError], 
 
 
 def protocols(store: Store, skipped: Listener) -> Inventory:
-    """Return rows of ``PROTOCOL_COLUMNS``, and call ``skipped`` with why a file is no protocol."""
+    """Return rows of ``PROTOCOL_COLUMNS``, and call ``skipped`` with the reason why a file is not a protocol."""
     evaluated = _evaluated(store)
     rows: list[Row] = []
     for name, protocol in _each("attacks", listed_protocol, skipped):
@@ -85,10 +87,10 @@ Loaded = TypeVar("Loaded")
 
 
 def _each(kind: str, load: Callable[[str], Loaded], skipped: Listener) -> Iterator[tuple[str, Loaded]]:
-    """Yield names of recipes or protocols with what ``load`` returns. ``skipped`` gets the error of a damaged file."""
+    """Yield names of recipes or protocols with what ``load`` returns, and call ``skipped`` for damaged files."""
     for name in names(kind, skipped):
         try:
-            with silenced():  # a file that has the name of a shipped one has a row of its own
+            with silenced():  # the notice that a file hides a built-in one is no news in a list of both
                 loaded = load(name)
         except UserError as error:
             skipped(str(error))
@@ -97,7 +99,7 @@ def _each(kind: str, load: Callable[[str], Loaded], skipped: Listener) -> Iterat
 
 
 def _is_trained(place: Workplace, ensemble: TrainingRun) -> bool:
-    """Return whether it is trained on the present images, or, if they are not available, on any."""
+    """Return whether it is trained on the present images, or on any if these are not available."""
     try:
         return place.library.record(ensemble) is not None
     except MissingDatasetError:
@@ -115,7 +117,7 @@ def _seeds(store: Store, recipe: Recipe) -> list[int]:
 
 
 def _other_recipes(store: Store, hashes: Iterable[str], damaged: Callable[[UserError], None]) -> list[Row]:
-    """Return rows of what is trained by recipes of other ``hashes``."""
+    """Return rows of ensembles whose recipe hash is not in ``hashes``."""
     seeds: dict[Row, list[int]] = {}
     for record in trained_here(store, damaged):
         if record.recipe_hash not in hashes:
@@ -125,13 +127,13 @@ def _other_recipes(store: Store, hashes: Iterable[str], damaged: Callable[[UserE
 
 
 def _evaluated(store: Store) -> dict[str, tuple[Row, list[str]]]:
-    """Return facts of protocols and ids of the targets evaluated under them, by protocol hash."""
+    """Return facts of protocols and the ids of targets evaluated under them, by protocol hash."""
     found: dict[str, tuple[Row, list[str]]] = {}
     folder: Path = store.root / "outcomes"
     for path in find_outcomes([folder]) if folder.exists() else []:
         provenance = check_whole(path, read_provenance(path))
         protocol = provenance["protocol"]
-        dataset, kind, version = protocol["resolved"]["dataset"], protocol["kind"], protocol["version"]
-        facts = (protocol["label"], dataset, kind, version, protocol["hash"])
+        dataset = protocol["resolved"]["dataset"]
+        facts = (protocol["label"], dataset, protocol["kind"], protocol["version"], protocol["hash"])
         found.setdefault(protocol["hash"], (facts, []))[1].append(provenance["target"]["id"])
     return found

@@ -1,4 +1,4 @@
-"""Steps carried out at the same time, each as soon as what it needs is done and no other process works on it."""
+"""A queue that runs steps in parallel, each when what it needs is done and no other process holds it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from robustbench_ens.errors import Failure
 
 
 class StoppedError(Exception):
-    """Another step failed, or the user interrupted: this one ends too."""
+    """The request to end a step because another one failed or the user interrupted."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The things that a step waits for, and those that wait for it.
+    """The names of what a step needs and makes, which decide the order of steps.
 
     Attributes:
         needs: names of things that earlier steps may make.
@@ -40,10 +40,10 @@ Contravariant = TypeVar("Contravariant", contravariant=True)
 
 
 class PieceFailedError(Exception):
-    """A piece failed where others go on.
+    """The failure of a piece while others go on.
 
     Attributes:
-        failure: which, where and why.
+        failure: the piece, its node, and the reason.
     """
 
     def __init__(self, failure: Failure) -> None:
@@ -52,27 +52,27 @@ class PieceFailedError(Exception):
 
 
 class Runs(Protocol[Contravariant]):
-    """An executor as lanes see it; its one verb is ``submit``."""
+    """The part of an executor that lanes use: ``submit`` and ``stop``."""
 
     most: int
     progress: Progress
 
     def submit(self, step: Contravariant, alone: bool) -> Future[None]:
-        """Begin a step; the future ends with it, or with its error."""
+        """Begin a step, and return a future that ends with the step or with its error."""
 
     def stop(self) -> None:
-        """Have the steps under way end at their next sign of progress."""
+        """Make running steps end at their next report of progress."""
 
 
 class _Waiting(Generic[Step]):
     """A step that is not done.
 
     Attributes:
-        rank: the lowest of those that may start begins first.
-        missing: how many unfinished steps it waits for.
+        rank: of the steps that may start, the one with the lowest rank begins first.
+        missing: number of unfinished steps that it waits for.
         followers: steps that wait for it.
-        held: what another process holds, if the step was left to it.
-        not_before: when it is tried again.
+        held: the error that named the process holding its artefact, if there was one.
+        not_before: time at which it is tried again.
     """
 
     def __init__(self, step: Step, bounds: Bounds, rank: tuple[float, int]) -> None:
@@ -89,7 +89,7 @@ class _Waiting(Generic[Step]):
 
 
 def _linked(steps: Sequence[Step], bounds: Callable[[Step], Bounds], first: Sequence[float]) -> list[_Waiting[Step]]:
-    """Return the steps, each with those that wait for it: it makes what they need, and comes before them."""
+    """Return the steps with their followers: the later steps that need something they make."""
     linked: list[_Waiting[Step]] = []
     makers: dict[Hashable, list[_Waiting[Step]]] = {}
     for index, step in enumerate(steps):
@@ -104,19 +104,18 @@ def _linked(steps: Sequence[Step], bounds: Callable[[Step], Bounds], first: Sequ
 
 
 class Lanes(Generic[Step]):
-    """A queue of steps of which several run at a time.
+    """A queue of steps, several of which run at a time.
 
-    A step that another process holds is put off, and tried again until it is free. Those that do not need it run
-    meanwhile.
+    A step that another process holds is tried again until it is free. Steps that do not need it run meanwhile.
 
     Args:
         steps: in an order in which each could run.
-        bounds: of a step.
+        bounds: returns the bounds of a step.
         executor: runs the steps.
         finished: called with each finished step, in this thread.
         failed: called with each failure.
-        given_up: called with each step that is not tried, because it needs one that failed.
-        first: of each step, how urgent it is: of those that may start, the most urgent one does. By default, the first.
+        given_up: called with each step that is not tried because it needs one that failed.
+        first: urgency of each step; of those that may start, the most urgent begins. Default: the first in order.
     """
 
     def __init__(
@@ -140,13 +139,13 @@ class Lanes(Generic[Step]):
         self._finished = finished
         self._failed = failed
         self._given_up = given_up
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def run(self) -> None:
-        """Carry all steps out.
+        """Run all steps.
 
-        If one fails with a :class:`PieceFailedError`, those that need it are given up and the others go on. After any
-        other error the others stop at the next sign of progress, and it is raised.
+        After a :class:`PieceFailedError` the steps that need the failed one are given up and the others go on. After any
+        other error the others stop at their next report of progress, and the error is raised.
         """
         try:
             while self._left:
@@ -162,7 +161,7 @@ class Lanes(Generic[Step]):
             raise
 
     def _start(self) -> None:
-        """Begin what may start now: the most urgent steps, as many as the executor takes."""
+        """Begin the most urgent steps that may start now, as many as the executor takes."""
         now = time.monotonic()
         for one in [one for one in self._held if one.not_before <= now]:
             self._held.remove(one)
@@ -176,7 +175,7 @@ class Lanes(Generic[Step]):
             self._running[future] = one
 
     def _end(self, one: _Waiting[Step], future: Future[None]) -> None:
-        """Let those that wait for a step have it once it is done, or put it off if another process holds it."""
+        """Release the followers of a finished step, or postpone the step if another process holds it."""
         try:
             future.result()
         except HeldError as held:
@@ -197,7 +196,7 @@ class Lanes(Generic[Step]):
                 heapq.heappush(self._ready, follower)
 
     def _drop(self, failed: _Waiting[Step]) -> None:
-        """Give up all that needs a failed step, or needs what is given up."""
+        """Give up all steps that need a failed one, directly or through others."""
         reached = list(failed.followers)
         while reached:
             one = reached.pop()
@@ -212,24 +211,25 @@ class Lanes(Generic[Step]):
         held = self._held[0].held
         assert held is not None
         line = f"{held.what} is in use by process {held.holder}; waiting for it to end"
-        if line not in self._said:
-            self._said.add(line)
+        if line not in self._printed:
+            self._printed.add(line)
             self._executor.progress.message(line)
         time.sleep(max(0.0, min(one.not_before for one in self._held) - time.monotonic()))
 
 
 def watched(progress: Progress, stop: threading.Event) -> Progress:
-    """Return ``progress``, whose tasks end a step when ``stop`` is set."""
+    """Return ``progress`` with tasks that end their step when ``stop`` is set."""
     return _Stoppable(progress, stop)
 
 
 class _Stoppable:
     def __init__(self, progress: Progress, stop: threading.Event) -> None:
-        self._progress, self._stop = progress, stop
+        self._progress = progress
+        self._stop = stop
 
     @contextmanager
     def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
-        """A task of the other progress."""
+        """Open a task of the wrapped progress."""
         with self._progress.task(title, total, unit, done) as task:
             yield _StoppableTask(task, self._stop)
 
@@ -240,13 +240,14 @@ class _Stoppable:
 
 class _StoppableTask:
     def __init__(self, task: Task, stop: threading.Event) -> None:
-        self._task, self._stop = task, stop
+        self._task = task
+        self._stop = stop
 
     def advance(self, units: int = 1) -> None:
         """Report progress.
 
         Raises:
-            StoppedError: the step is to end here.
+            StoppedError: the step has to end.
         """
         if self._stop.is_set():
             raise StoppedError

@@ -1,7 +1,7 @@
-"""Pieces: what one worker carries out. Steps fall into pieces that follow from the plan, never from the workers.
+"""Pieces: the units that one worker runs. They follow from the plan alone, never from the workers.
 
-A training is one piece. An attack is several: images crafted on surrogates, which all targets share; parts of the
-evaluation; and what joins them, which computes whatever is still missing.
+A training is one piece. An attack is split into several: images crafted on surrogates, which all targets share, parts
+of the evaluation, and a last piece that joins the parts and computes any that are missing.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from robustbench_ens.workflow.timings import Timing, Timings
 
 @dataclass(frozen=True)
 class CraftPiece:
-    """Craft the images of one surrogate, variant and eps.
+    """The crafting of the images of one surrogate, variant and eps.
 
     Attributes:
-        protocol: the one that says how, of several that share the images.
-        product: what is crafted.
+        protocol: one of the protocols that share the images.
+        product: the variant and eps.
         source: the surrogate.
-        timing: what it is expected to take, if that is known.
-        done: whether it was, when it was planned.
+        timing: expected time, if it is known.
+        done: whether the attack was done when the piece was planned.
     """
 
     protocol: Protocol
@@ -46,14 +46,14 @@ class CraftPiece:
 
     @property
     def title(self) -> str:
-        """The name that people see."""
+        """The name that is displayed."""
         product = self.product
         steps = f" in {product.steps} steps" if product.steps else ""
         return f"craft {product.variant.key} eps-{product.eps}{steps} on {self.source.id}"
 
     @property
     def seconds(self) -> float | None:
-        """The seconds that it is expected to take, if that is known."""
+        """The expected seconds, if they are known."""
         return None if self.timing is None else self.timing.seconds
 
     @property
@@ -63,12 +63,12 @@ class CraftPiece:
 
     @property
     def gradients(self) -> float:
-        """Gradients of one image that it takes."""
+        """The number of gradients of one image that it takes."""
         settings = self._settings
         return float(settings.images * settings.steps)
 
     def measured(self, timings: Timings) -> Timing | None:
-        """Return what it takes by what crafting with the same attack on the same surrogate took."""
+        """Return the time by that of earlier crafting with the same attack on the same surrogate."""
         return timings.crafting(self.source.recipe, self.product.variant.attack, self.gradients)
 
     @property
@@ -83,12 +83,12 @@ class CraftPiece:
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """Names of what earlier pieces may make and this one needs: the surrogate."""
+        """The names of what it needs from earlier pieces: the surrogate."""
         return frozenset([self.source.key])
 
     @cached_property
     def makes(self) -> frozenset[Hashable]:
-        """Names of what later pieces may need: the images, whichever protocol asks for them."""
+        """The names of what later pieces may need: the images, under whichever protocol."""
         settings = self._settings
         precision = settings.precision if isinstance(settings, ByGradient) else "fp32"
         how = (settings.steps, settings.step_size, precision, settings.seed, settings.numerics)
@@ -103,12 +103,12 @@ class CraftPiece:
         return settings
 
     def is_done(self, place: Workplace) -> bool:
-        """Return whether the images are there."""
+        """Return whether the images exist."""
         path = self._path(place)
         return path is not None and path.exists()
 
     def _path(self, place: Workplace) -> Path | None:
-        """Return where the images lie, or will; none if the surrogate is not trained."""
+        """Return the path of the images, or None if the surrogate is not trained."""
         settings = self._settings
         record = record_of(place, self.source)
         if record is None:
@@ -124,11 +124,11 @@ class CraftPiece:
         """Craft, unless another process has done so meanwhile.
 
         Raises:
-            HeldError: another process is at it.
+            HeldError: another process is crafting them.
         """
         path = self._path(place)
         if path is not None:
-            with hold_artefact(path):  # crafting waits where it is held, and lanes have something else to do
+            with hold_artefact(path):  # raises at once if it is held; crafting would wait and keep this worker idle
                 pass
         settings = self._settings
         dataset = place.dataset(settings.dataset, settings.max_pixels)
@@ -139,13 +139,13 @@ class CraftPiece:
 
 @dataclass(frozen=True)
 class PartsPiece:
-    """Compute some parts of an attack and keep them.
+    """The computation of some parts of an attack.
 
     Attributes:
-        attack: the step that they belong to.
-        group: which parts.
+        attack: the attack.
+        group: the parts.
         reads: names of the crafted images that they need.
-        timing: what it is expected to take, if that is known.
+        timing: expected time, if it is known.
     """
 
     attack: AttackStep
@@ -155,17 +155,17 @@ class PartsPiece:
 
     @property
     def title(self) -> str:
-        """The name that people see."""
+        """The name that is displayed."""
         return f"{self.attack.title}: {self.group.title}"
 
     @property
     def done(self) -> bool:
-        """Whether the attack was done, when it was planned."""
+        """True if the attack was done when it was planned."""
         return self.attack.done
 
     @property
     def seconds(self) -> float | None:
-        """The seconds that it is expected to take, if that is known."""
+        """The expected seconds, if they are known."""
         return None if self.timing is None else self.timing.seconds
 
     @property
@@ -176,11 +176,11 @@ class PartsPiece:
 
     @property
     def gradients(self) -> float:
-        """Gradients of one image that it takes."""
+        """The number of gradients of one image that it takes."""
         return self.group.gradients
 
     def measured(self, timings: Timings) -> Timing | None:
-        """Return what the same parts of the same protocol took against targets of the same recipe."""
+        """Return the time that these parts of the protocol took against targets of the same recipe."""
         return timings.group(self.attack.protocol, self.attack.target, self.group.title)
 
     @property
@@ -195,16 +195,16 @@ class PartsPiece:
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """Names of what earlier pieces may make and this one needs: ensembles and crafted images."""
+        """The names of what it needs from earlier pieces: ensembles and crafted images."""
         return self.reads | {ensemble.key for ensemble in self.attack.ensembles}
 
     @property
     def makes(self) -> frozenset[Hashable]:
-        """Names of what later pieces may need: its parts."""
+        """The names of what later pieces may need: its parts."""
         return frozenset(("part", *_key(self.attack), name) for name in self.group.parts)
 
     def is_done(self, place: Workplace) -> bool:
-        """Return whether its parts are there, or all outcomes are."""
+        """Return whether its parts, or all outcomes, exist."""
         step = self.attack
         found = [record_of(place, ensemble) for ensemble in (step.target, *step.sources)]
         records = [attacked(place, step.protocol, record) for record in found if record is not None]
@@ -214,7 +214,7 @@ class PartsPiece:
         return done or step.is_done(place)
 
     def run(self, place: Workplace) -> None:
-        """Compute the parts, but for those that are kept already."""
+        """Compute the parts that do not exist yet."""
         step = self.attack
         if step.is_done(place):
             return
@@ -227,12 +227,12 @@ class PartsPiece:
 
 @dataclass(frozen=True)
 class JoinPiece:
-    """Join the parts of an attack to its outcomes, after computing those that are missing.
+    """The joining of the parts of an attack into outcomes. It computes parts that are missing.
 
     Attributes:
-        attack: the step.
+        attack: the attack.
         parts: names of the parts that other pieces make.
-        timing: what it is expected to take, if that is known.
+        timing: expected time, if it is known.
     """
 
     attack: AttackStep
@@ -241,17 +241,17 @@ class JoinPiece:
 
     @property
     def title(self) -> str:
-        """The name that people see."""
+        """The name that is displayed."""
         return f"{self.attack.title}: outcomes" if self.parts else self.attack.title
 
     @property
     def done(self) -> bool:
-        """Whether the attack was done, when it was planned."""
+        """True if the attack was done when it was planned."""
         return self.attack.done
 
     @property
     def seconds(self) -> float | None:
-        """The seconds that it is expected to take, if that is known."""
+        """The expected seconds, if they are known."""
         return None if self.timing is None else self.timing.seconds
 
     @property
@@ -266,16 +266,16 @@ class JoinPiece:
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """Names of what earlier pieces may make and this one needs: ensembles and parts."""
+        """The names of what it needs from earlier pieces: ensembles and parts."""
         return self.parts | {ensemble.key for ensemble in self.attack.ensembles}
 
     @property
     def makes(self) -> frozenset[Hashable]:
-        """Names of what later pieces may need: the outcomes."""
+        """The names of what later pieces may need: the outcomes."""
         return frozenset([("outcomes", *_key(self.attack))])
 
     def is_done(self, place: Workplace) -> bool:
-        """Return whether the outcomes are there."""
+        """Return whether the outcomes exist."""
         return self.attack.is_done(place)
 
     def run(self, place: Workplace) -> None:
@@ -284,7 +284,7 @@ class JoinPiece:
 
 
 Piece = TrainStep | AttackStep | CraftPiece | PartsPiece | JoinPiece
-"""What an executor runs. An attack that is not split is a piece itself."""
+"""A unit that an executor runs. An attack that is not split is a piece itself."""
 
 
 def runs_alone(piece: Piece, place: Workplace) -> bool:
@@ -297,7 +297,7 @@ def runs_alone(piece: Piece, place: Workplace) -> bool:
 
 
 def step_of(piece: Piece) -> TrainStep | AttackStep | None:
-    """Return the step that is finished with ``piece``; None if it is finished later."""
+    """Return the step that ends with ``piece``, or None if it ends with a later one."""
     if isinstance(piece, TrainStep | AttackStep):
         return piece
     return piece.attack if isinstance(piece, JoinPiece) else None

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Workplace:
-    """The place where a plan is carried out. It pickles without what it has loaded, and without listeners.
+    """The place where a plan is carried out. It pickles without loaded data and without listeners.
 
     Attributes:
         store: the run directory.
-        data_root: folder of datasets; none is the default one.
+        data_root: folder of datasets; None is the default one.
         device: where to compute.
-        progress: is told how far the work is.
+        progress: receives the progress of the work.
         epoch_hook: makes a listener for each training's epochs, e.g. a TensorBoard writer.
-        threads: CPU cores to use; none is all of them.
-        batch_size: images attacked together; none is what suits the device.
-        published: whether published weights serve where nothing was trained here.
-        crew: who carries the plan out.
-        here: keys of training runs that no published weights serve.
+        threads: CPU cores to use; None is all of them.
+        batch_size: images attacked together; None is what fits the device.
+        published: whether published weights are used if nothing was trained here.
+        crew: the workers that carry the plan out.
+        here: keys of training runs that never use published weights.
     """
 
     store: Store
@@ -50,26 +50,26 @@ class Workplace:
     _warned: set[str] = field(default_factory=set)
     _datasets: dict[tuple[str, int], Dataset] = field(default_factory=dict)
     loaded: dict[tuple[str, str], LoadedModel] = field(default_factory=dict)
-    """Ensembles that were loaded, by id and recipe hash: many attacks read them once."""
+    """Loaded ensembles by id and recipe hash, so that many attacks read each once."""
 
     @cached_property
     def library(self) -> Library:
-        """The rule of which weights serve here."""
+        """The library that chooses between trained and published weights."""
         library = Library(self.store, self.dataset, self.published)
         library.here = self.here
         return library
 
     def dataset(self, name: str, max_pixels: int = MAX_PIXELS) -> Dataset:
-        """Load a dataset with images of at most ``max_pixels``, once."""
+        """Return a dataset with images of at most ``max_pixels``, which is loaded once."""
         from robustbench_ens.data import load_dataset  # imports torch
 
-        key = name, max_pixels
+        key = (name, max_pixels)
         if key not in self._datasets:
             self._datasets[key] = load_dataset(name, self.data_root, max_pixels=max_pixels)
         return self._datasets[key]
 
     def warn(self, line: str) -> None:
-        """Print a warning, once."""
+        """Print a warning, once however often it is repeated."""
         if line not in self._warned:
             self._warned.add(line)
             self.progress.message(f"warning: {line}")

@@ -1,4 +1,4 @@
-"""What depends on what: train -> score, surrogates before the targets they attack; what is done, what is due."""
+"""Plans: steps in order of their dependencies, and which of them are done."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from robustbench_ens.workflow.timings import Timings
 
 
 class Plan:
-    """Steps in an order in which each finds what it needs, without repeats.
+    """A list of steps without repeats, in an order in which each finds what it needs.
 
     Args:
-        workplace: where it is to be carried out.
-        published: whether published weights serve where nothing was trained here, but for those of :meth:`train`.
+        workplace: the place where it is carried out.
+        published: whether published weights are used if nothing was trained here, but for ensembles of :meth:`train`.
     """
 
     def __init__(self, workplace: Workplace, published: bool = False) -> None:
@@ -36,22 +36,23 @@ class Plan:
 
     @cached_property
     def timings(self) -> Timings:
-        """What is known of how long things take."""
+        """The expected times of trainings and attacks."""
         place = self.workplace
         return Timings(place.store, place.threads or torch.get_num_threads(), place.device)
 
     def train(self, ensembles: Sequence[TrainingRun]) -> None:
-        """Plan to train these here, published or not, from what they start from."""
+        """Plan to train these ensembles here, even if they are published, and the ensembles that they start from."""
         self.workplace.here.update(ensemble.key for ensemble in ensembles)
         for ensemble in ensembles:
             self.add_training(ensemble)
 
     def add_training(self, ensemble: TrainingRun) -> bool:
-        """Plan an ensemble and what it starts from; returns whether it is done already."""
+        """Plan an ensemble and the one that it starts from, and return whether it is done already."""
         ensemble = ensemble.trained
         if ensemble.key not in self._planned:
             network_builder(ensemble.recipe)
             done = record_of(self.workplace, ensemble) is not None
+            # Published weights need no parent, and a finished ensemble needs none whose own weights were deleted.
             parent = None if self.workplace.library.is_published(ensemble) else ensemble.parent
             if parent is not None and not (done and record_of(self.workplace, parent) is None):
                 self.add_training(parent)
@@ -65,7 +66,7 @@ class Plan:
         """Plan a protocol against a target, with the training of both target and surrogates.
 
         Raises:
-            UserError: as :func:`~robustbench_ens.workflow.targets.compatible_surrogates`.
+            UserError: the errors of :func:`~robustbench_ens.workflow.targets.compatible_surrogates`.
         """
         sources = compatible_surrogates(protocol, target)
         key = (protocol.hash, target.hash, target.id)
@@ -86,16 +87,16 @@ class Plan:
         self.steps.append(AttackStep(protocol, target, sources, done, timing, why))
 
     def _check_hold_out(self, target: TrainingRun | ExternalModel, sources: Sequence[TrainingRun]) -> None:
-        """Check by their records that no surrogate shares an ancestor with the target, as far as they are there."""
+        """Check by the existing records that no surrogate shares an ancestor with the target."""
         records = [record for one in (target, *sources) if (record := record_of(self.workplace, one))]
         for record in records[1:]:
             check_hold_out(records[0], record)
 
     def renewed(self) -> Plan:
-        """The same steps planned again, from what is there now: what was due may be done since."""
+        """Return a plan of the same steps that takes into account what was finished since."""
         plan = Plan(self.workplace, self.workplace.published)
         plan.workplace.here.update(self.workplace.here)
-        # How long things took is read from every file there is, and is not what may have changed.
+        # Reading times takes every file of the run directory, and they do not change what is due.
         plan.timings = self.timings
         for step in self.steps:
             if isinstance(step, TrainStep):
@@ -106,9 +107,9 @@ class Plan:
 
     @property
     def due(self) -> list[Step]:
-        """Steps still to run, in order."""
+        """The steps still to run, in order."""
         return [step for step in self.steps if not step.done]
 
     def outcome_targets(self) -> list[AttackStep]:
-        """The attack steps, in order."""
+        """Return the attack steps, in order."""
         return [step for step in self.steps if isinstance(step, AttackStep)]

@@ -1,4 +1,4 @@
-"""Publish what was trained in a run directory: weights with model cards, and the table of recipes."""
+"""Publish ensembles of a run directory: weights with model cards, and the table of recipes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from robustbench_ens.workflow.place import Workplace
 
 
 class Published(NamedTuple):
-    """A published ensemble, its folder, and how many evaluations its card is made of."""
+    """A published ensemble, its folder, and the number of evaluations in its card."""
 
     record: EnsembleRecord
     folder: Path
@@ -31,13 +31,14 @@ class Published(NamedTuple):
 
 
 def publish_weights(place: Workplace, recipes: Sequence[Recipe], seed: int, zoo: Path) -> Iterator[Published]:
-    """Copy the weights of trained ensembles into the folder ``zoo``, with cards of what their outcomes say.
+    """Copy the weights of trained ensembles into the folder ``zoo``, with cards made from their outcomes.
 
-    Each is yielded once it is published. The ensembles and the zoo are held, so that what is read is published.
+    Each is yielded once it is published. The ensembles and the zoo are locked meanwhile, so that no other process
+    changes what is being published.
 
     Raises:
-        UserError: a recipe is none of the folder's, or is not trained with this seed; an ensemble or the zoo is held by
-            another process.
+        UserError: a recipe does not lie in the folder or is not trained with this seed, or another process holds an
+            ensemble or the zoo.
     """
     for recipe in recipes:
         check_publishable(recipe, zoo)
@@ -73,7 +74,7 @@ def publish_recipes(place: Workplace, zoo: Path) -> None:
     """Write the table of recipes into the README of the folder ``zoo``, with the training times of ``place``.
 
     Raises:
-        UserError: there is no such README; the zoo is held by another process.
+        UserError: there is no such README, or another process holds the zoo.
     """
     zoo_table.read_readme(zoo)
     with hold_zoo(zoo):

@@ -13,12 +13,12 @@ PROTOCOLS = ("digits/quickstart-whitebox", "digits/quickstart-blackbox", "digits
 
 
 def quickstart_plan(workplace: Workplace, seeds: list[int]) -> Plan:
-    """Train the two ensembles and the surrogate, and run the three quickstart protocols on both.
+    """Plan to train the two ensembles and the surrogate, and to run the three quickstart protocols on both.
 
-    DVERGE is trained for half the epochs of its recipe, and keeps most of what it gains by the whole.
+    DVERGE is trained for half the epochs of its recipe, which is enough for most of its gain in robustness.
 
-    Numbers come early: the first attack follows the first training, and DVERGE, the longest step, starts as soon as it
-    can while the baseline is attacked.
+    The order gives early numbers: the first attack follows the first training, and DVERGE, the longest step, trains
+    while the baseline is attacked.
     """
     plan = Plan(workplace)
     baseline, dverge = map(load_recipe, RECIPES)

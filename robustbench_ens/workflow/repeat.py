@@ -19,18 +19,18 @@ from robustbench_ens.workflow.targets import compatible_surrogates
 
 
 def repeat_plan(place: Workplace, pin: Pin, baseline: Path, trust: bool = False) -> Plan:
-    """The attacks behind ``pin``, on weights that were trained in the run directory or else are published.
+    """Plan the attacks behind ``pin``, on weights that were trained in the run directory or else are published.
 
     Args:
-        place: where they are to be made.
+        place: the run directory, data and device.
         pin: the content of the file ``baseline``.
-        baseline: what errors name.
-        trust: whether the pin may also name files, and code from outside the project: else it is data, and names
-            recipes and protocols of ``zoo`` and ``attacks`` alone.
+        baseline: the path that errors name.
+        trust: whether the pin may also name files and code from outside the project. Without trust it may only name
+            recipes of ``zoo`` and protocols of ``attacks``.
 
     Raises:
-        UserError: the baseline is not paired, names what cannot be loaded again or is not trusted, or its weights are
-            not there.
+        UserError: the baseline is not paired, names something that cannot be loaded again or is not trusted, or its
+            weights are missing.
     """
     where = f"{baseline}: --attack: "
     if not pin.paired:
@@ -51,7 +51,7 @@ def repeat_plan(place: Workplace, pin: Pin, baseline: Path, trust: bool = False)
 
 
 def _check_name(kind: str, reference: str) -> None:
-    """Check that ``reference`` names a file of the folder ``kind``, and is no path."""
+    """Check that ``reference`` is a name in the folder ``kind``, not a path."""
     name, _ = split_reference(reference)
     if name.endswith(".toml"):
         raise OutsideCodeError(f"expected a name in {kind}/, got the path {name!r}")
@@ -61,8 +61,9 @@ def _planned(place: Workplace, pin: Pin, where: str) -> Plan:
     plan = Plan(place, published=True)
     for item in pin.evaluations:
         try:
-            protocol, recipe = load_protocol(item.protocol), load_recipe(item.ensemble)
-        except OutsideCodeError:
+            protocol = load_protocol(item.protocol)
+            recipe = load_recipe(item.ensemble)
+        except OutsideCodeError:  # a UserError too, but the caller adds the advice on --trust
             raise
         except UserError as error:
             raise UserError(f"{where}{error}; run `rbe attack` by hand, and check its outcomes") from None

@@ -1,4 +1,4 @@
-"""List scheduling: how long a graph of work takes on so many workers, and what bounds that. No torch."""
+"""List scheduling of a graph of work on several workers, with lower bounds of its time. No torch."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from math import fsum
 from typing import Literal, Protocol
 
 WorkerKind = Literal["cpu", "gpu"]
-"""The workers that a node may run on."""
+"""The kind of worker that a node runs on."""
 
 
 class Linked(Protocol):
-    """What has a name, and names what it needs and makes."""
+    """A piece of work with a title, the names of what it needs, and the names of what it makes."""
 
     @property
     def title(self) -> str:
-        """The name that people see."""
+        """The name that is displayed."""
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """Names of what earlier pieces may make and this one needs."""
+        """The names of what this piece needs from earlier ones."""
 
     @property
     def makes(self) -> frozenset[Hashable]:
-        """Names of what later pieces may need."""
+        """The names of what later pieces may need."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Node:
     """A piece of work as the schedule sees it.
 
     Attributes:
-        key: its name, unique in the graph.
-        seconds: that it takes on one worker.
+        key: name, unique in the graph.
+        seconds: time on one worker.
         needs: keys of the nodes that end before it starts.
-        kind: of the workers that it runs on.
+        kind: kind of worker that it runs on.
     """
 
     key: Hashable
@@ -51,8 +51,8 @@ class Placed:
     """A node with its place in the schedule.
 
     Attributes:
-        node: what runs.
-        worker: which of the workers of its kind, from 0.
+        node: the node.
+        worker: number of the worker among those of its kind, from 0.
         start: in seconds from the beginning.
         end: in seconds from the beginning.
     """
@@ -70,7 +70,7 @@ class Graph:
         nodes: each after those that it needs.
 
     Raises:
-        ValueError: a key is there twice, or a node needs one that does not come before it.
+        ValueError: two nodes have one key, or a node needs one that does not come before it.
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
@@ -88,7 +88,7 @@ class Graph:
 
     @cached_property
     def tails(self) -> tuple[float, ...]:
-        """Of each node, the seconds of the longest path from its start to the end."""
+        """The seconds of the longest path from the start of each node to the end."""
         tails = [0.0] * len(self.nodes)
         for index in reversed(range(len(self.nodes))):
             after = max((tails[follower] for follower in self.followers[index]), default=0.0)
@@ -97,7 +97,7 @@ class Graph:
 
     @cached_property
     def critical_path(self) -> tuple[Node, ...]:
-        """The longest chain of nodes, each needed by the next; the first in order of several equally long ones."""
+        """The longest chain of nodes, each needed by the next. Of equally long ones it is the first in order."""
         path = []
         choices = list(range(len(self.nodes)))
         while choices:
@@ -108,7 +108,7 @@ class Graph:
 
     @property
     def critical_seconds(self) -> float:
-        """The length of the critical path: no number of workers is faster."""
+        """The seconds of the critical path. No number of workers is faster."""
         return max(self.tails, default=0.0)
 
     def work(self, kind: WorkerKind) -> float:
@@ -118,12 +118,12 @@ class Graph:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When each node runs, and on which worker.
+    """The start, end and worker of every node of a graph.
 
     Attributes:
-        graph: what is scheduled.
-        workers: of each kind.
-        placed: the nodes, by their start.
+        graph: the scheduled graph.
+        workers: number of workers of each kind.
+        placed: the nodes, in order of their starts.
     """
 
     graph: Graph
@@ -146,19 +146,19 @@ class Schedule:
         return max(self.graph.critical_seconds, *(self.least(kind) for kind in self.workers))
 
     def efficiency(self, kind: WorkerKind = "cpu") -> float:
-        """Return the share of the makespan in which a worker of a kind is busy, on average; 1 where nothing is due."""
+        """Return the average share of the makespan in which workers of a kind are busy, or 1 if nothing is due."""
         return self.least(kind) / self.makespan if self.makespan else 1.0
 
 
 def schedule(graph: Graph, cpus: int, gpus: int = 0) -> Schedule:
-    """Schedule a graph: whenever a worker is free, it takes the ready node with the longest path to the end.
+    """Schedule a graph by its critical path: a free worker takes the ready node with the longest path to the end.
 
-    Of equally long ones it takes the first in order, so that the schedule is the same every time.
+    Ties go to the first in order, so that the schedule is deterministic.
 
     Args:
-        graph: what is to be done.
-        cpus: workers for nodes of kind ``cpu``.
-        gpus: workers for nodes of kind ``gpu``.
+        graph: the work to schedule.
+        cpus: number of workers for nodes of kind ``cpu``.
+        gpus: number of workers for nodes of kind ``gpu``.
 
     Raises:
         ValueError: there are nodes of a kind without workers.
@@ -173,7 +173,7 @@ def schedule(graph: Graph, cpus: int, gpus: int = 0) -> Schedule:
 
 
 class _Listing:
-    """The state of list scheduling: which workers are free, which nodes are ready, running and placed."""
+    """The state of list scheduling: free workers, and the nodes that are ready, running or placed."""
 
     def __init__(self, graph: Graph, workers: Mapping[WorkerKind, int]) -> None:
         self._graph = graph
@@ -191,7 +191,7 @@ class _Listing:
         self._start_ready(0.0)
         while self._running:
             now = self._running[0][0]
-            # All that ends at this moment ends before anything starts: the choice is among all that is ready.
+            # Nodes that end together must all end before one starts, so that the choice is among all that are ready.
             while self._running and self._running[0][0] == now:
                 self._end_first()
             self._start_ready(now)

@@ -1,4 +1,4 @@
-"""Which protocols, recipes and targets the arguments of a command name."""
+"""The protocols, recipes and targets that the arguments of a command name."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from robustbench_ens.workflow.targets import ExternalModel, IncompatibleTargetEr
 
 
 class References(NamedTuple):
-    """References to protocols and to recipes, each in the order given."""
+    """The references to protocols and to recipes, each in the order given."""
 
     protocols: list[str]
     recipes: list[str]
 
 
 def protocols_and_recipes(references: Sequence[str]) -> References:
-    """Protocols and recipes among ``references``."""
+    """Return the protocols and the recipes among ``references``."""
     found = References([], [])
     for reference in references:
         found[0 if _is_protocol(split_reference(reference)[0]) else 1].append(reference)
@@ -44,8 +44,9 @@ def _found(kind: str, name: str) -> Path | None:
 
 
 def _is_protocol(name: str) -> bool:
-    """Whether ``name`` is a protocol's, not a recipe's; where it is neither's, whether it is nearer to a protocol's."""
-    recipe, protocol = _found("zoo", name), _found("attacks", name)
+    """Return whether ``name`` is a protocol's. An unknown one counts as what the most similar name is."""
+    recipe = _found("zoo", name)
+    protocol = _found("attacks", name)
     if recipe is None and protocol is None:
         if name.startswith(("attacks/", "zoo/")):
             return name.startswith("attacks/")
@@ -56,14 +57,14 @@ def _is_protocol(name: str) -> bool:
     try:
         return "kind" in read_toml("attacks", protocol)
     except UserError:
-        return False  # read as a recipe, it says what is wrong with it
+        return False  # loading it as a recipe raises the error that describes the damage
 
 
 Pair = tuple[Protocol, TrainingRun | ExternalModel]
 
 
 def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str], seeds: Sequence[int]) -> list[Pair]:
-    """Each protocol with each of its :func:`_targets`."""
+    """Return each protocol with each of its :func:`_targets`."""
     say = once(plan.workplace.progress.message)
     return [
         (protocol, target)
@@ -75,10 +76,10 @@ def all_pairs(plan: Plan, protocols: Sequence[Protocol], recipes: Sequence[str],
 def _targets(
     plan: Plan, dataset: str, recipes: Sequence[str], seeds: Sequence[int], say: Listener
 ) -> list[TrainingRun]:
-    """The ensembles to attack: those named, or else the dataset's recipes that were trained here with these seeds.
+    """Return the ensembles to attack: those named, or else the dataset's recipes that were trained with these seeds.
 
     Raises:
-        UserError: a recipe is unknown; none is given and none is trained.
+        UserError: a recipe is unknown, or none is given and none is trained.
     """
     if recipes:
         return [TrainingRun(load_recipe(reference), seed) for reference in recipes for seed in seeds]
@@ -96,9 +97,10 @@ def _targets(
 
 
 def _recipes_of(plan: Plan, dataset: str, say: Listener) -> list[Recipe | str]:
-    """Return the recipes for ``dataset`` that ship or lie in ``zoo/``; other files there are skipped with a line.
+    """Return the recipes for ``dataset``, built in or in ``zoo/``. Damaged files are skipped with a message.
 
-    A recipe with code from outside is here by its name alone if nothing was trained by it: its code is not imported.
+    A recipe with code from outside is represented by its name if nothing was trained by it, so that its code is not
+    imported.
     """
     found: list[Recipe | str] = []
     for name in names("zoo", lambda why: say(f"Skipped: {why}")):
@@ -119,10 +121,10 @@ def _recipe_or_name(plan: Plan, name: str) -> Recipe | str:
 
 
 def add_attacks(plan: Plan, pairs: Sequence[Pair]) -> list[str]:
-    """Plan attacks; says of pairs that do not suit each other why they are left out.
+    """Plan attacks, and return why incompatible pairs were skipped.
 
     Raises:
-        UserError: a target cannot be attacked, or no pair suits.
+        UserError: a target cannot be attacked, or no pair is compatible.
     """
     unsuitable = []
     for protocol, target in pairs:

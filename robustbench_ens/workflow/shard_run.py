@@ -1,4 +1,4 @@
-"""Carry out one shard of a plan, beside other shards that share nothing but the run directory."""
+"""Run one shard of a plan, beside other shards that share nothing but the run directory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from robustbench_ens.workflow.split import pieces_of
 from robustbench_ens.workflow.steps import TrainStep
 
 STEPS_OF_AN_EPOCH = 400
-"""As many as CIFAR-10 takes in batches of 128. Only how trainings of one plan compare matters."""
+"""The steps of an epoch of CIFAR-10 in batches of 128. Only the ratio between trainings of one plan matters."""
 
 
 class Assignment(NamedTuple):
-    """The pieces of a plan, and which fall to which shard.
+    """The pieces of a plan and their assignment to shards.
 
     Attributes:
-        pieces: all of them, in an order in which each finds what it needs.
-        shares: places of the pieces of each shard.
-        joins: places of those that fall to no shard.
+        pieces: all pieces, in an order in which each finds what it needs.
+        shares: positions of the pieces of each shard.
+        joins: positions of pieces that belong to no shard.
     """
 
     pieces: list[Piece]
@@ -37,7 +37,7 @@ class Assignment(NamedTuple):
 
 
 def assignment(plan: Plan, count: int) -> Assignment:
-    """Return what falls to each of ``count`` shards; it follows from the plan, whatever is done already."""
+    """Return the pieces of each of ``count`` shards, which follow from the plan and not from what is done."""
     pieces = pieces_of(plan, everything=True)
     joins = [place for place, piece in enumerate(pieces) if isinstance(piece, JoinPiece) and piece.parts]
     shared: list[list[int]] = [[] for _ in range(count)]
@@ -48,9 +48,9 @@ def assignment(plan: Plan, count: int) -> Assignment:
 
 
 def expected_work(piece: Piece) -> float:
-    """Return how much work a piece is, in gradients of one image by one sub-model, as recipe and protocol say.
+    """Return the work of a piece by its recipe and protocol, in gradients of one image by one sub-model.
 
-    Measured times would not do: they differ between shards that begin while others finish.
+    Measured times cannot be used: shards that begin at different times would read different ones and disagree.
     """
     if isinstance(piece, TrainStep):
         settings = piece.ensemble.recipe.settings
@@ -67,9 +67,9 @@ def expected_work(piece: Piece) -> float:
 
 
 def expected_seconds(plan: Plan, count: int) -> float | None:
-    """Return how long the longest of ``count`` shards is expected to take; none if a piece that is due was never timed.
+    """Return the expected seconds of the longest of ``count`` shards, or None if a due piece has no expected time.
 
-    A shard may wait for others as long as the longest chain of pieces takes, and then has all its own to do.
+    In the worst case a shard waits as long as the longest chain of pieces takes, and then runs all its own.
     """
     pieces, shared, _ = assignment(plan, count)
     ends: dict[Hashable, float] = {}
@@ -85,7 +85,7 @@ def expected_seconds(plan: Plan, count: int) -> float | None:
 
 
 class _Remembering(Library):
-    """A library that reads the record of a finished ensemble once: thousands of pieces ask for it at every look."""
+    """A library that reads the record of a finished ensemble once, because thousands of pieces ask for it."""
 
     def __init__(self, place: Workplace) -> None:
         super().__init__(place.store, place.dataset, place.published)
@@ -93,8 +93,8 @@ class _Remembering(Library):
         self._found: dict[tuple[str, int], EnsembleRecord] = {}
 
     def record(self, ensemble: TrainingRun) -> EnsembleRecord | None:
-        """Return the record of the weights that serve, if there are any."""
-        key = ensemble.hash, ensemble.seed
+        """Return the record of the weights that are used, if there are any."""
+        key = (ensemble.hash, ensemble.seed)
         if key not in self._found:
             record = super().record(ensemble)
             if record is None:
@@ -104,20 +104,20 @@ class _Remembering(Library):
 
 
 def _remembering(place: Workplace) -> Workplace:
-    """Return ``place`` for looking at what is done, not for doing it."""
+    """Return a copy of ``place`` that is only used to find out what is done."""
     looking = replace(place)
     looking.library = _Remembering(place)
     return looking
 
 
 def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Sequence[Piece]], None]) -> None:
-    """Carry out what falls to ``shard``, with what it needs that nobody is at.
+    """Run the pieces of ``shard``, and those that they need if no other process runs them.
 
     Args:
-        plan: the same one for every shard.
-        shard: which share of it.
-        executor: tries single pieces.
-        run: carries out several through the same executor.
+        plan: the plan, the same for every shard.
+        shard: the share to run.
+        executor: runs single pieces.
+        run: runs several pieces through the same executor.
     """
     place = executor.place
 
@@ -129,6 +129,6 @@ def run_shard(plan: Plan, shard: Shard, executor: Executor, run: Callable[[Seque
     hands = Hands(lambda piece: piece.is_done(looking), run, attempt, lambda line: place.progress.message(line))
     try:
         Share(pieces, shared[shard.number - 1], joins, hands).carry_out()
-    except BaseException:
+    except BaseException:  # an interruption too: otherwise threads would go on until their pieces end
         executor.stop()
         raise

@@ -1,9 +1,9 @@
-"""Shares of a plan that are carried out apart: nothing but the run directory connects the commands that do so.
+"""Shards: shares of a plan that separate commands run, connected by nothing but the run directory.
 
-Which piece falls to which shard follows from the plan alone, never from what is done already, so that shards that begin
-at different times agree. A shard whose pieces need what another one makes waits while somebody is at it, and makes it
-itself if nobody is: a shard that died, or has not begun, blocks no other. What joins the pieces of an evaluation falls
-to no shard. Whoever finds them all there joins them.
+The assignment of pieces follows from the plan alone, never from what is done already, so that shards that begin at
+different times agree. If a shard needs a piece of another shard, it waits while another process runs that piece, and
+otherwise runs it itself. A shard that died or has not begun therefore blocks no other. Pieces that join an evaluation
+belong to no shard: the first shard that finds all their inputs runs them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from robustbench_ens.workflow.schedule import Linked
 MOST_SHARDS = 10_000
 
 POLL_S = 1.0
-"""Seconds between two looks at what other shards are at; their run directory may lie on a network disk."""
+"""Seconds between two checks of what other shards have done. The run directory may lie on a network disk."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several equal shares of the work.
+    """One of several shares of the work.
 
     Attributes:
-        number: which one, from 1.
-        count: how many there are.
+        number: its number, from 1.
+        count: the number of shards.
     """
 
     number: int
@@ -46,7 +46,7 @@ def parse_shard(text: str, where: str = "--shard") -> Shard:
     """Return the shard that ``text`` names, such as ``3/16``.
 
     Raises:
-        UserError: it names none.
+        UserError: it does not name one.
     """
     match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     shard = Shard(int(match[1]), int(match[2])) if match else Shard(0, 0)
@@ -58,13 +58,13 @@ def parse_shard(text: str, where: str = "--shard") -> Shard:
 
 
 def shares(work: Sequence[float], count: int) -> list[int]:
-    """Return which of ``count`` shares each piece belongs to, from 0.
+    """Return the share that each piece belongs to, from 0 to ``count - 1``.
 
-    The heaviest piece that is left goes to the share that has least so far (Graham's longest processing time first). No
-    share is then heavier than 4/3 of the heaviest one of the best assignment.
+    The heaviest remaining piece goes to the lightest share (Graham's longest processing time first). No share is then
+    heavier than 4/3 of the heaviest share of the best assignment.
 
     Args:
-        work: of each piece, in any unit.
+        work: work of each piece, in any unit.
         count: number of shares.
     """
     lightest = [(0.0, share) for share in range(count)]
@@ -81,14 +81,14 @@ P = TypeVar("P", bound=Linked)
 
 @dataclass(frozen=True)
 class Hands(Generic[P]):
-    """The hands of a shard: how it looks, works, tries and speaks.
+    """The functions by which a shard checks, runs and reports.
 
     Attributes:
-        is_done: looks into the run directory for what a piece makes.
-        run: carries pieces out that need nothing but each other and what is done, and waits for those that are held.
-        attempt: carries one piece out, and raises a HeldError if another command is at it.
+        is_done: checks whether the run directory has what a piece makes.
+        run: runs pieces that need only each other and what is done, and waits for those that are held.
+        attempt: runs one piece, and raises a HeldError if another command is running it.
         message: prints a line.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
     """
 
     is_done: Callable[[P], bool]
@@ -99,13 +99,13 @@ class Hands(Generic[P]):
 
 
 class Share(Generic[P]):
-    """What one shard does of a list of pieces.
+    """The work of one shard on a list of pieces.
 
     Args:
-        pieces: all of them, in an order in which each finds what it needs.
-        mine: places in ``pieces`` of those that fall to this shard.
-        joins: places of those that fall to no shard, and are carried out once what they need is there.
-        hands: what it is done with.
+        pieces: all pieces, in an order in which each finds what it needs.
+        mine: positions in ``pieces`` of those of this shard.
+        joins: positions of those that belong to no shard, and are run once what they need exists.
+        hands: the functions that run the pieces.
     """
 
     def __init__(self, pieces: Sequence[P], mine: Iterable[int], joins: Iterable[int], hands: Hands[P]) -> None:
@@ -114,29 +114,29 @@ class Share(Generic[P]):
         self._joins = frozenset(joins)
         self._hands = hands
         self._left = dict(enumerate(pieces))
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def carry_out(self) -> None:
-        """Carry the share out, then join what is there in all its pieces."""
+        """Run the share, then join the evaluations all of whose parts exist."""
         self._look(self._mine)
         while not self._mine.isdisjoint(self._left):
             if ready := self._ready(self._mine):
                 self._run(ready)
             elif not self._help():
                 self._hands.sleep(POLL_S)
-        # After this shard's last piece: whichever shard ends last finds all pieces there.
+        # After the last piece of this shard, so that the shard that ends last finds all pieces and joins them.
         self._look(self._joins)
         if ready := self._ready(self._joins):
             self._run(ready)
 
     def _look(self, places: frozenset[int]) -> None:
-        """Note which of these pieces, and of what they need, is done by now, whoever did it."""
+        """Remove from ``_left`` those of these pieces, and of what they need, that are done, by whichever shard."""
         for place in self._needed(places):
             if self._hands.is_done(self._pieces[place]):
                 del self._left[place]
 
     def _needed(self, places: frozenset[int]) -> list[int]:
-        """Return what is left of these pieces and of all that they need, in order."""
+        """Return the positions of what is left of these pieces and of all that they need, in order."""
         wanted: set[Hashable] = set()
         found = []
         for place, piece in reversed(self._left.items()):
@@ -146,7 +146,7 @@ class Share(Generic[P]):
         return found[::-1]
 
     def _ready(self, places: frozenset[int]) -> list[int]:
-        """Return what is left of these pieces and needs nothing but each other and what is done."""
+        """Return the positions of what is left of these pieces and needs only each other and what is done."""
         missing: set[Hashable] = set()
         ready = []
         for place, piece in self._left.items():
@@ -162,7 +162,7 @@ class Share(Generic[P]):
             del self._left[place]
 
     def _help(self) -> bool:
-        """Do one thing about what this shard waits for; return whether its own pieces may be ready now."""
+        """Run one piece that this shard waits for, and return whether its own pieces may be ready now."""
         self._look(self._mine)
         if self._ready(self._mine):
             return True
@@ -175,14 +175,14 @@ class Share(Generic[P]):
         return False
 
     def _attempt(self, place: int) -> bool:
-        """Carry a piece of another shard out; return False if another command is at it."""
+        """Run a piece of another shard, or return False if another command is running it."""
         piece = self._pieces[place]
         try:
             self._hands.attempt(piece)
         except HeldError as held:
-            line = f"{piece.title}: process {held.holder} is at it; waiting for it to end"
-            if line not in self._said:
-                self._said.add(line)
+            line = f"{piece.title}: process {held.holder} is running it; waiting for it to end"
+            if line not in self._printed:
+                self._printed.add(line)
                 self._hands.message(line)
             return False
         del self._left[place]

@@ -1,4 +1,4 @@
-"""Job arrays for Slurm: one job per shard, which meet in the run directory and need no driver. No torch."""
+"""Job arrays for Slurm. Each job is one shard. They share the run directory and need no driver. No torch."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARGIN = 2.0
-"""Times the expected time is the limit: other machines are slower, and a shard may wait for another."""
+"""The factor from expected time to time limit: machines may be slower, and a shard may wait for another."""
 
 SHORTEST_LIMIT_S = 600.0
-"""Starting Python on a busy network disk takes minutes, however small the work is."""
+"""The shortest time limit in seconds: starting Python on a busy network disk alone may take minutes."""
 
 MOST_BY_DEFAULT = 1000
-"""Largest job array of a Slurm whose MaxArraySize nobody raised."""
+"""The largest job array of a Slurm with the default MaxArraySize."""
 
 
 @dataclass(frozen=True)
 class JobArray:
-    """A command in shares, each of which is a job.
+    """A command split into shards, each of which is a job.
 
     Attributes:
-        command: words of the shell before ``--shard``.
-        names: words after it: protocols and recipes, whatever characters they have.
-        folder: the working directory, which relative names are looked up in.
+        command: words of the command before ``--shard``.
+        names: protocols and recipes; they are quoted for the shell.
+        folder: the working directory, in which relative names are found.
         shards: number of jobs.
-        threads: CPU cores of each.
-        gpus: each job takes one GPU, and so many run at a time; none without GPUs.
-        seconds: expected time of the longest job; none if it is unknown.
+        threads: CPU cores of each job.
+        gpus: number of jobs at a time, each with one GPU; None without GPUs.
+        seconds: expected time of the longest job; None if it is unknown.
     """
 
     command: Sequence[str]
@@ -73,7 +73,7 @@ class JobArray:
 
 
 def _limit(seconds: float) -> str:
-    """Return a time limit as ``days-hours:minutes:seconds``, in whole minutes."""
+    """Return the time limit as ``days-hours:minutes:seconds``, in whole minutes."""
     minutes = math.ceil(max(seconds * MARGIN, SHORTEST_LIMIT_S) / 60)
     days, rest = divmod(minutes, 24 * 60)
     return f"{days}-{rest // 60:02}:{rest % 60:02}:00"

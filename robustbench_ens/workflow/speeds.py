@@ -1,4 +1,4 @@
-"""The speed of trainings on record, and what it says about the time of others. No torch."""
+"""The speed of trainings on record, from which the times of others are estimated. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robustbench_ens.config.recipes import Recipe, RecipeFile
 from robustbench_ens.weights.record import EnsembleRecord
 
 GRADIENT_SHARE = 0.55
-"""What a gradient for crafting costs, in training gradients: it needs none of the parameters.
+"""The cost of a gradient for crafting, in training gradients. It computes no gradients of the parameters.
 
 The benchmarks measured 0.35 s to 0.65 s for three ResNet-20 on 128 images of 32 x 32 pixels.
 """
@@ -22,12 +22,12 @@ class Speed:
     """The speed of one training on record.
 
     Attributes:
-        method: that it was trained by.
-        dataset: whose images were shown.
-        network: name and arguments; activations cost the same.
-        seconds: per image, step and sub-model.
-        threads: that it was trained on.
-        device: of the training: cpu or cuda.
+        method: the training method.
+        dataset: the dataset trained on.
+        network: name and arguments, without the activation, which does not change the cost.
+        seconds: time per image, step and sub-model.
+        threads: number of threads used.
+        device: cpu or cuda.
         here: whether it was trained in this run directory.
     """
 
@@ -41,8 +41,9 @@ class Speed:
 
     @classmethod
     def of(cls, record: EnsembleRecord, here: bool) -> Speed | None:
-        """Return the speed of a record; none of weights that were imported, or trained on images of several sizes."""
-        training, keys = record.training, record.resolved
+        """Return the speed of a record, or None if it was imported or trained on images of several sizes."""
+        training = record.training
+        keys = record.resolved
         if not training or not training["steps"] or keys.get("progressive_resizing") is not None:
             return None
         shown = training["steps"] * keys.get("batch_size", _default("batch_size")) * record.sub_models
@@ -52,11 +53,11 @@ class Speed:
 
 
 class Speeds:
-    """What trainings on record say about the speed of others.
+    """The estimated speeds of trainings and attacks, from trainings on record.
 
     Args:
         known: the speeds on record.
-        threads: of each worker.
+        threads: number of threads of each worker.
     """
 
     def __init__(self, known: Iterable[Speed], threads: int = 1) -> None:
@@ -66,7 +67,7 @@ class Speeds:
     def training(self, recipe: Recipe) -> float | None:
         """Return the seconds of a step per image and sub-model, by the same method on the same network.
 
-        Of several records the mean counts, of this run directory if there are any.
+        This is the mean over records, of this run directory if there are any.
         """
         method = recipe.settings.method
         return mean([self._seconds(speed) for speed in self._similar(recipe) if speed.method == method])
@@ -74,7 +75,8 @@ class Speeds:
     def gradient(self, recipe: Recipe) -> float | None:
         """Return the seconds of a gradient for crafting, of one image and sub-model.
 
-        The fastest training on the same network shows each image once a step: others do more for each.
+        It follows from the fastest training on the same network, which is the one that uses each image once a step.
+        Other methods take several gradients of an image in a step.
         """
         seconds = [self._seconds(speed) for speed in self._similar(recipe)]
         return min(seconds) * GRADIENT_SHARE if seconds else None
@@ -92,20 +94,20 @@ class Speeds:
 
 
 def slowdown(before: int, now: int) -> float:
-    """Return how many times as long work takes on ``now`` threads that was timed on ``before``.
+    """Return the factor by which work that was timed on ``before`` threads is slower on ``now`` threads.
 
-    More threads than before save nothing: small images are computed on one, however many there are.
+    It is at least 1: small images are computed on one thread, however many there are, so more threads save nothing.
     """
     return max(1.0, before / now)
 
 
 def threads_of(training: Mapping[str, Any]) -> int:
-    """Return the threads of a training, of which early records say nothing."""
+    """Return the threads of a training. Early records have no such key and were made on one thread."""
     return int(training.get("threads", 1))
 
 
 def _network(name: str, arguments: dict[str, Any]) -> tuple[str, str]:
-    """Return what decides the cost of a network: activations cost the same."""
+    """Return the name and arguments that decide the cost of a network, without the activation."""
     decisive = {key: value for key, value in arguments.items() if key != "activation"}
     return name, json.dumps(decisive, sort_keys=True)
 
@@ -115,5 +117,5 @@ def _default(key: str) -> Any:
 
 
 def mean(values: Sequence[float]) -> float | None:
-    """Return the mean; None of nothing."""
+    """Return the mean, or None for an empty sequence."""
     return sum(values) / len(values) if values else None

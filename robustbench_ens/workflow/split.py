@@ -1,4 +1,4 @@
-"""Split what is due into pieces, by the plan alone."""
+"""Split the steps of a plan into pieces, which follow from the plan alone."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from robustbench_ens.workflow.timings import PREDICTION_SHARE
 
 
 def pieces_of(plan: Plan, everything: bool = False) -> list[Piece]:
-    """Return the pieces of what is due, in an order in which each finds what it needs.
+    """Return the pieces of the due steps, in an order in which each finds what it needs.
 
     Args:
-        plan: what is to be done.
-        everything: also the pieces of steps that are done.
+        plan: the plan to split.
+        everything: whether to include the pieces of finished steps.
     """
     crafts: set[Hashable] = set()
     pieces: list[Piece] = []
@@ -32,7 +32,7 @@ def pieces_of(plan: Plan, everything: bool = False) -> list[Piece]:
 
 
 def _split(plan: Plan, step: AttackStep, crafts: set[Hashable]) -> Iterator[Piece]:
-    """Yield the pieces of an attack; images that an earlier one has crafted, in ``crafts``, are not crafted again."""
+    """Yield the pieces of an attack, without crafting images of ``crafts`` again, which earlier attacks craft."""
     if isinstance(step.target, ExternalModel):
         yield JoinPiece(step, frozenset(), step.timing)
         return
@@ -53,7 +53,7 @@ def _split(plan: Plan, step: AttackStep, crafts: set[Hashable]) -> Iterator[Piec
 
 
 def _timed(plan: Plan, step: AttackStep, pieces: Sequence[CraftPiece | PartsPiece]) -> Iterator[Piece]:
-    """Yield the pieces of an attack with their times: their own, or shares of the attack's, or by gradients."""
+    """Yield the pieces of an attack with their times: measured, a share of the attack's, or from gradients."""
     work = [piece.gradients * piece.attacked.sub_models for piece in pieces]
     for piece, own in zip(pieces, work, strict=True):
         timing = piece.measured(plan.timings)
@@ -71,7 +71,7 @@ def _outline(plan: Plan, step: AttackStep) -> Outline:
 
 
 def _test_images(place: Workplace, name: str, max_pixels: int) -> tuple[int, int]:
-    """Return how many test images a dataset has, and the pixels of one; a built-in one need not be there to plan."""
+    """Return the number of a dataset's test images, and the pixels of one. Built-in datasets are not loaded."""
     known = BUILTIN_IMAGES.get(name)
     if known is not None:
         return known.test, known.side**2

@@ -1,4 +1,4 @@
-"""How a worker reports on its piece: statuses and messages, through whatever carries a picklable object. No torch."""
+"""Statuses and messages by which a worker reports on its piece, as picklable objects. No torch."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from robustbench_ens.core.progress import Task
 
 POST_INTERVAL_S = 1.0
-"""Between two statuses of a worker inside a task."""
+"""Seconds between two statuses of a worker inside a task."""
 
 Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Status:
-    """How far one worker is with one piece.
+    """The progress of one worker with one piece.
 
     Attributes:
         worker: node and process, such as ``node-a:1234``.
-        piece: its title.
-        done: units that are done.
-        total: units that there are; 0 until the worker knows.
+        piece: title of the piece.
+        done: number of units that are done.
+        total: number of all units; 0 until it is known.
         unit: what is counted, such as ``image``.
         note: a short text, such as the current loss.
-        rate: units per second since the task began; none at its beginning.
+        rate: units per second since the task began; None at its beginning.
     """
 
     worker: str
@@ -53,36 +53,39 @@ Post = Callable[[Status | Message], None]
 
 
 def worker_name() -> str:
-    """Return the node, without its domain, and the number of this process."""
+    """Return the name of this worker: the node without its domain, and the process number."""
     return f"{socket.gethostname().partition('.')[0]}:{os.getpid()}"
 
 
 class Reporter:
-    """Progress of one piece, on the worker's side.
+    """The progress of one piece, on the worker's side.
 
     Attributes:
         messages: the lines that were printed.
 
     Args:
-        worker: its name.
+        worker: name of the worker.
         piece: title of the piece.
         post: sends a status or a message to the driver. It must not block for long.
-        clock: seconds that never go back.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, worker: str, piece: str, post: Post, clock: Clock = time.monotonic) -> None:
         self.messages: list[str] = []
-        self._worker, self._piece, self._post, self._clock = worker, piece, post, clock
+        self._worker = worker
+        self._piece = piece
+        self._post = post
+        self._clock = clock
         self._lock = threading.Lock()
         self._not_before = 0.0
 
     def begin(self) -> None:
-        """Post that the worker is at the piece, before it knows how much there is to do."""
+        """Post that the worker has begun the piece, before the number of units is known."""
         self._post(Status(self._worker, self._piece))
 
     @contextmanager
     def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
-        """Open a task, whose beginning and end are posted at once."""
+        """Open a task. Its beginning and end are posted at once."""
         task = _ReportedTask(self, total, unit, done)
         self._report(task, self._clock())
         yield task
@@ -99,7 +102,7 @@ class Reporter:
             now = self._clock()
             if now < self._not_before:
                 return
-            self._not_before = now + POST_INTERVAL_S  # in the lock: of many threads, one reports
+            self._not_before = now + POST_INTERVAL_S  # inside the lock, so that only one of many threads reports
         self._report(task, now)
 
     def _report(self, task: _ReportedTask, now: float) -> None:
@@ -112,12 +115,14 @@ class Reporter:
 class _ReportedTask:
     def __init__(self, reporter: Reporter, total: int, unit: str, done: int) -> None:
         self._reporter = reporter
-        self.total, self.unit, self.text = total, unit, ""
+        self.total = total
+        self.unit = unit
+        self.text = ""
         self.before = self.done = done
         self.began = reporter._clock()
 
     def advance(self, units: int = 1) -> None:
-        """Count units, and report if it is time."""
+        """Count units, and report if the interval has passed."""
         self._reporter._advance(self, units)
 
     def note(self, text: str) -> None:

@@ -1,6 +1,6 @@
-"""Steps: one training, or one protocol against one target. Each knows what it needs and runs itself.
+"""Steps: one training, or one protocol against one target. Each names what it needs and runs itself.
 
-A step is a value: it pickles, and runs in another process as it does here.
+A step is a value: it pickles, and runs in another process as in this one.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from robustbench_ens.workflow.timings import Timing
 
 @dataclass(frozen=True)
 class TrainStep:
-    """Train one ensemble.
+    """The training of one ensemble.
 
     Attributes:
-        ensemble: what is trained.
-        done: whether it was, when the step was planned.
-        timing: what it is expected to take; none if nothing like it was ever timed.
-        why: what makes an older run useless, where code from outside does.
+        ensemble: the training run.
+        done: whether it was done when the step was planned.
+        timing: expected time; None if nothing similar was timed.
+        why: why an older run cannot be used, if code from outside changed.
     """
 
     ensemble: TrainingRun
@@ -49,17 +49,17 @@ class TrainStep:
 
     @property
     def title(self) -> str:
-        """The name that people see."""
+        """The name that is displayed."""
         return f"train {self.ensemble.id}"
 
     @property
     def seconds(self) -> float | None:
-        """The seconds that it is expected to take, if that is known."""
+        """The expected seconds, if they are known."""
         return None if self.timing is None else self.timing.seconds
 
     @property
     def work(self) -> str:
-        """The amount of work, in the recipe's own units."""
+        """The amount of work, in the recipe's unit."""
         settings = self.ensemble.recipe.settings
         return counted(settings.steps, "step") if settings.steps else counted(settings.epochs, "epoch")
 
@@ -71,13 +71,13 @@ class TrainStep:
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """Names of what earlier steps may make and this one needs: the ensemble that it starts from."""
+        """The names of what it needs from earlier steps: the ensemble that it starts from."""
         parent = self.ensemble.parent
         return frozenset() if parent is None else frozenset([parent.key])
 
     @property
     def makes(self) -> frozenset[Hashable]:
-        """Names of what later steps may need."""
+        """The names of what later steps may need."""
         return frozenset([self.ensemble.key])
 
     @property
@@ -86,19 +86,19 @@ class TrainStep:
         return names_code(self.ensemble)
 
     def artefact(self, place: Workplace) -> Path:
-        """Return the folder that it fills."""
+        """Return the folder that it writes."""
         return run_dir(place.store, self.ensemble.recipe, self.ensemble.seed)
 
     def is_done(self, place: Workplace) -> bool:
-        """Return whether there are weights that serve."""
+        """Return whether there are weights to use."""
         return place.library.record(self.ensemble) is not None
 
     def run(self, place: Workplace) -> None:
         """Train, unless another process has done so meanwhile.
 
         Raises:
-            HeldError: another process is at it.
-            UserError: data or weights are missing or damaged; the network does not take the images.
+            HeldError: another process is working on it.
+            UserError: data or weights are missing or damaged, or the network does not take the images.
         """
         with _alone_at(self, place) as due:
             if due:
@@ -110,6 +110,7 @@ class TrainStep:
         if self.why is not None:
             place.progress.message(f"{self.why}; training again, the older run stays")
         folder = self.artefact(place)
+        # Before training: the trainer would otherwise find the record of the older run in its folder.
         self._set_aside(place, folder)
         if place.library.is_published_on_other_images(self.ensemble):
             place.progress.message(
@@ -119,7 +120,7 @@ class TrainStep:
         start = None
         if self.ensemble.parent is not None:
             start = place.library.home(self.ensemble.parent)
-            _say_published(place, self.ensemble.parent)
+            _report_published(place, self.ensemble.parent)
         train(
             recipe,
             self.ensemble.seed,
@@ -133,7 +134,7 @@ class TrainStep:
         )
 
     def _set_aside(self, place: Workplace, folder: Path) -> None:
-        """Move an older run of other data or another parent out of the way."""
+        """Rename the folder of an older run of other data or another parent."""
         stale = read_record(folder)
         if stale is None:
             return
@@ -146,15 +147,15 @@ class TrainStep:
 
 @dataclass(frozen=True)
 class AttackStep:
-    """Run one protocol against one ensemble.
+    """One protocol against one target.
 
     Attributes:
-        protocol: what is run.
-        target: against what.
-        sources: the surrogates, none under most kinds.
-        done: whether its outcomes were there, when the step was planned.
-        timing: what it is expected to take; none if nothing like it was ever timed.
-        why: what of an external model makes older outcomes useless.
+        protocol: the protocol.
+        target: the target.
+        sources: the surrogates; most kinds have none.
+        done: whether its outcomes existed when the step was planned.
+        timing: expected time; None if nothing similar was timed.
+        why: why older outcomes of an external model cannot be used.
     """
 
     protocol: Protocol
@@ -166,17 +167,17 @@ class AttackStep:
 
     @property
     def title(self) -> str:
-        """The name that people see."""
+        """The name that is displayed."""
         return f"attack {self.target.id} under {self.protocol.label}"
 
     @property
     def seconds(self) -> float | None:
-        """The seconds that it is expected to take, if that is known."""
+        """The expected seconds, if they are known."""
         return None if self.timing is None else self.timing.seconds
 
     @property
     def work(self) -> str:
-        """The most work there can be, in gradients or predictions of one image."""
+        """The largest possible amount of work, in gradients or predictions of one image."""
         settings = self.protocol.settings
         attempts = evaluation_of(settings).attempts(self.target.sub_models)
         if settings.facts.crafts:
@@ -190,17 +191,17 @@ class AttackStep:
 
     @property
     def ensembles(self) -> tuple[TrainingRun, ...]:
-        """Target and surrogates, but for an external model."""
+        """The target and surrogates, without external models."""
         return tuple(one for one in (self.target, *self.sources) if isinstance(one, TrainingRun))
 
     @property
     def needs(self) -> frozenset[Hashable]:
-        """Names of what earlier steps may make and this one needs: ensembles, images crafted on the same surrogates."""
+        """The names of what it needs from earlier steps: ensembles, and images crafted on the same surrogates."""
         return self.makes | {ensemble.key for ensemble in self.ensembles}
 
     @property
     def makes(self) -> frozenset[Hashable]:
-        """Names of what later steps may need: images crafted on the surrogates."""
+        """The names of what later steps may need: images crafted on the surrogates."""
         return frozenset(("crafted", *source.key) for source in self.sources)
 
     @property
@@ -210,17 +211,17 @@ class AttackStep:
         return own or any(map(names_code, self.ensembles))
 
     def artefact(self, place: Workplace) -> Path:
-        """Return the file that it writes; its ensembles must be there."""
+        """Return the file that it writes. The target must be trained."""
         record = record_of(place, self.target)
         assert record is not None
         return outcomes_file(place.store, self.protocol, record)
 
     def is_done(self, place: Workplace) -> bool:
-        """Return whether its outcomes are there, of these very ensembles."""
+        """Return whether its outcomes exist for exactly these ensembles."""
         records = [record_of(place, ensemble) for ensemble in (self.target, *self.sources)]
         there = [record for record in records if record is not None]
         if len(there) < len(records) or not is_complete(outcomes_file(place.store, self.protocol, there[0])):
-            return False  # said without the images
+            return False  # before the dataset is loaded, which takes time
         target, *sources = (attacked(place, self.protocol, record) for record in there)
         return is_evaluated(place.store, self.protocol, target, sources)
 
@@ -228,8 +229,8 @@ class AttackStep:
         """Attack, unless another process has done so meanwhile.
 
         Raises:
-            HeldError: another process is at it.
-            UserError: an ensemble is not trained; weights are damaged; the attack does not work on the network.
+            HeldError: another process is working on it.
+            UserError: an ensemble is not trained, its weights are damaged, or the attack does not work on the network.
         """
         with _alone_at(self, place) as due:
             if due:
@@ -259,7 +260,7 @@ Step = TrainStep | AttackStep
 
 
 def record_of(place: Workplace, ensemble: TrainingRun | ExternalModel) -> EnsembleRecord | None:
-    """Return the record of a finished ensemble that still matches its inputs, else none.
+    """Return the record of a finished ensemble that still matches its inputs, else None.
 
     Raises:
         UserError: record or weights are damaged.
@@ -270,7 +271,7 @@ def record_of(place: Workplace, ensemble: TrainingRun | ExternalModel) -> Ensemb
 
 
 def attacked(place: Workplace, protocol: Protocol, record: EnsembleRecord) -> EnsembleRecord:
-    """Return ``record`` as outcomes under ``protocol`` have it: of the dataset whose images are attacked."""
+    """Return ``record`` as it stands in outcomes under ``protocol``: with the dataset whose images are attacked."""
     if protocol.settings.trained_on is None:
         return record
     dataset = place.dataset(protocol.settings.dataset, protocol.settings.max_pixels)
@@ -291,7 +292,7 @@ def names_code(ensemble: TrainingRun) -> bool:
 
 
 def load_model(place: Workplace, protocol: Protocol, ensemble: TrainingRun | ExternalModel) -> LoadedModel:
-    """Return an ensemble with its weights, as it is attacked under ``protocol``.
+    """Return a target or surrogate with its weights, as it is attacked under ``protocol``.
 
     Raises:
         UserError: it is not trained, or its weights are damaged.
@@ -304,9 +305,9 @@ def _load(place: Workplace, ensemble: TrainingRun | ExternalModel) -> LoadedMode
     """Return an ensemble with its weights, which are read once."""
     if isinstance(ensemble, ExternalModel):
         return ensemble.model
-    key = ensemble.id, ensemble.hash
+    key = (ensemble.id, ensemble.hash)
     if key not in place.loaded:
-        _say_published(place, ensemble)
+        _report_published(place, ensemble)
         origin = place.library.origin(ensemble)
         loaded = load_answering(origin.folder, ensemble.recipe)
         record = loaded.record
@@ -317,7 +318,7 @@ def _load(place: Workplace, ensemble: TrainingRun | ExternalModel) -> LoadedMode
     return place.loaded[key]
 
 
-def _say_published(place: Workplace, ensemble: TrainingRun) -> None:
+def _report_published(place: Workplace, ensemble: TrainingRun) -> None:
     if place.library.is_published(ensemble):
         instead = place.library.instead_of(ensemble)
         why = f", for {instead}" if instead else ""

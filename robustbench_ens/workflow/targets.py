@@ -1,4 +1,4 @@
-"""What is attacked, trained or given, and the surrogates that go with it under a protocol."""
+"""Targets of attacks, trained or external, and the surrogates that a protocol uses against them."""
 
 from __future__ import annotations
 
@@ -17,64 +17,65 @@ from robustbench_ens.weights.run import TrainingRun
 
 
 class IncompatibleTargetError(UserError):
-    """A target that a protocol is not made for: of another dataset, of too few sub-models, without surrogates."""
+    """A target that is incompatible with a protocol: another dataset, too few sub-models, or no surrogates."""
 
 
 @dataclass(frozen=True)
 class ExternalModel:
-    """A model of one's own: it is there already, so that nothing is trained. It has what a TrainingRun has."""
+    """A user's model. It has the attributes of a ``TrainingRun``, but nothing to train."""
 
     model: LoadedModel
 
     @property
     def id(self) -> str:
-        """As in outcomes: ``my_package:build_model``."""
+        """The id in outcomes, such as ``my_package:build_model``."""
         return self.model.record.id
 
     @property
     def dataset(self) -> str:
-        """The dataset it is to be attacked on."""
+        """The dataset that it is attacked on."""
         return self.model.record.dataset
 
     @property
     def sub_models(self) -> int:
-        """How many it has; 1 for a single network."""
+        """The number of sub-models, which is 1 for a single network."""
         return self.model.record.sub_models
 
     @property
     def method(self) -> str:
-        """That of all models of one's own."""
+        """The method that all external models have."""
         return self.model.record.method
 
     @property
     def hash(self) -> str:
-        """Of its name, weights and code."""
+        """The hash of its name, weights and code."""
         return self.model.record.recipe_hash
 
     @property
     def lineage(self) -> list[str]:
-        """It descends from nothing but itself."""
+        """The ancestors, which are only the model itself."""
         return self.model.record.lineage
 
     @property
     def where(self) -> str:
-        """What errors call it."""
+        """The name that errors use."""
         return f"model {self.id!r}"
 
 
 def surrogates(protocol: Protocol, target: TrainingRun | ExternalModel | None = None) -> tuple[TrainingRun, ...]:
-    """The protocol's surrogates against ``target``, on the dataset of its recipes; none where its kind has none.
+    """Return the protocol's surrogates against ``target``, on the dataset of its recipes.
 
     Args:
-        protocol: of any kind.
-        target: fills the place of ``{method}`` in the names of surrogates; none will do where no name has it.
+        protocol: a protocol of any kind; without surrogates the result is empty.
+        target: its method replaces ``{method}`` in the names of surrogates; None is allowed if no name has it.
 
     Raises:
-        UserError: a surrogate's recipe is unknown, or there is none of the target's method.
+        UserError: a surrogate's recipe is unknown, or there is none for the target's method.
     """
     found = []
     for surrogate in getattr(protocol.settings, "surrogates", ()):
-        where, reference = f"protocol {protocol.label!r}: key 'surrogates': ", surrogate.recipe
+        where = f"protocol {protocol.label!r}: key 'surrogates': "
+        reference = surrogate.recipe
         if target is not None:
             method = target.method
             reference = surrogate.recipe_for(method)
@@ -86,6 +87,7 @@ def surrogates(protocol: Protocol, target: TrainingRun | ExternalModel | None = 
             if reference != surrogate.recipe:
                 where += f"{surrogate.recipe!r} for target {target.id!r} of method {method!r}: "
         try:
+            # A missing file of a name completed by the method means only that this target is incompatible.
             locate("zoo", split_reference(reference)[0], where)
         except UserError as error:
             raise (
@@ -104,20 +106,22 @@ def surrogates(protocol: Protocol, target: TrainingRun | ExternalModel | None = 
 
 
 def compatible_surrogates(protocol: Protocol, target: TrainingRun | ExternalModel) -> tuple[TrainingRun, ...]:
-    """The surrogates of ``protocol`` against ``target``, after a look at whether the two go together.
+    """Check that ``protocol`` can attack ``target``, and return its surrogates.
 
     Raises:
-        UserError: the target is of another dataset than the protocol, has too few sub-models, or aggregates by
-            itself where the protocol has an aggregation, or a surrogate is unknown or not hold-out.
+        UserError: the target is of another dataset than the protocol, has too few sub-models, or has no sub-models to
+            aggregate as the protocol says, or a surrogate is unknown or not hold-out.
     """
-    dataset, wanted = target.dataset, protocol.settings.recipes_dataset
+    dataset = target.dataset
+    wanted = protocol.settings.recipes_dataset
     if isinstance(target, TrainingRun) and dataset != wanted:
         name = "trained_on" if protocol.settings.trained_on else "dataset"
         raise IncompatibleTargetError(
             f"protocol {protocol.label!r}: key {name!r}: expected {dataset!r} as in "
             f"{target.where}, got {wanted!r}; use a protocol for that dataset, or --set {name}={dataset}"
         )
-    sub_models, fewest = target.sub_models, protocol.settings.facts.fewest_sub_models
+    sub_models = target.sub_models
+    fewest = protocol.settings.facts.fewest_sub_models
     if sub_models < fewest:
         raise IncompatibleTargetError(
             f"protocol {protocol.label!r}: expected a target of at least {fewest} sub-models, got {sub_models} in "
@@ -133,6 +137,7 @@ def compatible_surrogates(protocol: Protocol, target: TrainingRun | ExternalMode
         aggregated(protocol, target.model)
     sources = surrogates(protocol, target)
     for source in sources:
+        # Overlap is a plain UserError: it must stop the command, not skip the pair.
         shared = set(target.lineage) & set(source.lineage)
         if shared:
             raise UserError(

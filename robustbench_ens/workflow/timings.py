@@ -1,4 +1,4 @@
-"""Expected times of work: as it took before, as it took where weights were published, or by its gradients."""
+"""Expected times of work, from times measured here, from published records, or from the number of gradients."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from robustbench_ens.workflow.speeds import Speed, Speeds, mean, slowdown, threa
 from robustbench_ens.workflow.targets import ExternalModel
 
 Origin = Literal["measured", "published", "estimated"]
-"""Where a time comes from: this run directory, a published record, or the gradients that the work takes."""
+"""The source of a time: this run directory, a published record, or the gradients that the work takes."""
 
 PREDICTION_SHARE = 0.5
-"""What a prediction costs, in gradients for crafting: the forward pass of two passes."""
+"""The cost of a prediction, in gradients for crafting: one forward pass of the two passes of a gradient."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Timing:
     """An expected time.
 
     Attributes:
-        seconds: on one worker.
-        origin: where they come from.
+        seconds: the time on one worker.
+        origin: the source of the time.
     """
 
     seconds: float
     origin: Origin
 
     def share(self, part: float) -> Timing:
-        """Return the time of a part of the work."""
+        """Return the time of the given share of the work."""
         return Timing(self.seconds * part, self.origin)
 
 
@@ -59,11 +59,11 @@ class Timings:
 
     @cached_property
     def stands_in(self) -> bool:
-        """True if nothing on record was computed on this device, so that times of another one stand in."""
+        """True if no record was computed on this device. Times of other devices are then used instead."""
         return self._device not in self._devices()
 
     def _devices(self) -> Iterator[str]:
-        """Yield the device of everything on record; what is read fast comes first."""
+        """Yield the device of every record, those first that are fast to read."""
         for record in (*self._records, *self._published):
             if record.training:
                 yield record.training["device"]
@@ -74,7 +74,7 @@ class Timings:
         return self.stands_in or device == self._device
 
     def training(self, recipe: Recipe) -> Timing | None:
-        """Return the time that ``recipe`` takes to train; None if no training like it is on record."""
+        """Return the time that ``recipe`` takes to train, or None if no similar training is on record."""
         recipe = recipe.trained
         here = [record for record in self._records if record.recipe_hash == recipe.hash]
         if seconds := mean(self._wall_times(here)):
@@ -90,29 +90,29 @@ class Timings:
         return Timing(each * shown, "estimated")
 
     def gradients(self, recipe: Recipe, count: float) -> Timing | None:
-        """Return the time of so many gradients of one image on all sub-models; None if the network is not on record."""
+        """Return the time of ``count`` gradients of one image on all sub-models, or None for an unknown network."""
         each = self._speeds.gradient(recipe.trained)
         if each is None:
             return None
         return Timing(each * recipe.settings.sub_models * count, "estimated")
 
     def crafting(self, recipe: Recipe, attack: str, count: float) -> Timing | None:
-        """Return the time of so many gradients of one image by what an attack took; None if that was not kept.
+        """Return the time of ``count`` gradients of one image, as the attack took before, or None if no time was kept.
 
         Args:
-            recipe: of the surrogate.
-            attack: that follows the gradients.
-            count: of them.
+            recipe: the surrogate's recipe.
+            attack: the name of the attack.
+            count: the number of gradients.
         """
         seconds, gradients = self._crafted.get((recipe.hash, attack), (0.0, 0))
         return Timing(seconds / gradients * count, "measured") if gradients else None
 
     def evaluation(self, protocol: Protocol, target: TrainingRun | ExternalModel) -> Timing | None:
-        """Return the time that ``protocol`` took against targets of the same recipe; None if it never ran."""
+        """Return the time that ``protocol`` took against targets of the same recipe, or None if it never ran."""
         return _measured(past.seconds for past in self._past(protocol, target))
 
     def group(self, protocol: Protocol, target: TrainingRun | ExternalModel, title: str) -> Timing | None:
-        """Return the time that a group of parts took, without crafting on surrogates; None if that was not kept."""
+        """Return the time that a group of parts took, without crafting on surrogates, or None if it was not kept."""
         return _measured(past.groups[title] for past in self._past(protocol, target) if title in past.groups)
 
     def _past(self, protocol: Protocol, target: TrainingRun | ExternalModel) -> list[Past]:
@@ -139,13 +139,13 @@ class Timings:
 
     @cached_property
     def _crafted(self) -> dict[tuple[str, str], tuple[float, int]]:
-        """Seconds and gradients of all crafting, by the surrogate's recipe hash and the attack."""
+        """The seconds and gradients of all crafting, by the surrogate's recipe hash and the attack."""
         sums: dict[tuple[str, str], tuple[float, int]] = {}
         for cost in read_costs(self._store):
             if not self._counts(cost.device):
                 continue
             seconds, gradients = sums.get((cost.recipe_hash, cost.attack), (0.0, 0))
-            sums[cost.recipe_hash, cost.attack] = seconds + cost.seconds, gradients + cost.gradients
+            sums[cost.recipe_hash, cost.attack] = (seconds + cost.seconds, gradients + cost.gradients)
         return sums
 
     @cached_property
@@ -162,7 +162,7 @@ def _measured(seconds: Iterable[float]) -> Timing | None:
 
 
 def _steps(settings: RecipeFile) -> int | None:
-    """Return the steps of a training; None where they depend on a dataset that has not been loaded."""
+    """Return the steps of a training, or None if they depend on a dataset that has not been loaded."""
     if settings.steps is not None:
         return settings.steps
     images = BUILTIN_IMAGES.get(settings.dataset)

@@ -1,4 +1,4 @@
-"""Watch the pieces of a plan from one place, whichever workers carry them out. No torch, no Ray.
+"""Track the pieces of a plan in one place, whichever workers run them. No torch, no Ray.
 
 A worker reports through a :class:`~robustbench_ens.workflow.status.Reporter`::
 
@@ -6,7 +6,7 @@ A worker reports through a :class:`~robustbench_ens.workflow.status.Reporter`::
     reporter.begin()
     piece.run(replace(place, progress=reporter))
 
-The driver keeps the books, from any thread. The command line shows them (:mod:`robustbench_ens.cli.workers`)::
+The driver keeps a :class:`Watch`, from any thread. The command line shows it (:mod:`robustbench_ens.cli.workers`)::
 
     watch = Watch([(piece.title, piece.seconds) for piece in pieces])
     watch.began(title, worker)  # optional: the first status of a worker does the same
@@ -27,25 +27,25 @@ from robustbench_ens.errors import FailedPiecesError, Failure
 from robustbench_ens.workflow.status import Clock, Message, Status
 
 SILENT_S = 60.0
-"""After which a worker that was not heard from is shown as silent."""
+"""Seconds without a status after which a worker is shown as silent."""
 
 SETTLED_S = 5.0
 SETTLED_PIECES = 3
 SETTLED_SHARE = 0.05
-"""There is neither a rate nor a time left before so many seconds, and so many pieces or such a share of the work."""
+"""Rate and time left are shown after this many seconds, and after this many pieces or this share of the work."""
 
 SHORTEST_S = 0.01
-"""Expected of a piece at least: no plan weighs nothing."""
+"""The shortest expected time of a piece. It keeps the weight of a plan above 0."""
 
 
 @dataclass(frozen=True)
 class Doing:
-    """What a worker does at the moment.
+    """The present state of a worker.
 
     Attributes:
-        status: the last one that was received.
-        seconds: since it began with the piece.
-        silent_s: since it was heard from, where that is long.
+        status: the last status received.
+        seconds: time since it began the piece.
+        silent_s: time since the last status, if that is long, else None.
     """
 
     status: Status
@@ -55,18 +55,18 @@ class Doing:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far all workers are.
+    """The progress of all workers.
 
     Attributes:
-        done: pieces that are done.
-        total: pieces that there are.
-        not_tried: pieces that need a failed one.
-        retries: how often a piece began again.
-        seconds: since the first piece began.
-        per_minute: pieces a minute; none at the beginning.
-        left_s: seconds until all are done; none at the beginning.
-        workers: those at work: silent ones first, then by name.
-        failures: of the pieces that failed, in order.
+        done: number of pieces that are done.
+        total: number of all pieces.
+        not_tried: number of pieces that need a failed one.
+        retries: number of times that a piece began again.
+        seconds: time since the first piece began.
+        per_minute: pieces per minute; None at the beginning.
+        left_s: expected seconds until all are done; None at the beginning.
+        workers: the busy workers: silent ones first, then by name.
+        failures: the failures of pieces, in order.
     """
 
     done: int
@@ -81,7 +81,7 @@ class Snapshot:
 
 
 class _AtWork:
-    """A worker and its piece, as the driver sees them."""
+    """A worker and its piece, as recorded by the driver."""
 
     def __init__(self, status: Status, now: float) -> None:
         self.status = status
@@ -89,7 +89,7 @@ class _AtWork:
         self._before: int | None = None
 
     def hear(self, status: Status, now: float) -> None:
-        """Take the next status."""
+        """Record the next status."""
         if self._before is None and status.total:
             self._before = status.done
         self.status = status
@@ -97,7 +97,7 @@ class _AtWork:
 
     @property
     def share_done(self) -> float:
-        """The share of the piece that was done here, without what an earlier run had done."""
+        """The share of the piece that this worker has done, without that of an interrupted earlier run."""
         return self._share(self.status.done - (self._before or 0))
 
     @property
@@ -109,7 +109,7 @@ class _AtWork:
         return min(1.0, max(0.0, units / self.status.total)) if self.status.total > 0 else 0.0
 
     def left_s(self, seconds: float, now: float) -> float:
-        """Return when the piece ends: by the worker's rate, or else if it takes ``seconds`` in all."""
+        """Return the seconds left for the piece: by the worker's rate, or else as if it took ``seconds`` in all."""
         status = self.status
         if status.total and status.rate:
             return max(0.0, (status.total - status.done) / status.rate)
@@ -117,11 +117,11 @@ class _AtWork:
 
 
 class Watch:
-    """The books of all pieces and workers. Every method may be called from any thread.
+    """The state of all pieces and workers. Every method may be called from any thread.
 
     Args:
-        pieces: title and expected seconds of each. Where no time is known, the mean of the others is expected.
-        clock: seconds that never go back. Clocks of other nodes are never compared.
+        pieces: title and expected seconds of each. None stands for the mean of the known times.
+        clock: a monotonic clock in seconds. Clocks of different nodes are never compared.
     """
 
     def __init__(self, pieces: Iterable[tuple[str, float | None]], clock: Clock = time.monotonic) -> None:
@@ -135,22 +135,25 @@ class Watch:
         self._lock = threading.RLock()
         self._began: float | None = None
         self._at_work: dict[str, _AtWork] = {}
-        self._done, self._done_weight = 0, 0.0
-        self._took_s, self._took_weight = 0.0, 0.0
-        self._not_tried, self._retries = 0, 0
+        self._done = 0
+        self._done_weight = 0.0
+        self._took_s = 0.0
+        self._took_weight = 0.0
+        self._not_tried = 0
+        self._retries = 0
         self._failures: list[Failure] = []
         self._lines: list[str] = []
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def began(self, piece: str, worker: str) -> None:
-        """Record that a worker is at a piece."""
+        """Record that a worker has begun a piece."""
         self.receive(Status(worker, piece))
 
     def receive(self, news: Status | Message) -> None:
-        """Take what a worker posted. Statuses of pieces that are not due are late, and dropped."""
+        """Record what a worker posted. Statuses of pieces that are not due came late and are dropped."""
         with self._lock:
             if isinstance(news, Message):
-                self._say_once(news)
+                self._add_once(news)
             elif self._due[news.piece]:
                 now = self._clock()
                 self._began = now if self._began is None else self._began
@@ -162,7 +165,7 @@ class Watch:
                 self._leave(news.piece, self._due[news.piece])
 
     def ended(self, piece: str) -> None:
-        """Record that a piece is done, once: two workers may have computed it."""
+        """Record that a piece is done. It counts once even if two workers computed it."""
         with self._lock:
             if not self._due[piece]:
                 return
@@ -173,21 +176,21 @@ class Watch:
             self._done_weight += self._weights[piece]
 
     def failed(self, failure: Failure) -> None:
-        """Record that a piece failed, and will not be tried again."""
+        """Record that a piece failed and is not tried again."""
         with self._lock:
             self._settle(failure.piece)
             self._failures.append(failure)
             self._lines.append(f"failed: {failure}")
 
     def retried(self, piece: str, why: str) -> None:
-        """Record that a piece begins again, e.g. because its worker died."""
+        """Record that a piece begins again, for example because its worker died."""
         with self._lock:
             self._leave(piece, self._due[piece] - 1)
             self._retries += 1
             self._lines.append(f"tries again: {piece}: {why}")
 
     def not_tried(self, piece: str) -> None:
-        """Record that a piece is given up, because it needs one that failed."""
+        """Record that a piece is given up because it needs one that failed."""
         with self._lock:
             self._settle(piece)
             self._not_tried += 1
@@ -196,7 +199,7 @@ class Watch:
         """Check that no piece failed.
 
         Raises:
-            FailedPiecesError: with all of them.
+            FailedPiecesError: pieces failed; the error has all of them.
         """
         with self._lock:
             if self._failures:
@@ -210,7 +213,7 @@ class Watch:
             return lines
 
     def snapshot(self) -> Snapshot:
-        """Return how far all workers are."""
+        """Return the progress of all workers."""
         with self._lock:
             now = self._clock()
             seconds = 0.0 if self._began is None else now - self._began
@@ -218,6 +221,7 @@ class Watch:
             enough = self._done >= SETTLED_PIECES or done >= SETTLED_SHARE * (done + left)
             settled = seconds >= SETTLED_S and enough
             per_minute = 60 * self._done / seconds if settled and self._done else None
+            # Work left at the present speed; near the end a single long piece takes longer than that.
             left_s = max(seconds * left / done, self._longest(now)) if settled and done > 0 else None
             doing = [self._doing(one, now) for one in self._at_work.values()]
             doing.sort(key=lambda one: (-(one.silent_s or 0.0), one.status.worker))
@@ -234,7 +238,7 @@ class Watch:
             )
 
     def _weigh(self) -> tuple[float, float]:
-        """Return the expected seconds of the work that was done, and of what is left."""
+        """Return the expected seconds of the work that is done, and of the work that is left."""
         done = self._done_weight
         left = sum(self._weights[title] * number for title, number in self._due.items())
         for one in self._at_work.values():
@@ -244,7 +248,7 @@ class Watch:
         return done, max(0.0, left)
 
     def _longest(self, now: float) -> float:
-        """Return the seconds that the longest single piece still takes: more workers do not shorten it."""
+        """Return the seconds that the longest single piece still takes, which more workers do not shorten."""
         pace = self._took_s / self._took_weight if self._took_weight else 1.0
         running = Counter(one.status.piece for one in self._at_work.values())
         waiting = [self._weights[piece] for piece, number in self._due.items() if number > running[piece]]
@@ -256,20 +260,20 @@ class Watch:
         return Doing(one.status, now - one.began, silent_s if silent_s >= SILENT_S else None)
 
     def _settle(self, piece: str) -> list[_AtWork]:
-        """Count a piece as no longer due; return the workers that were at it."""
+        """Count a piece as no longer due, and return the workers that ran it."""
         self._due[piece] = max(0, self._due[piece] - 1)
         return self._leave(piece, self._due[piece])
 
     def _leave(self, piece: str, most: int) -> list[_AtWork]:
-        """Keep at most this many workers at a piece, those heard from last; return the others.
+        """Keep at most ``most`` workers of a piece, those with the latest statuses, and return the others.
 
-        Two pieces may have one title. A worker that died may be heard from late, when another has its piece already.
+        Two pieces may have one title. A status of a dead worker may arrive after another worker has taken its piece.
         """
         at_it = [worker for worker, one in self._at_work.items() if one.status.piece == piece]
         return [self._at_work.pop(worker) for worker in at_it[: max(0, len(at_it) - most)]]
 
-    def _say_once(self, message: Message) -> None:
+    def _add_once(self, message: Message) -> None:
         """Keep a message, unless another worker printed the same."""
-        if message.text not in self._said:
-            self._said.add(message.text)
+        if message.text not in self._printed:
+            self._printed.add(message.text)
             self._lines.append(f"{message.worker}: {message.text}")

@@ -161,7 +161,7 @@ def test_what_another_command_is_at_is_waited_for():
 
     world.share(ALL, JOINS, [Piece("a>c")], sleep).carry_out()
     assert world.runs == ["a>c"] and len(waits) == 3
-    assert world.said == [">a: process unknown is at it; waiting for it to end"]
+    assert world.said == [">a: process unknown is running it; waiting for it to end"]
 
 
 def test_what_another_command_died_at_is_carried_out_here():

@@ -1,7 +1,7 @@
-"""Executors: what runs the steps of a plan. One verb, ``submit``. No torch.
+"""Executors: classes that run the steps of a plan through one method, ``submit``. No torch.
 
-An executor is a class that is made with the place and the number of steps to run at a time, and is a context manager;
-see :class:`robustbench_ens.workflow.executors.base.Executor`.
+An executor is constructed with the place and the number of steps to run at a time, and is a context manager. See
+:class:`robustbench_ens.workflow.executors.base.Executor`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ DEFAULT_EXECUTOR = "local"
 
 
 def executor_class(name: str, where: str = "--executor") -> type[Executor]:
-    """Return the executor of a name: of the table, or ``package.module:Name``.
+    """Return the executor that a key of ``EXECUTORS`` or ``package.module:Name`` names.
 
     Raises:
-        UserError: there is none of that name, or what is imported is no executor.
+        UserError: there is none of that name, or the imported object is not an executor.
     """
     from robustbench_ens.workflow.executors.base import Executor
 

@@ -18,7 +18,7 @@ from robustbench_ens.workflow.watch import Watch
 
 
 def run_step(step: Piece, place: Workplace) -> None:
-    """Carry one step out here: what every executor does in the end."""
+    """Run one step in this thread. Every executor ends up here."""
     with full_precision():
         try:
             step.run(place)
@@ -30,9 +30,9 @@ def run_step(step: Piece, place: Workplace) -> None:
 
 
 def _done_by_another(step: Piece, place: Workplace) -> bool:
-    """Return whether a step that failed is done all the same.
+    """Return whether another process finished the step that failed here.
 
-    On a disk without locks, another process may finish it and remove its parts while they are read here.
+    On a disk without locks, the other process may remove the parts of the step while they are read here.
     """
     try:
         return step.is_done(place)
@@ -41,14 +41,14 @@ def _done_by_another(step: Piece, place: Workplace) -> bool:
 
 
 class Executor:
-    """Runs steps.
+    """A runner of steps.
 
     Attributes:
-        spreads: whether it takes pieces, in processes of their own, of which one may fail while others go on.
-        place: where steps are carried out; its progress ends a step once :meth:`stop` was called.
-        most: steps to run at a time.
-        progress: is told how far the work is.
-        watch: of an executor that spreads: its workers report to it.
+        spreads: whether it takes pieces in processes of their own, one of which may fail while others go on.
+        place: the place of the steps. Its progress ends a step once :meth:`stop` was called.
+        most: number of steps to run at a time.
+        progress: receives the progress of the work.
+        watch: receives the reports of workers, if the executor spreads.
     """
 
     spreads: ClassVar[bool] = False
@@ -64,8 +64,8 @@ class Executor:
         """Begin a step.
 
         Args:
-            step: finds what it needs.
-            alone: whether no other step runs meanwhile.
+            step: a step whose needs are met.
+            alone: whether no other step may run meanwhile.
 
         Returns:
             a future that ends with the step, or with its error.
@@ -73,7 +73,7 @@ class Executor:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Have the steps under way end at their next sign of progress."""
+        """Make running steps end at their next report of progress."""
         self._stop.set()
 
     def __enter__(self) -> Self:
@@ -82,11 +82,11 @@ class Executor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what is under way."""
+        """Wait for running steps."""
 
 
 def run_now(step: Piece, place: Workplace) -> Future[None]:
-    """Carry a step out in this thread, and return a future that has ended. An interruption is raised at once."""
+    """Run a step in this thread, and return a future that has ended. An interruption is raised at once."""
     future: Future[None] = Future()
     try:
         run_step(step, place)

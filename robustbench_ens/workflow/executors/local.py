@@ -1,4 +1,4 @@
-"""Steps in threads of this process: the default."""
+"""The default executor: steps in threads of this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_ens.workflow.place import Workplace
 
 
 class Local(Executor):
-    """Runs several steps in threads; those that must run alone, in the calling thread."""
+    """A runner of several steps in threads. Steps that must run alone run in the calling thread."""
 
     def __init__(self, place: Workplace, most: int) -> None:
         super().__init__(place, most)
@@ -22,7 +22,7 @@ class Local(Executor):
         """Begin the step."""
         if alone:
             return run_now(step, self.place)
-        # In this thread's context: what may not be imported here may not be there either.
+        # In this thread's context, so that a ban on code from outside holds in the new thread too.
         return self._threads.submit(copy_context().run, run_step, step, self.place)
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Check the nodes of a cluster before any work starts: the same package, and the same run directory, everywhere."""
+"""Checks that all nodes of a cluster have the same package and the same run directory, before work starts."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.version import __version__
 
 ANSWER_S = 120.0
-"""For a node to import the package; network disks are slow."""
+"""Seconds for a node to import the package. Network disks are slow."""
 
 ASKED_AGAIN = 3
-"""Times, if the process that was to answer is killed."""
+"""Retries if the answering process is killed."""
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """What a node says of itself.
+    """The facts of a node.
 
     Attributes:
-        host: its name.
-        version: of the package.
+        host: name of the node.
+        version: version of the package.
         code: digest of the package's source.
         torch: version of PyTorch.
-        sees: the content of the probe file in the run directory; None if it is not there.
+        sees: content of the probe file in the run directory; None if the file is not found.
     """
 
     host: str
@@ -55,7 +55,7 @@ def package_digest() -> str:
 
 
 def facts_here(probe: str) -> NodeFacts:
-    """Return the facts of this node; ``probe`` is the path of the probe file."""
+    """Return the facts of this node, read with the probe file at the path ``probe``."""
     try:
         sees = Path(probe).read_text(encoding="utf-8")
     except OSError:
@@ -64,7 +64,7 @@ def facts_here(probe: str) -> NodeFacts:
 
 
 def check_facts(ours: NodeFacts, theirs: NodeFacts, root: Path) -> None:
-    """Check that a node computes what this one would, and sees the run directory ``root``.
+    """Check that a node has the same package and PyTorch as this one, and shares the run directory ``root``.
 
     Raises:
         UserError: it does not.
@@ -92,12 +92,12 @@ def check_nodes(ray: Any, store: Store) -> None:
     """Check every node of the cluster that this process has joined.
 
     Raises:
-        UserError: one has no package, another version of it, or does not see the run directory.
+        UserError: a node has no package, another version of it, or another run directory.
     """
     root = store.root.resolve()
     root.mkdir(parents=True, exist_ok=True)
     token = os.urandom(8).hex()
-    probe = root / f"{PREFIX}probe-{token}{SUFFIX}"  # whatever ends this process, a later command removes it
+    probe = root / f"{PREFIX}probe-{token}{SUFFIX}"  # named as a leftover: if this process dies, a later one removes it
     write_text(probe, token)
     try:
         ours = facts_here(str(probe))
@@ -110,7 +110,7 @@ def check_nodes(ray: Any, store: Store) -> None:
 
 
 def _asked(ray: Any, node: dict[str, Any], probe: str) -> NodeFacts | None:
-    """Return what a node says of itself; None if it has died, which the cluster may notice only now."""
+    """Return the facts of a node, or None if it has died, which the cluster may notice only now."""
     there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
     host = node.get("NodeManagerHostname", "?")
     try:

@@ -1,4 +1,4 @@
-"""Pieces in processes of their own, on this machine."""
+"""An executor that runs pieces in processes on this machine."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.status import worker_name
 
 MOST_ATTEMPTS = 5
-"""Of a piece whose process is killed, by the system or a person."""
+"""The most attempts at a piece whose process is killed, by the system or a user."""
 
 _END = None
-"""What ends the thread that listens."""
+"""The message that ends the listening thread."""
 
 
 class Processes(Executor):
-    """Runs pieces in processes, which share nothing but the run directory."""
+    """A runner of pieces in processes that share nothing but the run directory."""
 
     spreads: ClassVar[bool] = True
 
     def __init__(self, place: Workplace, most: int) -> None:
         super().__init__(place, most)
-        # Workers fork from a process that has imported all they need, so that one that dies is replaced at once.
+        # Workers fork from a process that has imported all they need, so that a dead one is replaced at once.
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([carry_out.__module__])
         self._manager = SyncManager(ctx=self._context)
         self._manager.start(_end_with_the_driver)
         self._news: Any = self._manager.Queue()
-        # A pool ends as a whole when a process of it dies. Of one process each, nobody else's work is lost.
+        # A pool ends as a whole when one of its processes dies. With one process each, no other piece is lost.
         self._idle: queue.SimpleQueue[ProcessPoolExecutor] = queue.SimpleQueue()
         self._pools: list[ProcessPoolExecutor] = []
         for _ in range(most):
@@ -62,7 +62,7 @@ class Processes(Executor):
         return pool
 
     def submit(self, step: Piece, alone: bool) -> Future[None]:
-        """Send the piece to a process that has nothing to do."""
+        """Send the piece to an idle process."""
         future: Future[None] = Future()
         self._send(ordered(step, self._sent), future, 1)
         return future
@@ -71,7 +71,7 @@ class Processes(Executor):
         pool = self._idle.get()
         try:
             sent = pool.submit(_run, order)
-        except BrokenProcessPool:  # its process died while it had nothing to do
+        except BrokenProcessPool:  # its process died while it was idle
             pool = self._new_pool()
             sent = pool.submit(_run, order)
         sent.add_done_callback(lambda ended: self._pass_on(order, pool, ended, future, attempt))
@@ -116,7 +116,7 @@ class Processes(Executor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for the processes, or end them at an error: the pieces resume where they were."""
+        """Wait for the processes. After an error, terminate them. Their pieces resume later where they were."""
         if error is not None:
             self.stop()
             for pool in self._pools:
@@ -131,27 +131,27 @@ class Processes(Executor):
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class _Sender:
-    """Sends news from this process to the driver."""
+    """The queue on which this process sends news to the driver."""
 
     news: Any = None
 
 
 def _begin(news: Any) -> None:
-    """Prepare a process: Ctrl-C is the driver's to deal with, which ends all of its processes."""
+    """Prepare a process. Ctrl-C is left to the driver, which ends all of its processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_the_driver()
     _Sender.news = news
 
 
 def _end_with_the_driver() -> None:
-    """Have this process end when the driver does, however that ends: it would wait for work for ever."""
+    """Make this process end with the driver, even if that is killed. It would otherwise wait for work for ever."""
     driver = multiprocessing.parent_process()
     if driver is None:
         return

@@ -1,4 +1,4 @@
-"""Pieces as tasks of Ray (https://docs.ray.io), on the nodes of a cluster. Ray is imported only when it is used."""
+"""An executor that runs pieces as Ray tasks (https://docs.ray.io). Ray is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.status import worker_name
 
 RETRIES = 10
-"""Of a piece whose worker or node dies: a training of days may lose several, and goes on from its checkpoint."""
+"""Retries of a piece whose worker or node dies. A training of days may lose several; it resumes each time."""
 
 LOOK_S = 2.0
-"""Between two looks at how large the cluster is."""
+"""Seconds between two checks of the size of the cluster."""
 
 TAKE_S = 0.5
-"""Between two looks at what the workers have posted."""
+"""Seconds between two checks for posts of the workers."""
 
 ANSWER_S = 10.0
-"""For a cluster to answer at its address."""
+"""Seconds for a cluster to answer at its address."""
 
 STORE_BYTES = 100 * 2**20
-"""Of Ray's object store on a node that is started here. Pieces pass through the run directory."""
+"""Size of Ray's object store on a node that is started here. It is small: data pass through the run directory."""
 
 
 class RayCluster(Executor):
-    """Runs pieces on the nodes of a Ray cluster, which it joins, or else starts on this machine.
+    """A runner of pieces on the nodes of a Ray cluster, which it joins or else starts on this machine.
 
-    Ray sends a piece again if its worker or node dies, under its title. All nodes see the run directory.
+    Ray sends a piece again if its worker or node dies. All nodes must share the run directory.
     """
 
     spreads: ClassVar[bool] = True
@@ -64,7 +64,7 @@ class RayCluster(Executor):
 
     @property
     def most(self) -> int:
-        """Pieces at a time: those asked for, or as many as the nodes that are there now have room for."""
+        """The number of pieces at a time: the one asked for, or as many as the present nodes have room for."""
         if self.place.crew.workers is not None:
             return self.place.crew.workers
         if time.monotonic() - self._looked >= LOOK_S:
@@ -74,10 +74,10 @@ class RayCluster(Executor):
 
     @most.setter
     def most(self, value: int) -> None:
-        """Leave it to the cluster."""
+        """Ignore the value: the cluster decides."""
 
     def _room(self) -> int:
-        """Return how many pieces the nodes have room for, of cores and of GPUs."""
+        """Return the number of pieces for which the nodes have cores and GPUs."""
         room = 0
         for node in self._ray.nodes():
             if node["Alive"]:
@@ -121,7 +121,7 @@ class RayCluster(Executor):
             ) from None
 
     def _gpus_per_task(self) -> float:
-        """Return the GPUs of each worker: those asked for, else one where the cluster has any and they are wanted."""
+        """Return the GPUs of each worker: those asked for, else 1 if the cluster has any and the device is not cpu."""
         crew = self.place.crew
         there = self._ray.cluster_resources().get("GPU", 0)
         if crew.gpus_per_task is not None and not there:
@@ -136,13 +136,13 @@ class RayCluster(Executor):
         return 1.0 if there and crew.device != "cpu" else 0.0
 
     def _begin(self) -> None:
-        """Start what the workers post to, on this node, and the thread that takes it."""
+        """Start the mailbox of the workers on this node, and the thread that reads it."""
         strategies = self._ray.util.scheduling_strategies
         here = self._ray.get_runtime_context().get_node_id()
         on_this_node = strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         self._mail = self._ray.remote(num_cpus=0, scheduling_strategy=on_this_node)(_Mail).remote()
-        self._ray.get(self._mail.take.remote(), timeout=START_S)  # it is there before the first piece begins
-        # GPU workers end after each task by default; these are kept, with what they have loaded.
+        self._ray.get(self._mail.take.remote(), timeout=START_S)  # the actor must exist before the first piece begins
+        # By default GPU workers end after each task. Kept alive, they load datasets and ensembles once.
         options = {"num_cpus": self._threads, "max_retries": RETRIES, "max_calls": 0, "scheduling_strategy": "SPREAD"}
         if self._gpus:
             options["num_gpus"] = self._gpus
@@ -150,7 +150,7 @@ class RayCluster(Executor):
         self._listener.start()
 
     def submit(self, step: Piece, alone: bool) -> Future[None]:
-        """Hand the piece to Ray."""
+        """Send the piece to Ray."""
         store = replace(self.place.store, root=self.place.store.root.resolve())
         place = replace(self.place, store=store, threads=self._threads)
         order = ordered(step, place, self._gpus)
@@ -178,12 +178,12 @@ class RayCluster(Executor):
         return Failure(node, order.title, write_log(self.place.store, order.title, node, str(error)), message)
 
     def _take(self) -> None:
-        """Pass on what the workers post, until the cluster is left."""
+        """Pass on the posts of the workers until the cluster is left."""
         while not self._stop.wait(TAKE_S):
             self._look()
 
     def _look(self) -> None:
-        with suppress(self._ray.exceptions.RayError):  # the next look finds what this one missed
+        with suppress(self._ray.exceptions.RayError):  # the next call gets what this one missed
             for news in self._ray.get(self._mail.take.remote(), timeout=ANSWER_S):
                 if isinstance(news, _Begun):
                     self._count(news)
@@ -191,7 +191,7 @@ class RayCluster(Executor):
                     self.watch.receive(news)
 
     def _count(self, begun: _Begun) -> None:
-        """Count a retry if the piece had begun before: Ray does not report that it sends one again."""
+        """Count a retry if the piece had begun before, because Ray does not report that it sends one again."""
         before = self._begun.get(begun.number)
         if before is not None:
             self.watch.retried(begun.title, f"{before} or its node was lost")
@@ -200,9 +200,9 @@ class RayCluster(Executor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the cluster; at an error, end what is under way there: the pieces resume where they were."""
+        """Leave the cluster. After an error, cancel running pieces, which resume later where they were."""
         self.stop()
-        self._listener.join()  # Ray ends a thread that still asks when it is left
+        self._listener.join()  # before leaving: Ray kills a thread that still asks it
         if error is None:
             self._look()
         else:
@@ -213,10 +213,10 @@ class RayCluster(Executor):
 
 
 def _check_answers(address: str | None) -> None:
-    """Check that something listens at ``host:port``: Ray itself would try for minutes.
+    """Check that something listens at ``host:port``, because Ray itself would try for minutes.
 
     Raises:
-        UserError: nothing does.
+        UserError: nothing listens there.
     """
     host, colon, port = (address or "").rpartition(":")
     if not colon or "/" in host or not port.isdigit():
@@ -231,7 +231,7 @@ def _check_answers(address: str | None) -> None:
 
 
 class _Mail:
-    """What the workers post, until the driver takes it: an actor of Ray."""
+    """A mailbox for posts of the workers, as a Ray actor."""
 
     def __init__(self) -> None:
         self._news: list[object] = []
@@ -241,7 +241,7 @@ class _Mail:
         self._news.append(news)
 
     def take(self) -> list[object]:
-        """Return what was posted since the last call."""
+        """Return the posts since the last call."""
         taken = self._news
         self._news = []
         return taken
@@ -249,12 +249,12 @@ class _Mail:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A worker has taken a piece.
+    """A post that a worker has taken a piece.
 
     Attributes:
-        number: of the piece among those sent; the same if Ray sends it again.
-        title: of the piece.
-        worker: its name.
+        number: number of the piece among those sent; the same if Ray sends it again.
+        title: title of the piece.
+        worker: name of the worker.
     """
 
     number: int
@@ -268,7 +268,7 @@ def _run(order: Order, mail: Any, number: int) -> Ended:
 
 
 def _imported() -> Any:
-    """Import Ray, without its questions and its reports.
+    """Import Ray with its usage reports and warnings switched off.
 
     Raises:
         UserError: it is not installed.
@@ -284,6 +284,6 @@ def _imported() -> Any:
         raise UserError(
             "--executor ray: expected the extra 'ray' to be installed; run `pip install 'robustbench_ens[ray]'`"
         ) from None
-    # The deaths of nodes and the last words of their daemons are printed whatever the options of `ray.init`.
+    # Ray prints the deaths of nodes and the logs of their daemons whatever the options of `ray.init`.
     vars(ray._private.worker)["print_to_stdstream"] = lambda *_, **__: None
     return ray

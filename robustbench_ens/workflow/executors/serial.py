@@ -1,4 +1,4 @@
-"""Steps one after the other, in the calling thread: for debuggers and profilers."""
+"""An executor for debuggers and profilers: one step after the other in the calling thread."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from robustbench_ens.workflow.place import Workplace
 
 
 class Serial(Executor):
-    """Runs one step at a time, in the calling thread."""
+    """A runner of one step at a time, in the calling thread."""
 
     def __init__(self, place: Workplace, most: int) -> None:
         super().__init__(place, 1)
 
     def submit(self, step: Piece, alone: bool) -> Future[None]:
-        """Carry the step out."""
+        """Run the step."""
         return run_now(step, self.place)

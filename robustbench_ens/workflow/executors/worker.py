@@ -1,4 +1,4 @@
-"""What a worker process does with a piece, whichever executor sent it."""
+"""The worker's side of executors: run a piece that was sent, and return how it ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from robustbench_ens.workflow.place import Workplace
 from robustbench_ens.workflow.status import Post, Reporter, worker_name
 
 LOGS = "logs"
-"""Folder of the run directory for what failed pieces leave."""
+"""Folder of the run directory for logs of failed pieces."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Order:
     """A piece on its way to a worker.
 
     Attributes:
-        title: of the piece.
-        piece: pickled, so that what it names is imported in the right folder.
-        place: pickled; one worker gets the same one many times, and keeps what was loaded there.
-        folder: the working directory, where code from outside is found.
-        gpus: that the worker has, or a fraction of one; None if the device is that of the place.
+        title: title of the piece.
+        piece: the pickled piece. Bytes, so that unpickling imports code from outside after the change of folder.
+        place: the pickled place. A worker gets the same bytes many times and keeps what it loaded for them.
+        folder: the working directory, in which code from outside is found.
+        gpus: GPUs of the worker, or a fraction of one; None if the device is that of the place.
     """
 
     title: str
@@ -48,12 +48,12 @@ class Order:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a piece ended.
+    """The result of a piece.
 
     Attributes:
-        how: done; held by another process; failed.
+        how: whether it is done, held by another process, or failed.
         holder: the process that holds it.
-        what: is held.
+        what: the artefact that is held.
         failure: why it failed.
     """
 
@@ -66,7 +66,7 @@ class Ended:
         """Check that the piece is done.
 
         Raises:
-            HeldError: another process is at it.
+            HeldError: another process holds it.
             PieceFailedError: it failed.
         """
         if self.failure is not None:
@@ -96,15 +96,15 @@ def ordered(piece: Piece, place: Workplace, gpus: float | None = None) -> Order:
 
 
 _PLACES: dict[bytes, Workplace] = {}
-"""The place of this process: datasets and ensembles are loaded once."""
+"""The place of this process, kept so that datasets and ensembles are loaded once."""
 
 
 def carry_out(order: Order, post: Post) -> Ended:
-    """Carry a piece out in this process.
+    """Run a piece in this process.
 
     Args:
         order: the piece and its place.
-        post: takes statuses and messages on the way.
+        post: receives statuses and messages meanwhile.
     """
     worker = worker_name()
     reporter = Reporter(worker, order.title, post)
@@ -126,7 +126,7 @@ def carry_out(order: Order, post: Post) -> Ended:
 
 
 def write_log(store: Store, title: str, node: str, text: str) -> str:
-    """Write what went wrong with a piece to its log, and return the log's path; nothing if it cannot be written."""
+    """Write the error of a piece to its log, and return the log's path, or an empty text if that fails."""
     name = f"{slug(title)}-{hashlib.sha256(title.encode()).hexdigest()[:8]}.log"
     path = Path(store.root) / LOGS / name
     moment = time.strftime("%Y-%m-%d %H:%M:%S %z")
@@ -148,12 +148,12 @@ def _place(order: Order) -> Workplace:
 
 
 def worker_device(asked: str, gpus: float) -> str:
-    """Return the device of a worker with so many GPUs: Ray hides those of others, and hides none from who has none."""
+    """Return the device of a worker. One without GPUs computes on the CPU, because Ray hides no GPU from it."""
     return device_of(asked) if gpus else "cpu"
 
 
 def _share_gpu(device: str, gpus: float) -> None:
-    """Let this process take no more memory than its fraction of a GPU."""
+    """Limit this process to its fraction of a GPU's memory."""
     if device == "cpu" or not 0 < gpus < 1:
         return
     import torch
