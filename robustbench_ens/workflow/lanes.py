@@ -115,7 +115,7 @@ class Lanes(Generic[Step]):
         finished: called with each finished step, in this thread.
         failed: called with each failure.
         given_up: called with each step that is not tried because it needs one that failed.
-        first: urgency of each step; of those that may start, the most urgent begins. Default: the first in order.
+        first: urgency of each step; of those that may start, the most urgent one begins; by default the first.
     """
 
     def __init__(
