@@ -1,4 +1,4 @@
-"""Evaluation: one module per kind of protocol, all through one harness."""
+"""Evaluations of targets by protocols: one module per kind, all through one harness."""
 
 from robustbench_ens.evaluation.base import Evaluation
 from robustbench_ens.evaluation.job import Job, Part

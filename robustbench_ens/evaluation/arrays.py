@@ -1,4 +1,4 @@
-"""Evaluate external models on arrays, and keep nothing: what the Python API checks and runs."""
+"""Evaluation of external models on arrays, for the Python API. Nothing is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from robustbench_ens.weights.trained import digest_state
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images ``(N, C, H, W)``, labels ``(N,)`` and places in the dataset ``(N,)``, on the CPU."""
+    """Images ``(N, C, H, W)``, labels ``(N,)`` and indices in the dataset ``(N,)``, on the CPU."""
 
     images: Tensor
     labels: Tensor
@@ -39,22 +39,22 @@ class Arrays:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
+        """The height and width of the images."""
         return self.images.shape[2], self.images.shape[3]
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of images and labels."""
+        """The SHA-256 of images and labels."""
         return digest_state({"images": self.images, "labels": self.labels})
 
 
 def checked_arrays(images: Any, labels: Any, indices: Any, model: nn.Module) -> Arrays:
-    """Copy the arrays that a caller gives for ``model``, of which ``indices`` may be None.
+    """Check and copy the arrays that a caller passes for ``model``. ``indices`` may be None.
 
     Raises:
-        UserError: they are not such arrays, or an index is there twice.
+        UserError: they are not such arrays, or an index is repeated.
     """
-    with torch.inference_mode(mode=False):  # whose tensors have no gradients
+    with torch.inference_mode(mode=False):  # tensors made in inference mode have no gradients
         images = checked_images(images, model)
     labels = checked_integers("labels", labels, len(images))
     if indices is None:
@@ -67,10 +67,10 @@ def checked_arrays(images: Any, labels: Any, indices: Any, model: nn.Module) -> 
 
 
 def checked_modules(model: Any, surrogates: Any) -> tuple[nn.Module, ...]:
-    """Return the model and its surrogates.
+    """Check the model and its surrogates, and return them in one tuple.
 
     Raises:
-        UserError: one of them is no module, or has no weights yet.
+        UserError: one of them is not a module, or has uninitialised weights.
     """
     if not isinstance(surrogates, Sequence):
         raise UserError(f"surrogates: expected a list of nn.Modules, got {type(surrogates).__name__}")
@@ -86,7 +86,7 @@ def checked_modules(model: Any, surrogates: Any) -> tuple[nn.Module, ...]:
 
 
 def check_takes(protocol: Protocol, surrogates: int) -> None:
-    """Check that ``protocol`` attacks the images that it is given, with this number of surrogates.
+    """Check that ``protocol`` attacks given images, and has this number of surrogates.
 
     Raises:
         UserError: it does not.
@@ -107,7 +107,7 @@ def check_takes(protocol: Protocol, surrogates: int) -> None:
 
 
 def checked_device(device: torch.device | str) -> torch.device:
-    """Return the device.
+    """Return the device after a check that it is available.
 
     Raises:
         UserError: it is not available.
@@ -123,15 +123,15 @@ def checked_device(device: torch.device | str) -> torch.device:
 
 @dataclass(frozen=True)
 class ArraysEvaluation:
-    """The evaluation of modules on arrays, of which nothing is kept.
+    """An evaluation of modules on arrays that writes nothing.
 
     Attributes:
-        protocol: what to run.
+        protocol: the protocol.
         modules: the target, then the surrogates.
-        names: what outcomes call them.
-        arrays: what is attacked.
+        names: their names in outcomes.
+        arrays: the images to attack.
         device: where to compute.
-        batch_size: images computed together; None is what suits the device.
+        batch_size: images computed together; None is what fits the device.
     """
 
     protocol: Protocol
@@ -142,10 +142,10 @@ class ArraysEvaluation:
     batch_size: int | None
 
     def inspect(self) -> list[Inspected]:
-        """Put the modules on the device and inspect them.
+        """Put the modules on the device, and inspect them.
 
         Raises:
-            UserError: one cannot be evaluated, or the protocol does not work with its classes or these images.
+            UserError: one cannot be evaluated, or the protocol is incompatible with its classes or these images.
         """
         images = self.arrays.images[:PROBE_IMAGES].to(self.device)
         digest = self.arrays.digest
@@ -153,7 +153,7 @@ class ArraysEvaluation:
         for name, module in zip(self.names, self.modules, strict=True):
             classes = found[0].model.record.classes if found else None
             model = UserModel(module.to(self.device), name, name)
-            # Operations take as many cores as under attack, so that rounding is the same.
+            # With as many cores as under attack, so that rounding is the same.
             with share_cores(None, self.arrays.size):
                 one = inspected(model, Shown(images, classes, "given", digest), self.protocol, is_target=not found)
             found.append(one)

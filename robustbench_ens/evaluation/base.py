@@ -1,4 +1,4 @@
-"""The base class of evaluations: one subclass for each kind of protocol."""
+"""The base class of evaluations. Each kind of protocol has one subclass."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ AnyProtocol = TypeVar("AnyProtocol", bound=ProtocolFile)
 
 
 class Evaluation(ABC, Generic[AnyProtocol]):
-    """An evaluation by protocols of one kind; ``settings`` are the protocol."""
+    """An evaluation by protocols of one kind. ``settings`` is the protocol."""
 
     def __init__(self, settings: AnyProtocol) -> None:
         self.settings = settings
 
     @abstractmethod
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of the evaluation; each is kept by itself, so that an interrupted one goes on after them.
+        """Yield the parts of the evaluation, each of which is kept by itself so that an interrupted run can resume.
 
         Raises:
-            UserError: target or surrogates are not what the protocol needs.
+            UserError: the target or a surrogate does not meet the protocol's needs.
         """
 
     @abstractmethod
     def attempts(self, sub_models: int) -> int:
-        """Attempts on each image of a target with so many sub-models, for progress and plans."""
+        """Return the number of attempts on each image of a target with ``sub_models``, for progress and plans."""
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the parts by name, those together that one worker computes; known before anything is loaded.
+        """Return the names of the parts, grouped by what one worker computes, before anything is loaded.
 
-        By default there are none: all parts are computed by one worker.
+        By default there are no groups, and one worker computes all parts.
         """
         return []
 
     def further_attempts(self, job: Job) -> int:
-        """Return the attempts on each image that depend on the target of ``job``, for progress."""
+        """Return the number of further attempts on each image that depend on the target of ``job``, for progress."""
         return 0
 
     def images(self, dataset: Dataset) -> EvaluationImages:
@@ -61,11 +61,11 @@ class Evaluation(ABC, Generic[AnyProtocol]):
         return evaluation_images(self.settings, dataset)
 
     def digest(self) -> str | None:
-        """Digest of the files that are read beside the dataset; none where there are none."""
+        """Return the digest of the files read besides the dataset, or None without such files."""
         return None
 
     def check(self) -> None:
-        """Check the files and packages that it needs, before anything runs.
+        """Check that the required files and packages exist, before anything runs.
 
         Raises:
             UserError: one is missing.
@@ -73,17 +73,17 @@ class Evaluation(ABC, Generic[AnyProtocol]):
         check_installed(named(self.settings, NAMES_ATTACK))
 
     def fits(self, classes: int) -> None:
-        """Check that it works with so many classes.
+        """Check that the evaluation supports this number of classes.
 
         Raises:
-            UserError: it does not.
+            UserError: it does not support it.
         """
 
 
 class _FromOutside(Evaluation[ProtocolFile]):
-    """An evaluation by code from outside: what it raises, or returns in another form, becomes one line that names it.
+    """An evaluation by code from outside. Its errors and malformed results become one line that names it.
 
-    ``own`` is the evaluation itself.
+    ``own`` is the wrapped evaluation.
     """
 
     def __init__(self, own: Evaluation[Any]) -> None:
@@ -145,10 +145,10 @@ class _FromOutside(Evaluation[ProtocolFile]):
 
 
 def evaluation_of(settings: ProtocolFile) -> Evaluation[Any]:
-    """Return what runs a protocol, which is imported now.
+    """Import and return the evaluation that runs a protocol.
 
     Raises:
-        UserError: it cannot be imported, or is no subclass of :class:`Evaluation`.
+        UserError: it cannot be imported, or is not a subclass of :class:`Evaluation`.
     """
     where = f"protocol kind {settings.kind!r}: 'runs'"
     found = import_object(settings.runs, where)

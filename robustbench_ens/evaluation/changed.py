@@ -1,4 +1,4 @@
-"""Explain why earlier outcomes are not used again because an external model changed."""
+"""The explanation why earlier outcomes of a changed external model are not reused."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from robustbench_ens.weights.record import EnsembleRecord
 
 
 def since_attacked(store: Store, protocol: Protocol, record: EnsembleRecord) -> str | None:
-    """Say in one line what of an external model changed since its last outcomes under ``protocol``.
+    """Return in one line what changed in an external model since its last outcomes under ``protocol``.
 
     Returns:
-        none if it has no outcomes, or nothing that is known of it changed.
+        None if it has no outcomes, or no recorded fact changed.
     """
     older = max(_older_outcomes(store, protocol, record), key=lambda document: document["finished_at"], default=None)
     if older is None:
         return None
-    date, target = older["finished_at"][:10], older["target"]
+    date = older["finished_at"][:10]
+    target = older["target"]
     if "code" not in target and "probe" not in target:
         return f"{record.id}: the outcomes of {date}, of an earlier version, do not record the model's code"
     what = [] if target["weights"] == record.weights else ["its weights"]
@@ -42,7 +43,7 @@ def _older_outcomes(store: Store, protocol: Protocol, record: EnsembleRecord) ->
         try:
             provenance = read_provenance(path)
         except UserError:
-            continue  # whoever reads it reports the damage
+            continue  # a report of these outcomes raises the error
         target = provenance.get("target", {})
         if (target.get("method"), target.get("id")) == (OWN_MODEL, record.id) and provenance.get("finished_at"):
             yield provenance

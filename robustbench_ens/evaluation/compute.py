@@ -1,4 +1,4 @@
-"""Where an evaluation computes, and how many images go together, network by network."""
+"""The device and the batch sizes of an evaluation, for each network."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 def kept_sizes(store: Store, images: Tensor, device: torch.device) -> BatchSizes:
-    """Return the batch sizes that a run directory keeps for images ``(N, C, H, W)`` of one size on one device."""
+    """Return the batch sizes that a run directory records for images ``(N, C, H, W)`` of one size on a device."""
     shape = " x ".join(map(str, images.shape[1:]))
     return BatchSizes(store.root, f"{shape} {images.dtype}", described(device))
 
 
 def owner_of(job: Job, model: nn.Module) -> LoadedModel:
-    """Return the surrogate that ``model`` is, or is a part of; else the target."""
+    """Return the surrogate that is or contains ``model``, or else the target."""
     return next((own for own in job.sources if model in own.ensemble.modules()), job.target)
 
 
 def fitting_of(job: Job, model: nn.Module) -> Fitting:
-    """Return how many images go together of the target or surrogate that ``model`` is, or is a part of."""
+    """Return the batch sizes of the target or surrogate that is or contains ``model``."""
     return job.fitting.on(owner_of(job, model).ensemble, architecture)
 
 
 def compute_on(job: Job, model: nn.Module) -> Compute:
-    """Return where to craft on ``model``, and how much at a time; the job's task is told of each batch."""
+    """Return the device, precision and batch size for crafting on ``model``. Each batch advances the job's task."""
     return Compute(
         job.device,
         job.precision,

@@ -1,8 +1,8 @@
-"""Crafted images on disk, reusable against any target.
+"""Crafted images on disk, which can be reused against any target.
 
-An image is kept as the part of its budget that each pixel uses, in 127 levels on either side (8 bits a pixel), so that
-what is read back lies within the budget by construction. Scoring always uses the images as they are read back: fresh
-and reused images give the same outcome. Against the exact images a pixel moves by at most ``eps / 254``.
+Each pixel is stored as the share of the budget that it uses, in 127 levels on either side (8 bits a pixel), so that
+images that are read lie within the budget by construction. Scoring always uses images as they are read: fresh and
+reused images give the same outcome. Rounding moves a pixel by at most ``eps / 254``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LEVELS = 127
 
 
 def encode(crafted: Tensor, images: Tensor, eps: float) -> Tensor:
-    """The part of the budget each pixel uses, as int8 from -127 to 127.
+    """Return the share of the budget that each pixel uses, as int8 from -127 to 127.
 
     Raises:
         UserError: a pixel leaves the budget or [0, 1].
@@ -44,20 +44,20 @@ def encode(crafted: Tensor, images: Tensor, eps: float) -> Tensor:
 
 
 def decode(levels: Tensor, images: Tensor, eps: float) -> Tensor:
-    """Images ``(N, C, H, W)`` within ``eps`` of ``images`` and in [0, 1]; undoes :func:`encode`."""
+    """Undo :func:`encode`: return images ``(N, C, H, W)`` within ``eps`` of ``images`` and in [0, 1]."""
     return project(images + levels.to(images.dtype) * (eps / LEVELS), images, eps)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What crafting took, for expected times.
+    """The time of crafting, from which expected times follow.
 
     Attributes:
-        recipe_hash: of the surrogate.
-        attack: that crafted.
-        gradients: of one image, on all sub-models.
-        seconds: of wall time.
-        device: where it was done: cpu or cuda.
+        recipe_hash: recipe hash of the surrogate.
+        attack: name of the attack.
+        gradients: number of gradients of one image on all sub-models.
+        seconds: wall time.
+        device: cpu or cuda.
     """
 
     recipe_hash: str
@@ -77,7 +77,7 @@ def save_crafted(
     crafting: Sequence[Crafting] = (),
     cost: Cost | None = None,
 ) -> None:
-    """Write crafted images, their digests, how their crafting went and what it took.
+    """Write crafted images with their digests, the health of their crafting, and its time.
 
     The file appears whole or not at all.
     """
@@ -90,16 +90,16 @@ def save_crafted(
 
 
 def read_crafting(path: Path) -> list[Crafting]:
-    """How the crafting of the images at ``path`` went; empty where that was not kept, or the file is damaged."""
+    """Return the crafting logs of the images at ``path``: none if they were not kept or the file is damaged."""
     try:
         runs = strict_json.loads(read_metadata(path).get("crafting", "[]"))
         return [Crafting.from_json(run) for run in runs]
     except (OSError, ValueError, TypeError, UserError):
-        return []  # who reads the images says what is wrong with the file
+        return []  # load_crafted raises the error of a damaged file
 
 
 def read_costs(store: Store) -> Iterator[Cost]:
-    """Yield what each crafting in a run directory took, by path; nothing of files that do not say it, or are damaged.
+    """Yield the times of crafting in a run directory, in order of paths. Files without them or damaged are skipped.
 
     Raises:
         OSError: a folder cannot be read.
@@ -114,9 +114,9 @@ _COST = TypeAdapter(Cost)
 
 
 def read_digests(path: Path, images: int) -> Tensor | None:
-    """The digests of the images at ``path`` as they were crafted, before they were rounded to levels.
+    """Return the digests of the images at ``path`` as they were crafted, before rounding to levels.
 
-    None where they were not kept, or the file is missing, damaged, or of another number of images.
+    The result is None if they were not kept, or the file is missing, damaged or of another number of images.
     """
     try:
         digests = read_tensors(path).tensors["digests"]

@@ -1,4 +1,4 @@
-"""Attack health: signs of weak crafting, kept as measurements beside the outcomes; reports judge them."""
+"""Attack health: signs of weak crafting, stored as measurements beside the outcomes and judged by reports."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class CraftedOn(NamedTuple):
     """The model that images are crafted on.
 
     Attributes:
-        id: of an ensemble.
-        member: the sub-model, if it is one of them.
-        through: the aggregation of the sub-models, if it is not the one that answers.
+        id: id of the ensemble.
+        member: number of the sub-model, if it is one of them.
+        through: the aggregation that is attacked, if it is not the target's own.
     """
 
     id: str
@@ -35,7 +35,7 @@ class CraftedOn(NamedTuple):
 
 
 class RunKey(NamedTuple):
-    """What a crafting run crafted on, and how: what its restarts have in common."""
+    """The facts that the restarts of a crafting have in common: model, attack, loss, eps and steps."""
 
     source: str
     source_member: int
@@ -47,17 +47,16 @@ class RunKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Crafting:
-    """One crafting run, and how it went.
+    """The log of one crafting run.
 
     Attributes:
-        source, source_member: what it was crafted on.
-        attack, loss, eps, steps: how.
+        source, source_member: the model that was crafted on.
+        attack, loss, eps, steps: the attack.
         health: signs of the run.
-        identical: share of its images that an earlier restart had crafted pixel by pixel; none for a first restart.
-        doubling_gain: by how much twice the steps lower the accuracy of what it was crafted on; none where not tried.
-        passes: forward and backward passes for each image; none in files of before they were counted.
-        self_transfer_gain: accuracy that it left, and that attacks on plain means of the sub-models took; none where
-            not tried.
+        identical: share of its images that an earlier restart crafted pixel by pixel; None for a first restart.
+        doubling_gain: loss of accuracy of the model by twice the steps; None if not tried.
+        passes: forward and backward passes for each image; None in older files.
+        self_transfer_gain: accuracy that survived it and fell to self-transfer; None if not tried.
     """
 
     source: str
@@ -73,12 +72,12 @@ class Crafting:
     self_transfer_gain: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Crafting:
-        """Undoes :meth:`to_json`."""
+        """Undo :meth:`to_json`."""
         return _CRAFTING.validate_python(document)
 
 
@@ -86,8 +85,8 @@ _CRAFTING = TypeAdapter(Crafting)
 
 
 def image_digests(images: Tensor) -> Tensor:
-    """Return 128 bits of each image's digest, ``(N, 2)`` int64: equal where all pixels of ``(N, C, H, W)`` are."""
-    # Adding zero makes -0 the 0 that it equals.
+    """Return 128-bit digests ``(N, 2)`` int64 of images ``(N, C, H, W)``, which are equal if all pixels are."""
+    # Adding zero turns -0 into 0, which is equal but has other bytes.
     pixels = (images.detach().cpu().contiguous() + 0.0).flatten(1).numpy()
     digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pixels)
     if not digests:
@@ -96,11 +95,11 @@ def image_digests(images: Tensor) -> Tensor:
 
 
 def repeated_share(digests: Tensor, earlier: Sequence[Tensor]) -> float:
-    """Return the share of images that an earlier restart had crafted pixel by pixel.
+    """Return the share of images that an earlier restart crafted pixel by pixel.
 
     Args:
-        digests: ``(N, 2)``, of :func:`image_digests`.
-        earlier: the same of each restart before, of the same images.
+        digests: ``(N, 2)``, the result of :func:`image_digests`.
+        earlier: the same of each earlier restart, for the same images.
     """
     equal = torch.zeros(len(digests), dtype=torch.bool, device="cpu")
     for before in earlier:
@@ -109,26 +108,28 @@ def repeated_share(digests: Tensor, earlier: Sequence[Tensor]) -> float:
 
 
 class Restarts:
-    """Tells which images a later restart of the same crafting has merely repeated."""
+    """A detector of images that a later restart of the same crafting repeats."""
 
     def __init__(self) -> None:
         self._key: object = None
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def repeated(self, key: object, rows: Tensor, crafted: Tensor) -> float | None:
-        """Share of ``crafted`` equal to an earlier restart's image; none where there was no earlier one.
+        """Return the share of ``crafted`` equal to an earlier restart's image, or None for a first restart.
 
         Args:
-            key: what restarts have in common: source, attack, loss, eps, steps. Another key forgets the one before.
+            key: source, attack, loss, eps and steps, which restarts have in common. A new key forgets the earlier one.
             rows: ``(N,)``, ascending positions of the images.
             crafted: ``(N, C, H, W)``.
         """
         if key != self._key:
-            self._key, self._seen = key, []
+            self._key = key
+            self._seen = []
         digests = image_digests(crafted)
         equal = torch.zeros(len(rows), dtype=torch.bool, device="cpu")
         for before, earlier in self._seen:
-            here, there = torch.isin(rows, before), torch.isin(before, rows)
+            here = torch.isin(rows, before)
+            there = torch.isin(before, rows)
             equal[here] |= (digests[here] == earlier[there]).all(dim=1)
         share = float(equal.double().mean()) if self._seen and len(rows) else None
         self._seen.append((rows.clone(), digests))
@@ -136,17 +137,17 @@ class Restarts:
 
 
 def sparse_steps(steps: int) -> list[int]:
-    """Steps worth a row: the first, the powers of two, and the last, from 0."""
+    """Return the steps that get a row: the first, the powers of two, and the last, from 0."""
     powers = {2**power for power in range(steps.bit_length()) if 2**power < steps}
     return sorted({0, steps - 1} | powers) if steps else []
 
 
 FEWEST_IMAGES = 10
-"""Of fewer images, an attack's shares are luck and not told; only what no image may ever do is."""
+"""The fewest images for shares of images. With fewer, shares are too noisy, and only the signs of NEVER are kept."""
 NEVER = ("non_finite_gradient", "budget_kept")
 
 Sign = tuple[str, float, int]
-"""Name, value and step of one sign."""
+"""The name, value and step of a sign."""
 
 
 def _mean(pairs: Iterable[tuple[float | None, int]]) -> float | None:
@@ -156,7 +157,7 @@ def _mean(pairs: Iterable[tuple[float | None, int]]) -> float | None:
 
 
 def _signs(runs: list[Crafting]) -> Iterator[Sign]:
-    """Signs of the restarts of one crafting: means over their images, of ``FEWEST_IMAGES`` at least."""
+    """Return the signs of the restarts of one crafting: means over their images, if there are ``FEWEST_IMAGES``."""
     few = sum(run.health.images for run in runs) < FEWEST_IMAGES
     return (sign for sign in _all_signs(runs) if not few or sign[0] in NEVER)
 
@@ -184,10 +185,10 @@ def _all_signs(runs: list[Crafting]) -> Iterator[Sign]:
 
 
 def health_rows(target: str, runs: Iterable[Crafting]) -> Iterator[dict[str, Any]]:
-    """Keyword arguments of :func:`~.job.measurement` for crafting runs; restarts of one crafting are put together.
+    """Yield keyword arguments of :func:`~.tables.measurement` for the health of crafting runs, means over restarts.
 
-    Names are ``health/<attack>/<loss>/<sign>``; ``step`` is the gradient step, from 0, of signs by step, and else the
-    number of steps.
+    Names are ``health/<attack>/<loss>/<sign>``. ``step`` is the gradient step, from 0, of signs by step, and otherwise
+    the number of steps.
     """
     for key, group in _by_crafting(runs):
         for name, value, step in _signs(group):
@@ -195,9 +196,9 @@ def health_rows(target: str, runs: Iterable[Crafting]) -> Iterator[dict[str, Any
 
 
 def budget_rows(target: str, runs: Iterable[Crafting]) -> Iterator[dict[str, Any]]:
-    """Keyword arguments of :func:`~.job.measurement` for the passes of crafting runs, means over restarts.
+    """Yield keyword arguments of :func:`~.tables.measurement` for the passes of crafting runs, means over restarts.
 
-    Names are ``budget/<attack>/<loss>/forward`` and ``.../backward``; values are passes for each image attacked.
+    Names are ``budget/<attack>/<loss>/forward`` and ``.../backward``. Values are passes per attacked image.
     """
     for key, group in _by_crafting(runs):
         for part, direction in enumerate(DIRECTIONS):
@@ -207,7 +208,7 @@ def budget_rows(target: str, runs: Iterable[Crafting]) -> Iterator[dict[str, Any
 
 
 def _by_crafting(runs: Iterable[Crafting]) -> Iterator[tuple[RunKey, list[Crafting]]]:
-    """The restarts of each crafting."""
+    """Yield each crafting with its restarts."""
 
     def what(run: Crafting) -> RunKey:
         return RunKey(run.source, run.source_member, run.attack, run.loss, run.eps, run.steps)
@@ -230,15 +231,15 @@ def _row(target: str, key: RunKey, name: str, value: float, unit: str, step: int
 
 
 def health_name(attack: str, loss: str, sign: str) -> str:
-    """The name of a sign in the measurements table."""
+    """Return the name of a sign in the measurements table."""
     return f"health/{attack}/{loss}/{sign}"
 
 
 DIRECTIONS = ("forward", "backward")
 PASSES = "passes"
-"""The unit of what :func:`budget_rows` leaves."""
+"""The unit of the values of :func:`budget_rows`."""
 
 
 def budget_name(attack: str, loss: str, direction: str) -> str:
-    """The name of a count of passes in the measurements table."""
+    """Return the name of a count of passes in the measurements table."""
     return f"budget/{attack}/{loss}/{direction}"

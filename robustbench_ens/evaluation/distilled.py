@@ -1,4 +1,4 @@
-"""Images distilled from sub-models, one source and one layer each: what diversity and distillation measure."""
+"""Images distilled from sub-models with one source and one layer each, for diversity and distillation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from robustbench_ens.perturb.gradient import check_budget
 
 
 class Draws(NamedTuple):
-    """What is distilled, as positions among a job's images; all ``(N,)``.
+    """The images and layers to distil, as positions among a job's images, all ``(N,)``.
 
     Attributes:
-        targets: ``x``, whose features are sought.
+        targets: ``x``, whose features are approached.
         sources: ``x_s``, which are changed.
-        layers: from 1.
+        layers: layer numbers, from 1.
     """
 
     targets: Tensor
@@ -37,15 +37,16 @@ class Draws(NamedTuple):
 
 
 def draw(job: Job, targets: Tensor) -> Draws:
-    """For each image a source among the job's images and a layer, independent and uniform.
+    """Draw for each image a source among the job's images and a layer, independently and uniformly.
 
-    They belong to (seed, image): neither the other targets nor their order change them, so that ensembles of one
+    A draw depends only on seed and image, not on the other targets or their order, so that ensembles of one
     architecture are compared on the same triples.
 
     Raises:
         UserError: the target has fewer than two sub-models, or sub-models without addressable layers.
     """
-    members, kind = job.target.ensemble.members, job.settings.kind
+    members = job.target.ensemble.members
+    kind = job.settings.kind
     if len(members) < 2:
         raise UserError(f"{kind} of {job.target.record.id}: expected at least 2 sub-models, got {len(members)}")
     num_layers = getattr(getattr(members[0], "model", None), "num_layers", None)
@@ -60,19 +61,19 @@ def draw(job: Job, targets: Tensor) -> Draws:
 
 
 def fast_members(job: Job) -> list[SubModel]:
-    """Folded copies of the target's sub-models that ask for no gradients, on the job's device."""
+    """Return folded copies of the target's sub-models without parameter gradients, on the job's device."""
     probe = job.images[:PROBED].to(job.device)
     copies: list[Any] = [folded(member, probe) for member in job.target.ensemble.members]
     return copies
 
 
 def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor:
-    """Equation 1 at one eps, in eval mode.
+    """Distil images from a sub-model at one eps (Equation 1), in eval mode.
 
     Args:
-        job: its settings give steps and step size.
-        member: of :func:`fast_members`.
-        draws: what is distilled.
+        job: the job, whose settings have steps and step size.
+        member: a result of :func:`fast_members`.
+        draws: targets, sources and layers.
         eps: radius around the sources, in pixel scale.
 
     Returns:
@@ -81,7 +82,7 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
     settings = job.sized
     found = torch.empty_like(job.images[draws.targets])
 
-    # Sorted by layer, a batch has few layers, and each of them many images.
+    # Sorted by layer, so that a batch has few layers with many images each.
     order = draws.layers.argsort(stable=True)
     fitting = fitting_of(job, job.target.ensemble).doing("distillation")
 
@@ -116,7 +117,7 @@ def distill_from(job: Job, member: SubModel, draws: Draws, eps: float) -> Tensor
 
 
 def losses_on(job: Job, members: Sequence[SubModel], distilled: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """:func:`~robustbench_ens.perturb.diversity.transferred_losses` in batches: ``(M, M, N)`` in nats, on the CPU."""
+    """Compute :func:`~robustbench_ens.perturb.diversity.transferred_losses` in batches: ``(M, M, N)`` in nats."""
 
     def losses(rows: slice) -> Tensor:
         shown = [images[rows].to(job.device) for images in distilled]
@@ -126,7 +127,7 @@ def losses_on(job: Job, members: Sequence[SubModel], distilled: Sequence[Tensor]
 
 
 def measure_mean(job: Job, name: str, values: Tensor, unit: str, **where: Any) -> None:
-    """Keep the mean over images ``(N,)`` and, from two images on, its standard error as ``<name>/standard_error``."""
+    """Record the mean over images ``(N,)`` and, from two images on, its standard error ``<name>/standard_error``."""
     values = values.double()
     where = {"step": job.steps, **where}
     job.measure(name, float(values.mean()), unit, **where)
@@ -135,13 +136,14 @@ def measure_mean(job: Job, name: str, values: Tensor, unit: str, **where: Any) -
 
 
 def measure_pairs(job: Job, name: str, losses: Tensor, eps: float) -> None:
-    """Keep the mean loss of every ordered pair, and that over all pairs of different sub-models as the ensemble's.
+    """Record the mean loss of every ordered pair and, as the ensemble's, the mean over pairs of different sub-models.
 
     Args:
-        job: keeps them.
-        name: of the measurement.
-        losses: ``(M, M, N)`` in nats: row distilled from (``source_member``), column classified by (``target_member``).
-        eps: of the distillation.
+        job: records them.
+        name: name of the measurement.
+        losses: ``(M, M, N)`` in nats, distilled from the row (``source_member``), classified by the column
+            (``target_member``).
+        eps: radius of the distillation.
     """
     size = len(losses)
     for i in range(size):

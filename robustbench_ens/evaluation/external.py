@@ -1,4 +1,4 @@
-"""External models, given as modules, through the same evaluation as trained ensembles."""
+"""External models as targets and surrogates of the same evaluations as trained ensembles."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ from robustbench_ens.weights.trained import digest_state
 
 @dataclass(frozen=True)
 class UserModel:
-    """A user's module and what it is called.
+    """A user's module and its names.
 
     Attributes:
-        module: on the device to compute on.
-        name: what outcomes call it.
-        where: what errors and remarks begin with.
-        code: identifies its code where outcomes are kept, so that a later command can tell whether it is still the
-            same; None where nothing is kept.
+        module: the module, on the device to compute on.
+        name: its name in outcomes.
+        where: the beginning of errors and remarks.
+        code: the identity of its code, by which a later command detects changes; None if no outcomes are kept.
     """
 
     module: nn.Module
@@ -46,9 +45,9 @@ class UserModel:
 
 
 class Shown(NamedTuple):
-    """The images that models are shown before anything is computed, ``(B, C, H, W)``, and the data they are from.
+    """The images ``(B, C, H, W)`` on which models are inspected, and their dataset.
 
-    ``classes`` is how many a model must have; None for any number from two.
+    ``classes`` is the number of classes that a model must have; None is any number from two.
     """
 
     images: Tensor
@@ -58,22 +57,22 @@ class Shown(NamedTuple):
 
 
 class Inspected(NamedTuple):
-    """An external model as it is evaluated, and what a person should know of it."""
+    """An external model as it is evaluated, with remarks for the user."""
 
     model: LoadedModel
     remarks: list[str]
 
 
 def inspected(model: UserModel, images: Shown, protocol: Protocol, *, is_target: bool = True) -> Inspected:
-    """Inspect a model as what ``protocol`` attacks or, if it is no target, crafts on.
+    """Inspect a model as the target of ``protocol`` or, unless ``is_target``, as a surrogate.
 
     Raises:
-        UserError: it cannot be evaluated, see :func:`~robustbench_ens.evaluation.inspection.inspect_model`.
+        UserError: it cannot be evaluated; see :func:`~robustbench_ens.evaluation.inspection.inspect_model`.
     """
     facts = protocol.settings.facts
     transfers = bool(getattr(protocol.settings, "surrogates", ()))
     members = is_target and facts.fewest_sub_models > 0
-    # Where there are surrogates, the target's own gradient is followed by no kind but those that look at sub-models.
+    # With surrogates, the gradient is followed on them; only kinds that need sub-models follow the target's too.
     gradient = facts.crafts and (members or transfers != is_target) and _follows_gradient(protocol)
     seen = inspect_model(model.module, images.images, images.classes, model.where, members=members, gradient=gradient)
     attacked = adapted(model.module, changes_input=seen.changes_input, converts=seen.converts)
@@ -81,12 +80,12 @@ def inspected(model: UserModel, images: Shown, protocol: Protocol, *, is_target:
     if model.code is not None and seen.steady:
         recognised = probe(attacked, contiguous(images.images), seen.scores)
     record = external_record(model, seen, images, recognised)
-    # A kind that asks for sub-models is refused where there are none; others need no more than a module.
+    # The cast is safe: kinds that need sub-models have been refused without them, and others need only a module.
     return Inspected(LoadedModel(cast(Ensemble, attacked), record), seen.remarks)
 
 
 def _follows_gradient(protocol: Protocol) -> bool:
-    """Return whether an attack of ``protocol`` follows gradients; those that a kind does not name are taken to."""
+    """Return whether an attack of ``protocol`` follows gradients. A kind that names no attack is assumed to."""
     names = named(protocol.settings, NAMES_ATTACK)
     return not names or any(attack_facts(name).follows_gradient for name in names)
 
@@ -94,13 +93,13 @@ def _follows_gradient(protocol: Protocol) -> bool:
 def external_record(
     model: UserModel, seen: Inspection, images: Shown, recognised: Probe | None = None
 ) -> EnsembleRecord:
-    """Describe an external model in the words for a trained ensemble.
+    """Return the record of an external model, in the schema for trained ensembles.
 
-    Its hash covers its name, its weights and its code, which decides as much as weights do. ``recognised`` is compared
-    with a tolerance and is part of no hash.
+    Its hash covers its name, its weights and its code. ``recognised`` is compared with a tolerance and is therefore not
+    part of the hash.
 
     Raises:
-        UserError: files cannot be named after it.
+        UserError: its name cannot be used for files.
     """
     module = model.module
     check_name(model.name, f"model {shown(model.name)}")
@@ -108,7 +107,7 @@ def external_record(
     first = members[0] if members else module
     state = {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
     weights = digest_state(state)
-    # Only an Ensemble has an aggregation that its code does not decide.
+    # Only an Ensemble has an aggregation that is not part of its code.
     own = module.aggregation if isinstance(module, Ensemble) else DEFAULT_AGGREGATION
     answers: dict[str, Any] = {} if own == DEFAULT_AGGREGATION else {"aggregation": own}
     if isinstance(module, Ensemble) and module.chances:

@@ -1,4 +1,4 @@
-"""Find images in the test split that they were made from."""
+"""The search for the test images that adversarial examples were made from."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from robustbench_ens.perturb.gradient import TOLERANCE
 
 
 def find_images(versions: Iterable[tuple[Tensor, float]], labels: Tensor, dataset: Dataset, where: str) -> Tensor:
-    """Return each image's index in the test split: the one image of its class within eps of all its versions.
+    """Return each image's index in the test split: the only image of its class within eps of all its versions.
 
     Args:
-        versions: images ``(N, C, H, W)`` with their eps; taken until every image is told from all others.
-        labels: ``(N,)``.
-        dataset: with the test split.
-        where: what the images came from, for errors.
+        versions: images ``(N, C, H, W)`` with their eps; read until every image is identified.
+        labels: ``(N,)``, true classes.
+        dataset: the dataset with the test split.
+        where: the origin of the images, for errors.
 
     Returns:
-        ``(N,)``, all different.
+        ``(N,)``, indices without repeats.
 
     Raises:
-        UserError: an image has no such test image, or several that are not the same picture.
+        UserError: an image has no such test image, or several different ones.
     """
     possible = labels[:, None] == dataset.y_test[None, :]
     smallest = torch.zeros(len(labels), dtype=torch.float32, device="cpu")
     eps = 0.0
     for images, eps in versions:
         for label in labels.unique():
-            rows, columns = (labels == label).nonzero()[:, 0], (dataset.y_test == label).nonzero()[:, 0]
+            # By class: an example has the class of its test image, so that no other distance is needed.
+            rows = (labels == label).nonzero()[:, 0]
+            columns = (dataset.y_test == label).nonzero()[:, 0]
             if not len(columns):
                 continue
             clean = to_float(dataset.x_test[columns]).flatten(1)

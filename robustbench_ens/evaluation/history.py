@@ -1,4 +1,4 @@
-"""What training left, as measurements beside the outcomes, so that a report needs no more."""
+"""The training history as measurements beside the outcomes, so that a report needs no other file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from robustbench_ens.evaluation.tables import measurement
 from robustbench_ens.weights.record import EnsembleRecord
 
 UNITS = {"lr": "1", "layer": "1", "epoch_s": "s", "transferability": "1", "images": "1"}
-"""Of numbers that are no losses."""
+"""The units of numbers that are not losses."""
 
 
 def read_numbers(path: Path, counter: str) -> pd.DataFrame | None:
-    """Read a table of numbers that a training left, one row for each value of ``counter``; none if there is no file.
+    """Read a table of numbers that training wrote, with a row for each value of ``counter``, or None without a file.
 
     Raises:
         UserError: the file is damaged or another table.
@@ -45,7 +45,7 @@ def read_numbers(path: Path, counter: str) -> pd.DataFrame | None:
 
 
 def _series(record: EnsembleRecord, frame: pd.DataFrame | None, prefix: str, counter: str) -> list[dict]:
-    """Columns of a table that training left, as measurements by ``counter``; numbers not taken are left out."""
+    """Return the columns of a training table as measurements by ``counter``, without missing numbers."""
     rows: list[dict] = []
     if frame is None:
         return rows
@@ -60,9 +60,9 @@ def _series(record: EnsembleRecord, frame: pd.DataFrame | None, prefix: str, cou
 def training_measurements(
     record: EnsembleRecord, history: pd.DataFrame | None, monitored: pd.DataFrame | None = None
 ) -> list[dict]:
-    """The training history and clean accuracies of an ensemble as measurements.
+    """Return the training history and clean accuracies of an ensemble as measurements.
 
-    ``train/...`` by epoch; ``monitor/...``, diversity and transferability during training, by step.
+    Names are ``train/...`` by epoch, and ``monitor/...``, diversity and transferability during training, by step.
     """
     rows = [*_series(record, history, "train", "epoch"), *_series(record, monitored, "monitor", "step")]
     for member, accuracy in (record.training or {}).get("clean_accuracy", {}).items():

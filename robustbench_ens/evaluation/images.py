@@ -18,11 +18,11 @@ class EvaluationImages:
     """The images that an evaluation attacks.
 
     Attributes:
-        indices: ``(N,)``, of the images in the test split, sorted.
+        indices: ``(N,)``, indices in the test split, sorted.
         images: ``(N, C, H, W)`` in [0, 1], on the CPU.
-        labels: ``(N,)``.
-        digest: of the dataset.
-        classes: names of the classes; empty if they are not known.
+        labels: ``(N,)``, true classes.
+        digest: digest of the dataset.
+        classes: names of the classes; empty if they are unknown.
     """
 
     indices: Tensor
@@ -33,7 +33,7 @@ class EvaluationImages:
 
 
 def evaluation_images(settings: ProtocolFile, dataset: Dataset) -> EvaluationImages:
-    """Return the images that a protocol asks for."""
+    """Return the images that a protocol attacks."""
     indices = chosen_indices(settings, len(dataset.y_test))
     return EvaluationImages(
         indices, to_float(dataset.x_test[indices]), dataset.y_test[indices], dataset.digest, dataset.classes
@@ -41,17 +41,18 @@ def evaluation_images(settings: ProtocolFile, dataset: Dataset) -> EvaluationIma
 
 
 def chosen_indices(settings: ProtocolFile, test: int) -> Tensor:
-    """Return the places of the images that a protocol draws out of ``test`` test images: int64, ascending."""
+    """Return the indices of the images that a protocol draws from ``test`` test images: int64, ascending."""
     return select_images(test, settings.images, settings.seed, settings.test_half)
 
 
 def check_count(protocol: Protocol, test: int, name: str) -> None:
-    """Check that the dataset ``name``, which has ``test`` test images, has as many as ``protocol`` attacks.
+    """Check that the dataset ``name`` with ``test`` test images has enough of them for ``protocol``.
 
     Raises:
-        UserError: it has fewer, or no two that would make halves.
+        UserError: it has fewer, or too few to be halved.
     """
-    settings, where = protocol.settings, f"protocol {protocol.label!r}"
+    settings = protocol.settings
+    where = f"protocol {protocol.label!r}"
     if settings.test_half != "all" and test < 2:
         raise UserError(
             f"{where}: key 'test_half': expected at least 2 test images, two halves, got {test} in {name!r}"
@@ -68,9 +69,9 @@ def check_half(protocol: Protocol, indices: Tensor, where: str) -> None:
     """Check that images lie in the half of the test split that ``protocol`` attacks.
 
     Args:
-        protocol: that attacks them.
-        indices: ``(N,)``, places in the test split.
-        where: what gave them, for errors.
+        protocol: the protocol that attacks them.
+        indices: ``(N,)``, indices in the test split.
+        where: the beginning of errors.
 
     Raises:
         UserError: one lies in the other half.

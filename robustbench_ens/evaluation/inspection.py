@@ -1,4 +1,4 @@
-"""Show an external model a few images before anything is computed, to see whether it can be evaluated."""
+"""The inspection of external models on a few images before an evaluation begins."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from robustbench_ens.models.modes import eval_mode, in_train_mode
 from robustbench_ens.models.pointwise import warnings_about
 
 PROBE_IMAGES = 32
-"""Images that a model is shown before anything is computed."""
+"""The number of images on which a model is inspected."""
 
 
 def check_scores(model: nn.Module, images: Tensor, classes: int | None, where: str) -> Tensor:
-    """Show ``model`` the first image alone, then all ``images``, and check that it scores them, and return the scores.
+    """Check that ``model`` scores the first image alone and all ``images``, and return the scores.
 
     Args:
         model: in eval mode, on the device of ``images``.
         images: ``(B, C, H, W)`` in [0, 1].
-        classes: how many it must have; None for any number from two.
-        where: what errors begin with.
+        classes: the number that it must have; None is any number from two.
+        where: the beginning of errors.
 
     Raises:
-        UserError: it raises, or does not return floating-point scores ``(B, classes)`` without NaN.
+        UserError: it raises an error, or does not return floating-point scores ``(B, classes)`` without NaN.
     """
     for part in (images[:1], images):
         try:
@@ -38,7 +38,7 @@ def check_scores(model: nn.Module, images: Tensor, classes: int | None, where: s
                 scores = model(part)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        except Exception as error:  # a user's code raises whatever it likes
+        except Exception as error:  # a user's code may raise anything
             hint = "" if len(part) == 1 else "; one image alone works: was it traced, or exported, for batches of one?"
             raise UserError(
                 f"{where}: expected a model of {part.dtype} images {tuple(part.shape)} in [0, 1], got "
@@ -60,10 +60,10 @@ def check_scores(model: nn.Module, images: Tensor, classes: int | None, where: s
 
 
 def check_gradient(model: nn.Module, images: Tensor, where: str) -> None:
-    """Check that the scores depend on the images in a way that can be differentiated.
+    """Check that the scores have a gradient with respect to the images.
 
     Raises:
-        UserError: they do not.
+        UserError: they have none.
     """
     x = images[:2].detach().clone().requires_grad_()
     problem = "scores without a gradient; is there a no_grad, detach or argmax inside?"
@@ -72,7 +72,7 @@ def check_gradient(model: nn.Module, images: Tensor, where: str) -> None:
             scores = model(x)
             if scores.requires_grad and torch.autograd.grad(scores.sum(), x, allow_unused=True)[0] is not None:
                 return
-    except Exception as error:  # a user's code raises whatever it likes
+    except Exception as error:  # a user's code may raise anything
         if is_out_of_memory(error) and len(images) > 1:
             return check_gradient(model, images[: len(images) // 2], where)
         problem = failure(error)
@@ -87,9 +87,9 @@ class Inspection(NamedTuple):
     """The findings of :func:`inspect_model`.
 
     Attributes:
-        scores: ``(B, classes)``, of the images.
-        steady: whether they are the same from one pass to the next.
-        remarks: what a person should know of the model, each in one line.
+        scores: ``(B, classes)``, scores of the images.
+        steady: whether they are the same in every pass.
+        remarks: remarks for the user, each in one line.
         changes_input, converts: arguments of :func:`~robustbench_ens.models.adapted.adapted`.
     """
 
@@ -103,16 +103,16 @@ class Inspection(NamedTuple):
 def inspect_model(
     model: nn.Module, images: Tensor, classes: int | None, where: str, *, members: bool, gradient: bool
 ) -> Inspection:
-    """Show a model images, as often as it takes to see that it can be evaluated, and leave it in eval mode.
+    """Check that a model can be evaluated, and leave it in eval mode.
 
     Args:
-        model: on the device of ``images``.
+        model: the model, on the device of ``images``.
         images, classes, where: see :func:`check_scores`.
-        members: inspect each sub-model too.
-        gradient: check that there is one.
+        members: whether to inspect each sub-model too.
+        gradient: whether to check that there is a gradient.
 
     Raises:
-        UserError: see :func:`check_scores`, :func:`check_gradient` and :func:`sub_models`.
+        UserError: the errors of :func:`check_scores`, :func:`check_gradient` and :func:`sub_models`.
     """
     remarks = []
     if in_train_mode(model):
@@ -126,6 +126,7 @@ def inspect_model(
     needy = needs_contiguous(seen, images)
     images = contiguous(images) if needy else images
     scores = check_scores(seen, images, classes, where)
+    # A second pass on the same images reveals models that draw at random.
     again = check_scores(seen, images, classes, where)
     steady = soundness.alike(scores, again)
     if not steady:
@@ -150,7 +151,7 @@ def inspect_model(
 def _unsound(
     model: nn.Module, seen: nn.Module, images: Tensor, scores: Tensor, *, gradient: bool, steady: bool
 ) -> list[str]:
-    """Return what makes attacks on ``model`` fail, or its numbers mean less than they seem to; ``seen`` wraps it."""
+    """Return the reasons why attacks on ``model``, which ``seen`` wraps, may fail or its numbers mislead."""
     coupled = soundness.about_batches(seen, images, scores, model) if steady else []
     found = soundness.about_modules(model) + coupled
     if gradient:

@@ -1,4 +1,4 @@
-"""What an evaluation works on, and the rows it leaves."""
+"""The job of an evaluation: its settings, models and images, and the rows that it produces."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from robustbench_ens.perturb.health import Recorder
 from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute, Observers
 
 Part = tuple[str, Callable[[], pd.DataFrame]]
-"""A piece of an evaluation that is kept by itself: its name, and what computes its outcomes."""
+"""A part of an evaluation that is kept by itself: its name, and the function that computes its outcomes."""
 
 AnyKeys = TypeVar("AnyKeys", bound=ProtocolFile)
 
 OWN_AGGREGATION = "own"
-"""Aggregation of a model of one's own: whatever it does."""
+"""The aggregation of external models, which is part of their code."""
 
 
 def _silent_task() -> Task:
@@ -55,19 +55,19 @@ class Job:
 
     Attributes:
         settings: the protocol.
-        target: what is attacked.
-        sources: the surrogates, in the protocol's order; empty where the attack is on the target itself.
+        target: the attacked model.
+        sources: the surrogates, in the protocol's order; empty if the attack is on the target itself.
         data: the images that are attacked.
-        workers: batches crafted at the same time.
-        fitting: how many images are computed together; of one network see :func:`~.compute.fitting_of`.
-        task: told of each attempt on an image that is finished.
-        measured: rows of the measurements table that a part left beside its outcomes.
-        means: rows of it whose values are means over images, and over how many.
-        arrays: what a part left to be drawn.
-        crafting: how the crafting runs of a part went.
-        restarts: tells restarts that repeat each other.
+        workers: number of batches crafted at the same time.
+        fitting: number of images computed together; for one network see :func:`~.compute.fitting_of`.
+        task: advanced by one for each finished attempt on an image.
+        measured: measurements of the current part.
+        means: measurements that are means over images, with the number of images.
+        arrays: arrays of the current part, for figures.
+        crafting: logs of the crafting runs of the current part.
+        restarts: detector of restarts that repeat each other.
         shared_s: seconds of each crafting of images that other targets are scored on too.
-        captured: the state in which the last crafting ended, of the images that health looks at more closely.
+        captured: final state of the last crafting, for the images that health checks crafts further.
     """
 
     settings: ProtocolFile
@@ -103,34 +103,34 @@ class Job:
         return self.data.labels
 
     def clean(self, rows: Tensor) -> CleanImages:
-        """Return the images at positions ``rows``, to be crafted from."""
+        """Return the clean images at positions ``rows``."""
         return CleanImages(self.images[rows], self.labels[rows], self.indices[rows].tolist())
 
     @property
     def compute(self) -> Compute:
-        """Where to craft on the target, and how much at a time; the task is told of each batch."""
+        """The device, precision and batch size for crafting on the target. Each batch advances the task."""
         return compute_on(self, self.target.ensemble)
 
     @property
     def sized(self) -> Sized:
-        """The protocol, which states a step size.
+        """The protocol, if it states a step size.
 
         Raises:
-            UserError: its kind has none.
+            UserError: its kind has no step size.
         """
         return self._of(Sized, "'steps' and 'step_size' to craft by")
 
     @property
     def health_images(self) -> int:
-        """How many images are also crafted with twice the steps."""
+        """The number of images that are also crafted with twice the steps."""
         return self.settings.health.images if isinstance(self.settings, Crafted) else 0
 
     @property
     def steps(self) -> int:
-        """The protocol's gradient steps. Of a ladder of them, each runs in a job of its own.
+        """The number of gradient steps. If a protocol has several, each has its own job.
 
         Raises:
-            UserError: the protocol's kind has none.
+            UserError: the protocol's kind has no steps.
         """
         return self._of(Stepped, "'steps'").steps
 
@@ -144,23 +144,23 @@ class Job:
 
     @property
     def precision(self) -> Precision:
-        """What the protocol crafts in."""
+        """The precision of crafting."""
         return self.settings.precision if isinstance(self.settings, ByGradient) else "fp32"
 
     def measure(self, name: str, value: float, unit: str, **where: Any) -> None:
-        """Keep a number that is no classification, about the target; ``where`` as in :func:`measurement`."""
+        """Record a measurement of the target, with the keywords ``where`` of :func:`measurement`."""
         self.measured.append(measurement(self.target.record.id, name, value, unit, **where))
 
     def measure_mean(self, name: str, value: float, images: int, unit: str, **where: Any) -> None:
-        """Keep a number that is a mean over so many images, as :meth:`measure`; chunks of images are put together."""
+        """Record a measurement that is a mean over ``images`` images. Means of chunks are combined later."""
         self.means.append((measurement(self.target.record.id, name, value, unit, **where), images))
 
     def chunks(self, fewest: int | None = None) -> list[Chunk]:
-        """Return the chunks of the images; see :func:`~robustbench_ens.evaluation.partition.chunks`."""
+        """Return the chunks of the images, as :func:`~robustbench_ens.evaluation.partition.chunks` does."""
         return chunks(len(self.images), self.images.shape[-2] * self.images.shape[-1], fewest)
 
     def take_log(self) -> Log:
-        """Return what was measured and logged since this was called last."""
+        """Return the measurements and logs since the last call, and clear them."""
         taken = Log(self.measured, self.means, self.crafting)
         self.measured = []
         self.means = []
@@ -168,8 +168,9 @@ class Job:
         return taken
 
     def take_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """The arrays that were left since this was called last, with the names of the classes."""
-        taken, self.arrays = self.arrays, {}
+        """Return the arrays since the last call with the names of the classes, and clear them."""
+        taken = self.arrays
+        self.arrays = {}
         return taken | {"class_names": np.array(self.data.classes, dtype=str)} if taken else taken
 
     def craft(
@@ -183,15 +184,15 @@ class Job:
         key: Sequence[object],
         source: CraftedOn | None = None,
     ) -> Tensor:
-        """Craft on ``model`` for the images at positions ``rows``, with the protocol's seed; record how it went.
+        """Craft on ``model`` for the images at positions ``rows`` with the protocol's seed, and log the run.
 
         Args:
-            model: the target's ensemble, or what ``source`` says.
+            model: the target's ensemble, or the model that ``source`` describes.
             rows: ``(n,)``, positions of the images.
             attack, loss: as in :class:`~robustbench_ens.perturb.inputs.AttackSettings`.
             eps: radius in pixel scale; step size and steps are the protocol's.
-            key: what random draws belong to besides the protocol's seed.
-            source: what ``model`` is; the target's ensemble unless given.
+            key: what random draws depend on besides the protocol's seed.
+            source: the identity of ``model``, by default the target's ensemble.
 
         Returns:
             ``(n, C, H, W)``, on the CPU, within ``eps`` of the images.
@@ -227,11 +228,11 @@ class Job:
         return crafted
 
     def log(self, key: RunKey, recorder: Recorder, rows: Tensor, crafted: Tensor) -> None:
-        """Record how a crafting run went; nothing if it crafted nothing.
+        """Log the health of a crafting run, unless it crafted no image.
 
         Args:
-            key: what was crafted on, and how.
-            recorder: observed its steps, and counted its passes.
+            key: identity of the run.
+            recorder: the observer of its steps and passes.
             rows: ``(n,)``, positions of the images.
             crafted: ``(n, C, H, W)``.
         """
@@ -242,22 +243,23 @@ class Job:
         self.crafting.append(Crafting(*key, health, repeated, passes=recorder.passes.per_image(len(rows))))
 
     def double_the_steps(self, model: nn.Module, rows: Tensor, answers: Tensor, key: Sequence[object]) -> None:
-        """Note how much lower the accuracy of ``model`` is where the last crafting had taken twice the steps.
+        """Log by how much the accuracy of ``model`` falls if the last crafting takes twice the steps.
 
-        On the first of its images, as many as the protocol's health settings say. The gradient loop goes on from where
-        it stood; attacks of libraries begin again.
+        It is measured on the first images of the crafting, as many as the protocol's health settings state. The
+        gradient loop continues from its final state, and attacks of libraries start again.
 
         Args:
-            model: what was crafted on.
+            model: the model that images were crafted on.
             rows: ``(N,)``, positions of the images that were crafted.
-            answers: ``(N, A)``, those of ``model`` to what was crafted; see :meth:`answers`.
-            key: of the crafting, so that the starts are the same.
+            answers: ``(N, A)``, those of ``model`` to the crafted images; see :meth:`answers`.
+            key: key of the crafting, so that the random starts are the same.
         """
         some = rows[: self.health_images]
         if not self.crafting or not len(some):
             return
         once = self.crafting[-1]
         state = self.captured.state()
+        # A copy, so that this run neither advances the task nor is logged as a restart of the attack.
         quiet = replace(self, task=_silent_task(), crafting=[], restarts=Restarts())
         steps = 2 * once.steps if state is None else once.steps
         budget = Budget(once.eps, self.sized.step_size_at(once.eps), steps)
@@ -268,15 +270,15 @@ class Job:
         self.crafting[-1] = replace(once, doubling_gain=float(before - after))
 
     def note_self_transfer(self, share: float) -> None:
-        """Note how much accuracy the attack on the answer left, and that on a plain mean took."""
+        """Log the accuracy that survived the attack on the answer and fell to self-transfer."""
         if self.crafting:
             self.crafting[0] = replace(self.crafting[0], self_transfer_gain=share)
 
     def predict(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Predicted classes ``(N,)`` of ``images``, on the CPU; ``model`` in eval mode, always in fp32.
+        """Return the predicted classes ``(N,)`` of ``images``, on the CPU. ``model`` is in eval mode, always in fp32.
 
         Raises:
-            UserError: the model returns values that are not numbers.
+            UserError: the model returns NaN.
         """
         try:
             return predict(model, images, self.device, fitting=fitting_of(self, model))
@@ -292,12 +294,12 @@ class Job:
         return torch.stack([self.predict(one, images) for one in models], dim=1)
 
     def right(self, model: nn.Module, answers: Tensor, positions: Tensor) -> Tensor:
-        """Return how likely :meth:`answers` ``(n, A)`` to the images at ``positions`` are right: ``(n,)``, float64."""
+        """Return the probability that the target is right, ``(n,)`` float64, from :meth:`answers` ``(n, A)``."""
         chances = torch.tensor(chances_of(model) or (1.0,), dtype=torch.float64, device="cpu")
         return (chances * (answers == self.labels[positions].unsqueeze(1))).sum(dim=1)
 
     def predict_each(self, images: Tensor) -> Tensor:
-        """:meth:`predict` of every sub-model of the target and, last, the ensemble: ``(M + 1, N)``."""
+        """Return :meth:`predict` of every sub-model of the target and, last, of the ensemble: ``(M + 1, N)``."""
         models = [*self.target.ensemble.members, self.target.ensemble]
         return torch.stack([self.predict(model, images) for model in models])
 
@@ -316,10 +318,10 @@ class Job:
         target_member: int = ENSEMBLE,
         attempted: Tensor | None = None,
     ) -> pd.DataFrame:
-        """Outcome rows for the images at ``positions``; where ``attempted`` is false they are null.
+        """Return outcome rows for the images at ``positions``, with null where ``attempted`` is false.
 
         Raises:
-            UserError: the target answers at random, so that there is no one prediction; :meth:`answer_rows` has more.
+            UserError: the target answers at random, so that there is no single prediction; use :meth:`answer_rows`.
         """
         if target_member == ENSEMBLE and chances_of(self.target.ensemble):
             raise UserError(
@@ -327,6 +329,7 @@ class Job:
                 "as job.answers and job.answer_rows give them, got those of one answer"
             )
         labels = self.labels[positions].numpy()
+        # An image that an earlier attempt has beaten keeps its row: every attempt has all images, with null if skipped.
         tried = np.ones(len(positions), dtype=bool) if attempted is None else attempted.numpy()
         model = self.target.ensemble
         aggregation = model.aggregation if isinstance(model, Ensemble) else OWN_AGGREGATION
@@ -349,7 +352,7 @@ class Job:
         )
 
     def answer_rows(self, positions: Tensor, answers: Tensor, **columns: Any) -> pd.DataFrame:
-        """Return :meth:`rows` of the target's answers: if one is drawn, of every sub-model with its probability.
+        """Return :meth:`rows` of the target's answers. If one is drawn, each sub-model has rows with its probability.
 
         Args:
             positions: ``(n,)``.
@@ -366,7 +369,7 @@ class Job:
         return pd.concat(frames, ignore_index=True)
 
     def clean_rows(self) -> pd.DataFrame:
-        """The target's predictions of the clean images: attack ``clean``, eps 0."""
+        """Return the rows of the target's predictions of the clean images: attack ``clean``, eps 0."""
         positions = torch.arange(len(self.images), device="cpu")
         answers = self.answers(self.target.ensemble, self.images)
         own = self.target.record.id

@@ -1,4 +1,4 @@
-"""What is attacked, or crafted on: a model and its record."""
+"""A loaded target or surrogate: a model and its record."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from robustbench_ens.weights.record import EnsembleRecord
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A trained ensemble and what it is; or a model of one's own, which may have no sub-models.
+    """A trained ensemble or an external model, with its record. An external model may have no sub-models.
 
-    ``origin`` is where an ensemble's weights come from; see :mod:`robustbench_ens.weights.origin`.
+    ``origin`` is the origin of the weights; see :mod:`robustbench_ens.weights.origin`.
     """
 
     ensemble: Ensemble

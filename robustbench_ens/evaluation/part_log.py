@@ -1,4 +1,4 @@
-"""What a part of an evaluation leaves beside its outcomes, and how chunks of images are put together."""
+"""The log of a part beside its outcomes, and the joining of the logs of chunks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from robustbench_ens.evaluation.tables import measurement
 
 @dataclass
 class Log:
-    """What a part measured, and how its crafting went.
+    """The measurements and crafting runs of a part.
 
     Attributes:
         measured: rows of the measurements table.
-        means: rows of it whose values are means over images, and over how many.
+        means: rows that are means over images, with the number of images.
         crafting: one entry for each crafting run.
     """
 
@@ -27,7 +27,7 @@ class Log:
     crafting: list[Crafting] = field(default_factory=list)
 
     def to_text(self) -> str:
-        """Return means and crafting runs as JSON; :attr:`measured` has a table of its own."""
+        """Return means and crafting runs as JSON. :attr:`measured` is stored as a table instead."""
         return json.dumps({"means": self.means, "crafting": [run.to_json() for run in self.crafting]})
 
     @classmethod
@@ -39,11 +39,11 @@ class Log:
 
 
 def measurement_rows(target: str, logs: Sequence[Log]) -> list[dict]:
-    """Return the rows of the measurements table that the chunks of one part leave together.
+    """Return the rows of the measurements table for all chunks of one part.
 
     Args:
-        target: id of what was attacked.
-        logs: of each chunk.
+        target: id of the target.
+        logs: log of each chunk.
     """
     crafting = [run for log in logs for run in log.crafting]
     logged = chain(health_rows(target, crafting), budget_rows(target, crafting))
@@ -55,7 +55,7 @@ def measurement_rows(target: str, logs: Sequence[Log]) -> list[dict]:
 
 
 def _means(means: Sequence[tuple[dict, int]]) -> list[dict]:
-    """Return one row for each thing that was measured, with the mean over the images of all chunks."""
+    """Return one row for each quantity, with the mean over the images of all chunks."""
     together: dict[tuple[Any, ...], list[tuple[dict, int]]] = {}
     for row, count in means:
         key = tuple(value for name, value in row.items() if name != "value")

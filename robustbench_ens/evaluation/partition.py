@@ -1,7 +1,7 @@
-"""The parts that an evaluation falls into, known before anything is loaded: what can be computed side by side.
+"""The parts of an evaluation, which can be computed in parallel and are known before anything is loaded.
 
-Parts follow from the protocol, the number and size of its images, and the sub-models of the target. They never depend
-on how many workers there are, so that outcomes do not either.
+Parts follow from the protocol, the number and size of its images, and the sub-models of the target. They do not depend
+on the number of workers, so that outcomes do not either.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from robustbench_ens.config.protocols.keys import VariantGroup
 from robustbench_ens.config.protocols.kinds import Convergence, ProtocolFile
 
 CHUNK_PIXELS = 250 * 32 * 32
-"""Pixels of the images of one chunk: 250 images of CIFAR-10, minutes of white-box attack on one core."""
+"""The pixels of a chunk: 250 images of CIFAR-10, which are minutes of white-box attack on one core."""
 
 SMALLEST_CHUNK = 50
-"""Images in a chunk, however large they are: fewer leave a GPU idle."""
+"""The fewest images in a chunk, however large they are. Fewer would leave a GPU idle."""
 
 _CHUNK = "-images-"
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some of the images that a protocol attacks, which follow each other.
+    """A range of the images that a protocol attacks.
 
     Attributes:
-        start, stop: positions of the first one, and after the last.
-        count: of all the protocol's images.
+        start, stop: positions of the first image, and after the last one.
+        count: number of all images of the protocol.
     """
 
     start: int
@@ -40,16 +40,16 @@ class Chunk:
 
     @property
     def positions(self) -> Tensor:
-        """Positions ``(n,)`` of its images among all."""
+        """The positions ``(n,)`` of its images among all."""
         return torch.arange(self.start, self.stop, device="cpu")
 
     @property
     def is_first(self) -> bool:
-        """True for the chunk of the first images, which health looks at more closely."""
+        """True for the chunk of the first images, which health checks use."""
         return self.start == 0
 
     def part(self, name: str) -> str:
-        """Return the name of the part of this chunk, where ``name`` is that of all images together."""
+        """Return the name of this chunk's part, given the ``name`` of the part of all images."""
         return name if self.stop - self.start == self.count else f"{name}{_CHUNK}{self.start}"
 
     def __len__(self) -> int:
@@ -57,17 +57,17 @@ class Chunk:
 
 
 def family(part: str) -> str:
-    """Return what all chunks of one part have in common: its name without the chunk."""
+    """Return the name of a part without its chunk, which all its chunks have in common."""
     return part.partition(_CHUNK)[0]
 
 
 def chunks(count: int, pixels: int, fewest: int | None = None) -> list[Chunk]:
-    """Split images into chunks of one size, but for the last.
+    """Split images into chunks of one size, of which the last may be smaller.
 
     Args:
-        count: of the images.
+        count: number of images.
         pixels: height times width of an image.
-        fewest: images in a chunk; by default ``SMALLEST_CHUNK``.
+        fewest: least number of images in a chunk, by default ``SMALLEST_CHUNK``.
     """
     size = max(CHUNK_PIXELS // pixels, SMALLEST_CHUNK if fewest is None else fewest)
     return [Chunk(start, min(start + size, count), count) for start in range(0, count, size)]
@@ -75,7 +75,7 @@ def chunks(count: int, pixels: int, fewest: int | None = None) -> list[Chunk]:
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to craft: an attack with a loss, from one random start."""
+    """An attack with a loss, from one random start."""
 
     attack: str
     loss: str
@@ -83,12 +83,12 @@ class Variant:
 
     @property
     def key(self) -> str:
-        """A name for files."""
+        """The name in file names."""
         return f"{self.attack}-{self.loss}-{self.restart}"
 
 
 def expand(groups: Iterable[VariantGroup]) -> list[Variant]:
-    """All variants of ``groups``, in their order."""
+    """Return all variants of ``groups``, in their order."""
     return [
         Variant(group.attack, loss, restart)
         for group in groups
@@ -99,12 +99,12 @@ def expand(groups: Iterable[VariantGroup]) -> list[Variant]:
 
 @dataclass(frozen=True)
 class Product:
-    """Images crafted on a surrogate, which every target is scored on.
+    """Images crafted on a surrogate, on which every target is scored.
 
     Attributes:
-        source: position of the surrogate among the protocol's.
-        variant, eps: what they are crafted by.
-        steps: of the protocol's ladder; None if it has one number of them.
+        source: position of the surrogate in the protocol.
+        variant, eps: variant and radius.
+        steps: number of steps, if the protocol has several, else None.
     """
 
     source: int
@@ -114,7 +114,7 @@ class Product:
 
 
 def crafted_by(settings: ProtocolFile, product: Product) -> ProtocolFile:
-    """Return the protocol that says how ``product`` of ``settings`` is crafted."""
+    """Return the protocol by which ``product`` of ``settings`` is crafted."""
     return settings.at(product.steps) if isinstance(settings, Convergence) and product.steps else settings
 
 
@@ -123,10 +123,10 @@ class Group:
     """Parts of an evaluation that one worker computes together.
 
     Attributes:
-        parts: their names.
-        gradients: of one image, at most; for expected times.
+        parts: names of the parts.
+        gradients: largest number of gradients of one image, for expected times.
         products: the crafted images that they read.
-        name: what they are called together.
+        name: name of the group.
     """
 
     parts: tuple[str, ...]
@@ -136,23 +136,23 @@ class Group:
 
     @property
     def title(self) -> str:
-        """What people see."""
+        """The name that is displayed."""
         return self.name or self.parts[0]
 
 
 def seconds_by_group(groups: Iterable[Group], seconds: Mapping[str, float]) -> dict[str, float]:
-    """Return the seconds of each group by its title, from those of parts by name."""
+    """Return the seconds of each group by its title, from the seconds of parts by name."""
     return {group.title: round(fsum(seconds.get(part, 0.0) for part in group.parts), 3) for group in groups}
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What the parts of an evaluation follow from, beside its protocol.
+    """The facts besides the protocol that decide the parts of an evaluation.
 
     Attributes:
-        images: how many are attacked.
-        pixels: height times width of one.
-        sub_models: of the target.
+        images: number of attacked images.
+        pixels: height times width of an image.
+        sub_models: number of sub-models of the target.
         sources: ids of the surrogates.
     """
 
@@ -162,12 +162,12 @@ class Outline:
     sources: tuple[str, ...] = ()
 
     def chunks(self, fewest: int | None = None) -> list[Chunk]:
-        """Return the chunks of the images; see :func:`chunks`."""
+        """Return the chunks of the images, as :func:`chunks` does."""
         return chunks(self.images, self.pixels, fewest)
 
 
 def at_each_eps(ladder: Iterable[float], split: Iterable[Chunk]) -> Iterator[tuple[str, float, Chunk]]:
-    """Yield name, eps and chunk of each part of an evaluation whose chunks of images are independent."""
+    """Yield the name, eps and chunk of each part of an evaluation with independent chunks."""
     split = list(split)
     for eps in ladder:
         for chunk in split:

@@ -1,4 +1,4 @@
-"""Parts of an evaluation on disk: each is kept as it is finished, and joined with the others at the end."""
+"""Parts of an evaluation on disk. Each is written when it is finished, and all are joined at the end."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from robustbench_ens.models.probe import same_probe
 from robustbench_ens.outcomes import MEASUREMENTS, Arrays, read_outcomes, read_provenance, write_outcomes
 
 ATTEMPT = ["target_member", "source", "source_member", "attack", "loss", "restart", "steps", "aggregation", "eps"]
-"""Columns of outcomes that name an attempt on an image."""
+"""The columns of outcomes that name an attempt on an image."""
 
 
 class Digests(NamedTuple):
-    """Digests of all that decides the outcomes, and of the files beside the dataset, if there are any."""
+    """The digests of everything that decides the outcomes, and of the files besides the dataset, if there are any."""
 
     inputs: str
     files: str | None
 
 
 class Finished(NamedTuple):
-    """What a part left: its outcomes, its log, its arrays, and the seconds they took.
+    """A finished part: its outcomes, log, arrays and seconds.
 
-    ``shared_s`` of the seconds went into images that other targets are scored on too.
+    ``shared_s`` is the part of the seconds spent on images that other targets are scored on too.
     """
 
     outcomes: pd.DataFrame
@@ -49,9 +49,9 @@ class Finished(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """What all parts left together; ``seconds`` is what they took.
+    """The joined results of all parts, and their ``seconds``.
 
-    ``own_s`` is what each took by name, without images that other targets are scored on too.
+    ``own_s`` has the seconds of each part by name, without images that other targets are scored on too.
     """
 
     outcomes: list[pd.DataFrame]
@@ -62,10 +62,10 @@ class Joined(NamedTuple):
 
 
 def check_files(protocol: Protocol, before: str | None) -> None:
-    """Check that the files beside the dataset still have the digest ``before``.
+    """Check that the files besides the dataset still have the digest ``before``.
 
     Raises:
-        UserError: they changed since: what was read may be neither the old nor the new ones.
+        UserError: they changed, so that a mixture of old and new files may have been read.
     """
     if evaluation_of(protocol.settings).digest() != before:
         raise UserError(
@@ -75,15 +75,15 @@ def check_files(protocol: Protocol, before: str | None) -> None:
 
 
 def _from_same_files(protocol: Protocol, before: str | None, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Compute a part; no row is kept of files that change in the meantime."""
+    """Compute a part, and raise an error if files changed meanwhile."""
     rows = compute()
     check_files(protocol, before)
     return rows
 
 
 def read_part(job: Job, path: Path, digest: str) -> Finished | None:
-    """Read a part that was finished before; none if there is none, or it is of other inputs."""
-    # A part of other inputs, which a kill may have left beside newer measurements, is not looked at further.
+    """Return a part that was finished before, or None if it does not exist or has other inputs."""
+    # Only the provenance is read of a part of other inputs: a kill may have left it beside newer measurements.
     before = read_provenance(path) if path.exists() else {}
     if before.get("inputs") != digest or not same_probe(before.get("probe"), job.target.record.probe):
         return None
@@ -95,13 +95,13 @@ def read_part(job: Job, path: Path, digest: str) -> Finished | None:
 
 
 def compute_part(job: Job, path: Path, digest: str, compute: Callable[[], pd.DataFrame]) -> Finished:
-    """Read a part if it was finished before, else compute and keep it."""
+    """Read a part if it was finished before, else compute and write it."""
     kept = read_part(job, path, digest)
     if kept is not None:
         return kept
     job.shared_s = []
     began = time.monotonic()
-    # Parts may be computed by different processes, so that no part compares its restarts with another's.
+    # Different processes may compute the parts, so that no part may compare its restarts with those of another.
     job.restarts = Restarts()
     rows = compute()
     seconds = time.monotonic() - began
@@ -118,14 +118,14 @@ def compute_part(job: Job, path: Path, digest: str, compute: Callable[[], pd.Dat
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one evaluation, in a folder where other processes may work on them too.
+    """The parts of one evaluation, in a folder that other processes may share.
 
     Attributes:
-        protocol: what is run.
-        job: against what.
-        folder: where finished parts lie.
-        digests: of all that decides them.
-        each: what one part advances the job's task by if it was finished before.
+        protocol: the protocol.
+        job: the job to run.
+        folder: folder of the finished parts.
+        digests: digests of everything that decides the parts.
+        each: units by which a part that was finished before advances the task.
     """
 
     protocol: Protocol
@@ -135,9 +135,9 @@ class Parts:
     each: int = 0
 
     def run(self, parts: Sequence[Part]) -> dict[str, Finished]:
-        """Return what each part left; those that are finished are read.
+        """Return the result of each part. Finished ones are read.
 
-        A part that another process is at is left to it. The others come first.
+        Parts that another process holds come last, and are waited for.
         """
         found: dict[str, Finished] = {}
         held: list[Part] = []
@@ -166,11 +166,11 @@ class Parts:
 
 
 def joined(target: str, found: dict[str, Finished]) -> Joined:
-    """Put together what the parts left, chunks of images as if there were none.
+    """Join the results of the parts, as if images were not split into chunks.
 
     Args:
-        target: id of what was attacked.
-        found: by name, in the order of the evaluation.
+        target: id of the target.
+        found: results by name, in the order of the evaluation.
     """
     outcomes: list[pd.DataFrame] = []
     measurements: list[dict] = []
@@ -185,7 +185,7 @@ def joined(target: str, found: dict[str, Finished]) -> Joined:
 
 
 def _in_order(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of chunks of images, those of one attempt together, as they are without chunks."""
+    """Return the rows of all chunks in the order that they have without chunks: by attempt."""
     if len(frames) == 1:
         return frames[0]
     rows = concatenated(frames)
@@ -194,7 +194,7 @@ def _in_order(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def concatenated(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of all frames; empty ones, whose columns have no types, are left out."""
+    """Return the rows of all frames. Empty frames are dropped because their columns have no types."""
     own = list(frames)
     filled = [frame for frame in own if len(frame)]
     return pd.concat(filled, ignore_index=True) if filled else own[0]

@@ -1,4 +1,4 @@
-"""What is recorded of an evaluation: where its outcomes lie, what decides them, and their provenance."""
+"""The record of an evaluation: the paths of its outcomes, the digest of their inputs, and their provenance."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ from robustbench_ens.weights.record import EnsembleRecord
 
 
 def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> str:
-    """Digest of everything that decides the outcomes, but for an external model's probe, which no digest is made of."""
+    """Return the digest of everything that decides the outcomes, except an external model's probe.
+
+    A probe is compared with a tolerance, so that it cannot be part of a digest.
+    """
     files = evaluation_of(protocol.settings).digest()
-    # Of code from outside the project, weights are not all that decides.
+    # The same weights under changed code from outside are another model.
     code = [record.code for record in (target, *sources)]
     return digest_json(
         {
@@ -40,18 +43,18 @@ def inputs_digest(protocol: Protocol, target: EnsembleRecord, sources: Sequence[
 
 
 def outcomes_file(store: Store, protocol: Protocol, target: EnsembleRecord) -> Path:
-    """Where the outcomes of ``target`` under ``protocol`` lie."""
+    """Return the path of the outcomes of ``target`` under ``protocol``."""
     key = f"{target.recipe.replace('/', '-')}-{target.recipe_hash}-seed-{target.seed}"
     return store.outcomes_path(protocol.name, protocol.hash, key)
 
 
 def parts_folder(path: Path) -> Path:
-    """Where the parts of the unfinished evaluation lie whose outcomes will be at ``path``."""
+    """Return the folder for the parts of an unfinished evaluation with outcomes at ``path``."""
     return path.with_name(f".{path.stem}.parts")
 
 
 def is_part_done(store: Store, protocol: Protocol, records: Sequence[EnsembleRecord], part: str) -> bool:
-    """Return whether a part of an unfinished evaluation is kept; ``records`` are those of target and surrogates."""
+    """Return whether a part of an unfinished evaluation exists, for the ``records`` of target and surrogates."""
     target, *sources = records
     path = parts_folder(outcomes_file(store, protocol, target)) / f"{part}.parquet"
     if not path.exists():
@@ -62,10 +65,10 @@ def is_part_done(store: Store, protocol: Protocol, records: Sequence[EnsembleRec
 
 
 def is_evaluated(store: Store, protocol: Protocol, target: EnsembleRecord, sources: Sequence[EnsembleRecord]) -> bool:
-    """Whether the outcomes exist and come from these weights, this code and a model that still behaves as it did.
+    """Return whether outcomes exist for these weights, this code and a model that still behaves as it did.
 
     Raises:
-        UserError: the file is there but damaged.
+        UserError: the file exists but is damaged.
     """
     path = outcomes_file(store, protocol, target)
     if not is_complete(path):
@@ -86,12 +89,12 @@ def provenance(
     """Return the provenance of outcomes.
 
     Args:
-        protocol: what ran.
-        target: what was attacked.
+        protocol: the protocol.
+        target: the attacked model.
         sources: the surrogates.
-        inputs: of :func:`inputs_digest`.
-        seconds: that all parts took.
-        device: what they ran on.
+        inputs: the result of :func:`inputs_digest`.
+        seconds: time of all parts.
+        device: the device they ran on.
     """
     settings = protocol.settings
     return {
@@ -117,15 +120,15 @@ def provenance(
 
 @dataclass(frozen=True)
 class Past:
-    """What a past evaluation took.
+    """The time of a past evaluation.
 
     Attributes:
-        protocol: its hash.
-        target: the recipe hash of what was attacked.
-        seconds: of all parts.
-        groups: of each group of parts by title, without images that other targets are scored on too; empty where an
-            earlier version did not keep them.
-        device: where it ran: cpu or cuda.
+        protocol: hash of the protocol.
+        target: recipe hash of the target.
+        seconds: time of all parts.
+        groups: seconds of each group of parts by title, without the crafting of shared images; empty in outcomes of
+            earlier versions.
+        device: cpu or cuda.
     """
 
     protocol: str
@@ -136,11 +139,12 @@ class Past:
 
 
 def past_evaluations(store: Store) -> Iterator[Past]:
-    """Yield what past evaluations took, by path, but for damaged ones."""
+    """Yield the times of past evaluations in order of their paths. Damaged ones are skipped."""
     folder = store.root / "outcomes"
     for path in find_outcomes([folder]) if folder.exists() else []:
         with suppress(UserError):
             provenance = check_whole(path, read_provenance(path))
-            protocol, target = provenance["protocol"]["hash"], provenance["target"]["recipe_hash"]
+            protocol = provenance["protocol"]["hash"]
+            target = provenance["target"]["recipe_hash"]
             device = provenance["hardware"]["device"]
             yield Past(protocol, target, provenance["wall_time_s"], provenance.get("groups", {}), device)

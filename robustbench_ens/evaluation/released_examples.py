@@ -1,17 +1,16 @@
-"""A folder of examples that others crafted, in the layout in which DVERGE's authors released theirs.
+"""A folder of released adversarial examples, in the layout of DVERGE's authors.
 
 ::
 
-    clean/{inputs,labels}.pt                                          where it is there
+    clean/{inputs,labels}.pt                                          optional
     eps_0.03/from_baseline3_xent_mpgd_steps_100_0/{inputs,labels}.pt  momentum PGD, random start 0
     eps_0.03/from_baseline3_cw_mdi2_0.5_steps_100/{inputs,labels}.pt  M-DI2-FGSM
     eps_0.03/from_baseline3_cw_sgm_0.2_steps_100/{inputs,labels}.pt   SGM
 
 ``inputs.pt`` holds float images ``(N, C, H, W)`` in [0, 1], ``labels.pt`` the true classes ``(N,)``, both in the same
-order in every folder. The folder does not say which test images they were, so they are looked up: a clean image by
-equality, else the one test image of its class within eps. So every example's budget is checked against the dataset, and
-clean accuracy is over the same images. What it was crafted on cannot be checked: whether it is hold-out is the folder's
-word.
+order in every folder. Indices of test images are not part of the format, so they are searched for: a clean image by
+equality, else the only test image of its class within eps. Every example's budget is thus checked against the dataset,
+and clean accuracy is over the same images. Whether the surrogate is hold-out cannot be checked.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ FOLDER_ATTACKS = {
     "sgm_0.2": "sgm",
 }
 LOSSES = {"xent": "cross_entropy", "cross_entropy": "cross_entropy", "cw": "cw_legacy"}
-"""The released generator excludes the true class from the margin by zero: our ``cw_legacy``."""
+"""Losses by their names in folders. The released CW multiplies the true class by zero, as ``cw_legacy`` does."""
 
 _ATTACK, _LOSS = ("|".join(map(re.escape, sorted(names, key=len, reverse=True))) for names in (FOLDER_ATTACKS, LOSSES))
 _NAME = re.compile(
@@ -57,12 +56,14 @@ _NAME = re.compile(
     r"(_(?P<restart>\d+))?",
     re.ASCII,
 )
-CLEAN, INPUTS, LABELS = "clean", "inputs.pt", "labels.pt"
+CLEAN = "clean"
+INPUTS = "inputs.pt"
+LABELS = "labels.pt"
 
 
 @dataclass(frozen=True)
 class ReleasedVariant:
-    """The way in which the examples in one folder were crafted; ``folder`` is its name."""
+    """The attack, loss, steps and restart of the examples in one folder. ``folder`` is its name."""
 
     folder: str
     source: str
@@ -73,7 +74,7 @@ class ReleasedVariant:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """All that variants of equal steps differ in."""
+        """The facts in which variants of equal steps differ."""
         return self.source, self.attack, self.loss, self.restart
 
 
@@ -81,7 +82,7 @@ def read_name(path: Path) -> ReleasedVariant:
     """Return the variant that a folder's name states.
 
     Raises:
-        UserError: the name is none of those described above.
+        UserError: the name has another form.
     """
     found = _NAME.fullmatch(path.name)
     if found is None:
@@ -103,16 +104,16 @@ def read_name(path: Path) -> ReleasedVariant:
 
 
 class ReleasedExamples:
-    """The layout of a folder of examples, read once, and what its files hold.
+    """The layout of a folder of examples, which is read once, and the contents of its files.
 
     Attributes:
         root: the folder.
-        clean: the folder of the clean images; none if there is none.
-        folders: that of each eps.
-        variants: of the protocol's steps, the same ones at every eps.
+        clean: the folder of the clean images, or None.
+        folders: the folder of each eps.
+        variants: the variants with the protocol's steps, the same at every eps.
 
     Raises:
-        UserError: a folder is missing, has a name that is not understood, or a twin.
+        UserError: a folder is missing, has a name of another form, or names the same variant as another one.
     """
 
     def __init__(self, settings: TransferFolder) -> None:
@@ -169,23 +170,23 @@ class ReleasedExamples:
 
     @property
     def files(self) -> list[Path]:
-        """Every file that is read."""
+        """All files that are read."""
         folders = [folder / variant.folder for folder in self.folders.values() for variant in self.variants]
         clean = [] if self.clean is None else [self.clean]
         return [folder / name for folder in (*clean, *folders) for name in (INPUTS, LABELS)]
 
     def check(self) -> None:
-        """Check that every file is there; they are read when they are scored.
+        """Check that every file exists. Contents are checked when they are scored.
 
         Raises:
-            UserError: one is not.
+            UserError: one is missing.
         """
         for path in self.files:
             if not path.is_file():
                 raise UserError(f"{path}: expected a tensor of transfer examples, got no file there")
 
     def digest(self) -> str:
-        """Return the SHA-256 over names and bytes of every file that is read.
+        """Return the SHA-256 over names and bytes of all files that are read.
 
         Raises:
             UserError: one is missing.
@@ -197,10 +198,10 @@ class ReleasedExamples:
         return digest.hexdigest()
 
     def labels(self) -> Tensor:
-        """Return the one list of labels ``(N,)`` that all folders hold.
+        """Return the labels ``(N,)``, which are the same in all folders.
 
         Raises:
-            UserError: a file is damaged, they differ, or they are too few for the protocol.
+            UserError: a file is damaged, the labels differ, or there are too few for the protocol.
         """
         paths = [path for path in self.files if path.name == LABELS]
         labels = _read_labels(paths[0])
@@ -215,10 +216,10 @@ class ReleasedExamples:
         return labels
 
     def versions(self, count: int, shape: tuple[int, ...]) -> Iterator[tuple[Tensor, float]]:
-        """Yield images ``(N, C, H, W)`` with their eps: the clean ones if they are there, else those of all variants.
+        """Yield images ``(N, C, H, W)`` with their eps: the clean ones if they exist, else those of all variants.
 
         Args:
-            count: N.
+            count: the number of images N.
             shape: ``(C, H, W)``.
         """
         if self.clean is not None:
@@ -258,7 +259,7 @@ def read_images(path: Path, count: int, shape: tuple[int, ...]) -> Tensor:
     """Return the images ``(count, *shape)`` in a file, float in [0, 1].
 
     Raises:
-        UserError: it is missing, damaged, or holds something else.
+        UserError: it is missing, damaged, or has another content.
     """
     images = _read(path)
     if tuple(images.shape) != (count, *shape) or not images.is_floating_point():

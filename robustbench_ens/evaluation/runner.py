@@ -1,4 +1,4 @@
-"""Run a protocol against a target: parts that survive an interruption, then one file of outcomes."""
+"""The runner of protocols: it computes parts that survive an interruption, then joins them to one outcomes file."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from robustbench_ens.outcomes import MEASUREMENTS, write_outcomes
 
 @dataclass(frozen=True)
 class Resources:
-    """What an evaluation computes with. It changes no outcome, but for rounding.
+    """The resources of an evaluation. They change no outcome except by rounding.
 
     Attributes:
         device: where to compute.
-        workers: batches crafted at the same time.
-        batch_size: images computed together, by default what suits the device; halved if they do not fit in memory.
-        progress: who is told how far it is.
+        workers: number of batches crafted at the same time.
+        batch_size: images computed together; None is what fits the device. It is halved if memory runs out.
+        progress: receives the progress.
     """
 
     device: torch.device | str = "cpu"
@@ -54,11 +54,11 @@ class Resources:
 
 
 class TrainingTables(NamedTuple):
-    """What was recorded while the target was trained, for the report.
+    """The tables recorded while the target was trained, for the report.
 
     Attributes:
-        history: by epoch; none if there is none.
-        monitored: what a monitor measured; none if there was none.
+        history: rows by epoch, or None.
+        monitored: measurements of a monitor, or None.
     """
 
     history: pd.DataFrame | None = None
@@ -66,12 +66,13 @@ class TrainingTables(NamedTuple):
 
 
 def aggregated(protocol: Protocol, target: LoadedModel) -> LoadedModel:
-    """Return ``target`` as ``protocol`` attacks it: as it answers by itself, or under the protocol's aggregation.
+    """Return ``target`` with the aggregation under which ``protocol`` attacks it: its own or the protocol's.
 
     Raises:
-        UserError: the target has too few sub-models, or aggregates by itself where the protocol has an aggregation.
+        UserError: the target has too few sub-models, or has none to aggregate as the protocol says.
     """
-    model, own = target.ensemble, target.record.id
+    model = target.ensemble
+    own = target.record.id
     fewest = protocol.settings.facts.fewest_sub_models
     if target.record.sub_models < fewest:
         raise UserError(
@@ -92,7 +93,7 @@ def aggregated(protocol: Protocol, target: LoadedModel) -> LoadedModel:
             )
         return target
     if wanted is None and model.aggregate.chances and protocol.settings.facts.yields not in (ACCURACY, BY_STEPS):
-        # These look at the sub-models, and at their mean beside them: there is no one answer.
+        # Kinds without accuracies measure sub-models and their mean; a drawn sub-model has no single answer to measure.
         wanted = DEFAULT_AGGREGATION
     if wanted is None:
         return target
@@ -101,7 +102,7 @@ def aggregated(protocol: Protocol, target: LoadedModel) -> LoadedModel:
 
 
 def _averaged(source: LoadedModel) -> LoadedModel:
-    """Return a surrogate whose sub-models' probabilities are averaged, however it answers as a target."""
+    """Return a surrogate with averaged probabilities, whatever its aggregation as a target is."""
     if not isinstance(source.ensemble, Ensemble):
         return source
     return replace(source, ensemble=source.ensemble.aggregated(DEFAULT_AGGREGATION))
@@ -116,22 +117,22 @@ def evaluate(
     resources: Resources | None = None,
     training: TrainingTables | None = None,
 ) -> Path:
-    """Run ``protocol`` against ``target`` and write its outcomes; what an interrupted run finished is kept.
+    """Run ``protocol`` against ``target``, and write its outcomes. Parts of an interrupted run are reused.
 
     Args:
-        protocol: what to run.
-        target: what to attack.
+        protocol: the protocol.
+        target: the model to attack.
         sources: the protocol's surrogates, in its order.
-        dataset: what is attacked; the records of target and sources are of it.
+        dataset: the dataset to attack, which the records of target and sources name.
         store: the run directory.
-        resources: what to compute with, by default the CPU.
-        training: what was recorded while the target was trained.
+        resources: device and sizes, by default the CPU.
+        training: tables recorded while the target was trained.
 
     Returns:
-        path of the outcomes file.
+        the path of the outcomes file.
 
     Raises:
-        UserError: the dataset is another one than the target's or the protocol's, or a surrogate is not hold-out.
+        UserError: the dataset is not that of the target and the protocol, or a surrogate is not hold-out.
     """
     chosen = _chosen_images(protocol, target, sources, dataset)
     return evaluate_images(protocol, target, sources, store, chosen, resources, training)
@@ -140,7 +141,7 @@ def evaluate(
 def _chosen_images(
     protocol: Protocol, target: LoadedModel, sources: Sequence[LoadedModel], dataset: Dataset
 ) -> EvaluationImages:
-    """Return the images to attack, of the dataset that all ensembles were trained on."""
+    """Return the images to attack, after a check that all ensembles were trained on the dataset."""
     for model in (target, *sources):
         if model.record.data_digest != dataset.digest:
             raise UserError(
@@ -164,9 +165,10 @@ def evaluate_images(
     resources: Resources | None = None,
     training: TrainingTables | None = None,
 ) -> Path:
-    """Run :func:`evaluate` on the images ``data``, whatever number of images the protocol asks for."""
+    """Run :func:`evaluate` on the images ``data``, even if the protocol states another number of images."""
     ready = _ready(protocol, target, sources, store, data, resources or Resources())
     job = ready.job
+    # Clean images first: a model that fails on them should do so before hours of attacks.
     clean = job.clean_rows()
     found = ready.run()
     left = joined(job.target.record.id, found)
@@ -196,11 +198,11 @@ class _Ready:
     """An evaluation whose models are on the device.
 
     Attributes:
-        path: where its outcomes will lie.
+        path: path of its outcomes.
         job: one protocol against one target.
-        parts: runs parts of it.
-        title: the name that people see.
-        progress: is told how far it is.
+        parts: runner of its parts.
+        title: the name that is displayed.
+        progress: receives the progress.
     """
 
     path: Path
@@ -213,7 +215,7 @@ class _Ready:
         """Compute parts, or read those that are finished.
 
         Args:
-            names: of the parts; all of them unless given.
+            names: names of the parts; None is all of them.
         """
         job = self.job
         evaluation = evaluation_of(job.settings)
@@ -233,9 +235,9 @@ def _ready(
     data: EvaluationImages,
     resources: Resources,
 ) -> _Ready:
-    """Put the models on the device and look at what decides the outcomes."""
+    """Put the models on the device, and compute the digests of everything that decides the outcomes."""
     path = outcomes_file(store, protocol, target.record)
-    # First, so that no change of the files between the two digests goes unseen.
+    # Before anything reads the files, so that a later digest reveals any change in between.
     files = evaluation_of(protocol.settings).digest()
     inputs = inputs_digest(protocol, target.record, [source.record for source in sources])
     job = _job(protocol.settings, aggregated(protocol, target), sources, data, store, resources)
@@ -252,7 +254,7 @@ def _job(
     store: Store,
     resources: Resources,
 ) -> Job:
-    """Put the models on the device, and the images in a layout that all of them take."""
+    """Put the models on the device, and the images in a memory layout that all of them accept."""
     device = torch.device(resources.device)
     for model in (target, *sources):
         model.ensemble.to(device)
@@ -280,14 +282,14 @@ def evaluate_parts(
     names: Sequence[str],
     resources: Resources | None = None,
 ) -> None:
-    """Compute some parts of :func:`evaluate` and keep them, for an evaluation that joins them later.
+    """Compute some parts of :func:`evaluate`, and keep them for an evaluation that joins them later.
 
     Args:
-        protocol, target, sources, dataset, store, resources: as of :func:`evaluate`.
-        names: of the parts.
+        protocol, target, sources, dataset, store, resources: as in :func:`evaluate`.
+        names: names of the parts.
 
     Raises:
-        UserError: as :func:`evaluate`.
+        UserError: as in :func:`evaluate`.
     """
     chosen = _chosen_images(protocol, target, sources, dataset)
     _ready(protocol, target, sources, store, chosen, resources or Resources()).run(names)
@@ -301,15 +303,15 @@ def craft_product(
     store: Store,
     resources: Resources | None = None,
 ) -> None:
-    """Craft images on a surrogate and keep them, for every evaluation that scores them; nothing if they are there.
+    """Craft images on a surrogate, and keep them for all evaluations that score them. Existing images are kept.
 
     Args:
-        protocol: says how.
-        product: what to craft.
-        source: the surrogate that it names.
-        dataset: what is attacked; the record of ``source`` is of it.
+        protocol: the protocol that states how.
+        product: the variant and eps to craft.
+        source: the surrogate that ``product`` names.
+        dataset: the dataset to attack, which the record of ``source`` names.
         store: the run directory.
-        resources: what to compute with, by default the CPU.
+        resources: device and sizes, by default the CPU.
     """
     resources = resources or Resources()
     data = _chosen_images(protocol, source, [], dataset)

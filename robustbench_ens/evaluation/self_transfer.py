@@ -1,7 +1,7 @@
-"""Self-transfer: a defence attacked through the plain means of its own sub-models, whatever it answers with.
+"""Self-transfer: attacks on a defence through plain means of its own sub-models, whatever its aggregation.
 
-An answer with a gradient that misleads, or with none, hides nothing that its sub-models do not have. Images that beat
-their plain mean are tried on the answer, as CrossMax (arXiv:2408.05446) was broken.
+An aggregation with a misleading gradient, or none, adds no robustness to that of its sub-models. Images that fool
+their plain mean are therefore scored on the defence, which is how CrossMax (arXiv:2408.05446) was broken.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from robustbench_ens.models.external import sub_models
 from robustbench_ens.models.modes import eval_mode
 
 MEANS = ("mean_softmax", "mean_logits")
-"""Aggregations whose gradient hides no sub-model."""
+"""The aggregations whose gradient hides no sub-model."""
 
 
 def plain_means(job: Job, settings: Whitebox) -> list[Ensemble]:
-    """Return the sub-models of the target under each plain mean that is not its own; none if there is nothing to try.
+    """Return the sub-models of the target under each plain mean that is not its own aggregation.
+
+    The result is empty if self-transfer is off or has nothing to add.
 
     Raises:
-        UserError: the protocol asks for self-transfer, and the target has no sub-models with scores of its classes.
+        UserError: the protocol asks for self-transfer, but the target has no sub-models that classify by themselves.
     """
     target: Any = job.target.ensemble
     own = target.aggregation if isinstance(target, Ensemble) else OWN_AGGREGATION
@@ -48,15 +50,15 @@ def plain_means(job: Job, settings: Whitebox) -> list[Ensemble]:
 
 
 def _have_scores(target: LoadedModel, images: Tensor) -> bool:
-    """Return whether the target has sub-models that are networks by themselves, which an external model need not."""
+    """Return whether every sub-model maps images to scores, which need not hold in an external model."""
     members = sub_models(target.ensemble)
     if isinstance(target.ensemble, Ensemble) or not members:
         return bool(members)
-    shape = len(images), target.record.classes
+    shape = (len(images), target.record.classes)
     try:
         with torch.enable_grad():
             shown = images.detach().clone().requires_grad_()
             scores = [member(shown) for member in members]
         return all(own.shape == shape and own.requires_grad for own in scores)
-    except Exception:  # a user's code raises whatever it likes
+    except Exception:  # a user's code may raise anything
         return False

@@ -1,4 +1,4 @@
-"""Find, from a few images, what makes attacks on a model fail or its numbers mean less than they seem to."""
+"""Checks on a few images for reasons why attacks on a model may fail or its numbers mislead."""
 
 from __future__ import annotations
 
@@ -12,41 +12,52 @@ from torch.nn.modules.batchnorm import _NormBase
 from robustbench_ens.perturb.losses import cross_entropy, saturated
 
 NAMED = 3
-"""Modules that a remark names; a network may have dozens of them."""
+"""The most modules that a remark names. A network may have dozens of them."""
 
-FEW, MANY = 0.1, 0.25
-"""Shares of images, above which a gradient, or a loss, that cannot be followed is worth a remark."""
+FEW = 0.1
+"""The share of images with an unusable gradient above which there is a remark."""
+
+MANY = 0.25
+"""The share of images with an unusable loss above which there is a remark."""
 
 TINY = 1e-3
-"""Spread of an image's scores below which cross-entropy hardly tells one class from another."""
+"""The spread of an image's scores below which cross-entropy hardly distinguishes classes."""
 
 APART = 0.01
-"""Difference between scores of one image that is no rounding, in units of the scores' spread."""
+"""The difference between scores of one image that is not rounding, in units of the scores' spread."""
 
 ALIKE = 0.9
-"""Cosine between the changes of scores that happen and those that their gradient predicts: below, it is no gradient."""
+"""The cosine between actual changes of scores and those predicted by the gradient, below which it is wrong."""
 
 CURVED = 3.0
-"""How many times as far from 1 it must be as the cosine between the changes by a step up and by a step down.
+"""The factor by which that cosine must be farther from 1 than the one between a step up and a step down.
 
-Those two differ where scores are curved, or their changes lost in rounding, and then say little of a gradient.
+Changes by a step up and a step down differ if scores are curved or changes are lost in rounding. The first cosine is
+then no evidence against the gradient.
 """
 
-STEP, PROBES, LOOKED_AT = 0.005, 32, 8
-"""Of finite differences: the change of a pixel, random directions over all images, and images at most."""
+STEP = 0.005
+"""The change of a pixel in finite differences."""
+
+PROBES = 32
+"""The number of random directions of finite differences, over all images."""
+
+LOOKED_AT = 8
+"""The most images for finite differences."""
 
 DEEPEST = 3
-"""How deep containers within containers are searched."""
+"""The depth to which nested containers are searched."""
 
 
 def spread(scores: Tensor) -> float:
-    """Return the median over images of the largest minus the smallest score of ``scores`` ``(B, classes)``."""
+    """Return the median over images of the largest minus the smallest score in ``scores`` ``(B, classes)``."""
     finite = scores.double().nan_to_num(neginf=0.0, posinf=0.0)
     return float((finite.amax(dim=1) - finite.amin(dim=1)).median())
 
 
 def about_scores(scores: Tensor) -> list[str]:
-    """Return what is wrong with ``scores`` ``(B, classes)`` as a thing to attack."""
+    """Return remarks on ``scores`` ``(B, classes)`` that make attacks weaker."""
+    # Only the first remark is returned: probabilities, for instance, are also all in [0, 1].
     sums = scores.double().sum(dim=1)
     if (scores >= 0).all() and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-3):
         return [
@@ -74,10 +85,10 @@ def about_scores(scores: Tensor) -> list[str]:
 
 
 def about_gradient(model: nn.Module, images: Tensor, *, coupled: bool = False) -> list[str]:
-    """Return what is wrong with the gradient of a ``model`` in eval mode that is the same on every pass.
+    """Return remarks on the gradient of a ``model`` in eval mode whose scores are the same in every pass.
 
-    The gradient of cross-entropy is looked at, and whether the scores change as their gradient says they should; the
-    latter not of a model that is ``coupled``, where an image's scores change with the images beside it.
+    Two things are checked: that the gradient of cross-entropy is not zero, and that scores change as their gradient
+    predicts. The second is skipped if the model is ``coupled``: an image's scores depend on the others of its batch.
     """
     x = images.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -103,11 +114,11 @@ def about_gradient(model: nn.Module, images: Tensor, *, coupled: bool = False) -
 
 
 def gradient_likeness(model: nn.Module, images: Tensor) -> float | None:
-    """Return how well the gradient predicts what small random changes of ``images`` do to the highest score.
+    """Return how well the gradient predicts the effect of small random changes of ``images`` on the highest score.
 
     Returns:
-        the cosine between predicted and measured changes of its lead over the mean score, over ``PROBES`` directions of
-        -1 and 1 or more; none where curvature or rounding explains that it is not 1.
+        the cosine between predicted and measured changes of its lead over the mean score, over at least ``PROBES``
+        directions of -1 and 1, or None if curvature or rounding explains that it is not 1.
     """
     center = images.detach() * (1 - 2 * STEP) + STEP  # so that no pixel leaves [0, 1]
     x = center.clone().requires_grad_()
@@ -117,7 +128,9 @@ def gradient_likeness(model: nn.Module, images: Tensor) -> float | None:
         before = _lead(scores, highest)
         (gradient,) = torch.autograd.grad(before.sum(), x)
     generator = torch.Generator(device="cpu").manual_seed(0)
-    ups, downs, predicted = [], [], []
+    ups = []
+    downs = []
+    predicted = []
     for _ in range(-(-PROBES // len(images))):
         coins = torch.randint(0, 2, center.shape, generator=generator, device="cpu")
         step = STEP * (2 * coins - 1).to(center)
@@ -125,15 +138,16 @@ def gradient_likeness(model: nn.Module, images: Tensor) -> float | None:
             ups.append(_lead(model(center + step), highest) - before)
             downs.append(before - _lead(model(center - step), highest))
         predicted.append((gradient.double() * step.double()).flatten(1).sum(dim=1))
-    up, down, said = (torch.cat(parts).detach() for parts in (ups, downs, predicted))
-    smooth, alike = _cosine(up, down), _cosine(up + down, said)
+    up, down, expected = (torch.cat(parts).detach() for parts in (ups, downs, predicted))
+    smooth = _cosine(up, down)
+    alike = _cosine(up + down, expected)
     if smooth is None or alike is None or 0 < 1 - alike < CURVED * (1 - smooth):
         return None
     return alike
 
 
 def _cosine(one: Tensor, other: Tensor) -> float | None:
-    """Return the cosine between two vectors; none where either is zero or not finite."""
+    """Return the cosine between two vectors, or None if either is zero or not finite."""
     sizes = [vector.double().abs().max() for vector in (one, other)]
     if not all(0 < float(size) < torch.inf for size in sizes):
         return None
@@ -147,13 +161,13 @@ def _lead(scores: Tensor, highest: Tensor) -> Tensor:
 
 
 def about_batches(model: nn.Module, images: Tensor, scores: Tensor, wrapped: nn.Module | None = None) -> list[str]:
-    """Return whether the scores of an image depend on the images beside it, and what may be the cause.
+    """Return a remark if the scores of an image depend on the others of its batch, with the possible cause.
 
     Args:
-        model: in eval mode, the same on every pass.
+        model: in eval mode, with the same scores in every pass.
         images: ``(B, C, H, W)``.
         scores: ``(B, classes)``, those of ``images`` in one batch.
-        wrapped: the module whose layers are named, where ``model`` is a wrapper of it.
+        wrapped: the module whose layers are named, if ``model`` is a wrapper of it.
     """
     if len(images) < 2:
         return []
@@ -172,14 +186,15 @@ def about_batches(model: nn.Module, images: Tensor, scores: Tensor, wrapped: nn.
 
 
 def alike(scores: Tensor, again: Tensor) -> bool:
-    """Return whether two passes gave the same ``scores`` ``(B, classes)`` but for rounding, whatever their scale."""
+    """Return whether two passes gave the same ``scores`` ``(B, classes)`` up to rounding, at any scale."""
     return torch.allclose(scores, again, rtol=1e-3, atol=1e-3 * min(1.0, spread(scores)))
 
 
 def about_network(network: nn.Module, images: Tensor) -> list[str]:
-    """Return what is wrong with a ``network`` in eval mode before it is trained, shown ``images`` ``(B, C, H, W)``."""
+    """Return remarks on an untrained ``network`` in eval mode, from ``images`` ``(B, C, H, W)``."""
     with torch.no_grad():
-        scores, again = network(images.clone()), network(images.clone())
+        scores = network(images.clone())
+        again = network(images.clone())
     return about_modules(network) + (about_batches(network, images, scores) if alike(scores, again) else [])
 
 
@@ -195,7 +210,7 @@ def unsteady_norms(model: nn.Module) -> list[str]:
 
 
 def hidden_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules in plain containers of ``model``, which ``.eval()`` does not reach, with their names."""
+    """Yield names and modules in plain containers of ``model``, which ``.eval()`` does not reach."""
     reached = {id(module) for module in model.modules()}
     internal = vars(nn.Module()).keys()
     for prefix, module in model.named_modules():
@@ -217,8 +232,8 @@ def _within(value: Any, name: str, reached: set[int], depth: int) -> Iterator[tu
 
 
 def about_modules(model: nn.Module) -> list[str]:
-    """Return which hidden modules of a ``model`` in eval mode are in train mode, of those that it matters to."""
-    training = [name for name, module in hidden_modules(model) if any(map(_minds, module.modules()))]
+    """Return a remark on hidden modules of a ``model`` in eval mode that are in train mode and compute differently."""
+    training = [name for name, module in hidden_modules(model) if any(map(_is_affected, module.modules()))]
     if not training:
         return []
     return [
@@ -227,13 +242,13 @@ def about_modules(model: nn.Module) -> list[str]:
     ]
 
 
-def _minds(module: nn.Module) -> bool:
-    """Whether ``module`` is in train mode and may compute something else there, as no activation does."""
+def _is_affected(module: nn.Module) -> bool:
+    """Return whether ``module`` is in train mode and may compute something else there than in eval mode."""
     stateful = any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False)))
     return module.training and (stateful or isinstance(module, nn.modules.dropout._DropoutNd | _NormBase | nn.RReLU))
 
 
 def named(names: list[str]) -> str:
-    """Return the first of ``names`` in quotes, and how many more there are."""
+    """Return the first of ``names`` in quotes, and the number of the others."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(map(repr, names[:NAMED])) + more

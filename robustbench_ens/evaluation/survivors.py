@@ -1,4 +1,4 @@
-"""Attempts one after another, each on the images that none before has beaten."""
+"""Successive attempts, each only on the images that no earlier one has beaten."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from robustbench_ens.perturb.gradient import check_budget
 class Survivors:
     """The images that no attempt at one eps has beaten yet, and the outcomes of the attempts.
 
-    An image that is beaten is not attempted again: the worst case is the same. If the target answers at random, an
+    A beaten image is not attempted again, which does not change the worst case. If the target answers at random, an
     image is beaten only when no answer is right.
 
     Attributes:
-        positions: ``(N,)``, of the images: those of ``chunk``, or all of the protocol's.
+        positions: ``(N,)``, positions of the images of ``chunk``, or of all.
     """
 
     def __init__(self, job: Job, eps: float, chunk: Chunk | None = None) -> None:
@@ -36,30 +36,31 @@ class Survivors:
 
     @property
     def kept(self) -> float:
-        """The accuracy that the attempts have left; the expected one if the target answers at random."""
+        """The accuracy that is left, or the expected accuracy if the target answers at random."""
         return float(self._kept.mean())
 
     @property
     def beaten(self) -> int:
-        """How many images were beaten."""
+        """The number of beaten images."""
         return int((~self._alive).sum())
 
     def attempt(
         self, craft: Callable[[Tensor], Tensor], *, attack: str, loss: str, restart: int = 0, steps: int | None = None
     ) -> Tensor:
-        """Attack the survivors and score what comes back.
+        """Attack the survivors, and score the result.
 
         Args:
-            craft: maps positions ``(n,)`` of images to adversarial ones ``(n, C, H, W)``.
-            attack, loss, restart, steps: what the outcomes say of it.
+            craft: maps positions ``(n,)`` of images to adversarial images ``(n, C, H, W)``.
+            attack, loss, restart, steps: columns of the outcomes.
 
         Returns:
-            the target's answers ``(N, A)``, see :meth:`~.job.Job.answers`; 0 where nothing was attempted.
+            the target's answers ``(N, A)``, see :meth:`~.job.Job.answers`, with 0 where nothing was attempted.
 
         Raises:
-            UserError: what comes back has another shape, or is not within eps of the images.
+            UserError: the result has another shape, or is not within eps of the images.
         """
-        job, attempted = self._job, self._alive.clone()
+        job = self._job
+        attempted = self._alive.clone()
         everything = self.positions
         positions = everything[attempted]
         target = job.target.ensemble
@@ -69,7 +70,7 @@ class Survivors:
             images = job.images[positions]
             if found.shape != images.shape:
                 raise UserError(f"expected crafted images of shape {tuple(images.shape)}, got {tuple(found.shape)}")
-            check_budget(found, images, self._eps)
+            check_budget(found, images, self._eps)  # kinds from outside may craft without the harness
             answers[attempted] = job.answers(target, found)
         self._frames.append(
             job.answer_rows(
@@ -90,5 +91,5 @@ class Survivors:
         return answers
 
     def rows(self) -> pd.DataFrame:
-        """The outcomes of all attempts: one row for each and every image."""
+        """Return the outcomes of all attempts, with one row per attempt and image."""
         return pd.concat(self._frames, ignore_index=True)

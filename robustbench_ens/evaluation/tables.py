@@ -1,4 +1,4 @@
-"""Rows of the two tables that an evaluation leaves."""
+"""Rows of the two tables that an evaluation writes: outcomes and measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_ens.outcomes import ENSEMBLE, OUTCOMES
 
 
 def no_outcomes() -> pd.DataFrame:
-    """What a part computes that leaves only measurements or arrays."""
+    """Return the empty outcomes of a part that produces only measurements or arrays."""
     return pd.DataFrame(columns=OUTCOMES.names)
 
 
@@ -28,7 +28,7 @@ def measurement(
     source_member: int = ENSEMBLE,
     eps: float = 0.0,
 ) -> dict:
-    """One row of the measurements table about ``target``; where no ``source`` is given it is the target itself."""
+    """Return a row of the measurements table about ``target``, which is also the default ``source``."""
     return {
         "target": target,
         "target_member": member,
@@ -43,7 +43,7 @@ def measurement(
 
 
 def predictions(predicted: npt.NDArray[Any], labels: npt.NDArray[Any], tried: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Return the columns ``predicted`` and ``correct``, null where nothing was ``tried``; all of shape ``(n,)``."""
+    """Return the columns ``predicted`` and ``correct``, null where not ``tried``, all of shape ``(n,)``."""
     classes = pd.Series(pd.array(np.where(tried, predicted, 0), dtype="Int32").copy())
     right = pd.Series(pd.array(predicted == labels, dtype="boolean"))
     return {"predicted": classes.mask(~tried), "correct": right.mask(~tried)}

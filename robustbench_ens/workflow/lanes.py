@@ -144,8 +144,8 @@ class Lanes(Generic[Step]):
     def run(self) -> None:
         """Run all steps.
 
-        After a :class:`PieceFailedError` the steps that need the failed one are given up and the others go on. After any
-        other error the others stop at their next report of progress, and the error is raised.
+        After a :class:`PieceFailedError` the steps that need the failed one are given up, and the others go on. After
+        any other error the others stop at their next report of progress, and the error is raised.
         """
         try:
             while self._left:

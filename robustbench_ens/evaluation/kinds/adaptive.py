@@ -1,4 +1,4 @@
-"""Adaptive: attacks that know the target is an ensemble, from random starts and from black-box examples."""
+"""Adaptive attacks, made for ensembles, from random starts and from black-box examples."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from robustbench_ens.perturb.starts import uniform_starts
 
 @dataclass(frozen=True)
 class Run:
-    """APGD on one objective, or an attack by name, with one loss from one start.
+    """One run of APGD on an objective, or of a named attack, with one loss from one start.
 
-    The start is uniform noise, or whatever an attack by name starts at by itself, or a black-box example of each image.
+    The start is uniform noise, the named attack's own start, or a black-box example of each image.
     """
 
     group: AdaptiveGroup
@@ -42,15 +42,16 @@ class Run:
 
     @property
     def attack(self) -> str:
-        """Its name in the outcomes."""
+        """The name in outcomes."""
         name = self.group.attack or f"apgd_{self.group.objective}"
         return name + ("" if self.example is None else "_from_blackbox")
 
     def starts(self, job: Job, positions: Tensor, eps: float) -> Tensor:
-        """Where APGD starts, for the images at ``positions``."""
+        """Return the starts of APGD for the images at ``positions``."""
         if self.example is not None:
             return self.example[positions]
-        images, indices = job.images[positions], job.indices[positions].tolist()
+        images = job.images[positions]
+        indices = job.indices[positions].tolist()
         key = (self.attack, self.loss, job.settings.seed, self.restart)
         return images + eps * uniform_starts(images.shape[1:], indices, *key).to(images)
 
@@ -60,7 +61,7 @@ def _from_examples(group: AdaptiveGroup) -> bool:
 
 
 def runs(settings: Adaptive, examples: Sequence[Tensor]) -> list[Run]:
-    """All runs in the protocol's order: for each variant by itself, then from each of the black-box examples."""
+    """Return all runs in the protocol's order: each variant from its own starts, then from black-box examples."""
     return [
         run
         for group in settings.variants
@@ -100,7 +101,7 @@ def _by_name(job: Job, run: Run, eps: float, positions: Tensor, recorder: Record
 
 
 def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
-    """Craft on the target, for the images at ``positions``; keep how it went."""
+    """Craft on the target for the images at ``positions``, and log the run."""
     recorder = Recorder(run.loss)
     by = _by_apgd if run.group.attack is None else _by_name
     found = by(job, run, eps, positions, recorder)
@@ -110,10 +111,10 @@ def _craft(job: Job, run: Run, eps: float, positions: Tensor) -> Tensor:
 
 
 def _at_eps(job: Job, settings: Adaptive, eps: float, chunk: Chunk) -> pd.DataFrame:
-    """Every run at one eps on some images, each on those that the ones before have not beaten."""
+    """Return the outcomes of all runs at one eps on a chunk, each on the images that none before has beaten."""
     examples = [crafted(job, source, variant, eps) for source in job.sources for variant in expand(settings.starts)]
     if not chunk.is_first:
-        job.crafting.clear()  # the examples are of all images: the first chunk has said how their crafting went
+        job.crafting.clear()  # examples are crafted for all images at once, and the first chunk has their logs
     survivors = Survivors(job, eps, chunk)
     for run in runs(settings, examples):
         job.task.advance(survivors.beaten)
@@ -125,7 +126,7 @@ class AdaptiveEvaluation(Evaluation[Adaptive]):
     """An adaptive evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of an adaptive evaluation: one for each eps and chunk of images.
+        """Yield one part for each eps and chunk of images.
 
         Raises:
             UserError: a surrogate is not hold-out.
@@ -136,7 +137,7 @@ class AdaptiveEvaluation(Evaluation[Adaptive]):
             yield name, partial(_at_eps, job, self.settings, eps, chunk)
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the same parts, each by itself, with the black-box examples that they start from."""
+        """Return the same parts, each in its own group, with the black-box examples that they start from."""
         settings = self.settings
         sources = range(len(outline.sources))
         starts = expand(settings.starts)
@@ -152,7 +153,7 @@ class AdaptiveEvaluation(Evaluation[Adaptive]):
         ]
 
     def attempts(self, sub_models: int) -> int:
-        """Attempts on each image, and black-box examples crafted for it, for progress."""
+        """Return the number of attempts on each image, including the black-box examples crafted for it."""
         examples = len(self.settings.surrogates) * len(expand(self.settings.starts))
         none = torch.empty(0, dtype=torch.float32, device="cpu")
         return len(self.settings.eps) * (examples + len(runs(self.settings, [none] * examples)))

@@ -1,4 +1,4 @@
-"""AutoAttack (Croce and Hein 2020, arXiv:2003.01690) through the package ``pyautoattack``, one attack at a time."""
+"""AutoAttack (Croce and Hein 2020, arXiv:2003.01690) by the package ``pyautoattack``, one attack at a time."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from robustbench_ens.perturb.libraries.generators import global_generators
 from robustbench_ens.perturb.passes import Passes
 
 BATCH_SIZE = 250
-"""As in the standard version. The draws belong to a batch, so it is part of the method, and no chunk is smaller."""
+"""The batch size of the standard version. Draws depend on it, so that it is fixed and no chunk is smaller."""
 
 SILENT = logging.Logger("autoattack")
-"""Of no hierarchy, so that nothing the package says reaches the console."""
+"""A logger outside the hierarchy, so that the package prints nothing."""
 SILENT.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
-class Kind:
+class Component:
     """One of AutoAttack's attacks.
 
     Attributes:
-        class_name: in the package.
-        loss: what it maximises, as in outcomes; FAB seeks the nearest decision boundary and has none.
-        arguments: of its constructor, beside those that follow from the protocol.
-        fewest_classes: that its loss is defined for.
-        aims: whether it is run once for each target class.
+        class_name: name of its class in the package.
+        loss: the loss in outcomes. FAB seeks the nearest decision boundary and has none.
+        arguments: arguments of its constructor besides those that follow from the protocol.
+        fewest_classes: least number of classes for which its loss is defined.
+        aims: whether it runs once for each target class.
     """
 
     class_name: str
@@ -56,21 +56,21 @@ class Kind:
     aims: bool = False
 
 
-ATTACKS: dict[str, Kind] = {
-    "apgd-ce": Kind("APGDAttack", "cross_entropy", {"loss": "ce"}),
-    "apgd-dlr": Kind("APGDAttack", "dlr", {"loss": "dlr"}, fewest_classes=3),
-    "apgd-t": Kind("APGDAttack_targeted", "targeted_dlr", fewest_classes=4, aims=True),
-    "fab": Kind("FABAttack_PT", "none", {"targeted": False}),
-    "fab-t": Kind("FABAttack_PT", "none", {"targeted": True}, aims=True),
-    "square": Kind("SquareAttack", "cw", {"p_init": 0.8, "resc_schedule": False}),
+ATTACKS: dict[str, Component] = {
+    "apgd-ce": Component("APGDAttack", "cross_entropy", {"loss": "ce"}),
+    "apgd-dlr": Component("APGDAttack", "dlr", {"loss": "dlr"}, fewest_classes=3),
+    "apgd-t": Component("APGDAttack_targeted", "targeted_dlr", fewest_classes=4, aims=True),
+    "fab": Component("FABAttack_PT", "none", {"targeted": False}),
+    "fab-t": Component("FABAttack_PT", "none", {"targeted": True}, aims=True),
+    "square": Component("SquareAttack", "cw", {"p_init": 0.8, "resc_schedule": False}),
 }
 
 
 def check_installed() -> None:
-    """See that the package ``pyautoattack`` is there.
+    """Check that the package ``pyautoattack`` is installed.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not installed.
     """
     try:
         importlib.import_module("pyautoattack")
@@ -82,10 +82,10 @@ def check_installed() -> None:
 
 
 def check_classes(settings: Autoattack, classes: int) -> None:
-    """See that every attack of the protocol works with so many classes.
+    """Check that every attack of the protocol supports this number of classes.
 
     Raises:
-        UserError: DLR compares three logits, the targeted DLR four.
+        UserError: one does not. DLR compares three logits, and the targeted DLR four.
     """
     for name in settings.attacks:
         fewest = ATTACKS[name].fewest_classes
@@ -98,7 +98,10 @@ def check_classes(settings: Autoattack, classes: int) -> None:
 
 
 def _runs(settings: Autoattack, name: str) -> int:
-    """Runs of ``steps`` gradients on each image; a query of Square counts as one, FAB's as if it had ten classes."""
+    """Return the number of runs of ``steps`` gradients on each image.
+
+    A query of Square counts as a gradient. FAB takes gradients of every class, and is counted for ten classes.
+    """
     if name == "square":
         return settings.restarts * -(-settings.square_queries // settings.steps)
     per_restart = settings.targets if ATTACKS[name].aims else 10 if name == "fab" else 1
@@ -110,10 +113,10 @@ def _steps(settings: Autoattack, name: str) -> int:
 
 
 def build(model: nn.Module, settings: Autoattack, name: str, *, eps: float, classes: int, device: torch.device) -> Any:
-    """The package's attack ``name`` on ``model``, with the protocol's settings.
+    """Return the package's attack ``name`` on ``model``, with the protocol's settings.
 
-    Its constructor is told what it asks for, and else left to the package's defaults, which are those of the standard
-    version.
+    The constructor gets those of the settings that it has parameters for. Everything else keeps the package's defaults,
+    which are those of the standard version.
     """
     class_ = getattr(importlib.import_module("pyautoattack.autoattack"), ATTACKS[name].class_name)
     given = {
@@ -144,14 +147,15 @@ def _perturbed(job: Job, settings: Autoattack, attack: Any, clean: Tensor, label
 def _craft(
     job: Job, settings: Autoattack, attack: Any, name: str, passes: Passes, eps: float, positions: Tensor
 ) -> Tensor:
-    """Adversarial images for the images at ``positions``, a batch at a time; measures the passes that they took.
+    """Return adversarial images for the images at ``positions``, and measure the passes that they took.
 
-    The package draws from PyTorch's global generators, which it seeds alike for every batch; their states are as
-    before afterwards.
+    The package draws from PyTorch's global generators and seeds them for every batch. Their states are restored
+    afterwards.
     """
     crafted = []
     for batch in positions.split(BATCH_SIZE):
-        clean, labels = job.images[batch].to(job.device), job.labels[batch].to(job.device)
+        clean = job.images[batch].to(job.device)
+        labels = job.labels[batch].to(job.device)
         perturb = partial(_perturbed, job, settings, attack, clean, labels)
         found = _fitting(job).whole(len(batch), partial(passes.attempt, perturb))
         found = project(found.detach().to(clean), clean, eps)
@@ -165,10 +169,10 @@ def _craft(
 
 
 def _at_eps(job: Job, settings: Autoattack, eps: float, chunk: Chunk) -> pd.DataFrame:
-    """Every attack at one eps on some images, each on those that the ones before have not beaten.
+    """Return the outcomes of all attacks at one eps on a chunk, each on the images that none before has beaten.
 
-    As in the standard evaluation, images that are misclassified as they are count as beaten: the first attack hands
-    them back, and no later one sees them.
+    As in the standard evaluation, images that are misclassified when clean count as beaten: the first attack returns
+    them unchanged, and later attacks skip them.
     """
     probe = job.images[:PROBED].to(job.device)
     model = Chunked(folded(job.target.ensemble, probe).float().to(job.device), _fitting(job))
@@ -187,7 +191,7 @@ class AutoattackEvaluation(Evaluation[Autoattack]):
     """An evaluation by AutoAttack."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of an evaluation by AutoAttack: one for each eps and chunk of images.
+        """Yield one part for each eps and chunk of images.
 
         Raises:
             UserError: the package is not installed, or an attack needs more classes.
@@ -198,7 +202,7 @@ class AutoattackEvaluation(Evaluation[Autoattack]):
             yield name, partial(_at_eps, job, self.settings, eps, chunk)
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the same parts, each by itself."""
+        """Return the same parts, each in its own group."""
         each = self.settings.steps * sum(_runs(self.settings, name) for name in self.settings.attacks)
         split = outline.chunks(BATCH_SIZE)
         return [Group((name,), each * len(chunk)) for name, _, chunk in at_each_eps(self.settings.eps, split)]
@@ -208,9 +212,9 @@ class AutoattackEvaluation(Evaluation[Autoattack]):
         check_installed()
 
     def fits(self, classes: int) -> None:
-        """Check that every attack works with so many classes; see :func:`check_classes`."""
+        """Check that every attack supports this number of classes, as :func:`check_classes` does."""
         check_classes(self.settings, classes)
 
     def attempts(self, sub_models: int) -> int:
-        """Attempts of ``steps`` gradients or queries on each image, at most, for progress."""
+        """Return the largest number of attempts of ``steps`` gradients or queries on each image."""
         return len(self.settings.eps) * sum(_runs(self.settings, name) for name in self.settings.attacks)

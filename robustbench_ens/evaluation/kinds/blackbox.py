@@ -1,4 +1,4 @@
-"""Black-box transfer: images crafted on hold-out surrogates, all or nothing over variants (DVERGE, Section 4.3)."""
+"""Black-box transfer: images crafted on hold-out surrogates, worst case over variants (DVERGE, Section 4.3)."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from robustbench_ens.weights.record import EnsembleRecord
 
 
 def variants(settings: Blackbox) -> list[Variant]:
-    """All variants on one surrogate, in the protocol's order."""
+    """Return all variants on one surrogate, in the protocol's order."""
     return expand(settings.variants)
 
 
 def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
-    """Refuse a surrogate that shares an initialisation, or an ancestor, with the target.
+    """Check that a surrogate shares neither an initialisation nor an ancestor with the target.
 
     Raises:
-        UserError: names what they share.
+        UserError: they share one, which the error names.
     """
     ours, theirs = ({*record.lineage, f"imported {record.weights}"} for record in (target, surrogate))
     same = ["the same weights"] if target.weights == surrogate.weights else []
@@ -55,12 +55,12 @@ def check_hold_out(target: EnsembleRecord, surrogate: EnsembleRecord) -> None:
 
 @dataclass(frozen=True)
 class Bench:
-    """What images crafted on any surrogate depend on, beside surrogate, variant and eps.
+    """The facts that decide crafted images besides surrogate, variant and eps.
 
     Attributes:
-        settings: the protocol that says how they are crafted.
-        digest: of the dataset.
-        indices: of the images in the test split.
+        settings: the protocol by which they are crafted.
+        digest: digest of the dataset.
+        indices: indices of the images in the test split.
     """
 
     settings: Sized
@@ -69,9 +69,9 @@ class Bench:
 
 
 def crafting_hash(bench: Bench, source: EnsembleRecord, variant: Variant) -> str:
-    """Return the hash of all that decides the images crafted on ``source``, but variant and eps: their folder's name.
+    """Return the hash of everything that decides the images crafted on ``source`` except variant and eps.
 
-    Of an attack or a loss from outside the project, its code too.
+    It is the name of their folder. The code of an attack or loss from outside the project is part of it.
     """
     settings = bench.settings
     code = code_of_names([variant.attack, variant.loss])
@@ -94,12 +94,12 @@ def crafting_hash(bench: Bench, source: EnsembleRecord, variant: Variant) -> str
 
 
 def crafted(job: Job, source: LoadedModel, variant: Variant, eps: float) -> Tensor:
-    """The images of one variant at one eps: read where they exist, else crafted and stored."""
+    """Return the images of one variant at one eps, read if they exist, else crafted and stored."""
     return load_crafted(make_crafted(job, source, variant, eps), job.images, eps)
 
 
 def make_crafted(job: Job, source: LoadedModel, variant: Variant, eps: float) -> Path:
-    """Craft the images of one variant at one eps unless they exist, and return their file."""
+    """Craft the images of one variant at one eps unless they exist, and return the path of their file."""
     bench = Bench(job.sized, job.data.digest, job.indices.tolist())
     path = crafted_path(job.store, bench, source.record, variant, eps)
     with waiting_for(path, job.task):
@@ -108,18 +108,20 @@ def make_crafted(job: Job, source: LoadedModel, variant: Variant, eps: float) ->
 
 
 def crafted_path(store: Store, bench: Bench, source: EnsembleRecord, variant: Variant, eps: float) -> Path:
-    """Return where the images of one variant at one eps lie, or will lie."""
+    """Return the path of the images of one variant at one eps."""
     folder = store.adversarial_dir(crafting_hash(bench, source, variant)) / f"eps-{eps}"
     return folder / f"{variant.key}.safetensors"
 
 
 def _make(job: Job, source: LoadedModel, variant: Variant, eps: float, path: Path) -> None:
-    """Craft images and store them at ``path``, or read how they were crafted if they are there."""
+    """Craft images and store them at ``path``, or read the log of their crafting if they exist."""
     if path.exists():
         job.task.advance(len(job.images))
         job.crafting += _with_repeats(job, read_crafting(path), variant, path)
     else:
-        everything, key = torch.arange(len(job.images), device="cpu"), ("surrogate", variant.restart)
+        # The key has no target: all targets are scored on the same images.
+        key = ("surrogate", variant.restart)
+        everything = torch.arange(len(job.images), device="cpu")
         began = time.monotonic()
         found = job.craft(
             source.ensemble,
@@ -141,9 +143,9 @@ def _make(job: Job, source: LoadedModel, variant: Variant, eps: float, path: Pat
 
 
 def _with_repeats(job: Job, runs: Sequence[Crafting], variant: Variant, path: Path) -> list[Crafting]:
-    """Return how crafting went, with the share of images that earlier restarts had crafted as well.
+    """Return the logs ``runs`` with the share of images that earlier restarts crafted as well.
 
-    Restarts may have been crafted in any order, side by side: the share is counted from what lies there now.
+    Restarts may be crafted in any order and in parallel, so that the share is computed from the files that exist.
     """
     own = read_digests(path, len(job.images))
     earlier = _digests_before(job, variant, path.parent)
@@ -154,7 +156,7 @@ def _with_repeats(job: Job, runs: Sequence[Crafting], variant: Variant, path: Pa
 
 
 def _digests_before(job: Job, variant: Variant, folder: Path) -> list[Tensor]:
-    """Return the digests of the images of all earlier restarts that lie in ``folder``."""
+    """Return the digests of the images of all earlier restarts in ``folder``."""
     earlier = (replace(variant, restart=restart) for restart in range(variant.restart))
     found = [read_digests(folder / f"{one.key}.safetensors", len(job.images)) for one in earlier]
     return [digests for digests in found if digests is not None]
@@ -181,7 +183,7 @@ class BlackboxEvaluation(Evaluation[Blackbox]):
     """A black-box evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of a black-box evaluation: one for each surrogate, variant and eps."""
+        """Yield one part for each surrogate, variant and eps."""
         for source in job.sources:
             check_hold_out(job.target.record, source.record)
         for source in job.sources:
@@ -190,7 +192,7 @@ class BlackboxEvaluation(Evaluation[Blackbox]):
                     yield _part(source.record.id, variant, eps), partial(_rows, job, source, variant, eps)
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the same parts, together where surrogate and eps are the same: they only score crafted images."""
+        """Return the parts grouped by surrogate and eps, because they only score crafted images."""
         groups = []
         for number, source in enumerate(outline.sources):
             for eps in self.settings.eps:
@@ -206,5 +208,5 @@ class BlackboxEvaluation(Evaluation[Blackbox]):
         return groups
 
     def attempts(self, sub_models: int) -> int:
-        """Attempts on each image, for progress."""
+        """Return the number of attempts on each image."""
         return len(self.settings.eps) * len(variants(self.settings)) * len(self.settings.surrogates)

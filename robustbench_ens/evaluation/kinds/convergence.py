@@ -1,4 +1,4 @@
-"""Convergence: the accuracy by the number of attack steps (DVERGE, Appendix D and Table 8)."""
+"""Convergence: accuracy by the number of attack steps (DVERGE, Appendix D and Table 8)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from robustbench_ens.evaluation.partition import Group, Outline
 
 
 class ConvergenceEvaluation(Evaluation[Convergence]):
-    """How a convergence check is run: as the plain kind with each number of steps, whose crafted images it shares."""
+    """A convergence check: the plain kind with each number of steps, whose crafted images it shares."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of the plain evaluation, for each number of steps."""
+        """Yield the parts of the plain evaluation for each number of steps."""
         for steps in self.settings.steps:
             for name, _ in self._plain_parts(job, steps):
                 yield f"steps-{steps}-{name}", partial(self._at_steps, job, steps, name)
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the groups of the plain evaluation, for each number of steps."""
+        """Return the groups of the plain evaluation for each number of steps."""
         return [
             Group(
                 tuple(f"steps-{steps}-{name}" for name in group.parts),
@@ -37,11 +37,11 @@ class ConvergenceEvaluation(Evaluation[Convergence]):
         ]
 
     def attempts(self, sub_models: int) -> int:
-        """Attempts on each image, for progress."""
+        """Return the number of attempts on each image."""
         return sum(evaluation_of(self.settings.at(steps)).attempts(sub_models) for steps in self.settings.steps)
 
     def further_attempts(self, job: Job) -> int:
-        """Attempts on each image that depend on the target."""
+        """Return the number of attempts on each image that depend on the target."""
         return sum(evaluation_of(self.settings.at(steps)).further_attempts(job) for steps in self.settings.steps)
 
     def _plain_parts(self, job: Job, steps: int) -> Iterator[Part]:
@@ -49,5 +49,5 @@ class ConvergenceEvaluation(Evaluation[Convergence]):
         return evaluation_of(plain).parts(replace(job, settings=plain))
 
     def _at_steps(self, job: Job, steps: int, name: str) -> pd.DataFrame:
-        """One part of the evaluation with so many steps; what it measures, it leaves in ``job``."""
+        """Return the outcomes of one part with ``steps`` steps. Its measurements are recorded in ``job``."""
         return dict(self._plain_parts(job, steps))[name]()

@@ -1,4 +1,4 @@
-"""How closely sub-models' features are distilled at each eps, and the diversity loss that follows (DVERGE, Table 2)."""
+"""Distillation: distance to the target's features at each eps, and the diversity loss (DVERGE, Table 2)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DISTANCES = ("distance", "rms_distance", "relative_distance")
 
 @torch.no_grad()
 def feature_distances(member: SubModel, distilled: Tensor, target: Tensor, source: Tensor, layer: int) -> Tensor:
-    """How far from the target's features the distilled images are, in three units.
+    """Return the distance between features of distilled images and of the target, in three units.
 
     Args:
         member: ``f``, in eval mode.
@@ -40,11 +40,12 @@ def feature_distances(member: SubModel, distilled: Tensor, target: Tensor, sourc
         layer: ``l``, from 1.
 
     Returns:
-        ``(3, B)``, in the order of ``DISTANCES``: ``||f^l(x') - f^l(x)||_2``; the same divided by the square root of
-        the number of features; the same as a part of ``||f^l(x_s) - f^l(x)||_2``, and 0 where that is 0.
+        ``(3, B)``, in the order of ``DISTANCES``: ``||f^l(x') - f^l(x)||_2``, the same divided by the square root of
+        the number of features, and the same divided by ``||f^l(x_s) - f^l(x)||_2``, with 0 where that is 0.
     """
     found, wanted, begin = (member.features(images, layer).flatten(1) for images in (distilled, target, source))
-    distance, before = (found - wanted).norm(dim=1), (begin - wanted).norm(dim=1)
+    distance = (found - wanted).norm(dim=1)
+    before = (begin - wanted).norm(dim=1)
     relative = torch.where(before > 0, distance / before.clamp_min(torch.finfo(before.dtype).tiny), 0)
     return torch.stack([distance, distance / found.shape[1] ** 0.5, relative])
 
@@ -63,7 +64,7 @@ def _distances_at(
 
 
 def distances_from(job: Job, member: SubModel, distilled: Tensor, draws: Draws) -> Tensor:
-    """:func:`feature_distances` of each image at its own layer: ``(3, N)``, on the CPU."""
+    """Return :func:`feature_distances` of each image at its own layer: ``(3, N)``, on the CPU."""
     distances = torch.empty(len(DISTANCES), len(distilled), dtype=distilled.dtype, device="cpu")
     fitting = fitting_of(job, job.target.ensemble)
     for layer in draws.layers.unique().tolist():
@@ -91,28 +92,28 @@ def _at_eps(job: Job, draws: Draws, eps: float) -> pd.DataFrame:
 
 
 class DistillationEvaluation(Evaluation[Distillation]):
-    """A distillation evaluation: it leaves measurements, and no outcomes.
+    """A distillation evaluation, which produces measurements and no outcomes.
 
-    ``distillation/distance``, by ``source_member``, is the plain Euclidean norm as Table 2 prints it,
-    ``E ||f_i^l(x'_{f_i}) - f_i^l(x)||_2``, in the features' own unit. The paper does not say how, or whether, its
-    numbers (0.7 to 1.06) are normalised over the features of a layer; the plain norm between features of ResNet-20s
-    trained for six epochs was about 50, and 0.5 to 0.7 per feature. Hence also ``rms_distance``, divided by the root
-    of the number of features, and ``relative_distance``, the part that remains of the distance that ``x_s`` began at.
+    ``distillation/distance``, by ``source_member``, is the plain Euclidean norm as in Table 2,
+    ``E ||f_i^l(x'_{f_i}) - f_i^l(x)||_2``, in the features' own unit. The paper does not state whether its numbers (0.7
+    to 1.06) are normalised over the features of a layer. The plain norm between features of ResNet-20s trained for six
+    epochs was about 50, and 0.5 to 0.7 per feature. There are therefore two more: ``rms_distance``, divided by the root
+    of the number of features, and ``relative_distance``, divided by the distance at which ``x_s`` began.
     ``distillation/loss`` is ``E[L_{f_j}(x'_{f_i}, y_s)]`` in nats, with the labels of the sources (Equation 5), from
-    ``source_member`` to ``target_member``; the ensemble's is the mean over pairs of different sub-models. The
-    expectation is over all the protocol's images, each with a source and a layer of its own.
+    ``source_member`` to ``target_member``. The ensemble's is the mean over pairs of different sub-models. The
+    expectation is over all images of the protocol, each with its own source and layer.
     """
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """One for each eps."""
+        """Yield one part for each eps."""
         draws = draw(job, torch.arange(len(job.images), device="cpu"))
         for eps in self.settings.eps:
             yield f"eps-{eps}", partial(_at_eps, job, draws, eps)
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the same parts, each by itself."""
+        """Return the same parts, each in its own group."""
         return [Group((f"eps-{eps}",), outline.images * self.settings.steps) for eps in self.settings.eps]
 
     def attempts(self, sub_models: int) -> int:
-        """Distillations of each image, for progress."""
+        """Return the number of distillations of each image."""
         return len(self.settings.eps) * sub_models

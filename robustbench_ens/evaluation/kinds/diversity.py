@@ -1,4 +1,4 @@
-"""Vulnerability diversity between sub-models, Equation 2 of DVERGE, as its Section 4.2 measures it."""
+"""Vulnerability diversity between sub-models (DVERGE, Equation 2), measured as in its Section 4.2."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from robustbench_ens.evaluation.tables import no_outcomes
 
 
 def measured_images(job: Job, settings: Diversity | Regions) -> Tensor:
-    """Positions of the images to measure on, ascending: of those that every sub-model gets right, a random sample.
+    """Return the positions of the images to measure on: a random sample of those that every sub-model gets right.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such image.
     """
     right = images_all_get_right(job)
     rank = [derive_seed("right", settings.seed, image) for image in job.indices[right].tolist()]
@@ -32,7 +32,7 @@ def measured_images(job: Job, settings: Diversity | Regions) -> Tensor:
 
 
 def pair_losses(job: Job, draws: Draws, eps: float) -> Tensor:
-    """``L_{f_j}(x'_{f_i}(x, x_s), y)``: ``(M, M, N)`` in nats, row distilled from, column classified by."""
+    """Return ``L_{f_j}(x'_{f_i}(x, x_s), y)``: ``(M, M, N)`` in nats, row distilled from, column classified by."""
     members = fast_members(job)
     distilled = [distill_from(job, member, draws, eps) for member in members]
     return losses_on(job, members, distilled, job.labels[draws.targets])
@@ -45,26 +45,26 @@ def _at_eps(job: Job, draws: Draws, eps: float) -> pd.DataFrame:
 
 
 class DiversityEvaluation(Evaluation[Diversity]):
-    """A diversity evaluation: it leaves measurements, and no outcomes.
+    """A diversity evaluation, which produces measurements and no outcomes.
 
-    ``diversity`` is, from sub-model ``source_member`` to sub-model ``target_member``, the expected cross-entropy
-    ``E[L_{f_j}(x'_{f_i}(x, x_s), y)]`` in nats, and for the ensemble the mean of Equation 2 over pairs of different
-    sub-models. The expectation is over the images ``x`` that every sub-model gets right (at most ``right_images``),
-    each with a source ``x_s`` of its own, any of the protocol's images, and a layer of its own, the same in every
-    sub-model. ``diversity/standard_error`` is over images; ``diversity/images`` is their number.
+    ``diversity`` from sub-model ``source_member`` to sub-model ``target_member`` is the expected cross-entropy
+    ``E[L_{f_j}(x'_{f_i}(x, x_s), y)]`` in nats. For the ensemble it is the mean of Equation 2 over pairs of different
+    sub-models. The expectation is over the images ``x`` that every sub-model gets right (at most ``right_images``).
+    Each has its own source ``x_s``, any of the protocol's images, and its own layer, the same in every sub-model.
+    ``diversity/standard_error`` is over images, and ``diversity/images`` is their number.
     """
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """One for each eps."""
+        """Yield one part for each eps."""
         draws = draw(job, measured_images(job, self.settings))
         for eps in self.settings.eps:
             yield f"eps-{eps}", partial(_at_eps, job, draws, eps)
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the same parts, each by itself."""
+        """Return the same parts, each in its own group."""
         each = min(outline.images, self.settings.right_images) * self.settings.steps
         return [Group((f"eps-{eps}",), each) for eps in self.settings.eps]
 
     def attempts(self, sub_models: int) -> int:
-        """Distillations of each image, for progress."""
+        """Return the number of distillations of each image."""
         return len(self.settings.eps) * sub_models

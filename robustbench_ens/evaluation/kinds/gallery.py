@@ -1,4 +1,4 @@
-"""A gallery of adversarial examples: white-box PGD and black-box variants of a few images, and who is misled."""
+"""A gallery of adversarial examples: white-box PGD and black-box variants of a few images, with predictions."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from robustbench_ens.evaluation.partition import Group, Outline, Variant, expand
 from robustbench_ens.evaluation.tables import no_outcomes
 
 WHITEBOX = Variant("pgd", "cross_entropy", 0)
-"""On the target itself, as the white-box protocols start."""
+"""The attack on the target itself, with the random start of the white-box protocols."""
 
 CLEAN = Variant("clean", "none", 0)
 
 
 def _keep(job: Job, tier: str, variant: Variant, images: Tensor) -> None:
-    """Keep images, what was added to the clean ones, and what every sub-model and the ensemble say of them."""
+    """Keep images, their perturbations, and the predictions of every sub-model and the ensemble."""
     name = f"{tier}/{variant.attack}/{variant.loss}/{variant.restart}"
     job.arrays |= {
         "indices": job.indices.numpy().astype(np.int32),
@@ -45,21 +45,22 @@ def _crafted(job: Job, model: nn.Module, tier: str, variant: Variant) -> pd.Data
     key = ("surrogate", variant.restart) if tier == "blackbox" else (variant.restart,)
     everything = torch.arange(len(job.images), device="cpu")
     images = job.craft(model, everything, attack=variant.attack, loss=variant.loss, eps=eps, key=key)
-    job.crafting.clear()  # shares of so few images say nothing of an attack's health
+    job.crafting.clear()  # shares of so few images are no measure of an attack's health
     _keep(job, tier, variant, images)
     return no_outcomes()
 
 
 class GalleryEvaluation(Evaluation[Gallery]):
-    """How a gallery is made: it leaves arrays, and no outcomes.
+    """The evaluation behind a gallery, which produces arrays and no outcomes.
 
-    ``<tier>/<attack>/<loss>/<restart>/...`` with ``images`` uint8 ``(N, C, H, W)`` to look at, ``perturbation`` float32
-    of the same shape, which is exact, and ``predicted`` int32 ``(N, M + 1)`` of the sub-models and, last, the ensemble,
-    of the exact images; ``indices`` and ``labels`` ``(N,)``; ``class_names``.
+    The arrays ``<tier>/<attack>/<loss>/<restart>/...`` are ``images``, uint8 ``(N, C, H, W)`` for display,
+    ``perturbation``, float32 of the same shape and exact, and ``predicted``, int32 ``(N, M + 1)``, the classes that the
+    sub-models and, last, the ensemble predict for the exact images. ``indices`` and ``labels`` are ``(N,)``. The names
+    of the classes are ``class_names``.
     """
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The clean images, white-box PGD, and each variant on the surrogate.
+        """Yield the clean images, white-box PGD, and each variant on the surrogate.
 
         Raises:
             UserError: the surrogate is not hold-out.
@@ -72,11 +73,11 @@ class GalleryEvaluation(Evaluation[Gallery]):
             yield f"blackbox-{variant.key}", partial(_crafted, job, source.ensemble, "blackbox", variant)
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the same parts, together: they are of a few images."""
+        """Return all parts in one group, because they have only a few images."""
         names = ["clean", f"whitebox-{WHITEBOX.key}"]
         names += [f"blackbox-{variant.key}" for variant in expand(self.settings.variants)]
         return [Group(tuple(names), outline.images * self.settings.steps * (len(names) - 1), name="examples")]
 
     def attempts(self, sub_models: int) -> int:
-        """Attempts on each image, for progress."""
+        """Return the number of attempts on each image."""
         return 1 + len(expand(self.settings.variants))

@@ -26,18 +26,19 @@ BATCH_SIZE = 1000
 
 
 def directions(job: Job, settings: Regions, position: int) -> tuple[Tensor, Tensor]:
-    """The surrogate's adversarial direction at an image, and a random one; both ``(C, H, W)``.
+    """Return the surrogate's adversarial direction at an image, and a random direction, both ``(C, H, W)``.
 
-    They belong to (surrogate, image) and (seed, image): every target sees the same plane.
+    They depend only on surrogate and image, and on seed and image, so that every target has the same plane.
 
     Raises:
-        UserError: the surrogate has no gradient there.
+        UserError: the surrogate's gradient is zero.
     """
     (source,) = job.sources
-    # In float32 the probability of the true class rounds to 1 where a surrogate is sure, and its gradient is lost.
+    # In float32 the probability of the true class rounds to 1 if a surrogate is confident, and its gradient vanishes.
     model = folded(source.ensemble, job.images[:PROBED].to(job.device)).double()
     dtype = next((parameter.dtype for parameter in model.parameters()), job.images.dtype)
-    image, index = job.images[position], int(job.indices[position])
+    image = job.images[position]
+    index = int(job.indices[position])
     up = adversarial_direction(model, image.to(job.device, dtype), int(job.labels[position]))
     if not up.any():
         raise UserError(
@@ -48,12 +49,14 @@ def directions(job: Job, settings: Regions, position: int) -> tuple[Tensor, Tens
 
 
 def regions_around(job: Job, settings: Regions, position: int) -> Tensor:
-    """Predicted classes ``(M + 1, grid, grid)`` of the sub-models and, last, the ensemble; the middle is the image.
+    """Return the predicted classes ``(M + 1, grid, grid)`` of the sub-models and, last, of the ensemble.
 
-    Rows go along the adversarial direction and columns along the random one, both from ``-eps`` to ``eps``.
+    The image is in the middle. Rows follow the adversarial direction and columns the random one, from ``-eps`` to
+    ``eps``.
     """
     (eps,) = settings.eps
-    image, (up, across) = job.images[position], directions(job, settings, position)
+    image = job.images[position]
+    up, across = directions(job, settings, position)
     line = coefficients(eps, settings.grid)
     rows, columns = (axis.flatten() for axis in torch.meshgrid(line, line, indexing="ij"))
     parts = []
@@ -76,17 +79,17 @@ def _around(job: Job, settings: Regions, position: int) -> pd.DataFrame:
 
 
 class RegionsEvaluation(Evaluation[Regions]):
-    """How decision regions are looked at: it leaves arrays, and no outcomes.
+    """An evaluation of decision regions, which produces arrays and no outcomes.
 
-    ``<image>/regions`` int32 as :func:`regions_around` gives them, ``<image>/image`` uint8 ``(C, H, W)`` and
-    ``<image>/label``, where ``<image>`` is the index in the test split; and ``class_names``.
+    The arrays are ``<image>/regions``, int32 as :func:`regions_around` returns them, ``<image>/image``, uint8
+    ``(C, H, W)``, and ``<image>/label``, where ``<image>`` is the index in the test split, and ``class_names``.
     """
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """One for each image.
+        """Yield one part for each image.
 
         Raises:
-            UserError: the surrogate is not hold-out, or no image is right.
+            UserError: the surrogate is not hold-out, or no image is classified correctly.
         """
         for source in job.sources:
             check_hold_out(job.target.record, source.record)
@@ -94,5 +97,5 @@ class RegionsEvaluation(Evaluation[Regions]):
             yield f"image-{int(job.indices[position])}", partial(_around, job, self.settings, position)
 
     def attempts(self, sub_models: int) -> int:
-        """Predictions for each of the images, on average, for progress."""
+        """Return the mean number of predictions for each image."""
         return max(1, self.settings.right_images * self.settings.grid**2 * (sub_models + 1) // self.settings.images)

@@ -1,4 +1,4 @@
-"""Transfer from a folder of examples that others crafted."""
+"""Transfer of released examples, read from a folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def folder_images(settings: TransferFolder, dataset: Dataset) -> EvaluationImage
     """Return the test images that the folder's examples were made from.
 
     Raises:
-        UserError: a file is missing, damaged or of another shape; labels differ; the images are not of the dataset.
+        UserError: a file is missing, damaged or of another shape, labels differ, or the images are not of the dataset.
     """
     examples = ReleasedExamples(settings)
     labels = examples.labels()
@@ -56,10 +56,10 @@ def _rows(job: Job, examples: ReleasedExamples, variant: ReleasedVariant, eps: f
 
 
 class TransferFolderEvaluation(Evaluation[TransferFolder]):
-    """An evaluation on examples that others crafted."""
+    """An evaluation on released examples."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """Yield the parts of the evaluation: one for each eps and variant."""
+        """Yield one part for each eps and variant."""
         examples = ReleasedExamples(self.settings)
         count = len(examples.labels())
         for eps in self.settings.eps:
@@ -67,17 +67,17 @@ class TransferFolderEvaluation(Evaluation[TransferFolder]):
                 yield f"eps-{eps}-{variant.folder}", partial(_rows, job, examples, variant, eps, count)
 
     def images(self, dataset: Dataset) -> EvaluationImages:
-        """Return the test images that the examples were made from; see :func:`folder_images`."""
+        """Return the test images that the examples were made from, as :func:`folder_images` does."""
         return folder_images(self.settings, dataset)
 
     def digest(self) -> str:
-        """Return the digest of every file that is read."""
+        """Return the digest of all files that are read."""
         return ReleasedExamples(self.settings).digest()
 
     def check(self) -> None:
-        """Check that every variant is there at every eps; see :class:`ReleasedExamples`."""
+        """Check that every variant exists at every eps, as :class:`ReleasedExamples` does."""
         ReleasedExamples(self.settings).check()
 
     def attempts(self, sub_models: int) -> int:
-        """Return the attempts on each image, for progress."""
+        """Return the number of attempts on each image."""
         return len(self.settings.eps) * len(ReleasedExamples(self.settings).variants)

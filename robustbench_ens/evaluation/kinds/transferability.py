@@ -20,10 +20,10 @@ from robustbench_ens.outcomes import ENSEMBLE
 
 
 def images_all_get_right(job: Job) -> Tensor:
-    """Positions of the images that every sub-model classifies correctly.
+    """Return the positions of the images that every sub-model classifies correctly.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such image.
     """
     right = torch.ones(len(job.images), dtype=torch.bool, device="cpu")
     for member in job.target.ensemble.members:
@@ -39,13 +39,14 @@ def images_all_get_right(job: Job) -> Tensor:
 def _from_source(
     job: Job, settings: Transferability, positions: Tensor, eps: float, source_member: int, chunk: Chunk
 ) -> pd.DataFrame:
-    """Attacks on one sub-model at one eps. No image is dropped between starts: what beats j need not beat i.
+    """Return the outcomes of attacks on one sub-model at one eps, scored on every sub-model and the ensemble.
 
     ``positions`` are those of ``chunk`` that every sub-model gets right.
     """
     job.task.advance(settings.restarts * (len(chunk) - len(positions)))
     if not len(positions):
         return no_outcomes()
+    # No image is dropped between starts: one that fools sub-model j need not fool sub-model i.
     members = dict(enumerate(job.target.ensemble.members)) | {ENSEMBLE: job.target.ensemble}
     own = job.target.record.id
     frames = []
@@ -83,7 +84,7 @@ class TransferabilityEvaluation(Evaluation[Transferability]):
     """A transferability evaluation."""
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """The parts of a transferability evaluation: one for each eps, source sub-model and chunk of images."""
+        """Yield one part for each eps, source sub-model and chunk of images."""
         positions = images_all_get_right(job)
         for eps in self.settings.eps:
             for member in range(job.target.record.sub_models):
@@ -93,7 +94,7 @@ class TransferabilityEvaluation(Evaluation[Transferability]):
                     yield chunk.part(f"eps-{eps}-from-{member}"), compute
 
     def groups(self, outline: Outline) -> list[Group]:
-        """Return the same parts, each by itself."""
+        """Return the same parts, each in its own group."""
         each = self.settings.restarts * self.settings.steps
         return [
             Group((chunk.part(f"eps-{eps}-from-{member}"),), each * len(chunk) / outline.sub_models)
@@ -103,5 +104,5 @@ class TransferabilityEvaluation(Evaluation[Transferability]):
         ]
 
     def attempts(self, sub_models: int) -> int:
-        """Attempts on each image, for progress."""
+        """Return the number of attempts on each image."""
         return len(self.settings.eps) * self.settings.restarts * sub_models
