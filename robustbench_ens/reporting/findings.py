@@ -52,8 +52,8 @@ def findings(
         for kind, protocol in sorted(found, key=lambda key: (not known[key[0]].expected, known[key[0]].yields, key)):
             rows = found[kind, protocol]
             where = f"{known[kind].title} at eps {chosen.eps:g}, n = {span(rows['n'])} ({protocol})"
-            said = _transfer(rows) if known[kind].yields == TRANSFER else _accuracy(rows, tested.get(protocol, {}))
-            sentences += [f"{where}: {text}" for text in said]
+            texts = _transfer(rows) if known[kind].yields == TRANSFER else _accuracy(rows, tested.get(protocol, {}))
+            sentences += [f"{where}: {text}" for text in texts]
     single = sorted(everything.groupby("ensemble")["seed"].nunique().loc[lambda seeds: seeds == 1].index)
     if single:
         sentences.append(

@@ -120,9 +120,9 @@ def test_empty_cells_say_why(collection):
     names = {label: label for label in ("digits/dverge-3", "digits/baseline-3", "digits/third")}
     assert matrix("m", rows, names, collection).caption.endswith("of 1 pair differ significantly.")
     caption = matrix("m", pd.concat([rows, third]), names, collection).caption
-    assert caption.endswith("Empty: not compared, as the two share no seed, images or protocols (1 pair).")
+    assert caption.endswith("Empty: not compared because the two share no seed, images or protocols (1 pair).")
     left_out = matrix("m", pd.concat([rows, third]).assign(left_out=1), names, collection).caption
-    assert left_out.endswith("Empty: not compared, for the number of ensembles (1 pair).")
+    assert left_out.endswith("Empty: not compared because of the number of ensembles (1 pair).")
 
 
 def test_the_first_ensembles_stand_on_the_front_page_and_the_rest_is_named(collection, monkeypatch):
@@ -130,7 +130,7 @@ def test_the_first_ensembles_stand_on_the_front_page_and_the_rest_is_named(colle
     shown = {section.title: section for section in sections_of(context_of(collection), [], {})}
     for title in ("Accuracy against eps", "Transferability", "Which variants decide"):
         (block,) = shown[title].blocks
-        assert block.caption.endswith("The first 1 of 2 ensembles; the page with all numbers has the others.")
+        assert block.caption.endswith("The first 1 of 2 ensembles. The page with all numbers has the others.")
         assert {tip.partition(",")[0] for tip in tips(block.figures[0].drawing)} == {"dverge-3"}
     assert MOST_ENSEMBLES == 12
 

@@ -1,4 +1,4 @@
-"""A page per ensemble: what it keeps, against whom it wins, how it was made, and the commands that make it again."""
+"""The pages of ensembles: their results, comparisons, training, provenance, and the commands to reproduce them."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ SECTIONS: tuple[tuple[str, str, Callable[[One], list[Block]]], ...] = (
     ("Which variants decide", "variants", variant_blocks),
     ("Decision regions", "regions", lambda one: regions_blocks_of(one.context, one.label)),
     ("Gallery of adversarial examples", "gallery", lambda one: gallery_blocks_of(one.context, one.label)),
-    ("How it was trained", "training", made_blocks),
+    ("Training", "training", made_blocks),
     ("Accuracy by protocol and seed", "numbers", rate_blocks),
     ("Attack health", "health", health_blocks),
     ("Provenance", "provenance", provenance_blocks),
-    ("Commands that make it again", "commands", command_blocks),
+    ("Commands to reproduce it", "commands", command_blocks),
 )
-"""Title, anchor and content of the sections of a page, in order; those without content are absent."""
+"""Title, anchor and content of the sections of a page, in order. Sections without content are omitted."""
 
 
 def ensemble_pages(context: Context, paths: Mapping[str, str]) -> list[Page]:
     """Return a page for each ensemble that was attacked, in the order of the leaderboard.
 
     Args:
-        context: what the report is made of.
-        paths: of the pages, by the label of the ensemble.
+        context: the input of all sections.
+        paths: the paths of the pages, by the label of the ensemble.
     """
     rows = {row.ensemble: row for row in context.board}
     order = [*rows, *(label for label in paths if label not in rows)]

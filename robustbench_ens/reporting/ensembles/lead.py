@@ -1,4 +1,4 @@
-"""What a page of an ensemble opens with: what it keeps, and against whom it wins or loses."""
+"""The opening of an ensemble's page: its worst case, and the tests against other ensembles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def about(one: One) -> str:
 
 
 def lead_blocks(one: One) -> list[Block]:
-    """Return what it keeps and whom it beats, and the links to the same weights on other images."""
+    """Return the main result, and links to the same weights on other images."""
     links = [
         Link(label, one.paths[label], f"the same weights on {images}") for label, images in one.elsewhere().items()
     ]
@@ -40,10 +40,10 @@ def lead_blocks(one: One) -> list[Block]:
 
 
 def _kept(one: One) -> list[Span]:
-    """One or two sentences: the worst case and its place, and the tests between it and the others."""
+    """Return up to three sentences: the worst case, the tests against the others, and the health of its attacks."""
     row = one.row
     if row is None or row.worst is None:
-        return [Span("No attack on it counts in a worst case yet.")]
+        return [Span("No attack on it has counted in a worst case yet.")]
     where = f" at eps {row.eps.eps:g}" if row.eps else ""
     spans = [
         Span("Keeps "),
@@ -63,7 +63,7 @@ def _also(black: Rate | str | None, clean: Rate | None) -> str:
 
 
 def _tests(one: One) -> str:
-    """Say whom it beats, who beats it, and with whom it is tied, in the worst case."""
+    """Return the sentence on the worst cases that differ from its own, and on those that are tied with it."""
     tests = one.context.collection.comparisons
     tests = tests[(tests["protocol"] == WORST) & ((tests["better"] == one.label) | (tests["worse"] == one.label))]
     if tests.empty:
@@ -74,12 +74,12 @@ def _tests(one: One) -> str:
         "better than": tests.loc[wins & (tests["better"] == one.label), "worse"],
         "worse than": tests.loc[wins & (tests["worse"] == one.label), "better"],
     }
-    said = [f"significantly {how} {_some(others, names, len(tests))}" for how, others in parts.items() if len(others)]
+    texts = [f"significantly {how} {_some(others, names, len(tests))}" for how, others in parts.items() if len(others)]
     even = tests[~wins]
     others = even["better"].where(even["better"] != one.label, even["worse"])
     if len(others):
-        said.append(f"statistically tied with {_some(others, names, len(tests))}")
-    return f"It is {listing(said)}."
+        texts.append(f"statistically tied with {_some(others, names, len(tests))}")
+    return f"It is {listing(texts)}."
 
 
 def _some(others: pd.Series, names: dict[str, str], of: int) -> str:

@@ -1,4 +1,4 @@
-"""What a page of an ensemble says of its making: training, health of attacks, provenance and commands."""
+"""The parts of an ensemble's page on training, health of attacks, provenance and commands."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from robustbench_ens.reporting.tables.runs import evaluations_table
 
 
 def made_blocks(one: One) -> list[Block]:
-    """Return how it was trained, and what that cost."""
+    """Return the history, settings and cost of its training."""
     target = one.target
     if target["method"] == OWN_MODEL:
-        return [Paragraph("An external model: it was attacked as it was given.")]
+        return [Paragraph("An external model, attacked as provided.")]
     rows = [
         ("Method", recorded_facts(target).title or target["method"]),
         ("Networks", f"{target['sub_models']} × {target['network']}"),
@@ -34,12 +34,12 @@ def made_blocks(one: One) -> list[Block]:
         *_costs(one),
     ]
     if one.row is not None:
-        rows.append(("Cost with what it was started from", f"{one.row.cost}, mean over seeds"))
-    return [*history_blocks_of(one.context, one.label), _facts(rows, "How it was trained.")]
+        rows.append(("Cost with ancestors", f"{one.row.cost}, mean over seeds"))
+    return [*history_blocks_of(one.context, one.label), _facts(rows, "Training.")]
 
 
 def _costs(one: One) -> list[tuple[str, str]]:
-    """The training time of each seed, and its clean accuracy on the whole test split."""
+    """Return the training time of each seed, and its clean accuracy on the whole test split."""
     seeds = {document["target"]["seed"]: document["target"]["training"] for document in one.documents}
     rows = []
     for seed, training in sorted(seeds.items()):
@@ -51,7 +51,7 @@ def _costs(one: One) -> list[tuple[str, str]]:
 
 
 def health_blocks(one: One) -> list[Block]:
-    """Return the signs of the attacks on it."""
+    """Return the signs of health of the attacks on it."""
     health = one.own(one.context.collection.health)
     if health.empty:
         return []
@@ -77,7 +77,7 @@ def provenance_blocks(one: One) -> list[Block]:
     mine = [(d, n) for d, n in zip(collection.provenance, collection.images, strict=True) if d in one.documents]
     evaluations = evaluations_table([document for document, _ in mine], [number for _, number in mine])
     return [
-        _facts(rows, "What it is."),
+        _facts(rows, "Recipe, weights and data."),
         Table(evaluations, "Evaluations, one per outcomes file", stacked=True, collapsed=True),
     ]
 
@@ -97,5 +97,5 @@ def command_blocks(one: One) -> list[Block]:
 
 
 def _facts(rows: list[tuple[str, Any]], caption: str) -> Table:
-    told = [(what, str(value)) for what, value in rows if value not in ("", None)]
-    return Table(pd.DataFrame(told, columns=["What", "Value"], dtype=str), caption)
+    known = [(what, str(value)) for what, value in rows if value not in ("", None)]
+    return Table(pd.DataFrame(known, columns=["What", "Value"], dtype=str), caption)

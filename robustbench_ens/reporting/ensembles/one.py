@@ -1,4 +1,4 @@
-"""One ensemble and its share of what a report is made of."""
+"""One ensemble and its part of a report's input."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class One:
     """One ensemble of a report.
 
     Attributes:
-        context: of the whole report.
-        label: of the ensemble.
+        context: the context of the whole report.
+        label: the label of the ensemble.
         paths: the page of each ensemble.
-        row: of the leaderboard; None if it is not there.
-        ensembles: how many the leaderboard has.
+        row: its row of the leaderboard, or None if it has none.
+        ensembles: the number of ensembles on the leaderboard.
     """
 
     context: Context
@@ -39,7 +39,7 @@ class One:
 
     @property
     def slug(self) -> str:
-        """A part of the names of its figures, which no other ensemble has: the name of its page."""
+        """The name of its page, which makes the names of its figures unique."""
         return self.path.rpartition("/")[2]
 
     @cached_property
@@ -50,12 +50,12 @@ class One:
 
     @property
     def target(self) -> dict[str, Any]:
-        """What it is, as its first evaluation records it: all seeds share the recipe."""
+        """The record of its first evaluation. All seeds share the recipe."""
         found: dict[str, Any] = self.documents[0]["target"]
         return found
 
     def elsewhere(self) -> dict[str, str]:
-        """Return which images the same weights were attacked on, their own or others, by label of the ensemble."""
+        """Return, by label, whether other evaluations of the same weights used their own images or other ones."""
         everything = self.context.collection.provenance
         weights = {_weights(document) for document in self.documents}
         same = [document for document in everything if _weights(document) in weights]
@@ -68,10 +68,10 @@ class One:
         }
 
     def own(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return its rows of a frame."""
+        """Return the rows of a frame that belong to the ensemble."""
         return frame[frame["ensemble"] == self.label]
 
 
 def _weights(document: Mapping[str, Any]) -> tuple[str, str]:
-    """What was attacked: recipes that differ in how sub-models answer can share their weights."""
+    """Return the recipe and the weights, since recipes with different aggregations may share their weights."""
     return document["target"]["recipe_hash"], document["target"]["weights"]

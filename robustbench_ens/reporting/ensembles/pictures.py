@@ -1,4 +1,4 @@
-"""The pictures on a page of an ensemble: its curves beside the baseline's, and its transferability."""
+"""The figures on an ensemble's page: its curves beside the baseline's, and its transferability."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from robustbench_ens.reporting.sections.accuracy import curve_caption
 from robustbench_ens.reporting.sections.transfer import heatmaps, transfer_caption
 
 BASELINE = "baseline"
-"""The method that curves stand beside."""
+"""The method whose curves are drawn for comparison."""
 
 
 def curve_blocks(one: One) -> list[Block]:
-    """Return a figure for each protocol that its row of the leaderboard rests on, beside the baseline of its size."""
+    """Return a figure for each protocol of its leaderboard row, with the curve of the baseline of its size."""
     collection = one.context.collection
     if one.row is None:
         return []
@@ -33,12 +33,12 @@ def curve_blocks(one: One) -> list[Block]:
     figures = [_curve(one, protocol, shown[shown["protocol"] == protocol]) for protocol in protocols]
     if not figures:
         return []
-    against = f" Beside it: {beside}." if beside not in ("", one.label) else ""
+    against = f" For comparison: {beside}." if beside not in ("", one.label) else ""
     return [Figures(figures, f"{curve_caption(shown)}{against}")]
 
 
 def _baseline(one: One, rates: pd.DataFrame) -> str:
-    """The baseline of its dataset with as many sub-models, or else the first; empty if there is none."""
+    """Return the baseline of its dataset with as many sub-models, or the first, or an empty text if there is none."""
     target = one.target
     found = rates[(rates["method"] == BASELINE) & (rates["dataset"] == target["dataset"])]
     of_its_size = found[found["sub_models"] == target["sub_models"]]
@@ -50,7 +50,7 @@ def _curve(one: One, protocol: str, rows: pd.DataFrame) -> FigureBlock:
     eps = one.row.eps.eps if one.row is not None and one.row.eps is not None else None
     title = one.context.collection.kinds[rows["kind"].iloc[0]].title
     draw = accuracy_curve(rows, one.context.looks, title, eps)
-    alt = f"{title} accuracy of {one.label} against eps under {protocol}; the table holds the numbers."
+    alt = f"{title} accuracy of {one.label} against eps under {protocol}. The table has the numbers."
     return figure_block(f"{one.slug}-curve-{slug(protocol)}", draw, alt, HALF, facts_of(rows))
 
 

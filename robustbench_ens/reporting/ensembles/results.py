@@ -1,4 +1,4 @@
-"""What a page of an ensemble shows of its outcomes: tests against the others, variants, rates by seed."""
+"""The parts of an ensemble's page on its outcomes: tests against others, variants, and rates by seed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ def comparison_blocks(one: One) -> list[Block]:
 
 
 def variant_blocks(one: One) -> list[Block]:
-    """Return which variants decide, seed by seed, and the ledgers on demand."""
+    """Return sentences on the variants that decide, seed by seed, and the ledgers on demand."""
     ledger = one.own(one.context.collection.ledger)
     blocks: list[Block] = []
     for protocol, rows in ledger.groupby("protocol", observed=True):
         seeds = list(rows.groupby("seed", observed=True))
-        said = [sentence(f"{shorten(protocol, 64)}, seed {seed}", own) for seed, own in seeds]
-        blocks.append(Bullets(said))
+        blocks.append(Bullets([sentence(f"{shorten(protocol, 64)}, seed {seed}", own) for seed, own in seeds]))
         for seed, own in seeds:
             caption = f"{protocol}, seed {seed}, eps {own['eps'].iloc[0]:g}: {len(own)} variants"
             numeric = ("Breaks", "Only it", "So far")

@@ -1,1 +1,1 @@
-"""One section of the report per file: blocks of text, tables and figures."""
+"""The sections of a report, one per file: blocks of text, tables and figures."""

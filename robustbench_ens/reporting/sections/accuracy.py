@@ -1,4 +1,4 @@
-"""Accuracy against eps under the protocols of one kind: curves, tables, or the command that would make them."""
+"""Sections on accuracy against eps under the protocols of one kind: curves, tables, or the missing commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, NUMBERS, acc
 
 
 def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look]) -> Section:
-    """Return one figure and its numbers per protocol of ``kind``."""
+    """Return a section with one figure and its numbers per protocol of ``kind``."""
     eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     facts = collection.kinds[kind]
     blocks: list[Block] = [Paragraph(facts.meaning or "")]
@@ -33,7 +33,7 @@ def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look
         figure = figure_block(
             f"{anchor(kind)}-{number}-{slug(protocol)}",
             accuracy_curve(rows, looks, title, marked_eps),
-            f"{title}: accuracy against eps, one line per ensemble; the table holds the numbers.",
+            f"{title}: accuracy against eps, one line per ensemble. The table has the numbers.",
             WIDTH,
             facts_of(rows),
         )
@@ -43,7 +43,7 @@ def accuracy_section(collection: Collection, kind: str, looks: Mapping[str, Look
 
 
 def every_variant_sections(context: Context) -> list[Section]:
-    """Return a section for each kind that yields accuracy, of which every variant on every image is known."""
+    """Return a section for each kind that yields accuracy and runs every variant on every image."""
     return _sections(context, every_variant=True)
 
 
@@ -59,7 +59,7 @@ def _sections(context: Context, *, every_variant: bool) -> list[Section]:
 
 
 def shown(collection: Collection, what: Yields) -> list[str]:
-    """The kinds that yield ``what`` and have a section of their own: those that are expected or were run."""
+    """Return the kinds that yield ``what`` and have a section: those that are expected or were run."""
     run = {document["protocol"]["kind"] for document in collection.provenance}
     return [
         kind
@@ -69,17 +69,17 @@ def shown(collection: Collection, what: Yields) -> list[str]:
 
 
 def missing_blocks(collection: Collection, kind: str) -> list[Block]:
-    """What to run for the ensembles without outcomes of ``kind``; empty where all have them."""
+    """Return the commands for the ensembles without outcomes of ``kind``, or nothing if all have them."""
     commands = attack_commands(collection.provenance, kind)
     if not commands:
         return []
     everyone = all(document["protocol"]["kind"] != kind for document in collection.provenance)
-    who = "These outcomes are missing" if everyone else "These outcomes are missing for some ensembles"
-    return [Paragraph(f"{who}; this makes them:"), Listing("\n".join(commands))]
+    what = "These outcomes are missing" if everyone else "These outcomes are missing for some ensembles"
+    return [Paragraph(f"{what}. To produce them, run:"), Listing("\n".join(commands))]
 
 
 def curve_caption(rows: pd.DataFrame) -> str:
-    """Return what bars and bands of accuracy curves are."""
+    """Return the caption that explains the bars and bands of accuracy curves."""
     if rows["seed"].nunique() > 1:
         return (
             "Lines: mean over seeds; bars: standard deviation; bands: from the lowest to the highest end of the seeds’ "
@@ -89,9 +89,11 @@ def curve_caption(rows: pd.DataFrame) -> str:
 
 
 def _tables(collection: Collection, protocol: str, rows: pd.DataFrame, attempts: pd.Series) -> list[Table]:
-    """The accuracies in one row per ensemble, and on demand seed by seed."""
-    sick, facts = collection.unhealthy(protocol), facts_of(rows)
+    """Return the accuracies with one row per ensemble, and on demand seed by seed."""
+    unhealthy = collection.unhealthy(protocol)
+    facts = facts_of(rows)
     short = accuracy_by_eps(rows)
+    # Clean accuracy is never marked: no attack decides it.
     attacked = [column for column in short.columns if column not in (*HEADS, CLEAN)]
     seeds = " or, over several seeds, mean and standard deviation" if rows["seed"].nunique() > 1 else ""
     share = (
@@ -100,6 +102,12 @@ def _tables(collection: Collection, protocol: str, rows: pd.DataFrame, attempts:
     )
     seed_by_seed = f"{protocol}, seed by seed."
     return [
-        Table(marked(short, sick, attacked), share, stacked=True, facts=facts),
-        Table(marked(accuracy_table(rows), sick, NUMBERS), seed_by_seed, group="Ensemble", collapsed=True, facts=facts),
+        Table(marked(short, unhealthy, attacked), share, stacked=True, facts=facts),
+        Table(
+            marked(accuracy_table(rows), unhealthy, NUMBERS),
+            seed_by_seed,
+            group="Ensemble",
+            collapsed=True,
+            facts=facts,
+        ),
     ]

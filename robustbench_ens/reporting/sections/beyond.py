@@ -1,4 +1,4 @@
-"""What more attacks break: suites of variants compared two at a time, and the order in which attacks add images."""
+"""The section on additional attacks: pairs of suites of variants, and the order in which attacks add images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robustbench_ens.reporting.filters import facts_of
 from robustbench_ens.reporting.tables.beyond import NUMERIC, beyond_table, variants_table
 
 OPEN_ROWS = 12
-"""Rows of the table that is shown unasked."""
+"""The number of rows in the table that is always shown."""
 
 CAPTION = (
     "Two protocols against one target, on the images they share. Accuracy: of all n images, those that are right when "
@@ -28,14 +28,16 @@ def beyond_sections(context: Context) -> list[Section]:
     pairs = found.pairs
     if pairs.empty:
         return []
+    # Pairs of all suites would bury those of the largest ones, so all pairs are shown on demand.
     most = pairs["variants"] == pairs.groupby("dataset")["variants"].transform("max")
     shown = pairs[most].sort_values(["dataset", "only"], ascending=[True, False], kind="stable").head(OPEN_ROWS)
     blocks: list[Block] = [Bullets([sentence(found, names) for names in _pairs_of(shown)])]
-    sick = context.collection.unhealthy
-    blocks.append(Table(beyond_table(shown, sick), _caption(shown, pairs), numeric=NUMERIC, facts=facts_of(shown)))
+    unhealthy = context.collection.unhealthy
+    table = beyond_table(shown, unhealthy)
+    blocks.append(Table(table, _caption(shown, pairs), numeric=NUMERIC, facts=facts_of(shown)))
     if len(pairs) > len(shown):
         every = f"All {counted(len(pairs), 'pair')} of target and protocols."
-        table = beyond_table(pairs, sick)
+        table = beyond_table(pairs, unhealthy)
         blocks.append(Table(table, every, numeric=NUMERIC, collapsed=True, facts=facts_of(pairs)))
     blocks += [_variants(names, own) for names, own in found.variants.groupby(PAIR, observed=True)]
     return [Section("What more attacks break", "beyond", blocks)]
@@ -44,7 +46,7 @@ def beyond_sections(context: Context) -> list[Section]:
 def _variants(names: Any, own: pd.DataFrame) -> Table:
     _, protocol, beyond, eps = names
     caption = (
-        f"{protocol} beyond {beyond} at eps {eps:g}: the variants in greedy order, each time the one that breaks the "
+        f"{protocol} beyond {beyond} at eps {eps:g}: the variants in greedy order. Each is the one that breaks the "
         "most of the images that are left. Adds: images that neither the other protocol nor a variant above breaks."
     )
     table = variants_table(own)
@@ -62,14 +64,15 @@ def _caption(shown: pd.DataFrame, pairs: pd.DataFrame) -> str:
 
 
 def sentence(found: Beyond, names: tuple[str, str, str, float]) -> str:
-    """Say what one protocol breaks beyond another over all targets, and in which order its attacks add images."""
+    """Return a sentence on the images that one protocol breaks beyond another over all targets, by attack."""
     wanted = dict(zip(PAIR, names, strict=True))
     _, protocol, beyond, eps = names
 
     def own(frame: pd.DataFrame) -> pd.DataFrame:
         return frame[(frame[PAIR] == pd.Series(wanted)).all(axis=1)]
 
-    pairs, attacks = own(found.pairs), own(found.attacks)
+    pairs = own(found.pairs)
+    attacks = own(found.attacks)
     only = round(pairs["only"].sum(), 1)
     withstood = round(pairs["correct_beyond"].sum(), 1)
     text = (

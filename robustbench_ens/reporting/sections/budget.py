@@ -1,4 +1,4 @@
-"""What the attacks cost, in passes through the attacked model, and what they left."""
+"""The section on the budget of attacks: passes through the attacked model, and the accuracy that they left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def budget_sections(context: Context) -> list[Section]:
     figures = []
     for number, (protocol, rows) in enumerate(budget.groupby("protocol", observed=True), start=1):
         title = f"Budget of {protocol} at eps {rows['eps'].iloc[0]:g}"
-        alt = f"{title}: accuracy against passes per image, one line per ensemble; the table holds the ends."
+        alt = f"{title}: accuracy against passes per image, one line per ensemble. The table has both ends."
         draw = budget_curve(rows, context.looks, title)
         figures.append(figure_block(f"budget-{number}-{slug(str(protocol))}", draw, alt, HALF, facts_of(rows)))
     pairs = len(budget[["protocol", "ensemble"]].drop_duplicates())

@@ -1,4 +1,4 @@
-"""Which ensembles differ significantly: paired tests between two at a time, a matrix and a table per protocol."""
+"""The section on pairs of ensembles: paired tests, with a matrix and a table per protocol."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from robustbench_ens.reporting.tables.comparison import comparison_table
 from robustbench_ens.reporting.tables.summary import together
 
 MEANING = (
-    "Do two ensembles differ by more than luck, on the images that both were attacked on? McNemar's exact test looks "
-    "at the images that only one of them gets right. Over several seeds, seed is paired with seed, the largest p-value "
-    "counts (1 where the seeds disagree about who is better), and Welch's t-test between the accuracies of the seeds "
-    "must agree: p is the larger of the two. With one seed a verdict is about these weights alone. Holm's correction "
-    "runs over the pairs of one table. A difference is significant if the corrected p is below 0.05; otherwise the two "
-    "are statistically tied. The interval of a difference is a bootstrap over images."
+    "Do two ensembles differ by more than chance on the images that both were attacked on? McNemar's exact test uses "
+    "the images that only one of them gets right. With several seeds, each seed is paired with the same seed, the "
+    "largest p-value counts (1 if the seeds disagree about which is better), and Welch's t-test between the accuracies "
+    "of the seeds must agree: p is the larger of the two. With one seed, a verdict holds for these weights only. "
+    "Holm's correction covers the pairs of one table. A difference is significant if the corrected p is below 0.05. "
+    "Otherwise the two are statistically tied. The interval of a difference is a bootstrap over images."
 )
-_OPEN = 10  # pairs that a table shows unasked
+_OPEN = 10  # the most pairs in a table that is always shown
 _MATRIX = 760.0  # pixels on a wide page
 
 
 def comparison_sections(context: Context) -> list[Section]:
-    """Return the section, or none if no two ensembles share images; the worst case comes first."""
+    """Return the section, or none if no two ensembles share images. The worst case comes first."""
     collection = context.collection
     found = collection.comparisons
     blocks: list[Block] = []
@@ -44,7 +44,7 @@ def comparison_sections(context: Context) -> list[Section]:
 
 
 def in_order(collection: Collection) -> dict[str, dict[str, str]]:
-    """Return what drawings call each ensemble, in the order of the leaderboard, by dataset."""
+    """Return the short name of each ensemble in drawings, in the order of the leaderboard, by dataset."""
     eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     worst = collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
     means = worst.groupby("ensemble")["accuracy"].mean().to_dict()
@@ -63,13 +63,13 @@ def matrix(
     collection: Collection,
     pages: Mapping[str, str] | None = None,
 ) -> Figures:
-    """Return the matrix of one protocol, and how many of its pairs differ significantly.
+    """Return the matrix of one protocol, with a caption that counts the significant pairs.
 
     Args:
-        name: of the figure.
+        name: the name of the figure.
         rows: comparisons under the protocol.
-        names: see :func:`in_order`, of its dataset.
-        collection: of the report.
+        names: the names of :func:`in_order` for its dataset.
+        collection: the input of the report.
         pages: the page of each ensemble that has one.
     """
     compared = {*rows["better"], *rows["worse"]}
@@ -81,30 +81,32 @@ def matrix(
     alt = f"{where}: the difference between every two ensembles in percentage points."
     draw = comparison_matrix(rows, shown, where, collection.unhealthy(protocol), pages)
     facts = facts_of(rows[["dataset"]] if protocol == WORST else rows)
-    told = f"{int(rows['supported'].sum())} of {_pairs(len(rows))} differ significantly."
+    supported = f"{int(rows['supported'].sum())} of {_pairs(len(rows))} differ significantly."
     rest = f" The first {len(shown)} of {len(known)} ensembles." if len(known) > len(shown) else ""
-    caption = f"{where}, n = {span(rows['n'])}: {told}{_not_compared(rows, len(known))}{rest}"
+    caption = f"{where}, n = {span(rows['n'])}: {supported}{_not_compared(rows, len(known))}{rest}"
     return Figures([figure_block(name, draw, alt, _MATRIX, facts)], caption)
 
 
 def _not_compared(rows: pd.DataFrame, ensembles: int) -> str:
-    """Return why cells are empty, if any are."""
+    """Return the reason why cells are empty, if any are."""
     chosen = int(rows["left_out"].iloc[0])
     if chosen:
-        return f" Empty: not compared, for the number of ensembles ({_pairs(chosen)})."
+        return f" Empty: not compared because of the number of ensembles ({_pairs(chosen)})."
     missing = math.comb(ensembles, 2) - len(rows)
     return (
-        f" Empty: not compared, as the two share no seed, images or protocols ({_pairs(missing)})." if missing else ""
+        f" Empty: not compared because the two share no seed, images or protocols ({_pairs(missing)})."
+        if missing
+        else ""
     )
 
 
 def _table(collection: Collection, dataset: str, protocol: str, rows: pd.DataFrame) -> Table:
     first = protocol == WORST
     name = f"{dataset}, {protocol}" if first else protocol
-    told = int(rows["supported"].sum())
+    supported = int(rows["supported"].sum())
     caption = (
-        f"{name} at eps {rows['eps'].iloc[0]:g}: {told} of {_pairs(len(rows))} differ significantly. Only higher, only "
-        f"lower: images that only this one gets right, over all seeds.{_left_out(int(rows['left_out'].iloc[0]))}"
+        f"{name} at eps {rows['eps'].iloc[0]:g}: {supported} of {_pairs(len(rows))} differ significantly. Only higher, "
+        f"only lower: images that only this one gets right, over all seeds.{_skipped(int(rows['left_out'].iloc[0]))}"
     )
     numeric = ("Only higher", "Only lower", "n", "Seeds", "p", "p (Holm)")
     facts = facts_of(rows[["dataset"]] if first else rows)
@@ -113,12 +115,12 @@ def _table(collection: Collection, dataset: str, protocol: str, rows: pd.DataFra
     return Table(table, caption, numeric=numeric, collapsed=collapsed, facts=facts)
 
 
-def _left_out(pairs: int) -> str:
+def _skipped(pairs: int) -> str:
     if not pairs:
         return ""
     return (
-        f" Not compared: {_pairs(pairs)}. Of so many ensembles, only the first with each and neighbours in the order "
-        "of their accuracies are compared; Holm's correction counts the others too."
+        f" Not compared: {_pairs(pairs)}. With so many ensembles, only the first with each and neighbours in the order "
+        "of their accuracies are compared. Holm's correction counts the others, too."
     )
 
 

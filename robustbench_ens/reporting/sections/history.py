@@ -1,4 +1,4 @@
-"""How the ensembles were trained: their histories by epoch."""
+"""The section on the training histories of the ensembles, by epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CAPTION = "One line per seed."
 
 
 def history_sections(context: Context) -> list[Section]:
-    """Return the section: one figure per ensemble; ensembles without a history are named."""
+    """Return the section with one figure per ensemble and the names of ensembles without a history."""
     collection = context.collection
     history = collection.history
     figures = [_figure(context, number, *own) for number, own in enumerate(_by_ensemble(context), start=1)]
@@ -31,7 +31,7 @@ def history_sections(context: Context) -> list[Section]:
 
 
 def history_blocks_of(context: Context, ensemble: str) -> list[Block]:
-    """Return the figure of one ensemble, named as in the section of all; none if it has no history."""
+    """Return the figure of one ensemble, with the same name as in the section of all, or none without a history."""
     figures = [
         _figure(context, number, label, rows)
         for number, (label, rows) in enumerate(_by_ensemble(context), start=1)

@@ -1,4 +1,4 @@
-"""Which variants of the black-box attacks decide: heatmap and curve per protocol, and the ledger of every target."""
+"""Sections on the variants that decide: heatmap and curve per protocol, and the ledger of every target."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from robustbench_ens.reporting.tables.ledger import NEVER, deciding_table, ledge
 
 TITLE = "Which variants decide"
 MEANING = (
-    "An image counts only if it survives every variant. Taken in the greedy order, each time the variant that breaks "
-    "the most of the images that are left, some variants reach that all-or-nothing accuracy; the others never decide."
+    "An image counts only if it survives every variant. In the greedy order, each variant is the one that breaks the "
+    "most of the images that are left. The variants that reach the all-or-nothing accuracy in this order decide; the "
+    "others never decide."
 )
 COLUMNS_MEANING = (
-    "The tables: accuracy alone is over all images, with its Wilson 95% interval. Breaks: of the images whose clean "
-    "version is right. Only it: images that no other variant breaks. Order, so far: the place in the greedy order, and "
-    f"the accuracy that is left there; {NEVER}: all it breaks is broken without it. Same as: variants of one letter "
-    "have the same prediction on every image."
+    "In the tables, accuracy alone is over all images, with its Wilson 95% interval. Breaks: of the images that are "
+    "right when clean. Only it: images that no other variant breaks. Order, so far: the place in the greedy order, and "
+    f"the accuracy that is left there. {NEVER}: earlier variants break all images that it breaks. Same as: variants "
+    "with the same letter have the same prediction on every image."
 )
 _HEATMAP = 1180.0  # pixels on a wide page
-_OPEN = 12  # rows that a table shows unasked
+_OPEN = 12  # the most rows in a table that is always shown
 
 
 def ledger_sections(context: Context) -> list[Section]:
-    """Return a section for each protocol with variants to compare, so that no page grows with their number."""
+    """Return a section for each protocol with several variants, so that no page grows with the number of protocols."""
     ledger = context.collection.ledger
     anchors = ledger_anchors(context.collection)
     sections = []
@@ -44,7 +45,7 @@ def ledger_sections(context: Context) -> list[Section]:
 
 
 def ledger_anchors(collection: Collection) -> dict[str, str]:
-    """Return the anchor of the section of each protocol with variants to compare."""
+    """Return the anchor of the section of each protocol with several variants."""
     protocols = sorted(set(collection.ledger["protocol"]))
     if len(protocols) == 1:
         return {protocols[0]: "variants"}
@@ -56,9 +57,9 @@ def _blocks(context: Context, name: str, rows: pd.DataFrame) -> list[Block]:
     title = f"{protocol} at eps {rows['eps'].iloc[0]:g}"
     targets = list(rows.groupby(["ensemble", "seed"], observed=True))
     names = in_order(context.collection)[str(rows["dataset"].iloc[0])]
-    alt = f"{title}: accuracy against the number of variants, one line per ensemble; the tables hold the numbers."
+    alt = f"{title}: accuracy against the number of variants, one line per ensemble. The tables have the numbers."
     draw = greedy_curve(rows, context.looks, title)
-    caption = f"{title}: how many variants decide, the strongest alone, and what is left after it and after all."
+    caption = f"{title}: the number of variants that decide, the strongest, and the accuracy after it and after all."
     return [
         Paragraph(MEANING),
         Figures([heatmap(f"variants-{name}", rows, names, title)], f"{title}, n = {span(rows['n'])}."),
@@ -75,13 +76,13 @@ def heatmap(
     """Return the heatmap of variants under one protocol.
 
     Args:
-        name: of the figure.
-        rows: of the ledger.
-        names: what to call each ensemble, in order.
-        title: for those who cannot see it.
+        name: the name of the figure.
+        rows: rows of the ledger.
+        names: the short name of each ensemble, in order.
+        title: the beginning of the text for readers who cannot see the figure.
         pages: the page of each ensemble that has one.
     """
-    alt = f"{title}: the share of images that each variant breaks, a row per ensemble; the tables hold the numbers."
+    alt = f"{title}: the share of images that each variant breaks, a row per ensemble. The tables have the numbers."
     return figure_block(name, variant_heatmap(rows, names, pages), alt, _HEATMAP, facts_of(rows))
 
 
@@ -92,12 +93,17 @@ def _caption(rows: pd.DataFrame) -> str:
 
 
 def sentence(name: str, own: pd.DataFrame) -> str:
-    """Say how many variants of one target decide, and what they leave; ``own`` is its ledger."""
+    """Return a sentence on the variants of one target that decide and the accuracy that they leave.
+
+    ``own`` is the ledger of the target.
+    """
     deciding = own.dropna(subset="order").sort_values("order")
     if not len(deciding):
         return f"{name}: none of {len(own)} variants breaks an image."
-    first, last = deciding.iloc[0], deciding["cumulative"].iloc[-1]
+    first = deciding.iloc[0]
+    last = deciding["cumulative"].iloc[-1]
     worst = first["all_or_nothing"]
+    # Images that are wrong when clean count for the all-or-nothing accuracy alone: some attack may make them right.
     reached = f"reach the all-or-nothing accuracy of {percent(last)}"
     if worst < last:
         reached = f"leave {percent(last)}, and with the clean images the all-or-nothing accuracy is {percent(worst)}"
@@ -113,7 +119,8 @@ def sentence(name: str, own: pd.DataFrame) -> str:
 
 def ledger_of(title: str, own: pd.DataFrame) -> Table:
     """Return the ledger of one target as a table, shown on demand."""
-    n, right = int(own["n"].iloc[0]), round(own["n_clean"].iloc[0], 1)
+    n = int(own["n"].iloc[0])
+    right = round(own["n_clean"].iloc[0], 1)
     caption = (
         f"{title}, eps {own['eps'].iloc[0]:g}: {len(own)} variants on {n} images, of which {right} are right when clean"
     )

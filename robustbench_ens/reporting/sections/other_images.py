@@ -1,4 +1,4 @@
-"""The same weights on images of another dataset than their own: both accuracies side by side."""
+"""The section on weights that were attacked on images of two datasets: both accuracies side by side."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from robustbench_ens.reporting.tables.other_images import other_images_table
 
 MEANING = (
     "The same weights under the same settings, on images of the dataset that they were trained on and on others. The "
-    "two columns are of different images, so that their difference is one between samples, with the intervals of both."
+    "two columns are about different images, so their difference is one between samples, with the intervals of both."
 )
 _ABOUT_IMAGES = ("dataset", "trained_on", "version", "images", "test_half")
-"""Settings of a protocol that may differ between the two."""
+"""The settings that may differ between the two protocols."""
 
 
 def other_images_sections(context: Context) -> list[Section]:
-    """Return the section: one table per two protocols that differ in their images alone.
+    """Return the section with one table per pair of protocols that differ only in their images.
 
-    There is none if no weights were attacked under two such protocols.
+    There is no section if no weights were attacked under two such protocols.
     """
     collection = context.collection
-    asked: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    by_settings: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for document in collection.provenance:
         if not on_other_images(document):
-            asked[_question(document, document["target"]["dataset"])].append(document)
+            by_settings[_settings(document, document["target"]["dataset"])].append(document)
     pairs: dict[tuple[str, str, str, str], list[tuple[str, int, str]]] = defaultdict(list)
     for document in filter(on_other_images, collection.provenance):
-        target, protocol = document["target"], document["protocol"]
+        target = document["target"]
+        protocol = document["protocol"]
         trained_on = protocol["resolved"]["trained_on"]
-        for own in asked[_question(document, trained_on)]:
+        for own in by_settings[_settings(document, trained_on)]:
             key = own["protocol"]["label"], protocol["label"], trained_on, target["dataset"]
             pairs[key].append((own["target"]["label"], target["seed"], target["label"]))
     tables: list[Block] = [_table(collection, *key, who) for key, who in sorted(pairs.items())]
     return [Section("Accuracy on other images", "other-images", [Paragraph(MEANING), *tables])] if tables else []
 
 
-def _question(document: Mapping[str, Any], dataset: str) -> tuple[str, str, str]:
-    """The weights, their dataset, and the settings without those about images."""
+def _settings(document: Mapping[str, Any], dataset: str) -> tuple[str, str, str]:
+    """Return the weights, their dataset, and a digest of the settings without those about images."""
     settings = document["protocol"]["resolved"]
     kept = {name: value for name, value in settings.items() if name not in _ABOUT_IMAGES}
     return document["target"]["weights"], dataset, digest_json(kept)
@@ -56,10 +57,12 @@ def _table(
 ) -> Table:
     rates = collection.accuracies
     pairs = pd.DataFrame(who, columns=["ensemble", "seed", "other"])
-    ours, others = rates[rates["protocol"] == own], rates[rates["protocol"] == other]
+    ours = rates[rates["protocol"] == own]
+    others = rates[rates["protocol"] == other]
     table = other_images_table(ours, others, pairs, (trained_on, images))
     table = marked(table, collection.unhealthy(own), [trained_on])
-    sick = collection.unhealthy(other)
-    table = marked(table, {ensemble for ensemble, _, label in who if label in sick}, [images])
+    # Under the other protocol the same weights have another label.
+    unhealthy = collection.unhealthy(other)
+    table = marked(table, {ensemble for ensemble, _, label in who if label in unhealthy}, [images])
     caption = f"Accuracy under {own} and {other}, with Wilson 95% intervals, or mean and std over seeds."
     return Table(table, caption, group="Ensemble", facts={"protocol": [own, other]})

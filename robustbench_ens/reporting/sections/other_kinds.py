@@ -1,4 +1,4 @@
-"""Kinds that yield accuracy by steps, or measurements, and have a section of their own: the tables of each protocol."""
+"""Sections of the kinds that yield accuracy by steps or measurements: the tables of each protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front page: what to be careful about, the leaderboard, what changed, and what the numbers say."""
+"""The summary: warnings, the leaderboard as a table, changes and findings."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from robustbench_ens.reporting.tables.summary import summarise
 
 CAPTION = "Accuracy under attacks within eps (l-infinity, pixel scale), over all n test images; best worst case first"
 LEGEND = (
-    "Worst case: an image counts only if it survives every attempt of every tier that was run ({tiers}); set by the "
-    "protocol that alone leaves fewest images right. White-box: on the ensemble's own gradient. Black-box: crafted on "
-    "hold-out surrogates. In brackets the Wilson 95% interval; several seeds: mean ± standard deviation. Transfer: "
-    "share of attacks on one sub-model that also beat another, mean over pairs (bootstrap interval); lower is better. "
-    "Cost: training, with the ensemble it was started from; a CPU-hour is one thread for an hour. Neighbours may "
-    "differ by chance: see “Who beats whom”. ⚠: rests on an unhealthy attack."
+    "Worst case: an image counts only if it survives every attempt of every tier that was run ({tiers}). Set by: the "
+    "protocol that alone leaves the fewest images right. White-box: on the ensemble's own gradient. Black-box: crafted "
+    "on hold-out surrogates. In brackets: the Wilson 95% interval; for several seeds, mean ± standard deviation. "
+    "Transfer: the share of attacks on one sub-model that also beat another, as a mean over pairs (bootstrap "
+    "interval); lower is better. Cost: training with the ensemble it was started from; a CPU-hour is one thread for "
+    "one hour. Neighbours may differ by chance: see “Who beats whom”. ⚠: rests on an unhealthy attack."
 )
 EVERYTHING = (
-    "Every protocol: accuracy at the same eps; the worst case with the protocol that alone leaves fewest images right; "
-    "transferability with the lowest and the highest pair and the images that every sub-model gets right."
+    "Every protocol: accuracy at the same eps; the worst case with the protocol that alone leaves the fewest images "
+    "right; transferability with the lowest and the highest pair and the images that every sub-model gets right."
 )
 
 
 def overview_sections(context: Context) -> list[Section]:
-    """Return the summary, with warnings, leaderboard and changes, and what the numbers say."""
+    """Return the summary with warnings, leaderboard and changes, and the section with the findings."""
     collection = context.collection
     changed = context.changed
+    # Warnings come before the numbers that they are about.
     odd = [*health_warnings(collection.health), *other_warnings(collection), *close_ranks(collection)]
     blocks: list[Block] = [Bullets(odd, warning=True)] if odd else []
     blocks += [leaderboard_table(context), Paragraph(LEGEND.format(tiers=_tiers(collection.kinds)))]
@@ -48,44 +49,46 @@ def overview_sections(context: Context) -> list[Section]:
         )
         blocks.append(Table(table, EVERYTHING, stacked=True, collapsed=True))
     if changed is not None:
-        nothing = "Since the last report nothing changed that the 95% intervals show."
+        nothing = "Since the last report, nothing changed beyond the 95% intervals."
         since = "Since the last report:" if changed else nothing
         blocks += [Paragraph(since), *([Bullets(list(changed))] if changed else [])]
-    said = findings(collection.accuracies, collection.transferability, collection.comparisons, collection.kinds)
-    text: list[Block] = [Bullets(said), Paragraph(RULE)] if said else [Paragraph("There is nothing to compare yet.")]
-    return [Section("Summary", "summary", blocks), Section("What the numbers say", "findings", text)]
+    found = findings(collection.accuracies, collection.transferability, collection.comparisons, collection.kinds)
+    text: list[Block] = [Bullets(found), Paragraph(RULE)] if found else [Paragraph("There is nothing to compare yet.")]
+    return [Section("Summary", "summary", blocks), Section("Findings", "findings", text)]
 
 
 def other_warnings(collection: Collection) -> list[str]:
-    """Return what to be careful about, beside unhealthy attacks."""
+    """Return the warnings other than those about unhealthy attacks."""
     weak = warnings(collection.accuracies, as_they_are(collection.provenance), collection.kinds)
     return [*weak, *unequal_tiers(_worst(collection))]
 
 
 def close_ranks(collection: Collection) -> list[str]:
-    """Return which neighbours of the leaderboard are tied for want of images or of seeds."""
+    """Return warnings about neighbours of the leaderboard that too few images or seeds leave tied."""
     return resolution_warnings(_worst(collection), collection.comparisons)
 
 
 def _worst(collection: Collection) -> pd.DataFrame:
-    """The worst cases at the eps of the summary."""
+    """Return the worst cases at the standard eps."""
     eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     return collection.worst_case[collection.worst_case["eps"] == collection.worst_case["dataset"].map(eps)]
 
 
 def leaderboard_table(context: Context) -> Table:
-    """Return the leaderboard; a fact that is the same in all rows stands in the caption, not in a column."""
+    """Return the leaderboard. A fact that is the same in all rows moves from its column to the caption."""
     board = leaderboard_of(context.board, context.collection.kinds)
     words = {"eps": "eps {}", "n": "n = {}", "Seeds": "training seeds: {}"}
     common = [name for name in words if board[name].nunique() == 1 and board[name].iloc[0]]
-    said = [words[name].format(board[name].iloc[0]) for name in common]
-    caption = f"{CAPTION}. Everywhere {listing(said)}." if said else f"{CAPTION}."
+    facts = [words[name].format(board[name].iloc[0]) for name in common]
+    caption = f"{CAPTION}. Everywhere {listing(facts)}." if facts else f"{CAPTION}."
     return Table(board.drop(columns=common), caption, stacked=True)
 
 
 def has_more(collection: Collection) -> bool:
-    """Return whether the leaderboard lacks numbers: of a kind without a column, of several protocols for one column, or
-    of an ensemble that answers otherwise than it is defined.
+    """Return whether the leaderboard lacks numbers.
+
+    It lacks those of kinds without a column, of all but one of several protocols of a kind, and of ensembles that were
+    attacked with another aggregation than their own.
     """
     rates = collection.accuracies
     protocols = rates[["dataset", "kind", "protocol"]].drop_duplicates()
@@ -96,6 +99,6 @@ def has_more(collection: Collection) -> bool:
 
 
 def _tiers(kinds: Kinds) -> str:
-    """The kinds that count in the worst case, as a sentence names them; names such as AutoAttack stay as they are."""
+    """Return the kinds that count in the worst case, in lower case except for names such as AutoAttack."""
     titles = (facts.title for facts in kinds.values() if facts.tier)
     return ", ".join(title if title[1:] != title[1:].lower() else title.lower() for title in titles)

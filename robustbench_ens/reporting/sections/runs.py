@@ -1,4 +1,4 @@
-"""What was run, so that it can be run again: ensembles, protocols, evaluations, and all their settings."""
+"""The section on runs, which lists everything needed to repeat them: ensembles, protocols, evaluations, settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustbench_ens.reporting.tables.runs import DIGITS, ensembles_table, evalu
 
 
 def runs_sections(context: Context) -> list[Section]:
-    """Return the section: three tables and the resolved settings."""
+    """Return the section with three tables and the resolved settings."""
     collection = context.collection
     documents = collection.provenance
     ensembles = [record for document in documents for record in (document["target"], *document["sources"])]
@@ -39,10 +39,11 @@ def runs_sections(context: Context) -> list[Section]:
 
 
 def without_digest(collection: Collection) -> str:
-    """How many files could be damaged without a trace, in a few words; empty where there are none."""
+    """Return a sentence on the number of files in which damage cannot be detected, or an empty text."""
     if not collection.unsealed:
         return ""
-    return f"{collection.unsealed} of {len(collection.provenance)} outcomes files have no digest: of an earlier version"
+    count = f"{collection.unsealed} of {len(collection.provenance)}"
+    return f"{count} outcomes files have no digest: they are of an earlier version"
 
 
 def _settings(title: str, records: Iterable[dict[str, Any]]) -> Listing:

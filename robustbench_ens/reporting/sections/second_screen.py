@@ -1,4 +1,4 @@
-"""The second screen of the front page: curves, transferability, who beats whom, and which variants decide."""
+"""The second screen of the front page: curves, transferability, pairs of ensembles, and variants that decide."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from robustbench_ens.reporting.sections.transfer import heatmaps, transfer_capti
 from robustbench_ens.reporting.tables.summary import strongest
 
 Names = Mapping[str, dict[str, str]]
-"""What to call each ensemble, in the order of the leaderboard, by dataset."""
+"""The short name of each ensemble, in the order of the leaderboard, by dataset."""
 
 MOST_PANELS = 4
-"""Curves side by side."""
+"""The most curves side by side."""
 MOST_ENSEMBLES = 12
-"""In curves and heatmaps of the front page."""
+"""The most ensembles in curves and heatmaps of the front page."""
 MOST_VARIANTS = 40
-"""In the heatmap of the front page; of more, those that decide nowhere are on the page with all numbers."""
+"""The most variants in the heatmap of the front page. If there are more, it shows only those that decide."""
 
-_THIRD = 383.0  # one of three panels beside each other, in pixels
+_THIRD = 383.0  # the width of one of three panels side by side, in pixels
 
 
 def second_screen(context: Context, details: Sequence[Page], ensembles: Mapping[str, str]) -> list[Section]:
-    """Return what stands below the leaderboard.
+    """Return the sections below the leaderboard.
 
     Args:
-        context: what the report is made of.
+        context: the input of all sections.
         details: the pages with all numbers.
         ensembles: the page of each ensemble that has one.
     """
@@ -75,14 +75,14 @@ def _links(anchors: Sequence[str], details: Sequence[Page]) -> list[Block]:
 
 
 def front_protocols(collection: Collection, dataset: str) -> list[str]:
-    """Return the protocols whose curves stand on the front page, one for each kind of the leaderboard.
+    """Return the protocols whose curves are on the front page, one for each kind of the leaderboard.
 
-    It is the one that the leaderboard uses for most ensembles. Protocols at a single eps only stand in if there are no
-    others.
+    It is the protocol that the leaderboard uses for most ensembles. Protocols with a single eps are used only if there
+    are no others.
 
     Args:
-        collection: of the report.
-        dataset: of the ensembles.
+        collection: the input of the report.
+        dataset: the dataset of the ensembles.
     """
     eps = standard_eps_by_dataset(collection.accuracies, collection.transferability).get(dataset)
     rates = collection.accuracies
@@ -153,7 +153,7 @@ def _transfer(collection: Collection, names: Names, pages: Mapping[str, str]) ->
 def _rest(ensembles: int) -> str:
     if ensembles <= MOST_ENSEMBLES:
         return ""
-    return f" The first {MOST_ENSEMBLES} of {ensembles} ensembles; the page with all numbers has the others."
+    return f" The first {MOST_ENSEMBLES} of {ensembles} ensembles. The page with all numbers has the others."
 
 
 def _comparison(collection: Collection, names: Names, pages: Mapping[str, str]) -> list[Block]:
@@ -165,7 +165,7 @@ def _comparison(collection: Collection, names: Names, pages: Mapping[str, str]) 
 
 
 def _decisive(collection: Collection, dataset: str, protocols: Set[str]) -> str:
-    """Return the one of ``protocols`` whose curves stand on the front page; the first by name if none does."""
+    """Return the first of ``protocols`` whose curves are on the front page, or else the first by name."""
     chosen = [protocol for protocol in front_protocols(collection, dataset) if protocol in protocols]
     return chosen[0] if chosen else min(protocols)
 
@@ -178,6 +178,7 @@ def _variants(collection: Collection, names: Names, pages: Mapping[str, str]) ->
         known = set(rows["ensemble"])
         shown = [(label, name) for label, name in names[str(dataset)].items() if label in known]
         deciding = deciding_variants(rows, MOST_VARIANTS)
+        # Counted over variants, since ``deciding`` has a row for each ensemble and variant.
         left = rows[["source", "attack", "loss", "restart"]].drop_duplicates().shape[0]
         left -= deciding[["source", "attack", "loss", "restart"]].drop_duplicates().shape[0]
         title = f"{protocol} at eps {rows['eps'].iloc[0]:g}"

@@ -1,4 +1,4 @@
-"""Transferability between the sub-models of each ensemble: heatmaps, and their numbers with intervals."""
+"""Sections on transferability between the sub-models of each ensemble: heatmaps, and their numbers with intervals."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from robustbench_ens.reporting.sections.comparison import in_order
 from robustbench_ens.reporting.tables.transfer import RATE, transfer_table
 
 WIDTH = 1180.0
-"""Of heatmaps side by side on a wide page, in pixels."""
+"""The width of heatmaps side by side on a wide page, in pixels."""
 
 
 def transfer_sections(context: Context) -> list[Section]:
-    """Return the sections of kinds that yield transfer rates; of one not expected, if it was run."""
+    """Return the sections of kinds that yield transfer rates. Kinds that are not expected need to have been run."""
     collection = context.collection
     return [transfer_section(collection, kind) for kind in shown(collection, TRANSFER)]
 
 
 def transfer_section(collection: Collection, kind: str) -> Section:
-    """Return the heatmaps of every protocol and eps, and one table per protocol."""
+    """Return the section with the heatmaps of every protocol and eps, and one table per protocol."""
     facts = collection.kinds[kind]
     blocks: list[Block] = [Paragraph(facts.meaning or "")]
     rates = collection.transferability[collection.transferability["kind"] == kind]
@@ -53,18 +53,18 @@ def heatmaps(name: str, found: list[Panel], rows: pd.DataFrame, title: str) -> F
     """Return the heatmaps of several ensembles in one figure.
 
     Args:
-        name: of the figure.
+        name: the name of the figure.
         found: see :func:`~robustbench_ens.reporting.figures.transfer_heatmap.panels`.
         rows: the rates that it shows.
-        title: above it, and in the words for those who cannot see it.
+        title: the title above the figure, also in the text for readers who cannot see it.
     """
-    alt = f"{title}: how many attacks on one sub-model beat another, of {listing([panel.name for panel in found])}."
+    alt = f"{title}: the share of attacks on one sub-model that beat another, for {listing([p.name for p in found])}."
     draw = partial(transfer_heatmap, found, title)
     return figure_block(name, draw, alt, WIDTH, facts_of(rows))
 
 
 def transfer_caption(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
-    """Return over what the cells are means, and which ensembles have no pair of sub-models."""
+    """Return the caption of heatmaps: images, seeds, and ensembles without a pair of sub-models."""
     seeds = rows["seed"].nunique()
     means = f", means over {counted(seeds, 'seed')}" if seeds > 1 else ""
     single = sorted(names[label] for label in set(rows.loc[rows["sub_models"] < 2, "ensemble"]))

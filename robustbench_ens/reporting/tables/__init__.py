@@ -1,1 +1,1 @@
-"""One table per file: pure functions from data frames to a data frame of text."""
+"""The tables of reports, one per file: pure functions from data frames to a data frame of text."""

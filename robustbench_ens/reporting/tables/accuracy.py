@@ -1,4 +1,4 @@
-"""Accuracy against eps under one protocol, each rate with its n and Wilson 95% interval."""
+"""Tables of accuracy against eps under one protocol, with n and Wilson 95% intervals."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ COLUMNS = ["Ensemble", "eps", "Seed", "n", *NUMBERS]
 HEADS = ["Ensemble", "Seeds", "n"]
 _READ = ["ensemble", "eps", "seed", "n", "accuracy", "low", "high"]
 CLEAN = "clean"
-"""What stands for eps 0."""
+"""The text for eps 0."""
 
 
 def accuracy_by_eps(accuracies: pd.DataFrame) -> pd.DataFrame:
-    """One row per ensemble, one column per eps: the accuracy, over several seeds mean and standard deviation.
+    """Return the accuracies with one row per ensemble and one column per eps.
+
+    For several seeds, a cell holds the mean and standard deviation.
 
     Args:
-        accuracies: rows of one protocol, as ``derive.accuracies`` gives them.
+        accuracies: rows of ``derive.accuracies`` of one protocol.
 
     Returns:
-        the columns ``HEADS`` and one for each eps, ``CLEAN`` for 0, as text; empty where nothing was measured.
+        the columns ``HEADS`` and one for each eps, ``CLEAN`` for 0, as text. Cells without a measurement are empty.
     """
     radii = sorted(accuracies["eps"].unique())
     rows = []
@@ -37,16 +39,16 @@ def accuracy_by_eps(accuracies: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_table(accuracies: pd.DataFrame) -> pd.DataFrame:
-    """One row per ensemble, eps and seed; after several seeds a row with their mean and standard deviation.
+    """Return one row per ensemble, eps and seed, and after several seeds a row with their mean and standard deviation.
 
     Args:
-        accuracies: rows of one protocol, as ``derive.accuracies`` gives them.
+        accuracies: rows of ``derive.accuracies`` of one protocol.
 
     Returns:
         the columns ``COLUMNS``, as text.
     """
     rows = []
-    # One frame per cell would take longer than all else: a report has thousands of cells.
+    # Grouping in pandas would make one frame per cell, which is too slow for the thousands of cells of a report.
     ordered = accuracies[_READ].astype({"ensemble": str}).sort_values(_READ[:3], kind="stable")
     for (ensemble, eps), own in groupby(ordered.itertuples(index=False, name=None), key=itemgetter(0, 1)):
         cell = list(own)

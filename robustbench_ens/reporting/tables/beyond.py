@@ -1,4 +1,4 @@
-"""What suites of variants break beyond others, as tables: a row per target, and the variants that add images."""
+"""Tables of the images that one suite of variants breaks beyond another, by target and by variant."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ BY_VARIANT = ["Ensemble", "Seed", "Order", "Crafted on", "Attack", "Loss", "Star
 _LONGEST = 64  # characters of a name
 
 
-def beyond_table(pairs: pd.DataFrame, sick: Callable[[str], set[str]] = lambda protocol: set()) -> pd.DataFrame:
-    """One row per target and pair of protocols.
+def beyond_table(pairs: pd.DataFrame, unhealthy: Callable[[str], set[str]] = lambda protocol: set()) -> pd.DataFrame:
+    """Return one row per target and pair of protocols.
 
     Args:
-        pairs: as in :class:`~robustbench_ens.analysis.beyond.Beyond`.
-        sick: gives the ensembles whose numbers under a protocol rest on an unhealthy attack; those are marked.
+        pairs: the pairs of :class:`~robustbench_ens.analysis.beyond.Beyond`.
+        unhealthy: returns the ensembles whose numbers under a protocol rest on an unhealthy attack, which are marked.
 
     Returns:
         the columns ``COLUMNS``, as text.
     """
     rows = []
     for row in pairs.to_dict("records"):
-        marks = [MARK if row["ensemble"] in sick(row[name]) else "" for name in ("protocol", "beyond")]
+        marks = [MARK if row["ensemble"] in unhealthy(row[name]) else "" for name in ("protocol", "beyond")]
         both = max(marks)
         rates = zip(("correct", "correct_beyond", "correct_both"), (*marks, both), strict=True)
         rows.append(
@@ -50,10 +50,10 @@ def beyond_table(pairs: pd.DataFrame, sick: Callable[[str], set[str]] = lambda p
 
 
 def variants_table(variants: pd.DataFrame) -> pd.DataFrame:
-    """One row per variant that adds an image, in greedy order, target by target.
+    """Return one row per variant that adds an image, in greedy order, target by target.
 
     Args:
-        variants: rows of one pair of protocols, as in :class:`~robustbench_ens.analysis.beyond.Beyond`.
+        variants: the variants of :class:`~robustbench_ens.analysis.beyond.Beyond` for one pair of protocols.
 
     Returns:
         the columns ``BY_VARIANT``, as text.

@@ -1,4 +1,4 @@
-"""What each protocol's attacks cost and left, as a table."""
+"""A table of the passes that each protocol's attacks took and of the accuracy that they left."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ MOST_ROWS = 12
 
 
 def budget_table(budget: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per protocol and ensemble, the costliest first, at most ``MOST_ROWS``; means over seeds.
+    """Return one row per protocol and ensemble with means over seeds, the ``MOST_ROWS`` costliest in order of cost.
 
     Args:
-        budget: as :func:`~robustbench_ens.analysis.budget.collect_budget` gives it.
+        budget: the frame of :func:`~robustbench_ens.analysis.budget.collect_budget`.
 
     Returns:
-        the columns ``COLUMNS``, as text; ``Forward`` and ``Backward`` are passes per image of all attempts.
+        the columns ``COLUMNS``, as text. ``Forward`` and ``Backward`` are passes per image of all attempts.
     """
     rows = []
     for (protocol, ensemble), own in budget.groupby(["protocol", "ensemble"], observed=True):
         seeds = own["seed"].nunique()
-        forward, backward = own["forward"].sum() / seeds, own["backward"].sum() / seeds
+        forward = own["forward"].sum() / seeds
+        backward = own["backward"].sum() / seeds
         left = own.groupby("attempt")["accuracy"].mean()
         text = (
             *(str(protocol), str(ensemble), f"{own['eps'].iloc[0]:g}", str(len(left))),

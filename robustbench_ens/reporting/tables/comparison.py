@@ -1,4 +1,4 @@
-"""Pairs of ensembles under one protocol: their difference, what it rests on, and whether the claim stands."""
+"""A table of pairs of ensembles under one protocol: their differences and the tests of these."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ BY_SEED = ["p by seed", "p over seeds"]
 _LONGEST = 64  # characters of a name
 
 
-def comparison_table(comparisons: pd.DataFrame, sick: Set[str] = frozenset()) -> pd.DataFrame:
-    """One row per pair, the largest difference first.
+def comparison_table(comparisons: pd.DataFrame, unhealthy: Set[str] = frozenset()) -> pd.DataFrame:
+    """Return one row per pair, the largest difference first.
 
     Args:
-        comparisons: rows of one protocol, as ``compare.comparisons`` gives them.
-        sick: ensembles whose numbers rest on an unhealthy attack; differences to them are marked.
+        comparisons: rows of ``compare.comparisons`` of one protocol.
+        unhealthy: ensembles whose numbers rest on an unhealthy attack. Their differences are marked.
 
     Returns:
-        the columns ``COLUMNS``, and ``BY_SEED`` where there are several seeds; as text.
+        the columns ``COLUMNS``, and ``BY_SEED`` if there are several seeds, as text.
     """
     rows = []
     for row in comparisons.sort_values("difference", ascending=False, kind="stable").to_dict("records"):
-        mark = MARK if sick & {row["better"], row["worse"]} else ""
-        better, worse = shorten(row["better"], _LONGEST), shorten(row["worse"], _LONGEST)
+        mark = MARK if unhealthy & {row["better"], row["worse"]} else ""
+        better = shorten(row["better"], _LONGEST)
+        worse = shorten(row["worse"], _LONGEST)
+        # Interval ends coincide if the bootstrap found no variation, as when no image differs.
         interval = f" [{points(row['low'])},{NBSP}{points(row['high'])}]" if row["low"] < row["high"] else ""
         rows.append(
             {

@@ -1,4 +1,4 @@
-"""Accuracy by the number of attack steps, as Table 8 of DVERGE: whether the attack had converged."""
+"""A table of accuracy by the number of attack steps, as in Table 8 of DVERGE, which shows if the attack converged."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SUBJECT = ["Ensemble", "eps", "Seed", "n"]
 
 
 def convergence_table(rates: pd.DataFrame) -> pd.DataFrame:
-    """One row per ensemble, eps and seed; after several seeds a row with their mean and standard deviation.
+    """Return one row per ensemble, eps and seed, and after several seeds a row with their mean and standard deviation.
 
     Args:
-        rates: rows of one protocol, as ``derive.convergence`` gives them.
+        rates: rows of ``derive.convergence`` of one protocol.
 
     Returns:
         as text: ``Ensemble``, ``eps``, ``Seed``, ``n``, one column for each number of steps with the accuracy and its
-        Wilson 95% interval, and the largest change against the fewest steps, in points; a fall is negative.
+        Wilson 95% interval, and the largest change from the fewest steps, in percentage points. A decrease is negative.
     """
     ladder = sorted(int(steps) for steps in rates["steps"].unique())
     columns = [*SUBJECT, *(f"{steps:,} steps" for steps in ladder), CHANGE]
@@ -37,6 +37,9 @@ def convergence_table(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def largest_change(accuracies: pd.Series) -> float:
-    """Of the changes against the first of ``accuracies``, in ascending order of steps, the one largest in magnitude."""
+    """Return the change from the first of ``accuracies`` that is largest in magnitude.
+
+    The accuracies are in ascending order of steps.
+    """
     changes = accuracies.iloc[1:] - accuracies.iloc[0]
     return float(changes.iloc[changes.abs().argmax()]) if len(changes) else 0.0

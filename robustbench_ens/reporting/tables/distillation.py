@@ -1,4 +1,4 @@
-"""How closely features are distilled at each eps, and the diversity loss that follows: Table 2 of DVERGE."""
+"""A table of the feature distances of distillation and the resulting diversity loss by eps, as Table 2 of DVERGE."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COLUMNS = ["Ensemble", "eps", "#steps", "Seed", "n", *MEASURED.values()]
 
 
 def distillation_table(measurements: pd.DataFrame) -> pd.DataFrame:
-    """One row per ensemble, eps and seed; after several seeds a row with their mean and standard deviation.
+    """Return one row per ensemble, eps and seed, and after several seeds a row with their mean and standard deviation.
 
     Args:
-        measurements: rows of one protocol, as ``outcomes.gather_measurements`` gives them.
+        measurements: rows of ``outcomes.gather_measurements`` of one protocol.
 
     Returns:
-        the columns ``COLUMNS``, as text: means over sub-models, or over pairs of them for the loss, each with its 95%
-        interval over ``n`` images.
+        the columns ``COLUMNS``, as text. The numbers are means over sub-models, or over pairs of them for the loss,
+        each with its 95% interval over ``n`` images.
     """
     rows = []
     own = measurements[measurements["name"].str.startswith("distillation/")]

@@ -1,4 +1,4 @@
-"""Diversity between sub-models, Equation 2 of DVERGE: the mean of each ensemble, and the matrix of its pairs."""
+"""Diversity between sub-models (Equation 2 of DVERGE): a table of means, and the matrix of an ensemble's pairs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ COLUMNS = ["Ensemble", "eps", "Seed", "n", "Diversity, nats", "Lowest to highest
 
 
 def diversity_matrix(measurements: pd.DataFrame) -> pd.DataFrame:
-    """``d(f_i, f_j)`` of Equation 2, ``(M, M)`` and symmetric, in nats; the diagonal is a sub-model with itself.
+    """Return ``d(f_i, f_j)`` of Equation 2 in nats, ``(M, M)`` and symmetric.
+
+    The diagonal holds the loss of each sub-model with itself.
 
     Args:
-        measurements: rows of one ensemble and seed at one eps under one protocol, as ``outcomes.gather_measurements``
-            gives them.
+        measurements: rows of ``outcomes.gather_measurements`` of one ensemble and seed at one eps under one protocol.
     """
     rows = measurements[(measurements["name"] == NAME) & (measurements["target_member"] != ENSEMBLE)]
     losses = rows.pivot(index="source_member", columns="target_member", values="value")
@@ -24,14 +25,14 @@ def diversity_matrix(measurements: pd.DataFrame) -> pd.DataFrame:
 
 
 def diversity_table(measurements: pd.DataFrame) -> pd.DataFrame:
-    """One row per ensemble, eps and seed; after several seeds a row with their mean and standard deviation.
+    """Return one row per ensemble, eps and seed, and after several seeds a row with their mean and standard deviation.
 
     Args:
-        measurements: rows of one protocol, as ``outcomes.gather_measurements`` gives them.
+        measurements: rows of ``outcomes.gather_measurements`` of one protocol.
 
     Returns:
-        the columns ``COLUMNS``, as text: the mean over pairs with its 95% interval over ``n`` images, and the extreme
-        pairs.
+        the columns ``COLUMNS``, as text: the mean over pairs with its 95% interval over ``n`` images, and the lowest
+        and the highest pair.
     """
     rows = []
     own = measurements[measurements["name"].str.startswith(NAME)]
@@ -42,7 +43,8 @@ def diversity_table(measurements: pd.DataFrame) -> pd.DataFrame:
             size = f"{numbers[f'{NAME}/images']:.0f}"
             rows.append((ensemble, f"{eps:g}", str(seed), size, mean, _extremes(cell[cell["seed"] == seed])))
         if len(whole) > 1:
-            size, mean = f"{len(whole)}{NBSP}seeds", number_mean_and_std(whole[NAME])
+            size = f"{len(whole)}{NBSP}seeds"
+            mean = number_mean_and_std(whole[NAME])
             rows.append((ensemble, f"{eps:g}", MEAN_AND_STD, size, mean, ""))
     return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
 

@@ -1,4 +1,4 @@
-"""Predictions of the images of a gallery, in words."""
+"""A table of the predictions on the images of a gallery."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def gallery_table(
     labels: npt.NDArray[np.integer[Any]],
     names: Sequence[str],
 ) -> pd.DataFrame:
-    """One row per image and variant: the true class, the ensemble's prediction and those of the sub-models."""
+    """Return one row per image and variant, with the true class and the predictions of ensemble and sub-models."""
     table = []
     for k, (index, label) in enumerate(zip(indices, labels, strict=True)):
         for row in rows:
@@ -28,8 +28,8 @@ def gallery_table(
                 {
                     "Image": f"test image {index}, class {class_name(int(label), names)}",
                     "Attack": ", ".join(row.title),
-                    "Ensemble says": class_name(whole, names) + marked(whole, int(label)).removeprefix(str(whole)),
-                    "Sub-models say": ", ".join(marked(member, int(label)) for member in members),
+                    "Ensemble predicts": class_name(whole, names) + marked(whole, int(label)).removeprefix(str(whole)),
+                    "Sub-models predict": ", ".join(marked(member, int(label)) for member in members),
                 }
             )
     return pd.DataFrame(table, dtype=str)

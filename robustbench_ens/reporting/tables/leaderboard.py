@@ -1,4 +1,4 @@
-"""The leaderboard as a table of text: one row per ensemble, one number per question, at the standard eps."""
+"""The leaderboard as a table of text, with one row per ensemble, at the standard eps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustbench_ens.reporting.tables.summary import NOT_RUN
 
 
 def columns(kinds: Kinds) -> list[str]:
-    """Return the columns: one for each kind with a column, which holds the protocol of :func:`strongest`."""
+    """Return the names of the columns. Each kind with a column shows its strongest protocol."""
     attacks = (facts.title for facts in kinds.values() if facts.leaderboard)
     return [
         *("Ensemble", "Worst case", "Set by", *attacks, "Clean", "Transfer"),
@@ -22,7 +22,7 @@ def columns(kinds: Kinds) -> list[str]:
 
 
 def leaderboard(collection: Collection) -> pd.DataFrame:
-    """Return :func:`leaderboard_of` the board of ``collection``."""
+    """Return the leaderboard of ``collection`` as a table."""
     return leaderboard_of(board(collection), collection.kinds)
 
 

@@ -1,4 +1,4 @@
-"""The variant ledger of one target as a table: the deciding variants in greedy order, then those that never decide."""
+"""Tables of the variant ledger: the variants of one target, and a summary of all targets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NEVER = "never"
 
 
 def ledger_table(ledger: pd.DataFrame) -> pd.DataFrame:
-    """One row per variant.
+    """Return one row per variant: those that decide in greedy order, then those that never decide.
 
     Args:
-        ledger: rows of one target and protocol, as ``ledger.ledger`` gives them.
+        ledger: rows of ``ledger.ledger`` of one target and protocol.
 
     Returns:
         the columns ``COLUMNS``, as text.
@@ -46,10 +46,10 @@ DECIDING += ["All or nothing", "Repeat another"]
 
 
 def deciding_table(ledger: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per target: how many variants decide, and what they leave.
+    """Return one row per target, with the number of variants that decide and the accuracy that they leave.
 
     Args:
-        ledger: rows of one protocol, as ``ledger.ledger`` gives them.
+        ledger: rows of ``ledger.ledger`` of one protocol.
 
     Returns:
         the columns ``DECIDING``, as text.
@@ -71,7 +71,7 @@ def deciding_table(ledger: pd.DataFrame) -> pd.DataFrame:
 
 
 def _letter(group: int) -> str:
-    """``1`` as ``A``, ``27`` as ``AA``; nothing for 0."""
+    """Return the letter of a group of equal variants: ``A`` for 1, ``AA`` for 27, and nothing for 0."""
     if not group:
         return ""
     rounds, position = divmod(group - 1, len(ascii_uppercase))

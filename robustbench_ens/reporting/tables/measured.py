@@ -1,4 +1,4 @@
-"""The table of a kind that yields measurements and has none of its own: the mean of each quantity, by ensemble."""
+"""The table of kinds that yield measurements and have no table of their own: the mean of each quantity, by ensemble."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ COLUMNS = ["Quantity", "Ensemble", "eps", "Seed", "n", "Mean"]
 
 
 def measured_table(measurements: pd.DataFrame, *, measures: str) -> pd.DataFrame:
-    """One row per quantity, ensemble, eps and seed; after several seeds a row with their mean and standard deviation.
+    """Return one row per quantity, ensemble, eps and seed, and after several seeds one with their mean and deviation.
 
     Args:
-        measurements: rows of one protocol, as ``outcomes.gather_measurements`` gives them.
-        measures: name of the measurements, as :class:`~robustbench_ens.config.kinds.KindFacts` describes it.
+        measurements: rows of ``outcomes.gather_measurements`` of one protocol.
+        measures: the name of the measurements, see :class:`~robustbench_ens.config.kinds.KindFacts`.
 
     Returns:
         the columns ``COLUMNS``, as text: the ensemble's means with their 95% intervals over ``n`` images. Measurements
-        of sub-models are left out.
+        of single sub-models are not included.
     """
     whole = (measurements["target_member"] == ENSEMBLE) & (measurements["source_member"] == ENSEMBLE)
     named = (measurements["name"] == measures) | measurements["name"].str.startswith(f"{measures}/")

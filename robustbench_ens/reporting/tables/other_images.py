@@ -1,4 +1,4 @@
-"""Accuracy on the images of an ensemble's own dataset and on others, in two columns."""
+"""A table of accuracy on the images of an ensemble's own dataset and on other images, in two columns."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from robustbench_ens.reporting.tables.summary import over_seeds
 def other_images_table(
     own: pd.DataFrame, other: pd.DataFrame, pairs: pd.DataFrame, datasets: tuple[str, str]
 ) -> pd.DataFrame:
-    """One row per ensemble and eps that both protocols have.
+    """Return one row per ensemble and eps that both protocols have.
 
     Args:
         own: rows of ``derive.accuracies`` under the protocol on the ensembles' own dataset.
-        other: the same under the protocol on other images.
-        pairs: who is who: ``ensemble`` and ``seed`` in ``own``, and ``other``, the label of the same weights in
-            ``other``.
-        datasets: names of the two, the headings of their columns.
+        other: rows of ``derive.accuracies`` under the protocol on other images.
+        pairs: the matching labels: ``ensemble`` and ``seed`` in ``own``, and ``other``, the label of the same weights
+            in ``other``.
+        datasets: the names of the two datasets, which are the headings of their columns.
 
     Returns:
         the columns ``Ensemble``, ``eps``, ``n`` and the two ``datasets``, as text.

@@ -1,4 +1,4 @@
-"""How far the nearest decision boundary is, in the plane of a decision-region figure."""
+"""The distance to the nearest decision boundary in the plane of a decision-region figure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from robustbench_ens.reporting.figures.pictures import class_name
 
 
 def nearest_boundary(classes: npt.NDArray[np.integer[Any]], label: int, eps: float) -> tuple[float, int] | None:
-    """Distance and class of the nearest point of the grid that is not given ``label``; none if all are.
+    """Return distance and class of the nearest point of the grid that is not classified as ``label``, or None.
 
-    The distance is ``|row| + |column|``: l-infinity, and an upper bound where pixels were clipped. Of points equally
-    near, the lowest class counts.
+    The distance is ``|row| + |column|``, which is the l-infinity distance, or an upper bound of it where pixels were
+    clipped. Among equally near points, the lowest class counts.
 
     Args:
         classes: ``(grid, grid)``, rows and columns from ``-eps`` to ``eps``.
@@ -36,13 +36,18 @@ def nearest_boundary(classes: npt.NDArray[np.integer[Any]], label: int, eps: flo
 def regions_rows(
     ensemble: str, regions: npt.NDArray[np.integer[Any]], label: int, names: Sequence[str], eps: float
 ) -> list[dict[str, str]]:
-    """One row for the ensemble and each sub-model: the share of the ball and the square that is right, the boundary."""
+    """Return one row for the ensemble and each sub-model.
+
+    A row holds the shares of the ball and of the square that are classified correctly, and the nearest boundary.
+    """
     half = regions.shape[1] // 2
     steps = np.abs(np.arange(-half, half + 1))
     ball = steps[:, None] + steps[None, :] <= half
     rows = []
+    # The ensemble's regions are stored behind those of its sub-models, but its row comes first.
     for member in (len(regions) - 1, *range(len(regions) - 1)):
-        right, found = regions[member] == label, nearest_boundary(regions[member], label, eps)
+        right = regions[member] == label
+        found = nearest_boundary(regions[member], label, eps)
         rows.append(
             {
                 "Ensemble": ensemble,

@@ -1,4 +1,4 @@
-"""What was run: the ensembles, the protocols, and each evaluation with its software, hardware and wall time."""
+"""Tables of the ensembles, the protocols, and the evaluations with their software, hardware and wall time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from robustbench_ens.outcomes import OWN_MODEL
 from robustbench_ens.reporting.collect import on_other_images
 
 DIGITS = 12
-"""Leading digits of a SHA-256 that a table shows."""
+"""The number of leading digits of a SHA-256 that a table shows."""
 
 
 def ensembles_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Targets and surrogates, each once: what they are and how they were trained."""
+    """Return one row per target and surrogate, with its network, its weights and its training."""
     roles: dict[str, tuple[dict[str, Any], set[str]]] = {}
-    # Those on the ensembles' own images first: the others have the dataset that was attacked.
+    # Evaluations on the ensembles' own images come first, since the others record the attacked dataset.
     for document in sorted(provenance, key=on_other_images):
         for role, record in [("target", document["target"]), *(("surrogate", r) for r in document["sources"])]:
             seen = roles.setdefault(f"{record['id']} {record['recipe_hash']} {record['weights']}", (record, set()))
@@ -46,7 +46,7 @@ def ensembles_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _data(record: dict[str, Any]) -> str:
-    """What it was trained on; the digest is known where those images were attacked too."""
+    """Return the training dataset, with its digest if its images were attacked. Otherwise the digest is unknown."""
     trained_on = record["resolved"].get("dataset", record["dataset"])
     return f"{trained_on} {record['data_digest'][:DIGITS]}" if trained_on == record["dataset"] else str(trained_on)
 
@@ -58,7 +58,7 @@ def _training(training: dict[str, Any] | None) -> str:
 
 
 def protocols_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The protocols, each once."""
+    """Return one row per protocol."""
     protocols = {document["protocol"]["label"]: document["protocol"] for document in provenance}
     rows = [
         {
@@ -73,15 +73,17 @@ def protocols_table(provenance: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def evaluations_table(provenance: Sequence[dict[str, Any]], images: Sequence[int]) -> pd.DataFrame:
-    """Each outcomes file: who was attacked from where, on how many images, how long it took, on what.
+    """Return one row per outcomes file: target, surrogates, number of images, wall time, hardware and software.
 
     Args:
         provenance: one document per file.
-        images: number of different images in each file.
+        images: the number of different images in each file.
     """
     rows = []
     for document, count in zip(provenance, images, strict=True):
-        target, software, hardware = document["target"], document["software"], document["hardware"]
+        target = document["target"]
+        software = document["software"]
+        hardware = document["hardware"]
         rows.append(
             {
                 "Protocol": document["protocol"]["label"],

@@ -1,4 +1,4 @@
-"""What is printed after an evaluation: one table for each kind of question that was asked."""
+"""The tables that are printed after an evaluation."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ TABLES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "diversity": diversity_table,
     "distillation": distillation_table,
 }
-"""Of kinds that yield measurements, those with a table of their own; others share one."""
+"""The tables of kinds that yield measurements and have a table of their own. Other kinds share one."""
 
 
 def summaries(files: Sequence[OutcomeFile]) -> dict[str, pd.DataFrame]:
-    """:func:`summary_tables` of ``files``.
+    """Return the :func:`summary_tables` of ``files``.
 
     Raises:
-        UserError: there are no files, or two of them answer the same question.
+        UserError: there are no files, or two of them have the same protocol, ensemble and seed.
     """
     return summary_tables(collect(files))
 
 
 def summary_tables(collection: Collection) -> dict[str, pd.DataFrame]:
-    """Tables of text by title: the summary, then one of each protocol that a summary has no room for.
+    """Return tables of text by title: the summary, then one for each protocol that does not fit into it.
 
     Numbers that rest on an unhealthy attack are marked.
     """
     tables: dict[str, pd.DataFrame] = {}
     kinds = collection.kinds
-    asked = {kinds[document["protocol"]["kind"]].yields for document in collection.provenance}
-    if asked & {ACCURACY, TRANSFER}:
-        sick = unhealthy(collection.health)
-        tables[""] = summarise(collection.accuracies, collection.transferability, unhealthy=sick, kinds=kinds)
+    yields = {kinds[document["protocol"]["kind"]].yields for document in collection.provenance}
+    if yields & {ACCURACY, TRANSFER}:
+        marks = unhealthy(collection.health)
+        tables[""] = summarise(collection.accuracies, collection.transferability, unhealthy=marks, kinds=kinds)
     for (kind, protocol), rates in collection.convergence.groupby(["kind", "protocol"], observed=True):
         table = convergence_table(rates)
         numbers = [str(column) for column in table if column not in SUBJECT]

@@ -1,4 +1,4 @@
-"""The table on top: one row per ensemble, one number per question."""
+"""The summary table, with one row per ensemble and one column per kind of protocol."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustbench_ens.core.text import mean_and_std, percent, span, with_brackets
 
 NOT_RUN = "not run"
 NO_PAIRS = "no pairs"
-"""In place of a transferability: there is but one sub-model."""
+"""Replaces the transferability of an ensemble with a single sub-model."""
 
 SUBJECT = ["Ensemble", "Seeds", "n", "eps", "Clean accuracy"]
 """The columns before those of attacks."""
@@ -24,7 +24,7 @@ WORST = "Worst case"
 
 
 def summary(outcomes: pd.DataFrame) -> pd.DataFrame:
-    """The summary of outcome rows as :func:`robustbench_ens.outcomes.gather` gives them; see :func:`summarise`."""
+    """Return the summary of the outcome rows of :func:`robustbench_ens.outcomes.gather`, see :func:`summarise`."""
     return summarise(derive.accuracies(outcomes), derive.transferability(outcomes))
 
 
@@ -35,14 +35,17 @@ def summarise(
     unhealthy: Collection[tuple[str, str]] = (),
     kinds: Kinds | None = None,
 ) -> pd.DataFrame:
-    """One row per ensemble, as text ready to print.
+    """Return one row per ensemble, as text ready to print.
 
-    Rates stand with their Wilson 95% interval, or over several seeds as mean and standard deviation; transferability
-    is the mean over pairs of different sub-models, with the lowest and the highest pair. A dataset that was attacked
-    under several protocols of one kind has a column for each. ``worst`` are rows of
-    :func:`~robustbench_ens.analysis.worst_case.worst_case`, which make the column ``Worst case``. ``unhealthy`` are
-    the (protocol, ensemble) whose numbers rest on an unhealthy attack; they are marked. ``kinds`` are the facts of the
-    kinds of protocols, those of the table unless given.
+    Rates have their Wilson 95% interval, or for several seeds the mean and standard deviation. Transferability is the
+    mean over pairs of different sub-models, with the lowest and the highest pair. A dataset that was attacked under
+    several protocols of one kind has a column for each.
+
+    Args:
+        accuracies, transfer: frames of :mod:`derive`.
+        worst: rows of :func:`~robustbench_ens.analysis.worst_case.worst_case`, which add the column ``Worst case``.
+        unhealthy: pairs (protocol, ensemble) whose numbers rest on an unhealthy attack, which are marked.
+        kinds: facts of the kinds of protocols. The default is those of the table.
 
     Returns:
         the columns ``Ensemble``, ``Seeds``, ``n``, ``eps``, ``Clean accuracy``, ``White-box accuracy``,
@@ -56,6 +59,7 @@ def summarise(
     for (dataset, ensemble), own in everything.groupby(["dataset", "ensemble"], observed=True):
         chosen = eps_of_dataset(everything[everything["dataset"] == dataset])
         rates = own[~own["kind"].isin(of_pairs)]
+        # Several protocols may have clean images: the rate over most of them is the most precise.
         clean = rates[rates["eps"] == 0].sort_values("n", ascending=False).drop_duplicates("seed")
         row = {
             "Ensemble": ensemble,
@@ -80,33 +84,34 @@ def summarise(
 
 
 def _worst(cell: pd.DataFrame, known: pd.DataFrame, unhealthy: Collection[tuple[str, str]]) -> str:
-    """The worst case of one ensemble, which protocols set it, and a mark if it rests on an unhealthy attack."""
+    """Return the worst case of an ensemble and the protocols that set it, marked if it rests on an unhealthy attack."""
     if not len(cell):
         return NOT_RUN
     ensemble = known["ensemble"].iloc[0]
-    sick = {protocol for protocol, name in unhealthy if name == ensemble}
+    affected = {protocol for protocol, name in unhealthy if name == ensemble}
     made_of = zip(cell["protocols"], cell["kinds"], strict=True)
-    mark = MARK if any(rests_on_unhealthy(names, kinds, sick) for names, kinds in made_of) else ""
+    mark = MARK if any(rests_on_unhealthy(names, kinds, affected) for names, kinds in made_of) else ""
     return f"{over_seeds(cell, known)}{mark} by {', '.join(sorted(set(cell['set_by'])))}"
 
 
 def together(accuracies: pd.DataFrame, transfer: pd.DataFrame) -> pd.DataFrame:
-    """Both in one frame, which has no rows where they have none: kinds without a rate leave only measurements."""
+    """Return both frames in one, which is empty if both are: kinds without rates have only measurements."""
     filled = [frame for frame in (accuracies, transfer) if len(frame)]
     return pd.concat(filled or [accuracies], ignore_index=True)
 
 
 def eps_of_dataset(rates: pd.DataFrame) -> HeadlineEps | None:
-    """The eps at which ensembles of one dataset are summed up.
+    """Return the eps at which the ensembles of one dataset are summarised.
 
-    The dataset's standard where most ensembles were attacked at it, over all protocols; else from the eps that all
-    share, or else from all.
+    It is the standard eps of the dataset if most (protocol, ensemble) were attacked at it. Otherwise it is chosen from
+    the eps that all of them share, or from all if they share none.
     """
     attacked = rates[rates["eps"] > 0]
     ladders = [set(rows["eps"]) for _, rows in attacked.groupby(["protocol", "ensemble"], observed=True)]
     if not ladders:
         return None
-    dataset, every = str(attacked["dataset"].iloc[0]), set.union(*ladders)
+    dataset = str(attacked["dataset"].iloc[0])
+    every = set.union(*ladders)
     usual = headline_eps(dataset, every)
     if usual and usual.standard and 2 * sum(usual.eps in ladder for ladder in ladders) > len(ladders):
         return usual
@@ -114,9 +119,9 @@ def eps_of_dataset(rates: pd.DataFrame) -> HeadlineEps | None:
 
 
 def strongest(cell: pd.DataFrame) -> pd.DataFrame:
-    """Return, of rates at one eps, those under the protocol that leaves least in the mean over seeds.
+    """Return the rates under the protocol with the lowest mean over seeds, from rates at one eps.
 
-    Only protocols with the most seeds are asked: seed 0 alone may be lower than the mean for no other reason.
+    Only protocols with the most seeds are considered, since a single seed may be below the mean by chance.
     """
     by_protocol = cell.groupby("protocol", observed=True)
     seeds = by_protocol["seed"].nunique()
@@ -125,15 +130,15 @@ def strongest(cell: pd.DataFrame) -> pd.DataFrame:
 
 
 def lacking(rows: pd.DataFrame) -> str:
-    """What stands for a number that is not among ``rows`` at the eps of a summary: not run, or at other eps only."""
+    """Return the text for a number that ``rows`` lack at the standard eps: not run, or run at other eps only."""
     others = [f"{eps:g}" for eps in sorted(rows["eps"].unique()) if eps > 0]
     return f"only at eps {', '.join(others)}" if others else NOT_RUN
 
 
 def over_seeds(cell: pd.DataFrame, known: pd.DataFrame | None = None) -> str:
-    """The rate of one seed with its interval, or mean and standard deviation of several.
+    """Return the rate of one seed with its interval, or the mean and standard deviation of several seeds.
 
-    Which seeds these are is said unless they are those of the rows ``known``.
+    The text states the seeds if they are not those of the rows ``known``.
     """
     if len(cell) > 1:
         return mean_and_std(cell["accuracy"]) + _seeds(cell, known)
@@ -155,12 +160,13 @@ def _pairs(cell: pd.DataFrame, known: pd.DataFrame) -> str:
     by_seed = pairs.groupby("seed")["rate"].mean()
     if len(by_seed) > 1:
         return mean_and_std(by_seed) + _seeds(cell, known)
-    low, high = pairs["rate"].min(), pairs["rate"].max()
+    low = pairs["rate"].min()
+    high = pairs["rate"].max()
     return f"{percent(by_seed.iloc[0])} ({100 * low:.1f} to {100 * high:.1f}; n = {pairs['n'].iloc[0]})"
 
 
 def _columns(everything: pd.DataFrame, kinds: Kinds) -> dict[tuple[str, str], str]:
-    """Heading of each (kind, protocol); the protocol is named only where a dataset has several of one kind."""
+    """Return the heading of each (kind, protocol). It names the protocol only if a dataset has several of the kind."""
     protocols = everything[["dataset", "kind", "protocol"]].drop_duplicates()
     several = protocols.groupby(["dataset", "kind"])["protocol"].transform("size") > 1
     named = protocols.assign(several=several, place=protocols["kind"].map(in_order(kinds).index))

@@ -1,4 +1,4 @@
-"""Transferability between sub-models as numbers: what the heatmaps show, with n and intervals."""
+"""A table of transferability between sub-models: the numbers of the heatmaps, with n and intervals."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ COLUMNS = ["Ensemble", "eps", "Seed", "From", "To", "n", RATE]
 
 
 def transfer_table(transfer: pd.DataFrame) -> pd.DataFrame:
-    """One row per ensemble, eps, pair and seed; after several seeds a row with their mean and standard deviation.
+    """Return one row per ensemble, eps, pair and seed, and after several seeds a row with their mean and deviation.
 
     Args:
-        transfer: rows as ``derive.transferability`` gives them.
+        transfer: rows of ``derive.transferability``.
 
     Returns:
         the columns ``COLUMNS``, as text.
