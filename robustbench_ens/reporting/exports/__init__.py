@@ -1,1 +1,1 @@
-"""What a report writes beside its pages when asked: tidy tables as CSV, tables and figures for a paper as LaTeX."""
+"""The optional exports of a report: tidy tables as CSV, and tables and figures for a paper as LaTeX."""

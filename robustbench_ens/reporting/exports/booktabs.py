@@ -1,4 +1,4 @@
-"""A table of text as LaTeX: booktabs, with intervals and deviations as commands that a paper may redefine."""
+"""Tables of text as LaTeX with booktabs. Intervals and deviations are commands that a paper may redefine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from robustbench_ens.reporting.exports.table_fit import (
 )
 
 MOST_LINES = 56
-"""Lines of the rows of one float: a page has room for hardly more."""
+"""The most lines of rows in one float, since a page has hardly room for more."""
 
 COMMANDS = r"""% Needs booktabs and tabularx. These commands may be defined otherwise before the table is read.
 \providecommand{\rbeinterval}[3]{#1~{[}#2,~#3{]}}
@@ -31,7 +31,7 @@ COMMANDS = r"""% Needs booktabs and tabularx. These commands may be defined othe
 """
 
 
-ILL = latex(MARK.strip())
+UNHEALTHY = latex(MARK.strip())
 """The sign of a number that rests on an unhealthy attack."""
 
 
@@ -40,13 +40,13 @@ class LatexTable:
     """A table of a paper.
 
     Attributes:
-        name: of its file, without suffix, and of its label.
-        caption: what it shows, units, n and seeds, as plain text.
+        name: the name of its file, without suffix, and of its label.
+        caption: its content, units, n and seeds, as plain text.
         frame: the cells, as text.
-        bold: cells (row, column) that stand out, counted from 0.
-        signs: signs behind cells, in LaTeX.
-        notes: what signs mean, as plain text by sign, in the order in which they stand below the table.
-        group: how many leading columns are written only where one of their values changes.
+        bold: cells (row, column) in bold, counted from 0.
+        signs: signs after cells, in LaTeX.
+        notes: the meaning of each sign as plain text, in the order below the table.
+        group: the number of leading columns that are written only if one of their values changes.
     """
 
     name: str
@@ -59,7 +59,7 @@ class LatexTable:
 
 
 def table_tex(table: LatexTable) -> str:
-    """Return the content of a file for ``\\input``: a float, or several if a page has no room for all rows."""
+    """Return the content of a file for ``\\input``: one float, or several if the rows do not fit on a page."""
     columns = columns_of(table.frame)
     chosen = fit(columns)
     parts = list(_parts(columns, chosen, len(table.frame)))
@@ -68,7 +68,7 @@ def table_tex(table: LatexTable) -> str:
 
 
 def _parts(columns: Sequence[Column], chosen: Fit, rows: int) -> Iterator[range]:
-    """Ranges of rows that a page has room for."""
+    """Yield ranges of rows that fit on a page."""
     start = 0
     used = 0
     for row in range(rows):
@@ -82,6 +82,8 @@ def _parts(columns: Sequence[Column], chosen: Fit, rows: int) -> Iterator[range]
 
 
 def _float(table: LatexTable, columns: Sequence[Column], chosen: Fit, rows: range, part: tuple[int, int]) -> str:
+    """Return the float with the rows of ``part``, which is its number and the number of parts."""
+    # Only the first part has the table's own label, which references in a paper use.
     number, parts = part
     environment = "table*" if chosen.wide else "table"
     caption = table.caption if parts == 1 else f"{table.caption} Part {number} of {parts}."
@@ -108,7 +110,7 @@ def _float(table: LatexTable, columns: Sequence[Column], chosen: Fit, rows: rang
 
 
 def _spec(columns: Sequence[Column], chosen: Fit) -> str:
-    """The columns as tabularx has them: longer text shares the width that is left, in proportion to its length."""
+    """Return the column specification of tabularx, in which longer texts share the remaining width."""
     flexible = [column.wraps for column in columns]
     if not any(flexible):
         return "X" + "".join("r" if column.numeric else "l" for column in columns[1:])
@@ -151,14 +153,14 @@ def _cell(table: LatexTable, column: Column, chosen: Fit, place: tuple[int, int]
     signs = table.signs.get(place, "")
     if column.numeric and text.endswith(MARK):
         text = text.removesuffix(MARK)
-        signs = ILL + signs
+        signs = UNHEALTHY + signs
     made = _number(column, text, chosen) if column.numeric else latex(text)
     made = rf"{{\bfseries {made}}}" if place in table.bold else made
-    return rf"{made}\rlap{{{signs}}}" if signs else made  # without width, so that numbers stay in line
+    return rf"{made}\rlap{{{signs}}}" if signs else made  # \rlap has no width, so numbers stay aligned
 
 
 def _number(column: Column, text: str, chosen: Fit) -> str:
-    """A number with its interval or deviation; words in its place in lines that fit."""
+    """Return a number with its interval or deviation. Words that replace a number are wrapped."""
     found = NUMBER.match(text)
     if found is None:
         return _stacked(column.lines(text, stacked=chosen.stacked), "r", "t")
@@ -167,7 +169,8 @@ def _number(column: Column, text: str, chosen: Fit) -> str:
     interval = INTERVAL.match(rest)
     std = STD.match(rest)
     if interval is not None:
-        low, high = latex(interval["low"]), latex(interval["high"])
+        low = latex(interval["low"])
+        high = latex(interval["high"])
         if chosen.stacked:
             made = rf"\rbestackedinterval{{{value}}}{{{low}}}{{{high}}}"
         else:

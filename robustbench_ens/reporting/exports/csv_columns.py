@@ -1,4 +1,4 @@
-"""Columns of tidy tables, and what they mean wherever a table does not state otherwise."""
+"""The columns of tidy tables and their default meanings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ MEANINGS = {
     "protocol_hash": "ten digits that name the protocol by what decides its results",
     "kind": "kind of the protocol",
     "ensemble": "the attacked ensemble",
-    "method": "how it was trained",
-    "sub_models": "how many sub-models it has",
+    "method": "training method of the ensemble",
+    "sub_models": "number of its sub-models",
     "seed": "training seed",
     "eps": "l-infinity radius, pixel scale [0, 1]; 0 is the clean image",
     "n": "images the row is about",
@@ -24,11 +24,11 @@ MEANINGS = {
     "target_member": "sub-model it was scored on, from 0; -1 is the ensemble",
     "success": "images that any start beats",
     "rate_percent": "success rate of the attack",
-    "source": "what the attack was crafted on",
+    "source": "ensemble that the attack was crafted on",
     "attack": "attack",
     "loss": "its loss",
     "restart": "random start, from 0",
-    "order": "place in the greedy order, each time the most damaging; empty: breaks no further image",
+    "order": "place in the greedy order, in which each variant is the most damaging; empty: breaks no further image",
     "variants": "variants of the protocol",
     "beyond": "protocol with fewer variants that it is compared with",
     "adds": "images that no variant above breaks",
@@ -38,7 +38,7 @@ MEANINGS = {
     "unit": "its unit",
     "name": "what was measured",
 }
-"""What a column means in every table that has it and does not state otherwise."""
+"""The meaning of each column, in every table that does not state another one."""
 
 SUBJECT = "dataset protocol protocol_hash kind ensemble method sub_models seed eps"
 ACCURACY = "n correct accuracy_percent low_percent high_percent"
@@ -46,7 +46,7 @@ VARIANT = "source attack loss restart"
 
 
 def columns(names: str, **stated: str) -> list[Column]:
-    """Return columns named in ``names``; ``stated`` are meanings in place of or beside ``MEANINGS``.
+    """Return the columns named in ``names``. The meanings ``stated`` extend or replace those of ``MEANINGS``.
 
     ``heading=source`` in ``names`` takes the values of another column of the frame.
     """

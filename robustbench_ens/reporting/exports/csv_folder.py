@@ -12,7 +12,7 @@ FOLDER = "csv"
 
 
 def csv_files(collection: Collection) -> dict[str, bytes]:
-    """Return the files of the folder by their path in the report: a table per file, and what their columns mean."""
+    """Return the files of the folder by their path in the report: one per table, and a README about their columns."""
     texts = {table.name: table.text(collection) for table in TABLES}
     rows = {name: text.count("\n") - 1 for name, text in texts.items()}  # text cells are one line each
     files = {f"{FOLDER}/{name}.csv": text for name, text in texts.items()}
@@ -21,11 +21,11 @@ def csv_files(collection: Collection) -> dict[str, bytes]:
 
 
 def readme(tables: Iterable[Tidy], rows: Mapping[str, int]) -> str:
-    """Return the folder's README: how to read the files, then one line per file and per column.
+    """Return the folder's README, which explains the format, the files and their columns.
 
     Args:
-        tables: what was written.
-        rows: how many rows each has.
+        tables: the tables.
+        rows: the number of rows of each.
     """
     lines = [HEAD]
     for table in tables:
@@ -39,7 +39,8 @@ def readme(tables: Iterable[Tidy], rows: Mapping[str, int]) -> str:
 HEAD = """\
 # Tidy tables
 
-The numbers of the report, one row per observation. UTF-8, commas, a heading; nothing stands for what is missing.
+The numbers of the report, one row per observation. The files are UTF-8 with commas and a heading. Missing values are
+empty.
 
 ```python
 import pandas as pd
@@ -49,6 +50,6 @@ frame = pd.read_csv("accuracies.csv", keep_default_na=False, na_values=[""])
 `_percent` and `_points` (percentage points) hold 100 times a rate, with 12 significant digits. Intervals of accuracies
 are Wilson's, at 95%; those of means over pairs are bootstrapped over images.
 
-Text that a spreadsheet may take for a formula (it begins with `=`, `+`, `-` or `@`) has an apostrophe before it, and so
-has text that begins with an apostrophe: remove the first character to get it back. Control characters are replaced.
+Text that a spreadsheet may take for a formula (it begins with `=`, `+`, `-` or `@`) is preceded by an apostrophe, and
+so is text that begins with an apostrophe. Remove the first character to restore it. Control characters are replaced.
 """

@@ -1,4 +1,4 @@
-"""The tidy tables of a report: which there are, what a row of each is, and where it comes from."""
+"""The tidy tables of a report, with the meaning of their rows and columns."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from robustbench_ens.reporting.exports.tidy import Tidy
 
 def marked(frame: pd.DataFrame, collection: Collection) -> pd.DataFrame:
     """Return ``frame`` with a column ``unhealthy``."""
-    sick = unhealthy(collection.health)
+    affected = unhealthy(collection.health)
     pairs = zip(frame["protocol"], frame["ensemble"], strict=True)
-    return frame.assign(unhealthy=[(str(protocol), str(ensemble)) in sick for protocol, ensemble in pairs])
+    return frame.assign(unhealthy=[(str(protocol), str(ensemble)) in affected for protocol, ensemble in pairs])
 
 
 def _marked(name: str) -> Callable[[Collection], pd.DataFrame]:
@@ -31,7 +31,7 @@ def _comparisons(collection: Collection) -> pd.DataFrame:
 
 
 def _measurements(collection: Collection) -> pd.DataFrame:
-    """Without training histories, health and budgets, which are tables of their own."""
+    """Return the measurements without training histories, health and budgets, which have their own tables."""
     own = collection.measurements
     elsewhere = ("train/", "test/", "monitor/", "health/", "budget/")
     return own[~own["name"].astype(str).str.startswith(elsewhere)] if len(own) else own
@@ -40,7 +40,7 @@ def _measurements(collection: Collection) -> pd.DataFrame:
 TABLES: tuple[Tidy, ...] = (
     Tidy(
         "leaderboard",
-        "A number of the leaderboard: mean over seeds, at the eps where one number stands for all.",
+        "A number of the leaderboard: the mean over seeds at the standard eps.",
         columns(
             "dataset place ensemble method sub_models eps quantity protocols n seeds mean_percent std_percent "
             "low_percent high_percent unhealthy set_by",
@@ -116,7 +116,7 @@ TABLES: tuple[Tidy, ...] = (
             high_points="upper end of it",
             spread_points="standard deviation over images",
             p_by_seed="McNemar's p-value of each seed",
-            p_images="the largest of them; 1 where seeds disagree about who is better",
+            p_images="the largest of them; 1 if seeds disagree about which is better",
             p_seeds="p-value of Welch's t-test between the accuracies of the seeds; empty for one seed",
             p="the larger of both",
             p_holm="p after Holm's correction over the pairs under one protocol",
@@ -184,7 +184,7 @@ TABLES: tuple[Tidy, ...] = (
     ),
     Tidy(
         "budget",
-        "One attempt: what it cost, and what is left after it.",
+        "One attempt: its passes, and the accuracy after it.",
         columns(
             f"{SUBJECT} attempt {VARIANT} forward backward passes accuracy_percent",
             attempt="place in the protocol's order, from 0",
@@ -197,7 +197,7 @@ TABLES: tuple[Tidy, ...] = (
     ),
     Tidy(
         "measurements",
-        "A measured number that is no classification: diversity, distillation, ...",
+        "A measured number that is not a classification: diversity, distillation, ...",
         columns(
             "dataset protocol protocol_hash kind ensemble method sub_models seed eps name step source source_member "
             "target_member value unit",
@@ -224,7 +224,7 @@ TABLES: tuple[Tidy, ...] = (
             "ensemble seed dataset trained_on recipe recipe_hash method network sub_models parameters weights "
             "training_s training_steps device hardware threads cost",
             trained_on="dataset it was trained on",
-            recipe="recipe it was trained by",
+            recipe="recipe of the training",
             recipe_hash="ten digits that name the recipe by what decides its results",
             network="network of the sub-models",
             parameters="trained numbers of all sub-models",
@@ -232,7 +232,7 @@ TABLES: tuple[Tidy, ...] = (
             training_s="wall time of its own training, seconds; empty if imported",
             training_steps="training steps",
             device="cpu or cuda",
-            hardware="what it was trained on",
+            hardware="hardware of the training",
             threads="threads of the CPU",
             cost="training with the ensembles it was started from, mean over seeds",
         ),
@@ -245,12 +245,12 @@ TABLES: tuple[Tidy, ...] = (
             "protocol protocol_hash kind protocol_version ensemble seed sources n wall_time_s finished_at device "
             "hardware threads software",
             protocol_version="version of the protocol",
-            sources="what the attacks were crafted on",
+            sources="ensembles that the attacks were crafted on",
             n="different images",
             wall_time_s="seconds it took",
-            finished_at="when it ended",
+            finished_at="time at which it finished",
             device="cpu or cuda",
-            hardware="what it ran on",
+            hardware="hardware of the evaluation",
             threads="threads of the CPU",
             software="versions",
         ),

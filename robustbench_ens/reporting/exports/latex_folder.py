@@ -1,4 +1,4 @@
-"""The folder for a paper: a file per table and figure, and two articles that show all of them."""
+"""The folder for a paper: one file per table and figure, and two articles that include all of them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from robustbench_ens.reporting.scene import Scene
 FOLDER = "latex"
 WIDTHS = {"1col": ONE_COLUMN, "2col": TWO_COLUMNS}
 ARTICLES = {"report": "", "report-twocolumn": "twocolumn"}
-"""The articles by name, with their option."""
+"""The class option of each article, by name."""
 
 _BETWEEN_FLOATS = 8
-"""Floats after which they are all printed: LaTeX can hold few."""
-_WHERE_NUMBERS_ARE = re.compile(r"[;,] the tables?[^.]*")
+"""The number of floats after which all are printed, since LaTeX can hold only a few."""
+# Alternative texts refer to the table on the page, which a caption in a paper does not have.
+_WHERE_NUMBERS_ARE = re.compile(r"(?:[;,] the|\. The) tables?[^.]*")
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A figure of the report, the caption of its block, and whether it stands on the front page."""
+    """A figure of the report, with the caption of its block. ``in_front`` is true on the front page."""
 
     figure: FigureBlock
     caption: str
@@ -35,7 +36,7 @@ class Placed:
 
     @property
     def text(self) -> str:
-        """What it shows, in words, for the caption of a paper."""
+        """The caption of the figure in a paper."""
         return f"{_WHERE_NUMBERS_ARE.sub('', self.figure.alt)} {self.caption}".strip()
 
 
@@ -43,14 +44,14 @@ def latex_files(context: Context, pages: Sequence[Page], title: str, command: st
     """Return the files of the folder by their path in the report.
 
     Args:
-        context: what the report is made of.
-        pages: the report; its figures are those of the paper.
-        title: its heading.
+        context: the input of all sections.
+        pages: the pages of the report, whose figures are exported.
+        title: the heading of the report.
         command: the command line that makes it again.
     """
     tables = latex_tables(context)
     figures = placed_figures(pages)
-    head = comment(f"Made by: {command}; written anew each time, so copy it before you change it")
+    head = comment(f"Made by: {command}; overwritten each time, so copy it before you change it")
     files = {f"tables/{table.name}.tex": f"{head}\n{table_tex(table)}".encode() for table in tables}
     for placed in figures:
         files |= {f"figures/{placed.figure.name}-{name}.pdf": pdf for name, pdf in _pdfs(placed.figure).items()}
@@ -65,14 +66,14 @@ def latex_files(context: Context, pages: Sequence[Page], title: str, command: st
 
 
 def _pdfs(figure: FigureBlock) -> dict[str, bytes]:
-    """The figure for each of ``WIDTHS``; a matplotlib figure has one size, which the article scales."""
+    """Return the figure for each of ``WIDTHS``. A matplotlib figure has one size, which the article scales."""
     if isinstance(figure.drawing, Scene):
         return {name: figure_pdf(figure, width) for name, width in WIDTHS.items()}
     return dict.fromkeys(WIDTHS, figure_pdf(figure, ONE_COLUMN))
 
 
 def placed_figures(pages: Iterable[Page]) -> list[Placed]:
-    """Return each figure of the pages once."""
+    """Return the figures of the pages without repetitions."""
     found: dict[str, Placed] = {}
     for page in pages:
         blocks = [block for section in page.sections for block in section.blocks if isinstance(block, Figures)]
@@ -83,7 +84,7 @@ def placed_figures(pages: Iterable[Page]) -> list[Placed]:
 
 
 def _figure(placed: Placed) -> str:
-    """A float; figures of the front page are wide."""
+    """Return a float with the figure. Figures of the front page take two columns."""
     environment = "figure*" if placed.in_front else "figure"
     column = "2col" if placed.in_front else "1col"
     size = f"width={WIDTHS[column] / POINTS:g}in,height=0.8\\textheight,keepaspectratio"
@@ -103,9 +104,9 @@ def article(title: str, intro: str, option: str, shown: Sequence[str]) -> str:
     """Return an article that pdfLaTeX compiles in the folder.
 
     Args:
-        title: its heading.
+        title: the title of the article.
         intro: its text.
-        option: of its class.
+        option: the option of its class.
         shown: tables and figures, in order.
     """
     return HEAD % {"option": option, "title": latex(title), "intro": latex(intro)} + "\n".join(_spaced(shown)) + FOOT
@@ -133,7 +134,7 @@ HEAD = r"""\documentclass[10pt,%(option)s]{article}
 
 """
 INTRO = (
-    "Every table is a file of its own in tables, for a paper that uses booktabs and tabularx. Every figure is in "
+    "Every table is a separate file in tables, for a paper that uses booktabs and tabularx. Every figure is in "
     "figures, for one column (3.3 inches) and for two (6.9 inches)."
 )
 FOOT = "\n" + r"\end{document}" + "\n"

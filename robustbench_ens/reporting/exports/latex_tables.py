@@ -17,7 +17,7 @@ from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.board import short_names
 from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
-from robustbench_ens.reporting.exports.booktabs import ILL, LatexTable
+from robustbench_ens.reporting.exports.booktabs import UNHEALTHY, LatexTable
 from robustbench_ens.reporting.sections.accuracy import shown
 from robustbench_ens.reporting.sections.overview import leaderboard_table
 from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, accuracy_by_eps
@@ -27,22 +27,22 @@ from robustbench_ens.reporting.tables.summary import over_seeds
 DAGGER = r"$^{\dagger}$"
 STAR = "$^{*}$"
 SIGNIFICANT = "(McNemar's exact test, and Welch's t-test over seeds if there are several; Holm's correction; p < 0.05)"
-ILL_NOTE = "rests on an unhealthy attack."
+UNHEALTHY_NOTE = "rests on an unhealthy attack."
 INTERVAL = "In brackets the 95% interval."
 WILSON = "In brackets the Wilson 95% interval."
 STD = "Mean and standard deviation over training seeds."
 LACKING = ("not run", "only at eps", "no pairs")
-"""How text begins that stands in place of a number."""
+"""The beginnings of texts that replace a number."""
 NO_COLUMN = ["Set by", "Health", "Parameters"]
-"""Columns of the leaderboard that a paper has no room for."""
+"""The columns of the leaderboard that a paper has no room for."""
 
 _SAME = ("Quantity", "Ensemble", "eps", "#steps")
-"""Columns that the seeds of one mean share."""
+"""The columns in which the seeds of one mean agree."""
 _NUMBERED = re.compile(r"^((?:Table|Figure) \d+): ")
 
 
 def latex_tables(context: Context) -> list[LatexTable]:
-    """Return every table, each with a name of its own."""
+    """Return all tables, with unique names."""
     collection = context.collection
     made = [
         *leaderboards(context),
@@ -55,18 +55,21 @@ def latex_tables(context: Context) -> list[LatexTable]:
 
 
 def with_own_names(tables: Sequence[LatexTable]) -> list[LatexTable]:
-    """Return the tables, a number behind a name that was taken before, and a note where a number is marked."""
+    """Return the tables with numbers added to repeated names, and with a note if a number is marked."""
     found = []
     for table, name in zip(tables, named_apart((table.name for table in tables), "-n"), strict=True):
         notes = dict(table.notes)
         if any(MARK in str(cell) for cell in table.frame.to_numpy().ravel()):
-            notes[ILL] = ILL_NOTE
+            notes[UNHEALTHY] = UNHEALTHY_NOTE
         found.append(replace(table, name=name, notes=notes))
     return found
 
 
 def leaderboards(context: Context) -> list[LatexTable]:
-    """Return one table per dataset; the best worst case is bold, and what is significantly below it has a dagger."""
+    """Return one leaderboard per dataset.
+
+    The best worst case is bold, and those that are significantly below it have a dagger.
+    """
     table = leaderboard_table(context)
     rows = context.board
     lost = _below_the_best(context.collection, {row.dataset: row.ensemble for row in reversed(rows) if row.place == 1})
@@ -86,7 +89,7 @@ def leaderboards(context: Context) -> list[LatexTable]:
 
 
 def _below_the_best(collection: Collection, best: dict[str, str]) -> set[tuple[str, str]]:
-    """Dataset and name of what is significantly worse, in the worst case, than the first of its leaderboard."""
+    """Return dataset and name of ensembles whose worst case is significantly below that of the first."""
     own = collection.comparisons
     own = own[(own["protocol"] == WORST) & own["supported"].astype(bool)]
     pairs = own[["dataset", "better", "worse"]].itertuples(index=False, name=None)
@@ -94,19 +97,19 @@ def _below_the_best(collection: Collection, best: dict[str, str]) -> set[tuple[s
 
 
 def _filled(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without columns in which every number is lacking."""
+    """Return the frame without the columns that hold no number."""
     kept = [name for name in frame if name == "Worst case" or not frame[name].str.startswith(LACKING).all()]
     return frame[kept]
 
 
 def _over(frame: pd.DataFrame, interval: str) -> str:
-    """What stands behind the numbers of a table."""
+    """Return the sentences that explain the deviations and intervals of a table."""
     text = " ".join(frame.to_numpy(dtype=str).ravel())
     return " ".join([*([STD] if "±" in text else []), *([interval] if "[" in text else [])])
 
 
 def _short_names(caption: str, frame: pd.DataFrame, columns: list[str]) -> tuple[str, pd.DataFrame]:
-    """Leave out the folder that all ensembles share; the caption names it."""
+    """Move the folder that all ensembles share from their names to the caption."""
     names = sorted(set(frame[columns].to_numpy().ravel()))
     short = short_names(names)
     if all(short[name] == name for name in names):
@@ -116,7 +119,7 @@ def _short_names(caption: str, frame: pd.DataFrame, columns: list[str]) -> tuple
 
 
 def comparisons(collection: Collection) -> list[LatexTable]:
-    """Return the pairs of ensembles in the worst case; a star marks a difference that the tests support."""
+    """Return the pairs of ensembles in the worst case. A star marks a significant difference."""
     found = []
     worst = collection.comparisons[collection.comparisons["protocol"] == WORST]
     for dataset, rows in worst.groupby("dataset", observed=True):
@@ -137,14 +140,14 @@ def comparisons(collection: Collection) -> list[LatexTable]:
 
 
 def _stated_once(caption: str, frame: pd.DataFrame, words: dict[str, str]) -> tuple[str, pd.DataFrame]:
-    """Move columns that are the same in all rows to the end of the caption, which gets its full stop."""
+    """Move columns that are the same in all rows to the end of the caption, and add the full stop."""
     same = [name for name in words if name in frame and frame[name].nunique() == 1 and frame[name].iloc[0]]
-    said = [words[name].format(frame[name].iloc[0]) for name in same]
-    return "; ".join([caption, *said]) + ".", frame.drop(columns=same)
+    facts = [words[name].format(frame[name].iloc[0]) for name in same]
+    return "; ".join([caption, *facts]) + ".", frame.drop(columns=same)
 
 
 def accuracies(collection: Collection) -> list[LatexTable]:
-    """Return one table per protocol: accuracy by eps."""
+    """Return one table per protocol with the accuracy by eps."""
     found = []
     for kind in shown(collection, ACCURACY):
         rates = collection.accuracies[collection.accuracies["kind"] == kind]
@@ -164,7 +167,7 @@ def accuracies(collection: Collection) -> list[LatexTable]:
 
 
 def transferability(collection: Collection) -> list[LatexTable]:
-    """Return one table per protocol at the eps of the dataset's summary: success from each sub-model on each."""
+    """Return one table per protocol at the standard eps, with the success from each sub-model on each."""
     found = []
     eps = standard_eps_by_dataset(collection.accuracies, collection.transferability)
     for kind in shown(collection, TRANSFER):
@@ -185,10 +188,10 @@ def transferability(collection: Collection) -> list[LatexTable]:
 
 
 def pair_rates(transfer: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per ensemble and sub-model that attacks are crafted on, a column per sub-model that they beat.
+    """Return one row per ensemble and sub-model that attacks are crafted on, and a column per sub-model scored on.
 
     Args:
-        transfer: rows of one protocol and eps, as ``derive.transferability`` gives them.
+        transfer: rows of ``derive.transferability`` of one protocol and eps.
 
     Returns:
         the columns ``Ensemble``, ``n``, ``Crafted on``, ``Scored on 0``, ..., ``Scored on ensemble``, as text.
@@ -204,7 +207,7 @@ def pair_rates(transfer: pd.DataFrame) -> pd.DataFrame:
 
 
 def papers(context: Context) -> list[LatexTable]:
-    """Return the tables of the DVERGE paper with our numbers, and its own beside them where they belong."""
+    """Return the tables of the DVERGE paper with our numbers, beside the paper's own if these are comparable."""
     found = []
     for dataset, table in dverge2020.tables(context):
         name = f"dverge-{slug(table.caption.partition(':')[0].partition(',')[0])}-{slug(dataset)}"
@@ -217,9 +220,9 @@ def papers(context: Context) -> list[LatexTable]:
 
 
 def over_all_seeds(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table without its rows of single seeds where a row with their mean and standard deviation follows.
+    """Return a table without the rows of single seeds that are followed by their mean and standard deviation.
 
-    That row has both what they rest on and how many they are: ``500, 3 seeds``.
+    The row of the mean has the number of images and of seeds: ``500, 3 seeds``.
     """
     if "Seed" not in frame or not (frame["Seed"] == MEAN_AND_STD).any():
         return frame

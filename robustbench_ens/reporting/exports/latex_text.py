@@ -1,4 +1,4 @@
-"""Any text as LaTeX that shows exactly it, in ASCII: pdfLaTeX needs no package and no encoding for it."""
+"""Conversion of any text to LaTeX in ASCII, for which pdfLaTeX needs no package and no encoding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COMMANDS = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"{\ttfamily\char34}",
-    "[": "{[}",  # at the start of a row it would be an argument of the row before it, and so would a star
+    "[": "{[}",  # at the start of a row, a bracket or a star would become an argument of the row above
     "]": "{]}",
     "*": "{*}",
     NBSP: "~",
@@ -53,15 +53,15 @@ _ACCENTS = {
     "\N{COMBINING CEDILLA}": "c ",
 }
 _JOINED = {"--", "''", "``", ",,", "?`", "!`"}
-"""Pairs that fonts join to one sign."""
+"""Pairs that fonts combine into one sign."""
 _BREAK = r"\allowbreak{}"
 _BREAKS_AFTER = "/_=:@+#]"
-"""Where names break; at hyphens they do in any case."""
-_BREAKS_BEFORE_WORDS = ".,"  # within numbers they do not
+"""Characters after which names may break. LaTeX breaks at hyphens anyway."""
+_BREAKS_BEFORE_WORDS = ".,"  # but not within numbers
 _LONG_WORD = 12
-"""Characters of words that get places to break."""
+"""Words longer than this number of characters may break."""
 _LONGEST_RUN = 20
-"""Characters without any such place: a column of a table is hardly wider."""
+"""The most characters without a place to break, since columns of tables are hardly wider."""
 
 COMMENT = re.compile(r"[^ -~]")
 
@@ -69,7 +69,7 @@ COMMENT = re.compile(r"[^ -~]")
 def latex(value: object) -> str:
     """Return ``value`` as one line of LaTeX, with places to break in long words.
 
-    A character that the fonts may lack becomes its number: ``[U+6570]``.
+    A character that fonts may lack is replaced by its number, such as ``[U+6570]``.
     """
     return " ".join(_word(word) for word in printable(value).split(" "))
 
@@ -89,7 +89,7 @@ def _word(word: str) -> str:
 
 
 def comment(value: object) -> str:
-    """Return ``value`` as a comment of one line."""
+    """Return ``value`` as a one-line comment."""
     return "% " + COMMENT.sub("?", printable(value))
 
 

@@ -16,7 +16,7 @@ COLUMNS = [
 
 
 def leaderboard_rows(collection: Collection) -> pd.DataFrame:
-    """Return the numbers of the leaderboard, columns ``COLUMNS``; no row for a number that is lacking."""
+    """Return one row per number of the leaderboard, with the columns ``COLUMNS``."""
     rows = []
     for row in board(collection):
         rates: dict[str, Rate | str | None] = {
@@ -35,7 +35,7 @@ def leaderboard_rows(collection: Collection) -> pd.DataFrame:
 
 
 def _numbers(rate: Rate) -> dict[str, Any]:
-    """Over several seeds there is no interval, but a standard deviation."""
+    """Return the columns of a rate. Several seeds have a standard deviation, and a single one has an interval."""
     alone = rate.std is None
     return {
         "protocols": rate.protocols,

@@ -1,4 +1,4 @@
-"""What a command asks for beside the pages, and the files of it."""
+"""The exports that a command selects, and the files of these exports."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ WRITTEN = {
     "csv": {"csv": "*.csv"},
     "latex": {"latex/tables": "*.tex", "latex/figures": "*-[12]col.pdf"},
 }
-"""The files of each export that a later one may lack, by folder."""
+"""The files of each export that a later report may lack, by folder."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Which exports are wanted: tidy tables, tables and figures for a paper."""
+    """The selected exports: tidy tables (``csv``), and tables and figures for a paper (``latex``)."""
 
     csv: bool = False
     latex: bool = False
 
     @property
     def names(self) -> list[str]:
-        """Those that are wanted: options of `rbe report`, and folders in that of the report."""
+        """The names of the selected exports, which are options of `rbe report` and folders of the report."""
         return [name for name in WRITTEN if getattr(self, name)]
 
 
@@ -36,7 +36,7 @@ NOTHING = ExportOptions()
 def exported(
     options: ExportOptions, context: Context, pages: Sequence[Page], title: str, command: str
 ) -> dict[str, bytes]:
-    """Return the files that are asked for, by their path in the folder of the report."""
+    """Return the files of the selected exports, by their path in the folder of the report."""
     files: dict[str, bytes] = {}
     if options.csv:
         from robustbench_ens.reporting.exports.csv_folder import csv_files
@@ -52,8 +52,8 @@ def exported(
 def write_exports(options: ExportOptions, files: Mapping[str, bytes], destination: Path) -> None:
     """Write the files into the folder of a report.
 
-    Tables and figures that an earlier report had and this one lacks are removed. What is not asked for stays as it is:
-    see :func:`outdated`.
+    Tables and figures of an earlier report that this one lacks are removed. Exports that are not selected stay as they
+    are, see :func:`outdated`.
     """
     for path, content in files.items():
         with atomic_path(destination / path) as temporary:
@@ -66,5 +66,5 @@ def write_exports(options: ExportOptions, files: Mapping[str, bytes], destinatio
 
 
 def outdated(options: ExportOptions, destination: Path) -> list[str]:
-    """Return the exports of an earlier report in the same folder that were not asked for this time."""
+    """Return the exports of an earlier report in the same folder that are not selected this time."""
     return [name for name in WRITTEN if name not in options.names and (destination / name).is_dir()]

@@ -1,4 +1,4 @@
-"""What was trained and attacked, as rows of tidy tables: from provenance."""
+"""Rows of tidy tables about ensembles and evaluations, from provenance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVALUATIONS = [
 
 
 def ensembles(collection: Collection) -> pd.DataFrame:
-    """Return a row per ensemble and seed, columns ``ENSEMBLES``."""
+    """Return one row per ensemble and seed, with the columns ``ENSEMBLES``."""
     targets = [document["target"] for document in collection.provenance]
     costs = training_costs(targets, [source for document in collection.provenance for source in document["sources"]])
     rows = {}
@@ -39,10 +39,13 @@ def ensembles(collection: Collection) -> pd.DataFrame:
 
 
 def evaluations(collection: Collection) -> pd.DataFrame:
-    """Return a row per outcomes file, columns ``EVALUATIONS``."""
+    """Return one row per outcomes file, with the columns ``EVALUATIONS``."""
     rows = []
+    # A cell of text holds one value per surrogate: label and seed, since several seeds may serve.
     for document, images in zip(collection.provenance, collection.images, strict=True):
-        protocol, target, hardware = document["protocol"], document["target"], document["hardware"]
+        protocol = document["protocol"]
+        target = document["target"]
+        hardware = document["hardware"]
         rows.append(
             {
                 "protocol": protocol["label"],

@@ -1,4 +1,4 @@
-"""How a table fits into one or two columns of a paper: which cells wrap or stack, and in which size."""
+"""The layout of a table in one or two columns of a paper: cells that wrap or stack, and the size of the text."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ NUMBER = re.compile(rf"(?P<value>(?:<{NBSP})?[+\N{{MINUS SIGN}}]?\d[\d.,]*)(?P<p
 INTERVAL = re.compile(rf" \[(?P<low>[^,\[\]]+),{NBSP}(?P<high>[^,\[\]]+)\]")
 STD = re.compile(rf"{NBSP}±{NBSP}(?P<std>\d[\d.]*)")
 
-ONE, TWO = 237.0, 496.0
-"""Width in points of one and of two columns."""
-_LONGEST_NUMBER = 40  # characters; what is longer is text
+ONE = 237.0
+"""The width of one column in points."""
+TWO = 496.0
+"""The width of two columns in points."""
+_LONGEST_NUMBER = 40  # characters; longer cells are text
 _SHORT_TEXT = 14  # characters of a text that never wraps
-_LEAST, _MOST = 14, 26  # characters that a column of longer text asks for
+_LEAST = 14  # the least characters that a column of longer text requests
+_MOST = 26  # the most characters that it requests
 _LONG = 200  # characters of a cell beyond which its column gets no wider
-_FILLED = 0.85  # of a line, as words and names break
+_FILLED = 0.85  # the filled part of a line on average, since words and names break
 _HEAD = 8  # characters that a heading may always have in one line
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a table is set: ``wide`` over two columns, ``stacked`` with intervals below their numbers.
+    """A layout: ``wide`` covers two columns, and ``stacked`` puts intervals below their numbers.
 
     Attributes:
-        size: command of the size of its text.
-        per_character: width of a character in points.
-        gap: between columns, in points.
+        size: the command for the size of its text.
+        per_character: the width of a character in points.
+        gap: the gap between columns in points.
     """
 
     wide: bool
@@ -52,7 +55,7 @@ FITS = (
     Fit(True, True, r"\scriptsize", 3.8, 5),
     Fit(True, True, r"\tiny", 3.2, 3),
 )
-"""From the most readable on; the last is for tables that nothing else has room for."""
+"""The layouts, the most readable first. The last is used for tables that fit into no other."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Column:
 
     @property
     def numeric(self) -> bool:
-        """Whether it holds numbers, perhaps with words in place of some."""
+        """True if it holds numbers. Some of its cells may hold words instead."""
         filled = [cell for cell in self.cells if cell]
         numbers = [cell for cell in filled if NUMBER.match(cell)]
         many = 2 * len(numbers) >= len(filled) > 0 or all(len(cell) <= _SHORT_TEXT for cell in filled)
@@ -72,17 +75,17 @@ class Column:
 
     @property
     def percent(self) -> bool:
-        """Whether every number is in percent: then the heading says so, and the cells do not."""
+        """True if every number is in percent. Then the heading has the sign, and the cells have none."""
         found = [match["percent"] for match in map(NUMBER.match, self.cells) if match is not None]
         return self.numeric and bool(found) and all(found)
 
     @property
     def title(self) -> str:
-        """Its heading, with the unit that the cells lack."""
+        """The heading, with the unit that the cells lack."""
         return f"{self.head} (%)" if self.percent else self.head
 
     def padded(self, text: str, part: str) -> str:
-        """Return a part of an interval or deviation, as wide as the widest of the column if these are percentages."""
+        """Return a part of an interval or deviation, padded to the widest one of a column of percentages."""
         missing = self._longest[part] - len(text) if self.percent else 0
         return r"\phantom{0}" * missing + text
 
@@ -94,21 +97,21 @@ class Column:
 
     @property
     def wraps(self) -> bool:
-        """Whether it is text that may be too long for one line."""
+        """True if it is text that may be too long for one line."""
         return not self.numeric and max(map(len, self.cells), default=0) > _SHORT_TEXT
 
     def content(self, *, stacked: bool) -> int:
-        """How many characters its cells ask for."""
+        """Return the number of characters that its cells need."""
         if not self.numeric:
             return max(map(len, self.cells), default=0)
         return max(_number_width(cell, stacked) for cell in self.cells if NUMBER.match(cell))
 
     def lines(self, text: str, *, stacked: bool) -> list[str]:
-        """Return ``text``, of the heading or of a cell without number, in lines that fit."""
+        """Return the text of the heading, or of a cell without a number, in lines that fit."""
         return textwrap.wrap(text, max(_HEAD, self.content(stacked=stacked)), break_long_words=False) or [""]
 
     def width(self, *, stacked: bool) -> int:
-        """How many characters it takes."""
+        """Return the number of characters that the column needs."""
         content = self.content(stacked=stacked)
         if self.wraps:
             content = min(max(content, _LEAST), _MOST)
@@ -120,6 +123,7 @@ def _number_width(cell: str, stacked: bool) -> int:
     interval = INTERVAL.search(cell)
     if not stacked or interval is None:
         return len(cell.replace("%", ""))
+    # Stacked intervals are set in a smaller size, about three quarters of the number's.
     below = round(0.75 * len(interval.group().strip()))
     return max(below, len(INTERVAL.sub("", cell).replace("%", "")))
 
@@ -130,13 +134,17 @@ def columns_of(frame: pd.DataFrame) -> list[Column]:
 
 
 def fit(columns: Sequence[Column]) -> Fit:
-    """Return the first of ``FITS`` that has room for the columns, else the last."""
+    """Return the first of ``FITS`` that has room for the columns, or the last."""
     return next((one for one in FITS if _needed(columns, one) <= (TWO if one.wide else ONE)), FITS[-1])
 
 
 def shares(columns: Sequence[Column], one: Fit) -> list[int]:
-    """Return how many characters each column gets: numbers what they ask for, longer text a share of the rest."""
+    """Return the number of characters of each column.
+
+    Columns of numbers get what they need, and columns of longer text share the rest.
+    """
     flexible = [column.wraps for column in columns]
+    # The square root keeps one long column from starving the others.
     weights = [sqrt(min(max(column.content(stacked=False), _LEAST), _LONG)) * column.wraps for column in columns]
     room = (TWO if one.wide else ONE) - sum(one.gap for _ in columns)
     fixed = [0 if wraps else column.width(stacked=one.stacked) for column, wraps in zip(columns, flexible, strict=True)]
@@ -148,7 +156,7 @@ def shares(columns: Sequence[Column], one: Fit) -> list[int]:
 
 
 def lines_of(columns: Sequence[Column], one: Fit, row: int) -> int:
-    """Return about how many lines a row takes."""
+    """Return the approximate number of lines of a row."""
     lines = [1]
     for column, room in zip(columns, shares(columns, one), strict=True):
         text = column.cells[row]

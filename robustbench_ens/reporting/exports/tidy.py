@@ -1,4 +1,4 @@
-"""Tidy tables as CSV: one row per observation, plain numbers, units in the headings."""
+"""Tidy tables as CSV, with one row per observation, plain numbers, and units in the headings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from robustbench_ens.core.text import printable
 from robustbench_ens.reporting.collect import Collection
 
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'")
-"""How text begins that a spreadsheet may run as a formula, and the sign that keeps it from doing so."""
+"""The beginnings of texts that a spreadsheet may run as a formula, and the sign that prevents it."""
 
 _DIGITS = 12
-"""Significant digits of a number: what 100 times a rate adds by rounding comes after them."""
+"""The number of significant digits. The rounding errors of 100 times a rate come after them."""
 
 _IN_HUNDREDTHS = ("_percent", "_points")
 
@@ -28,8 +28,8 @@ class Column:
 
     Attributes:
         name: its heading. ``_percent`` and ``_points`` hold 100 times a rate or a difference of rates.
-        meaning: what it holds, in a few words.
-        source: the column of the frame behind it; that of its own name, without unit, if empty.
+        meaning: its content, in a few words.
+        source: the column of the frame that it is taken from. If empty, it is the one of the same name, without unit.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Tidy:
-    """A table to be written: the file's name without suffix, what a row is, its columns, and where its rows are."""
+    """A table to be written: the file's name without suffix, the meaning of a row, its columns, and its rows."""
 
     name: str
     about: str
@@ -53,7 +53,7 @@ class Tidy:
     rows: Callable[[Collection], pd.DataFrame]
 
     def text(self, collection: Collection) -> str:
-        """Return the table as CSV; a table without rows is its heading alone."""
+        """Return the table as CSV. A table without rows has only its heading."""
         frame = self.rows(collection)
         cells = [column.values(frame) if len(frame) else [] for column in self.columns]
         buffer = io.StringIO()
@@ -64,19 +64,19 @@ class Tidy:
 
 
 def cell(value: Any, scale: int = 1) -> str:
-    """Return one cell: a number as it is, several values with ``; `` between them, nothing for what is missing."""
+    """Return one cell. Several values are joined by ``; ``, and missing values are empty."""
     if isinstance(value, tuple):
         return text_cell("; ".join(part if isinstance(part, str) else cell(part) for part in value))
     if value is None or pd.isna(value):
         return ""
     if isinstance(value, str):
         return text_cell(value)
-    if isinstance(value, int):  # and truth values
+    if isinstance(value, int):  # includes truth values
         return str(value if scale == 1 else scale * value)
     return f"{scale * value:.{_DIGITS}g}"
 
 
 def text_cell(value: str) -> str:
-    """Return text on one line; an apostrophe goes before what a spreadsheet may take for a formula."""
+    """Return text on one line, with an apostrophe before anything that a spreadsheet may take for a formula."""
     line = printable(value)
     return f"'{line}" if line.lstrip().startswith(FORMULA) else line

@@ -22,16 +22,16 @@ def accuracy_curve(
     eps: float | None = None,
     pages: Mapping[str, str] | None = None,
 ) -> Draw:
-    """Return what draws one line per ensemble, in percent; the clean accuracy stands at eps 0.
+    """Return a function that draws one line per ensemble, in percent, with the clean accuracy at eps 0.
 
-    The band is the Wilson 95% interval. Over several seeds the line is the mean, the bars are the standard deviation,
+    The band is the Wilson 95% interval. For several seeds, the line is the mean, the bars are the standard deviation,
     and the band reaches from the lowest to the highest end of the seeds' intervals.
 
     Args:
-        accuracies: rows of one protocol, as ``derive.accuracies`` gives them.
+        accuracies: rows of ``derive.accuracies`` of one protocol.
         looks: the look of each ensemble.
-        title: of the figure.
-        eps: where a dashed line stands, if any.
+        title: the title of the figure.
+        eps: the position of a dashed line, if any.
         pages: the page of each ensemble that has one, which its name links to.
     """
     names = short_names(list(accuracies["ensemble"].unique()))

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from robustbench_ens.reporting.scene import INK, RULE, SOFT, Scene, fitted, text_width
 
 TICK_SIZE = 11.0
-_BETWEEN = 5.0  # pixels between the texts of two ticks, at least
+_BETWEEN = 5.0  # the least distance in pixels between the texts of two ticks
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: what it measures, from where to where, and its ticks with their texts."""
+    """One axis: its label, its ends, and its ticks with their texts."""
 
     label: str
     low: float
@@ -22,7 +22,7 @@ class Axis:
     ticks: Sequence[tuple[float, str]]
 
     def share(self, value: float) -> float:
-        """Return where ``value`` lies: 0 at the low end, 1 at the high one."""
+        """Return the position of ``value``, from 0 at the low end to 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
 
 
@@ -35,9 +35,9 @@ def number_axis(label: str, values: Iterable[float], *, whole: bool = False, low
     """Return an axis from ``low``, or the lowest value below it, to the highest of ``values``.
 
     Args:
-        label: what it measures.
-        values: what lies on it; what is not finite is ignored.
-        whole: whether only whole numbers have ticks.
+        label: the quantity that it measures.
+        values: the values on it. Those that are not finite are ignored.
+        whole: true if only whole numbers have ticks.
         low: its low end, unless a value is lower.
     """
     known = [value for value in values if math.isfinite(value)]
@@ -50,7 +50,7 @@ def number_axis(label: str, values: Iterable[float], *, whole: bool = False, low
 
 
 def ladder_axis(label: str, values: Iterable[float]) -> Axis:
-    """Return an axis from 0 with a tick at each of ``values``, such as a ladder of eps; texts never overlap."""
+    """Return an axis from 0 with a tick at each of ``values``, such as a ladder of eps. Texts never overlap."""
     ladder = sorted({0.0, *values})
     most = ladder[-1] or 1.0
     return Axis(label, 0.0, most, [(value, f"{value:g}") for value in ladder])
@@ -68,7 +68,7 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 @dataclass(frozen=True)
 class Plot:
-    """The area of a plot: its edges in pixels, and its two axes."""
+    """The area of a plot, with its edges in pixels and its two axes."""
 
     left: float
     top: float
@@ -78,18 +78,19 @@ class Plot:
     up: Axis
 
     def x(self, value: float) -> float:
-        """Return where ``value`` of the axis across lies."""
+        """Return the horizontal position of ``value``, in pixels."""
         return self.left + self.across.share(value) * (self.right - self.left)
 
     def y(self, value: float) -> float:
-        """Return where ``value`` of the axis up lies."""
+        """Return the vertical position of ``value``, in pixels."""
         return self.bottom - self.up.share(value) * (self.bottom - self.top)
 
     def draw(self, scene: Scene) -> None:
-        """Draw grid, ticks and labels; the label of the axis up stands above it."""
+        """Draw grid, ticks, and the label of the horizontal axis. The other label is above the plot."""
         for value, text in self.up.ticks:
             scene.line([(self.left, self.y(value)), (self.right, self.y(value))], RULE)
             scene.text(self.left - 6, self.y(value) + 4, text, size=TICK_SIZE, colour=SOFT, anchor="end")
+        # Ticks of a ladder may be closer than their texts are wide: texts without room are omitted.
         free = -math.inf
         for value, text in self.across.ticks:
             x = self.x(value)

@@ -1,4 +1,4 @@
-"""Accuracy against budget: what is left after so many passes through the attacked model."""
+"""Accuracy against budget, which is the number of passes through the attacked model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from robustbench_ens.reporting.style import Look
 
 
 def budget_curve(budget: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Draw:
-    """Return what draws one line per ensemble, a point per attempt; over several seeds means, and bars of std.
+    """Return a function that draws one line per ensemble and a point per attempt.
+
+    For several seeds, points are means and bars are standard deviations.
 
     Args:
-        budget: rows of one protocol, as :func:`~robustbench_ens.analysis.budget.file_budget` gives them.
+        budget: rows of :func:`~robustbench_ens.analysis.budget.file_budget` of one protocol.
         looks: the look of each ensemble.
-        title: of the figure.
+        title: the title of the figure.
     """
     names = short_names(list(budget["ensemble"].unique()))
     lines = []

@@ -9,7 +9,7 @@ from robustbench_ens.reporting.figures.colours import on
 from robustbench_ens.reporting.scene import RULE, SOFT, Line, Point, Rect, Scene, text_width, wrapped
 
 FRAME = "#f0860a"
-"""Stands out from every fill, on light and dark pages."""
+"""The colour of frames, which contrasts with every fill on light and dark pages."""
 
 _KEY_SIZE = 11.0
 _KEY_LINE = 15.0
@@ -21,12 +21,12 @@ class Cell:
     """A cell of a heatmap.
 
     Attributes:
-        fill: its colour; none if there is no value, which draws an outline.
-        text: what stands in it, if there is room.
-        tip: what hovering or focusing shows.
-        bold: whether the text is.
-        hatched: whether lines run across it.
-        framed: whether it has a frame.
+        fill: its colour. Without a value it is empty, and only an outline is drawn.
+        text: its text, which is drawn if there is room.
+        tip: the text that appears on hover or focus.
+        bold: true if the text is bold.
+        hatched: true if lines run across the cell.
+        framed: true if the cell has a frame.
     """
 
     fill: str = ""
@@ -39,7 +39,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Box:
-    """Where a cell lies."""
+    """The position and size of a cell."""
 
     x: float
     y: float
@@ -48,7 +48,7 @@ class Box:
 
 
 def size_in(w: float, h: float, widest: str, *, bold: bool = False) -> float | None:
-    """Return the size of text for all cells of ``w`` x ``h``, so that ``widest`` fits; None if no size is readable."""
+    """Return the size at which ``widest`` fits into a cell of ``w`` x ``h``, or None if no readable size fits."""
     fits = (size for size in _SIZES if size <= h - 3 and text_width(widest, size, bold=bold) <= w - 3)
     return next(fits, None)
 
@@ -57,10 +57,10 @@ def draw_cell(scene: Scene, box: Box, cell: Cell, size: float | None) -> None:
     """Draw a cell with a gap of a pixel around it.
 
     Args:
-        scene: what it is drawn into.
-        box: where.
-        cell: what.
-        size: of its text, which is left out if None; see :func:`size_in`.
+        scene: the drawing.
+        box: the position and size.
+        cell: the cell.
+        size: the size of its text, see :func:`size_in`. If None, the text is not drawn.
     """
     if not cell.fill:
         scene.add(Rect(box.x + 1, box.y + 1, box.w - 2, box.h - 2, stroke=RULE))
@@ -91,14 +91,14 @@ def _hatches(box: Box, gap: float = 7.0) -> list[list[Point]]:
 
 
 def legend(scene: Scene, y: float, colour: Callable[[float], str], ends: tuple[str, str], meaning: str) -> float:
-    """Draw the colours of a scale from 0 to 1 between the texts of its ends, and return where it ends below.
+    """Draw the colours of a scale from 0 to 1 between the texts of its ends, and return its lower end.
 
     Args:
-        scene: what it is drawn into.
+        scene: the drawing.
         y: the baseline of its first line.
-        colour: from a share in [0, 1].
-        ends: the texts.
-        meaning: of the cells, as many lines as it needs.
+        colour: returns the colour of a share in [0, 1].
+        ends: the texts of the two ends.
+        meaning: the meaning of the cells, which is wrapped.
     """
     low, high = ends
     scene.text(0, y, low, size=_KEY_SIZE, colour=SOFT)

@@ -1,4 +1,4 @@
-"""Colours of cells by their value, readable on light and dark pages: each cell brings its own ground."""
+"""Colours of cells by their value. They are readable on light and dark pages, since each cell has its own ground."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ _DIVERGING: Sequence[tuple[float, RGB]] = (
     *((-1.0, (176, 84, 10)), (-0.4, (238, 178, 112)), (0.0, (238, 240, 244))),
     *((0.4, (133, 163, 236)), (1.0, (38, 74, 178))),
 )
-BLACK, WHITE = "#000000", "#ffffff"
+BLACK = "#000000"
+WHITE = "#ffffff"
 
 
 def ramp(share: float) -> str:
@@ -27,6 +28,7 @@ def diverging(difference: float) -> str:
 
 def on(fill: str) -> str:
     """Return the colour of text on ``fill``, black or white: the one with more contrast."""
+    # WCAG 2: the contrast to black is (own + 0.05) / 0.05, to white 1.05 / (own + 0.05).
     own = _luminance(fill)
     return BLACK if (own + 0.05) ** 2 > 0.05 * 1.05 else WHITE
 

@@ -1,4 +1,4 @@
-"""Who beats whom: the difference between every two ensembles under one protocol, and whether it is significant."""
+"""A matrix of the differences between every two ensembles under one protocol and of their significance."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Pair = Mapping[Hashable, Any]
 
 @dataclass(frozen=True)
 class _Cells:
-    """One pair: its cell with a whole number, and with decimals where there is room."""
+    """The two cells of a pair: one with a whole number, and one with decimals for wide columns."""
 
     narrow: Cell
     wide: Cell
@@ -40,16 +40,18 @@ def comparison_matrix(
     comparisons: pd.DataFrame,
     names: Mapping[str, str],
     title: str,
-    sick: Set[str] = frozenset(),
+    unhealthy: Set[str] = frozenset(),
     pages: Mapping[str, str] | None = None,
 ) -> Draw:
-    """Return what draws a staircase: an ensemble's row compares it with those below it, its column with those above.
+    """Return a function that draws a staircase of differences.
+
+    An ensemble's row compares it with those below it, and its column with those above it.
 
     Args:
-        comparisons: rows of one protocol, as ``compare.comparisons`` gives them.
-        names: what to call each ensemble, the best first; no others are drawn.
-        title: above it.
-        sick: ensembles whose numbers rest on an unhealthy attack.
+        comparisons: rows of ``compare.comparisons`` of one protocol.
+        names: the short name of each ensemble, the best first. No others are drawn.
+        title: the title of the figure.
+        unhealthy: ensembles whose numbers rest on an unhealthy attack.
         pages: the page of each ensemble that has one, which its name links to.
     """
     place = {label: number for number, label in enumerate(names)}
@@ -60,7 +62,7 @@ def comparison_matrix(
             sign = 1 if ends[0] == place[pair["better"]] else -1
             cells[ends[0], ends[1]] = _cells(pair, sign * pair["difference"], _tip(pair, names))
     called = [
-        (f"{number}. {name}{MARK if label in sick else ''}", (pages or {}).get(label, ""))
+        (f"{number}. {name}{MARK if label in unhealthy else ''}", (pages or {}).get(label, ""))
         for number, (label, name) in enumerate(names.items(), start=1)
     ]
     return partial(_staircase, called, cells, title)
@@ -74,6 +76,7 @@ def _staircase(
     first = min(widest + 8, 0.34 * width)
     w = min(_WIDEST, (width - first) / max(1, count - 1))
     h = max(14.0, min(_TALLEST, w))
+    # Narrow columns have room for every fifth place only.
     every = 1 if w >= _ROOM_FOR_PLACES else 5
     decimals = w >= _ROOM_FOR_DECIMALS
     size = size_in(w, h, f"={NBSP}+99.9" if decimals else "+99", bold=True)
@@ -107,7 +110,8 @@ def _cells(pair: Pair, difference: float, tip: str) -> _Cells:
 def _tip(pair: Pair, names: Mapping[str, str]) -> str:
     interval = f" [{points(pair['low'])},{NBSP}{points(pair['high'])}]" if pair["low"] < pair["high"] else ""
     p = p_value(pair["p_adjusted"])
-    better, worse = names[pair["better"]], names[pair["worse"]]
+    better = names[pair["better"]]
+    worse = names[pair["worse"]]
     verdict = "significant" if pair["supported"] else "statistically tied"
     return (
         f"{better} minus {worse}: {points(pair['difference'])} points{interval}, {verdict}, "

@@ -1,4 +1,4 @@
-"""Curves: lines with markers, bars and bands, each named at its right end."""
+"""Curves: lines with markers, bars and bands, each with its name at the right end."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from robustbench_ens.reporting.scene import SOFT, Line, Scene, Shape, fitted, te
 from robustbench_ens.reporting.style import Look
 
 WIDTH = 720.0
-"""Of one figure of curves on a wide page, in pixels."""
+"""The width of one figure of curves on a wide page, in pixels."""
 
 HALF = 590.0
-"""Of one of two figures beside each other."""
+"""The width of one of two figures side by side."""
 
 TITLE_SIZE = 13.0
 LABEL_SIZE = 11.5
 _GAP = 15.0  # pixels between the baselines of two labels
-_HEAD = 44.0  # for the title and the label of the axis up
-_FOOT = 36.0  # for ticks and the label of the axis across
+_HEAD = 44.0  # for the title and the label of the vertical axis
+_FOOT = 36.0  # for ticks and the label of the horizontal axis
 _MARKER_ROOM = 26.0  # from the end of the plot to a name
 _WIDEST_NAME = 0.36  # of the figure
 
@@ -35,8 +35,8 @@ class Dot:
     """A point of a curve.
 
     Attributes:
-        x, y: in the units of the axes; a ``y`` that is not finite is not drawn.
-        tip: what hovering or focusing shows.
+        x, y: its position in the units of the axes. A ``y`` that is not finite is not drawn.
+        tip: the text that appears on hover or focus.
         low, high: ends of its interval, which bands join.
         bar: half the length of its bar, such as a standard deviation.
     """
@@ -54,11 +54,11 @@ class Curve:
     """A line through dots.
 
     Attributes:
-        name: what stands at its right end; none draws no label.
+        name: the label at its right end, or an empty text for no label.
         look: its colour, marker and dash.
-        dots: in the order of the line.
+        dots: its points, in the order of the line.
         page: the page of the report that its name links to.
-        style: ``marked`` has a marker and a tip at each dot, ``plain`` and ``faint`` are lines alone.
+        style: ``marked`` has a marker and a tip at each dot. ``plain`` and ``faint`` are lines only.
     """
 
     name: str
@@ -75,21 +75,21 @@ class Curve:
 
 @dataclass(frozen=True)
 class Mark:
-    """A value of the axis across that a dashed line stands at; its values stand beside the names."""
+    """A value of the horizontal axis that is marked by a dashed line. The curves' values at it are beside the names."""
 
     value: float
     text: str
 
 
 def curves(lines: Sequence[Curve], title: str, axes: tuple[Axis, Axis], mark: Mark | None, width: float) -> Scene:
-    """Return lines between axes, the name of each at its right end.
+    """Return lines between axes, with the name of each at its right end.
 
     Args:
-        lines: curves; those without dots are only named.
-        title: above them.
-        axes: across and up.
+        lines: the curves. Those without dots are not drawn.
+        title: the title of the figure.
+        axes: the horizontal and the vertical axis.
         mark: a dashed line, if any.
-        width: in pixels.
+        width: the width in pixels.
     """
     named = [curve for curve in lines if curve.name and curve.drawn]
     numbers = text_width("100.0", LABEL_SIZE) + 8 if mark else 0.0
@@ -108,7 +108,7 @@ def curves(lines: Sequence[Curve], title: str, axes: tuple[Axis, Axis], mark: Ma
     if mark is not None and across.low <= mark.value <= across.high:
         x = plot.x(mark.value)
         scene.line([(x, plot.top - 4), (x, plot.bottom)], SOFT, dash=(2, 3))
-    shade = min(0.13, 1.3 / max(1, len(lines)))  # bands of many lines would hide them
+    shade = min(0.13, 1.3 / max(1, len(lines)))  # opaque bands of many lines would hide the lines
     for curve in lines:
         _draw_line(scene, plot, curve, shade)
     for curve in lines:
@@ -138,7 +138,8 @@ def _draw_dots(scene: Scene, plot: Plot, curve: Curve) -> None:
     if curve.style != "marked":
         return
     for dot in curve.drawn:
-        x, y = plot.x(dot.x), plot.y(dot.y)
+        x = plot.x(dot.x)
+        y = plot.y(dot.y)
         with scene.marked(dot.tip):
             if dot.bar > 0:
                 above = plot.y(dot.y + dot.bar)
@@ -149,7 +150,7 @@ def _draw_dots(scene: Scene, plot: Plot, curve: Curve) -> None:
 
 
 def _draw_names(scene: Scene, plot: Plot, named: Sequence[Curve], room: float, mark: Mark | None) -> None:
-    """Write the names from top to bottom in the order of the lines' ends, then of their values at the mark."""
+    """Write the names from top to bottom in the order of the lines' ends, and of their values at the mark if equal."""
 
     def height(curve: Curve) -> tuple[float, float]:
         at = None if mark is None else _at(curve, mark.value)

@@ -16,16 +16,16 @@ from robustbench_ens.reporting.scene import INK, SOFT, Image, Line, Rect, Scene,
 Classes = npt.NDArray[np.integer[Any]]
 
 WIDTH = 590.0
-"""Of one figure on a wide page, in pixels."""
+"""The width of one figure on a wide page, in pixels."""
 
 _FILLS = (
     *("#8dd3c7", "#ffffb3", "#bebada", "#fb8072", "#80b1d3", "#fdb462"),
     *("#b3de69", "#fccde5", "#d9d9d9", "#bc80bd", "#ccebc5", "#ffed6f"),
-)  # Set3 of ColorBrewer (Cynthia Brewer): light, and apart
+)  # Set3 of ColorBrewer (Cynthia Brewer): light and easy to distinguish
 _ON_FILL = "#000000"  # the fills are light on any page
-_ROOM = 2.4  # cells from a number to the nearest other class, at least
-_LEGEND = 12  # classes that have room in the legend
-_SIDE = 106.0  # pixels of a panel, at most
+_ROOM = 2.4  # the least distance in cells from a number to another class
+_LEGEND = 12  # the most classes in the legend
+_SIDE = 106.0  # the largest side of a panel in pixels
 _GAP = 14.0
 _TITLE = 16.0
 _SIZE = 11.0
@@ -39,26 +39,27 @@ def decision_regions(
     title: str,
     width: float,
 ) -> Scene:
-    """Return the image, and for the ensemble and every sub-model the class that each point of the plane is given.
+    """Return the image and a panel with the predicted class of each point, for the ensemble and every sub-model.
 
-    Every class has one fill in all figures, and its number on each region with room for it. The cross is the clean
-    image; the dashed square is the l-infinity ball of radius eps. Up is the adversarial direction, across the random
-    one.
+    Every class has one fill in all figures, and its number is written on each region with room for it. The cross is the
+    clean image, and the dashed square is the l-infinity ball of radius eps. The vertical axis is the adversarial
+    direction, and the horizontal axis is the random one.
 
     Args:
-        regions: ``(M + 1, grid, grid)``, the ensemble last; rows along the adversarial direction, columns along the
+        regions: ``(M + 1, grid, grid)``, the ensemble last. Rows follow the adversarial direction and columns the
             random one, both from ``-eps`` to ``eps``.
         image: ``(C, H, W)``.
-        of: its place in the test split, the true class, and the names of the classes, which may be empty.
+        of: its index in the test split, the true class, and the names of the classes, which may be empty.
         eps: half the side of the square.
-        title: of the figure.
-        width: in pixels.
+        title: the title of the figure.
+        width: the width in pixels.
     """
     number, label, names = of
     panels = [("ensemble", regions[-1]), *((f"sub-model {k}", own) for k, own in enumerate(regions[:-1]))]
     columns = max(1, int((width + _GAP) // (_SIDE + _GAP)))
     side = min(_SIDE, (width + _GAP) / columns - _GAP)
     legend = _legend(regions, names, width)
+    # Rounded up, with one more panel for the image.
     rows = -(-(len(panels) + 1) // columns)
     bottom = 24 + rows * (_TITLE + side + _GAP) + 16 * len(legend) + 18
     scene = Scene(width, bottom)
@@ -97,7 +98,8 @@ def _draw(scene: Scene, classes: Classes, x: float, y: float, side: float, tip: 
     edges = [[(x + a * cell, y + b * cell) for a, b in ends] for ends in boundaries(upright)]
     if edges:
         scene.add(Line(edges, _ON_FILL, 0.7))
-    first, last = cell / 2, side - cell / 2  # points stand in the middle of their cells
+    first = cell / 2  # points are in the middle of their cells
+    last = side - cell / 2
     middle = side / 2
     ball = [(middle, first), (last, middle), (middle, last), (first, middle), (middle, first)]
     scene.line([(x + a, y + b) for a, b in ball], _ON_FILL, dash=(3, 2))
@@ -123,25 +125,25 @@ def boundaries(classes: Classes) -> Iterator[list[tuple[int, int]]]:
 
 
 def numbers(classes: Classes) -> Iterator[tuple[int, int, int]]:
-    """Yield column, row and class of a number in each connected region with room, as far inside as can be."""
+    """Yield column, row and class of a number in each connected region with room, as far inside as possible."""
     middle = len(classes) // 2
     reach = max(1, len(classes) // 12)
     for number in np.unique(classes):
         parts, _ = ndimage.label(classes == number)
         for part, (down, across) in enumerate(ndimage.find_objects(parts), start=1):
             if min(down.stop - down.start, across.stop - across.start) < 2 * _ROOM - 1:
-                continue  # too thin, and most regions of noisy boundaries are
+                continue  # too thin, like most regions of noisy boundaries: the distance transform is slow
             depth = ndimage.distance_transform_edt(np.pad(parts[down, across] == part, 1))[1:-1, 1:-1]
             rows = np.abs(np.arange(down.start, down.stop) - middle) <= reach
             columns = np.abs(np.arange(across.start, across.stop) - middle) <= reach
-            depth[np.ix_(rows, columns)] = 0  # the cross stands there
+            depth[np.ix_(rows, columns)] = 0  # the cross is drawn there
             row, column = np.unravel_index(depth.argmax(), depth.shape)
             if depth[row, column] > _ROOM:
                 yield int(column) + across.start, int(row) + down.start, int(number)
 
 
 def _legend(regions: Classes, names: Sequence[str], width: float) -> list[list[Rect | Text]]:
-    """The swatches and names of the largest classes, in lines that fit, each line from height 0."""
+    """Return the swatches and names of the largest classes in lines that fit, each at height 0."""
     present, counts = np.unique(regions, return_counts=True)
     largest = sorted(present[np.argsort(-counts, kind="stable")][:_LEGEND])
     rest = len(present) - len(largest)

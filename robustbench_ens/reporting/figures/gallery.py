@@ -1,4 +1,4 @@
-"""A gallery: clean and adversarial images with what was added, and what every sub-model says of them."""
+"""A gallery of clean and adversarial images with their perturbations and the predictions on them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from robustbench_ens.reporting.scene import SOFT, Image, Scene, fitted, wrapped
 
 WRONG = "✗"
 PER_FIGURE = 3
-"""Images that have room beside each other."""
+"""The number of images side by side."""
 
 WIDTH = 590.0
-"""Of one figure on a wide page, in pixels."""
+"""The width of one figure on a wide page, in pixels."""
 
-_NARROW = 480.0  # below it the names of variants stand above their rows
+_NARROW = 480.0  # below this width, the names of variants are above their rows
 _LABELS = 118.0  # pixels for the names of variants beside their rows
 _LINE = 14.0
 _SIZE = 11.0
@@ -33,7 +33,7 @@ class Row:
 
     Args:
         tier: ``clean``, ``whitebox`` or ``blackbox``.
-        attack, loss, restart: as in outcomes.
+        attack, loss, restart: the values in outcomes.
         images: uint8 ``(N, C, H, W)``.
         perturbation: ``(N, C, H, W)``, pixel scale.
         predicted: ``(N, M + 1)``, the ensemble last.
@@ -49,7 +49,7 @@ class Row:
 
     @property
     def title(self) -> list[str]:
-        """Its name, in lines."""
+        """The name of the variant, line by line."""
         if self.tier == "clean":
             return ["clean"]
         start = [f"start {self.restart}"] if self.restart else []
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Pictured:
-    """The images of a figure: their places in the test split, true classes and the classes' names, and the budget."""
+    """The images of a figure: their indices in the test split, true classes, the classes' names, and eps."""
 
     indices: npt.NDArray[np.integer[Any]]
     labels: npt.NDArray[np.integer[Any]]
@@ -68,7 +68,7 @@ class Pictured:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the pairs stand: the first column, the width of a pair, the side of an image, room for a name above."""
+    """The layout of the pairs: the first column, the width of a pair, the side of an image, room for a name above."""
 
     left: float
     pitch: float
@@ -77,15 +77,15 @@ class _Grid:
 
 
 def gallery(rows: Sequence[Row], of: Pictured, title: str, width: float) -> Scene:
-    """Return a column per image and a row per variant: the image, beside it what was added, below the predictions.
+    """Return a column per image and a row per variant, with the image, its perturbation and the predictions.
 
-    What was added is grey where it is 0, white where it is ``+eps``, black where it is ``-eps``, in each colour.
+    In each colour, a perturbation of 0 is grey, ``+eps`` is white and ``-eps`` is black.
 
     Args:
-        rows: clean first; every array for the images of this figure, at most ``PER_FIGURE``.
+        rows: the variants, clean first. Every array holds the images of this figure, at most ``PER_FIGURE``.
         of: the images.
-        title: of the figure.
-        width: in pixels.
+        title: the title of the figure.
+        width: the width in pixels.
     """
     above = 16.0 if width < _NARROW else 0.0
     left = 0.0 if above else _LABELS
@@ -99,6 +99,7 @@ def gallery(rows: Sequence[Row], of: Pictured, title: str, width: float) -> Scen
         named = f"class {class_name(int(label), of.names, 14)}"
         scene.text(x, 48, fitted(named, _SIZE, pitch - 4, bold=True), size=_SIZE, bold=True)
     y = _TOP
+    # The height of a row follows from its longest list of predictions, so rows are placed one after the other.
     for row in rows:
         _name(scene, row, grid, y)
         lines = max(_pair(scene, row, k, of, grid, y + above) for k in range(len(of.labels)))
@@ -121,18 +122,22 @@ def _name(scene: Scene, row: Row, grid: _Grid, y: float) -> None:
 
 
 def _key(classes: set[int], names: Sequence[str], width: float) -> list[str]:
-    """Lines that say what the numbers of ``classes`` stand for; none where they stand for themselves."""
+    """Return lines with the names of ``classes``, or none if their names are their numbers."""
     named = [class_name(k, names, 14) for k in sorted(classes)]
     text = ", ".join(name for name in named if " " in name)
     return wrapped(text, _SIZE, width) if text else []
 
 
 def _pair(scene: Scene, row: Row, k: int, of: Pictured, grid: _Grid, y: float) -> int:
-    """Draw an image and what was added, below it the predictions, ensemble first; return how many lines these take."""
+    """Draw an image and its perturbation, and below them the predictions, the ensemble's first.
+
+    Returns:
+        the number of lines that the predictions take.
+    """
     x = grid.left + k * grid.pitch
     label = int(of.labels[k])
     *members, whole = (int(number) for number in row.predicted[k])
-    said = f"ensemble {marked(whole, label)}"
+    first = f"ensemble {marked(whole, label)}"
     subs = "subs " + " ".join(marked(member, label) for member in members)
     tip = f"{', '.join(row.title)}: the ensemble predicts {class_name(whole, of.names, 24)}"
     with scene.marked(tip if whole == label else f"{tip}, which is wrong"):
@@ -140,12 +145,12 @@ def _pair(scene: Scene, row: Row, k: int, of: Pictured, grid: _Grid, y: float) -
         if row.tier != "clean":
             added = pixels((1 + row.perturbation[k] / of.eps) / 2)
             scene.add(Image(x + grid.side + 4, y, grid.side, grid.side, added))
-    lines = [said, *wrapped(subs, _SIZE, grid.pitch - 4)]
+    lines = [first, *wrapped(subs, _SIZE, grid.pitch - 4)]
     for number, line in enumerate(lines):
         scene.text(x, y + grid.side + 12 + number * _LINE, line, size=_SIZE, bold=number == 0)
     return len(lines)
 
 
 def marked(predicted: int, label: int) -> str:
-    """A predicted class, with a cross where it is wrong."""
+    """Return a predicted class, with a cross if it is wrong."""
     return f"{predicted}{'' if predicted == label else WRONG}"

@@ -1,4 +1,4 @@
-"""How few variants reach the all-or-nothing accuracy: accuracy against their number, in greedy order."""
+"""Accuracy against the number of variants in greedy order, up to the all-or-nothing accuracy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from robustbench_ens.reporting.style import Look
 
 
 def greedy_curve(ledger: pd.DataFrame, looks: Mapping[str, Look], title: str) -> Draw:
-    """Return what draws one line per ensemble, in percent; over several seeds the mean, with std as bars.
+    """Return a function that draws one line per ensemble, in percent. Several seeds give the mean, with std as bars.
 
-    Each line ends in the all-or-nothing accuracy, and stays there: no further variant breaks another image.
+    Each line ends in the all-or-nothing accuracy and stays there, since no further variant breaks another image.
 
     Args:
-        ledger: rows of one protocol, as ``ledger.ledger`` gives them.
+        ledger: rows of ``ledger.ledger`` of one protocol.
         looks: the look of each ensemble.
-        title: of the figure.
+        title: the title of the figure.
     """
     longest = max(1, *ledger["order"].fillna(0).astype(int))
     names = short_names(list(ledger["ensemble"].unique()))
@@ -47,6 +47,6 @@ def _dot(name: str, number: int, rates: npt.NDArray[np.float64]) -> Dot:
 
 
 def steps(ledger: pd.DataFrame, length: int) -> npt.NDArray[np.float64]:
-    """Return the accuracy left after 1, 2, ... ``length`` variants of one target; the last value is repeated."""
+    """Return the accuracy left after 1, 2, ... ``length`` variants of one target. The last value is repeated."""
     left = ledger.dropna(subset="order").sort_values("order")["cumulative"].to_numpy(dtype=np.float64)
     return np.pad(left, (0, length - len(left)), mode="edge") if len(left) else np.ones(length)

@@ -1,4 +1,4 @@
-"""Labels at the ends of lines, moved as little as keeps them from overlapping."""
+"""Labels at the ends of lines, moved as little as possible so that they do not overlap."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     """Return positions at least ``gap`` apart, in the same order, with the least sum of squared moves.
 
     Args:
-        wanted: positions, in ascending order.
-        gap: between two neighbours, at least.
-        low: lowest position.
-        high: highest position; if too little lies between, positions go beyond it.
+        wanted: the wanted positions, in ascending order.
+        gap: the least distance between two neighbours.
+        low: the lowest position.
+        high: the highest position. Positions go beyond it if there is too little room.
     """
-    # Without their distances, the positions must only ascend: isotonic regression, by pooling adjacent violators.
+    # With their gaps subtracted, the positions only have to ascend: isotonic regression by pooling adjacent violators.
     pools: list[tuple[float, int]] = []
     for number, position in enumerate(wanted):
         mean = position - number * gap

@@ -23,10 +23,10 @@ from robustbench_ens.reporting.scene import (
 from robustbench_ens.reporting.style import Look
 
 MOST_ROWS = 12
-"""Ensembles that have room; the table has all."""
+"""The most ensembles that are drawn. The table has all of them."""
 
 WIDE = 700.0
-"""Width in pixels from which names, marks and numbers stand side by side."""
+"""Width in pixels from which names, marks and numbers are side by side."""
 
 HEALTHY = "#12a074"
 UNHEALTHY = "#c98a00"
@@ -37,7 +37,7 @@ _SIGNS = {"worst": "worst case", "whitebox": "white-box", "blackbox": "black-box
 
 @dataclass(frozen=True)
 class _Place:
-    """Where things stand: the ends of the axis, the height of a row, and the right ends of the columns of numbers."""
+    """The layout: the ends of the axis, the height of a row, and the right ends of the columns of numbers."""
 
     left: float
     right: float
@@ -52,7 +52,7 @@ class _Place:
         return self.left + share * (self.right - self.left)
 
     def y(self, number: int) -> float:
-        """The line of marks of a row."""
+        """Return the vertical position of a row's marks."""
         return self.top + (number + (0.72 if self.stacked else 0.5)) * self.row
 
 
@@ -62,10 +62,10 @@ def leaderboard_figure(
     """Draw one row per ensemble: marks with whiskers, the worst case and transferability as numbers, and health.
 
     Args:
-        rows: of one dataset, best first; at most ``MOST_ROWS`` are drawn.
+        rows: the rows of one dataset, the best first. At most ``MOST_ROWS`` are drawn.
         looks: the look of each ensemble.
         pages: the page of each ensemble that has one.
-        width: in pixels; below ``WIDE`` the marks stand below the names.
+        width: the width in pixels. Below ``WIDE``, marks are drawn below the names.
     """
     shown = rows[:MOST_ROWS]
     names = short_names([row.ensemble for row in shown])
@@ -73,7 +73,7 @@ def leaderboard_figure(
     bottom = place.top + len(shown) * place.row
     scene = Scene(width, bottom + tip_room(width) + 4, (width / 2, bottom + 16, "middle"))
     scene.tip_size = 12.0 if width >= WIDE else 10.0
-    _legend(scene, place, _says(shown))
+    _legend(scene, place, _meaning(shown))
     for tick in _TICKS:
         scene.line([(place.x(tick), place.top), (place.x(tick), bottom)], RULE)
         scene.text(place.x(tick), place.top - 6, f"{tick:.0%}", size=11, colour=SOFT, anchor="middle")
@@ -94,22 +94,22 @@ def _layout(names: Mapping[str, str], width: float) -> _Place:
     return _Place(left, right, 46, 30, right + 104, right + 176, width - 8, stacked=False)
 
 
-def _says(rows: Sequence[BoardRow]) -> str:
+def _meaning(rows: Sequence[BoardRow]) -> str:
     spread = "± sd over seeds" if any(row.seeds > 1 for row in rows) else "95% interval"
     return f"line: {spread} · dotted rule: significant difference"
 
 
-def _legend(scene: Scene, place: _Place, says: str) -> None:
+def _legend(scene: Scene, place: _Place, meaning: str) -> None:
     x = 8.0
     for what, text in _SIGNS.items():
         _sign(scene, what, x, 12, INK, 1.0)
         scene.text(x + 9, 16, text, size=11, colour=SOFT)
         x += 21 + text_width(text, 11)
     if place.stacked:
-        scene.text(4, 34, says, size=10, colour=SOFT)
+        scene.text(4, 34, meaning, size=10, colour=SOFT)
         scene.text(place.worst, 52, "worst case", size=10, colour=SOFT, anchor="end")
         return
-    scene.text(x + 2, 16, f"· {says}", size=11, colour=SOFT)
+    scene.text(x + 2, 16, f"· {meaning}", size=11, colour=SOFT)
     for right, text in ((place.worst, "worst case"), (place.transfer, "transfer ↓"), (place.health + 8, "healthy")):
         scene.text(right or 0, place.top - 6, text, size=11, colour=SOFT, anchor="end")
 
@@ -124,6 +124,7 @@ def _row(scene: Scene, place: _Place, number: int, row: BoardRow, name: str, col
     if rates:
         ends = [place.x(rate.value) for rate in rates.values()]
         scene.add(Rect(min(ends), y - 1.5, max(ends) - min(ends), 3, fill=colour, opacity=0.3))
+    # The worst case is drawn last, on top: it often coincides with white-box accuracy.
     for what in ("clean", "blackbox", "whitebox", "worst"):
         if what in rates:
             _mark(scene, place, what, rates[what], row, y, colour)
@@ -145,12 +146,12 @@ def _mark(scene: Scene, place: _Place, what: str, rate: Rate, row: BoardRow, y: 
 
 
 def tip_of(what: str, rate: Rate, row: BoardRow) -> str:
-    """Return what hovering a mark shows: the number, its interval, n and seeds, and the protocols behind it."""
+    """Return the tip of a mark: the number, its interval, n and seeds, and the protocols behind it."""
     by = f", set by {', '.join(row.set_by)}" if what == "worst" else f", {', '.join(rate.protocols)}"
     if what == "clean":
         by = ""
-    ill = "" if rate.healthy else ", rests on an unhealthy attack"
-    return f"{row.ensemble}, {_SIGNS[what]}: {rate.text}, n = {rate.n}, {counted(rate.seeds, 'seed')}{by}{ill}"
+    health = "" if rate.healthy else ", rests on an unhealthy attack"
+    return f"{row.ensemble}, {_SIGNS[what]}: {rate.text}, n = {rate.n}, {counted(rate.seeds, 'seed')}{by}{health}"
 
 
 def _sign(scene: Scene, what: str, x: float, y: float, colour: str, scale: float) -> None:
@@ -180,15 +181,15 @@ def _numbers(scene: Scene, place: _Place, row: BoardRow, base: float) -> None:
     if place.transfer is not None:
         transfer = f"{100 * row.transfer.value:.0f}%" if isinstance(row.transfer, Rate) else "–"
         scene.text(place.transfer, base, transfer, size=12, anchor="end")
-    sign, colour, said = _health(row)
-    with scene.marked(f"{row.ensemble}: {said}"):
+    sign, colour, text = _health(row)
+    with scene.marked(f"{row.ensemble}: {text}"):
         scene.text(place.health, base, sign, size=14, colour=colour, bold=True, anchor="end")
 
 
 def _health(row: BoardRow) -> tuple[str, str, str]:
     if row.unhealthy:
-        said = f"unhealthy attacks under {', '.join(row.unhealthy)}"
+        text = f"unhealthy attacks under {', '.join(row.unhealthy)}"
         if row.worst is not None and row.worst.healthy:
-            return "(✓)", HEALTHY, f"{said}; the worst case does not rest on them"
-        return "⚠", UNHEALTHY, said
+            return "(✓)", HEALTHY, f"{text}; the worst case does not rest on them"
+        return "⚠", UNHEALTHY, text
     return ("✓", HEALTHY, "all attacks healthy") if row.health_known else ("–", SOFT, "health of attacks not measured")

@@ -1,4 +1,4 @@
-"""Markers of points: one shape per method, its filling tells ensembles of one method apart."""
+"""Markers of points: one shape per method. The filling distinguishes ensembles of one method."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from robustbench_ens.reporting.style import Look
 
 
 def _star(points: int, inner: float, turn: float = 0.0) -> Sequence[Point]:
-    """Return the corners of a star, or of a regular polygon if ``inner`` is 1; the first is on top."""
+    """Return the corners of a star, or of a regular polygon if ``inner`` is 1. The first corner is on top."""
     count = 2 * points if inner < 1 else points
     corners = []
     for number in range(count):
@@ -83,7 +83,8 @@ def _clipped(outline: Sequence[Point], side: Callable[[Point], float]) -> list[P
     """Return the part of a polygon where ``side`` is not negative (Sutherland and Hodgman 1974)."""
     kept: list[Point] = []
     for first, second in zip(outline, [*outline[1:], outline[0]], strict=True):
-        before, after = side(first), side(second)
+        before = side(first)
+        after = side(second)
         if before >= 0:
             kept.append(first)
         if before * after < 0:

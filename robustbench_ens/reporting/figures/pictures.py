@@ -19,6 +19,6 @@ def pixels(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def class_name(number: int, names: Sequence[str], length: int = 24) -> str:
-    """``3 cat``; the number alone where the class has no other name."""
+    """Return a class as number and name, such as ``3 cat``, or only the number if the class has no other name."""
     name = printable(names[number]) if number < len(names) else ""
     return str(number) if name in ("", str(number)) else f"{number} {shorten(name, length)}"

@@ -1,4 +1,4 @@
-"""Rates over seeds, and what hovering a mark shows of them."""
+"""Rates over seeds, and the tips that show them when a mark is hovered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from robustbench_ens.core.text import NBSP, percent, span, with_brackets
 from robustbench_ens.reporting.scene import TIP_LINE, Scene, wrapped
 
-_BOLD = 1.12  # tips are bold, which is wider
+_BOLD = 1.12  # tips are bold, and bold text is wider
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class SeedRate:
     """A rate over seeds, in [0, 1].
 
     Attributes:
-        mean: over seeds.
-        std: standard deviation (n - 1); 0 for one seed.
+        mean: the mean over seeds.
+        std: the standard deviation (n - 1), or 0 for one seed.
         low, high: the outermost ends of the seeds' intervals.
-        n: how many images, in words.
-        seeds: how many.
+        n: the number of images, as text.
+        seeds: the number of seeds.
     """
 
     mean: float
@@ -34,14 +34,14 @@ class SeedRate:
 
     @property
     def tip(self) -> str:
-        """The rate of one seed with its interval, or mean and standard deviation of several, with n and seeds."""
+        """The rate of one seed with its interval, or the mean and standard deviation of several, with n and seeds."""
         if self.seeds == 1:
             return f"{with_brackets(self.mean, self.low, self.high)}, n = {self.n}"
         return f"{percent(self.mean)}{NBSP}±{NBSP}{100 * self.std:.1f}, n = {self.n}, {self.seeds} seeds"
 
     @property
     def complement(self) -> SeedRate:
-        """What is left of 1."""
+        """The rate of the opposite outcome, with mean, low and high taken from 1."""
         return SeedRate(1 - self.mean, self.std, 1 - self.high, 1 - self.low, self.n, self.seeds)
 
 
@@ -79,11 +79,11 @@ def seed_rates(
 
 
 def leave_room(scene: Scene, bottom: float) -> None:
-    """End a drawing at ``bottom``, and below it leave as many lines as the longest of its tips has.
+    """End a drawing at ``bottom`` and add room for the lines of its longest tip below.
 
     Args:
-        scene: with all of its marks.
-        bottom: where its last mark ends.
+        scene: the drawing, with all of its marks.
+        bottom: the lower end of its last mark.
     """
     tips = {group.tip for group in scene.groups() if group.tip}
     longest = max((len(wrapped(tip, _BOLD * scene.tip_size, scene.width)) for tip in tips), default=0)

@@ -1,4 +1,4 @@
-"""Training history of one ensemble: loss terms, accuracy on the test split, learning rate, by epoch."""
+"""The training history of one ensemble: loss terms, accuracy on the test split, and learning rate by epoch."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from robustbench_ens.reporting.scene import Scene, fitted
 from robustbench_ens.reporting.style import Look
 
 WIDTH = 1180.0
-"""Of one figure on a wide page, in pixels."""
+"""The width of one figure on a wide page, in pixels."""
 
-_PANEL = 340.0  # pixels of a panel, at least, to stand beside another
+_PANEL = 340.0  # the smallest width in pixels of panels side by side
 _DASHES: Sequence[tuple[float, ...]] = ((), (4, 1.5), (1.2, 1.2), (6, 1.5, 1.2, 1.5))
 
 
 def training_history(history: pd.DataFrame, look: Look, title: str, width: float) -> Scene:
-    """Return a panel each for the loss terms, the test accuracy (faint: sub-models) and the learning rate.
+    """Return one panel each for the loss terms, the test accuracy (faint: sub-models) and the learning rate.
 
-    Every seed draws its own line. A quantity that was not measured has no panel.
+    Every seed has its own line. A quantity that was not measured has no panel.
 
     Args:
         history: rows of one ensemble: ``seed``, ``name``, ``target_member``, ``step`` (epoch), ``value``, ``unit``.
-        look: of the ensemble.
-        title: of the figure.
-        width: in pixels; panels stand beside each other if it has room.
+        look: the look of the ensemble.
+        title: the title of the figure.
+        width: the width in pixels. Panels are side by side if it has room for them.
     """
     panels = list(_panels(history, look))
     beside = max(1, min(len(panels), int(width // _PANEL)))
@@ -58,7 +58,7 @@ def _panels(history: pd.DataFrame, look: Look) -> Iterator[tuple[str, list[Curve
     if len(losses):
         yield "Loss", list(_losses(losses, look)), (epochs, number_axis("nats", losses["value"])), _ends(losses)
     accuracy = history[history["name"] == "test/accuracy"]
-    if accuracy["step"].nunique() > 1:  # measured at the end only, there is nothing to draw over epochs
+    if accuracy["step"].nunique() > 1:  # a single measurement at the end makes no line
         whole = accuracy[accuracy["target_member"] == ENSEMBLE]
         yield (
             "Test accuracy",
@@ -74,13 +74,13 @@ def _panels(history: pd.DataFrame, look: Look) -> Iterator[tuple[str, list[Curve
 
 
 def _ends(rows: pd.DataFrame) -> str:
-    """The first and the last value of each quantity, the mean of its lines."""
-    said = []
+    """Return the first and the last value of each quantity, as means over its lines."""
+    texts = []
     for name, own in rows[np.isfinite(rows["value"])].groupby("name", observed=True):
         mean = own.groupby("step")["value"].mean()
         ends = [f"{mean.iloc[at]:.3g} in epoch {mean.index[at]}" for at in (0, -1)[: len(mean)]]
-        said.append(f"{_words(str(name))} {', '.join(ends)}")
-    return "; ".join(said)
+        texts.append(f"{_words(str(name))} {', '.join(ends)}")
+    return "; ".join(texts)
 
 
 def _words(name: str) -> str:

@@ -19,7 +19,7 @@ _PAIR = ["source_member", "target_member"]
 _CELL = 32.0
 _SMALLEST = 3.0
 _APART = 6.0  # between the sub-models and the ensemble
-_NUMBERS = 16.0  # room of the sub-models' numbers, left of the rows and above the columns
+_NUMBERS = 16.0  # room for the sub-models' numbers, left of the rows and above the columns
 _NAME = 20.0
 _GAP = 18.0  # between two ensembles
 _KEY = "of attacks succeed; row: crafted on this sub-model, column: scored on it, E: on the ensemble"
@@ -30,10 +30,11 @@ class Panel:
     """One heatmap.
 
     Attributes:
-        name: of the ensemble.
-        page: the page of the report that its name links to; may be empty.
+        name: the name of the ensemble.
+        page: the page of the report that its name links to, or an empty text.
         members: the numbers of its sub-models.
-        cells: by sub-model that images were crafted on and sub-model, or ``ENSEMBLE``, that they were scored on.
+        cells: the cells by the sub-model that images were crafted on, and the sub-model or ``ENSEMBLE`` that they were
+            scored on.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Panel:
 
     @property
     def columns(self) -> Sequence[int]:
-        """What images were scored on, the ensemble last."""
+        """The sub-models that images were scored on, with the ensemble last."""
         scored = any(target == ENSEMBLE for _, target in self.cells)
         return [*self.members, *([ENSEMBLE] if scored else [])]
 
@@ -52,8 +53,8 @@ def panels(transfer: pd.DataFrame, names: Mapping[str, str], pages: Mapping[str,
     """Return a panel for each ensemble of ``names``, in that order, that has rates between sub-models.
 
     Args:
-        transfer: rows of one protocol and eps, as ``derive.transferability`` gives them.
-        names: what to call each ensemble.
+        transfer: rows of ``derive.transferability`` of one protocol and eps.
+        names: the short name of each ensemble.
         pages: the page of each ensemble that has one.
     """
     several = transfer[transfer["sub_models"] > 1]
@@ -81,12 +82,12 @@ def _cell(name: str, pair: tuple[int, int], rate: SeedRate) -> Cell:
 def transfer_heatmap(shown: Sequence[Panel], title: str, width: float) -> Scene:
     """Return heatmaps on one scale: the share of attacks on the row's sub-model that beat the column's.
 
-    The last column is the ensemble, the diagonal is white-box. Over several seeds the cells hold means.
+    The last column is the ensemble, and the diagonal is white-box. For several seeds, the cells hold means.
 
     Args:
-        shown: see :func:`panels`.
-        title: above all of them; may be empty.
-        width: in pixels; panels that have no room in a row begin another.
+        shown: the panels of :func:`panels`.
+        title: the title above all panels, or an empty text.
+        width: the width in pixels. Panels that do not fit into a row begin another one.
     """
     side = _side(shown, width)
     places, bottom = _placed(shown, side, width, 24.0 if title else 0.0)
@@ -111,7 +112,7 @@ def _size(panel: Panel, side: float) -> tuple[float, float]:
 
 
 def _placed(shown: Sequence[Panel], side: float, width: float, top: float) -> tuple[list[tuple[float, float]], float]:
-    """Return the upper left corner of each panel, and where the last row of panels ends."""
+    """Return the upper left corner of each panel, and the lower end of the last row of panels."""
     places: list[tuple[float, float]] = []
     x = 0.0
     y = top

@@ -1,4 +1,4 @@
-"""Which variants of an attack decide: ensembles against variants, and how many images each breaks."""
+"""A heatmap of ensembles against variants of attacks: the share of images that each variant breaks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from robustbench_ens.reporting.scene import SOFT, Draw, Scene, fitted, text_widt
 
 _NAME_SIZE = 12.0
 _SMALL = 10.5
-_NARROWEST, _UPRIGHT_FROM, _WIDEST = 11.5, 25.0, 40.0
-_TURNED_UP_TO = 600.0  # pixels: a narrower figure has many variants below each other, not beside
+_NARROWEST = 11.5  # the smallest width of a column
+_UPRIGHT_FROM = 25.0  # the width of a column from which its heading is horizontal
+_WIDEST = 40.0
+_TURNED_UP_TO = 600.0  # pixels; narrower figures with many variants have a row for each variant
 _ROW = 26.0
 _LINE = 20.0  # of a turned figure
 _APART = 6.0  # between surrogates
@@ -31,7 +33,7 @@ Cells = Mapping[tuple[str, Variant], Cell]
 
 @dataclass(frozen=True)
 class _Ensemble:
-    """An ensemble in the figure: its label, what it is called, and the page that its name links to."""
+    """An ensemble in the figure: its label, its short name, and the page that its name links to."""
 
     label: str
     name: str
@@ -39,13 +41,14 @@ class _Ensemble:
 
 
 def variant_heatmap(ledger: pd.DataFrame, names: Mapping[str, str], pages: Mapping[str, str] | None = None) -> Draw:
-    """Return what draws the share of images that each variant breaks, a row per ensemble; on narrow pages a column.
+    """Return a function that draws the share of images that each variant breaks.
 
-    Framed variants are needed, in the greedy order, to reach the all-or-nothing accuracy.
+    There is a row per ensemble, or a column on narrow pages. Framed variants are needed, in the greedy order, to reach
+    the all-or-nothing accuracy.
 
     Args:
-        ledger: rows of one protocol, as ``ledger.ledger`` gives them.
-        names: what to call each ensemble, in order; no others are drawn.
+        ledger: rows of ``ledger.ledger`` of one protocol.
+        names: the short name of each ensemble, in order. No others are drawn.
         pages: the page of each ensemble that has one, which its name links to.
     """
     known = set(ledger["ensemble"])
@@ -88,7 +91,7 @@ def _wide(
 
 
 def _heads(scene: Scene, found: Sequence[Variant], places: Sequence[float], w: float) -> float:
-    """Write the headings of the columns, and return where the rows begin."""
+    """Write the headings of the columns, and return the upper end of the rows."""
     for title, start, end in _headings(found, places, w, lambda one: (one.source,)):
         scene.text(start, 11, fitted(title, _SMALL, end - start, bold=True), size=_SMALL, bold=True)
     if w < _UPRIGHT_FROM:
@@ -106,7 +109,7 @@ def _heads(scene: Scene, found: Sequence[Variant], places: Sequence[float], w: f
 
 
 def _places(found: Sequence[Variant], start: float, w: float) -> Iterator[float]:
-    """Yield where each variant begins, with a gap between surrogates."""
+    """Yield the left end of each variant, with a gap between surrogates."""
     last = None
     for variant in found:
         if last is not None and variant.source != last:
@@ -119,7 +122,7 @@ def _places(found: Sequence[Variant], start: float, w: float) -> Iterator[float]
 def _headings(
     found: Sequence[Variant], places: Sequence[float], size: float, key: Callable[[Variant], tuple[str, ...]]
 ) -> Iterator[tuple[str, float, float]]:
-    """Yield the heading of each group of neighbours, where it begins and where it ends."""
+    """Yield the heading of each group of neighbours, with its left and right end."""
     for names, group in groupby(zip(found, places, strict=True), key=lambda pair: key(pair[0])):
         held = [place for _, place in group]
         yield names[-1], held[0], held[-1] + size

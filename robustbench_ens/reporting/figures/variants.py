@@ -1,4 +1,4 @@
-"""Variants of attacks over seeds: how much each breaks, and in how many seeds it decides."""
+"""Variants of attacks over seeds: the share of images that each breaks, and the number of seeds in which it decides."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Variant:
 
     @property
     def own(self) -> str:
-        """What it is called below the heading of its attack."""
+        """The name of the variant below the heading of its attack."""
         short = {"cross_entropy": "CE", "cw": "CW"}.get(self.loss, self.loss)
         return f"{short} {self.restart}" if self.restart >= 0 else short
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a variant does to one ensemble.
+    """The effect of a variant on one ensemble.
 
     Attributes:
         broken: the share of all images that it breaks.
-        surrogate: what images were crafted on.
-        decides: in how many seeds it is one of those that decide.
-        places: its places in the greedy order of those seeds, in words.
+        surrogate: the ensemble that images were crafted on.
+        decides: the number of seeds in which it is one of the variants that decide.
+        places: its places in the greedy order of those seeds, as text.
     """
 
     broken: SeedRate
@@ -48,11 +48,11 @@ class Effect:
 
     @property
     def mostly_decides(self) -> bool:
-        """Whether it decides in most seeds."""
+        """True if it decides in most seeds."""
         return 2 * self.decides > self.broken.seeds
 
     def tip(self, ensemble: str, variant: Variant) -> str:
-        """What hovering shows."""
+        """Return the tip of the variant's cell."""
         order = f"decides as number {self.places}" if self.decides else "never decides"
         seeds = f" in {self.decides} of {self.broken.seeds} seeds" if self.decides and self.broken.seeds > 1 else ""
         source = self.surrogate.rpartition("/")[2]
@@ -60,10 +60,10 @@ class Effect:
 
 
 def effects(ledger: pd.DataFrame) -> dict[tuple[str, Variant], Effect]:
-    """Return what each variant does to each ensemble.
+    """Return the effect of each variant on each ensemble.
 
-    Starts are only numbered where an attack has several. Surrogates that differ from ensemble to ensemble, one for
-    each, are one.
+    Starts are numbered only if an attack has several. If each ensemble has a single surrogate of its own, these count
+    as one.
 
     Args:
         ledger: rows of one protocol.
@@ -72,6 +72,7 @@ def effects(ledger: pd.DataFrame) -> dict[tuple[str, Variant], Effect]:
     starts = rows.groupby(KEY[:3])["restart"].transform("nunique")
     rows = rows.assign(restart=rows["restart"].where(starts > 1, -1))
     keys = ["ensemble", *KEY]
+    # As floats, variants that never decide are NaN, which counts skip.
     order = rows.assign(order=rows["order"].astype(float)).groupby(keys, observed=True)
     facts = order.agg(
         surrogate=("surrogate", "min"), count=("order", "count"), first=("order", "min"), last=("order", "max")
@@ -100,11 +101,11 @@ def _with_one_source(ledger: pd.DataFrame) -> pd.DataFrame:
 
 
 def deciding_variants(ledger: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return all rows of at most ``most`` variants; of more, the rows of those that decide for any target.
+    """Return all rows if there are at most ``most`` variants, and otherwise those of variants that decide for a target.
 
     Args:
         ledger: rows of one protocol.
-        most: how many variants there may be.
+        most: the largest number of variants of which all are kept.
     """
     groups = ledger.groupby(KEY)
     if groups.ngroups <= most:

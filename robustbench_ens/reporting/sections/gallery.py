@@ -66,7 +66,7 @@ def _blocks(number: int, document: dict[str, Any], arrays: Arrays) -> list[Block
     names = [str(name) for name in arrays["class_names"]]
     facts = facts_of_record(target) | {"protocol": [protocol["label"]]}
     figures = []
-    # One figure for all images would be too tall for a screen or a page of a paper.
+    # A figure has room for PER_FIGURE images side by side.
     for begin in range(0, len(indices), PER_FIGURE):
         part = slice(begin, begin + PER_FIGURE)
         title = f"{target['label']} #{target['seed']}, eps {eps:g}"
