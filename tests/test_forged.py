@@ -35,7 +35,7 @@ from robustbench_ens.reporting.collect import collect
 from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.filters import filters_of
 from robustbench_ens.reporting.sections.runs import runs_sections
-from robustbench_ens.training.checkpoint import Progressed, load_checkpoint, save_checkpoint
+from robustbench_ens.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from robustbench_ens.training.trainer import check_optimizer
 from robustbench_ens.weights.record import RECORD, read_record, run_dir
 from tests.conftest import BASELINE
@@ -258,16 +258,16 @@ def test_a_forged_history(tmp_path: Path, table: str) -> None:
     ids=str,
 )
 def test_a_forged_resume_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]) -> None:
-    progressed = vars(Progressed()) | change
+    progressed = vars(TrainingState()) | change
     monkeypatch.setattr("robustbench_ens.training.checkpoint.asdict", lambda _: progressed)
-    save_checkpoint(tmp_path, "f", {}, {}, Progressed())
+    save_checkpoint(tmp_path, "f", {}, {}, TrainingState())
     with pytest.raises(UserError, match=r"resume.pt: expected a checkpoint to resume from, got a damaged file"):
         load_checkpoint(tmp_path, "f")
 
 
 def test_a_resume_state_reads_back_as_it_was(tmp_path: Path) -> None:
     """Whole numbers stay whole, so that the history's text stays the same."""
-    whole = Progressed(3, 1.5, 0.5, {"a": 0.1}, {"lr": 1}, [{"epoch": 0, "lr": 0.1 + 0.2}], [{"step": 2}])
+    whole = TrainingState(3, 1.5, 0.5, {"a": 0.1}, {"lr": 1}, [{"epoch": 0, "lr": 0.1 + 0.2}], [{"step": 2}])
     save_checkpoint(tmp_path, "f", {}, {}, whole)
     found = load_checkpoint(tmp_path, "f")
     assert found is not None and repr(found[2]) == repr(whole)

@@ -1,4 +1,4 @@
-"""The trainer, checkpoints, and one file per training method."""
+"""The trainer, checkpoints, and training methods, one file each."""
 
 from robustbench_ens.training.method import Batch, Context, Method
 

@@ -13,13 +13,13 @@ from robustbench_ens.models.ensemble import Ensemble
 from robustbench_ens.training.method import Batch, Context, Method
 
 DET_OFFSET = 1e-6
-"""Added to the diagonal before the determinant, as in the ADP authors' code: predictions may be parallel."""
+"""A constant on the diagonal, as in the authors' code: without it, parallel predictions have determinant 0."""
 
 LOG_OFFSET = 1e-20
 
 
 class AdpTerms(NamedTuple):
-    """The three parts of the ADP loss; scalars, means over images, in nats."""
+    """The three parts of the ADP loss, scalars in nats, means over images."""
 
     cross_entropy: Tensor
     entropy: Tensor
@@ -27,7 +27,7 @@ class AdpTerms(NamedTuple):
 
 
 def adp_terms(logits: Tensor, labels: Tensor) -> AdpTerms:
-    """The parts of the ADP loss (Section 3.2 of the paper).
+    """Return the parts of the ADP loss (Section 3.2 of the paper).
 
     - cross-entropy: ``sum_i CE(f_i(x), y)``;
     - entropy of the mean prediction: ``H(mean_i p_i)``;
@@ -51,7 +51,7 @@ def adp_terms(logits: Tensor, labels: Tensor) -> AdpTerms:
 
 
 class Adp(AdpSettings, Method):
-    """``sum CE - alpha * entropy - beta * log det``.
+    """The method ADP, with the loss ``sum CE - alpha * entropy - beta * log det``.
 
     The paper's "non-maximal" predictions are those of all classes but the true one, as in its code.
     """

@@ -16,7 +16,7 @@ from robustbench_ens.training.method import Batch, Context, Method
 
 
 def _scores(model: nn.Module, images: Tensor, context: Context) -> Tensor:
-    """What ``model`` says; the sub-models of an ensemble side by side."""
+    """Return the scores of ``model``, computing the sub-models of an ensemble in parallel."""
     if isinstance(model, Ensemble):
         return model.aggregate.scores(member_logits(images, model.members, context.side_by_side))
     scores: Tensor = model(images)
@@ -26,7 +26,10 @@ def _scores(model: nn.Module, images: Tensor, context: Context) -> Tensor:
 def adversarial_batch(
     model: nn.Module, batch: Batch, settings: PgdSettings, context: Context, purpose: str = "start"
 ) -> Tensor:
-    """PGD on ``model`` for ``batch``, ``(B, C, H, W)`` within ``settings.eps``; ``purpose`` names the random start."""
+    """Return PGD's images on ``model`` within ``settings.eps`` of ``batch``, ``(B, C, H, W)``.
+
+    ``purpose`` names the random start, so that several attacks in a step have different ones.
+    """
     start = None
     if settings.random_start:
         noise = uniform_noise(batch.images.shape, context.step_generator(purpose))
@@ -50,7 +53,7 @@ def adversarial_from(
 
 
 class AdvT(AdvTSettings, Method):
-    """``sum_i CE(f_i(x + delta), y)``, ``delta`` crafted on the whole ensemble at each step."""
+    """Adversarial training: ``sum_i CE(f_i(x + delta), y)``, with ``delta`` crafted on the whole ensemble."""
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         adversarial = adversarial_batch(ensemble, batch, self, context)

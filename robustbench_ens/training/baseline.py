@@ -1,4 +1,4 @@
-"""Baseline: every sub-model learns clean images on its own."""
+"""Baseline: each sub-model is trained independently on clean images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_ens.training.method import Batch, Context, Method
 
 
 def summed_cross_entropy(ensemble: Ensemble, images: Tensor, labels: Tensor) -> Tensor:
-    """``sum_i CE(f_i(x), y)``: the mean over images, the sum over sub-models; a scalar in nats."""
+    """Return ``sum_i CE(f_i(x), y)``, a scalar in nats: the sum over sub-models of the mean over images."""
     return torch.stack([F.cross_entropy(member(images), labels) for member in ensemble.members]).sum()
 
 

@@ -1,4 +1,4 @@
-"""Which images a training step sees: a function of (seed, step) alone, so that a resumed run sees the same."""
+"""The batches of training steps: functions of seed and step alone, so that a resumed run has the same ones."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from robustbench_ens.training.method import Batch
 
 
 class Batches:
-    """Batches of a dataset's training split.
+    """The batches of a dataset's training split.
 
-    Each epoch is a new permutation of the images; what does not fill a whole batch at its end is left out, so that
-    no BatchNorm sees a tiny batch. ``kept`` is what the method keeps of every image from one epoch to the next.
+    Each epoch is a new permutation of the images. Images that do not fill a whole batch are dropped, so that no
+    BatchNorm normalises by a tiny batch. ``kept`` is the method's memory of every image between epochs.
     """
 
     def __init__(self, dataset: Dataset, settings: RecipeFile, seed: str, device: torch.device) -> None:
@@ -30,7 +30,8 @@ class Batches:
         self._images = dataset.x_train.to(device)
         self._labels = dataset.y_train.to(device)
         self._size = settings.batch_size
-        self._augmentation, self._padding = settings.augmentation, settings.crop_padding
+        self._augmentation = settings.augmentation
+        self._padding = settings.crop_padding
         self._small = settings.progressive_resizing
         self._seed = seed
         self._permutation: tuple[int, Tensor] | None = None
@@ -43,14 +44,14 @@ class Batches:
                 f"{self.per_epoch} steps"
             )
         if self._small is not None:
-            small_shape(self._images.shape[1:], self._small.size)  # refuses a size that leaves no pixel
+            small_shape(self._images.shape[1:], self._small.size)  # raises an error if no pixel is left
 
     def _placement(self, count: int, purpose: str, step: int) -> Placement:
         draws = generator(self._seed, "augment", purpose, step)
         return placement((count, *self._images.shape[1:]), self._augmentation, draws, self._padding)
 
     def _size_at(self, step: int) -> float:
-        """Return how large images are at ``step``, as a part of their size."""
+        """Return the size of images at ``step``, as a share of their full size."""
         if self._small is None or step >= self._small.until * self.total_steps:
             return 1.0
         return self._small.size
@@ -62,7 +63,7 @@ class Batches:
         return Batch(images if size == 1 else shrink(images, size), self._labels[indices])
 
     def _indices(self, step: int) -> Tensor:
-        """Return which images the batch of ``step`` is made of."""
+        """Return the indices of the images in the batch of ``step``."""
         epoch, position = divmod(step, self.per_epoch)
         if self._permutation is None or self._permutation[0] != epoch:
             order = torch.randperm(len(self._labels), generator=generator(self._seed, "order", epoch), device="cpu")
@@ -75,11 +76,11 @@ class Batches:
         return self._take(self._indices(step), "batch", step)
 
     def memory(self, step: int) -> BatchMemory:
-        """Return what is kept of the images of :meth:`batch`, placed as they are there."""
+        """Return the memory of the images of :meth:`batch`, with the same augmentation."""
         indices = self._indices(step)
         return BatchMemory(self.kept, indices, self._placement(len(indices), "batch", step), self._size_at(step))
 
     def source(self, step: int) -> Batch:
-        """An independent batch for step ``step``, uniform without repeats."""
+        """Return an independent batch for step ``step``, drawn uniformly without repeats."""
         order = torch.randperm(len(self._labels), generator=generator(self._seed, "source", step), device="cpu")
         return self._take(order[: self._size], "source", step)

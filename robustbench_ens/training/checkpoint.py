@@ -1,4 +1,4 @@
-"""Where an unfinished training goes on."""
+"""Checkpoints from which an unfinished training resumes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 
 @dataclass
-class Progressed:
-    """How far a training is: everything beside weights and optimiser that it needs to go on bit by bit.
+class TrainingState:
+    """The state of a training besides weights and optimiser, from which it resumes bit by bit.
 
-    ``sums`` holds each loss term summed over the steps of the current epoch; ``history`` one row per finished epoch,
-    ``monitored`` one per measurement.
+    ``sums`` has each loss term summed over the steps of the current epoch. ``history`` has a row per finished epoch,
+    and ``monitored`` a row per measurement.
     """
 
     step: _Count = 0
@@ -45,22 +45,22 @@ class Progressed:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
 
-_PROGRESSED = TypeAdapter(Progressed)
+_TRAINING_STATE = TypeAdapter(TrainingState)
 
 
 class Checkpoint(NamedTuple):
-    """Where a training goes on.
+    """The content of a checkpoint.
 
     Attributes:
         ensemble: state of the ensemble.
         optimizer: state of the optimiser.
-        progressed: how far the training is.
-        kept: what the method keeps of every training image; empty if it keeps nothing.
+        progressed: state of the training.
+        kept: the method's memory of every training image; empty if it has none.
     """
 
     ensemble: dict[str, Any]
     optimizer: dict[str, Any]
-    progressed: Progressed
+    progressed: TrainingState
     kept: dict[str, Any]
 
 
@@ -69,10 +69,10 @@ def save_checkpoint(
     fingerprint: str,
     ensemble: dict[str, Any],
     optimizer: dict[str, Any],
-    progressed: Progressed,
+    progressed: TrainingState,
     kept: dict[str, Any] | None = None,
 ) -> None:
-    """Write the resume state, which replaces the one before whole or not at all; see :class:`Checkpoint`."""
+    """Write a :class:`Checkpoint`, which replaces the one before whole or not at all."""
     state = {
         "fingerprint": fingerprint,
         "ensemble": ensemble,
@@ -86,7 +86,7 @@ def save_checkpoint(
 
 
 def damaged(folder: Path, error: Exception) -> UserError:
-    """What to raise where ``error`` shows that the resume state in ``folder`` cannot be used."""
+    """Return the error to raise if ``error`` shows that the checkpoint in ``folder`` is damaged."""
     return UserError(
         f"{folder / RESUME}: expected a checkpoint to resume from, got a damaged file ({type(error).__name__}); "
         "delete it to train from the start"
@@ -94,7 +94,7 @@ def damaged(folder: Path, error: Exception) -> UserError:
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
-    """The resume state in ``folder``, or none where there is none or it is of a run with other inputs.
+    """Return the checkpoint in ``folder``, or None if there is none or it is of a run with other inputs.
 
     Raises:
         UserError: the file is damaged.
@@ -108,9 +108,9 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
         state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         if state["fingerprint"] != fingerprint:
             return None
-        progressed = _PROGRESSED.validate_json(json.dumps(state["progressed"]))
+        progressed = _TRAINING_STATE.validate_json(json.dumps(state["progressed"]))
         return Checkpoint(state["ensemble"], state["optimizer"], progressed, state.get("kept", {}))
     except UserError:
         raise
-    except Exception as error:  # torch.load raises half a dozen kinds on a damaged file
+    except Exception as error:  # torch.load raises many kinds of errors on a damaged file
         raise damaged(folder, error) from None

@@ -1,4 +1,4 @@
-"""DVERGE: sub-models learn to classify what looks like another class to the others (arXiv:2009.14720)."""
+"""DVERGE: sub-models are trained on images distilled from the other sub-models (arXiv:2009.14720)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from robustbench_ens.training.method import Batch, Context, Method
 
 
 def diversification_losses(ensemble: Ensemble, distilled: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Equation 5: ``loss_i = sum_{j != i} CE(f_i(x'_j), y_s)``.
+    """Return the losses of Equation 5: ``loss_i = sum_{j != i} CE(f_i(x'_j), y_s)``.
 
     Args:
-        ensemble: in train mode; each distilled batch is a forward pass, and BatchNorm batch, of its own.
+        ensemble: in train mode; each distilled batch is a separate forward pass, and so a separate BatchNorm batch.
         distilled: for each sub-model ``j``, the images ``(B, C, H, W)`` distilled from it.
         labels: ``(B,)``, of the source images.
 
@@ -34,14 +34,14 @@ def diversification_losses(ensemble: Ensemble, distilled: Sequence[Tensor], labe
 
 
 class Dverge(DvergeSettings, Method):
-    """Algorithm 1 of the DVERGE paper.
+    """The method DVERGE (Algorithm 1 of the paper).
 
-    Each step draws a source batch, distils for each sub-model ``j`` the source images that it sees as the batch
-    (Equation 1), and trains every other sub-model to give them the source's labels (Equation 5).
+    Each step draws a source batch, moves its images for each sub-model ``j`` towards the features of the batch
+    (Equation 1), and trains every other sub-model to classify them by the source's labels (Equation 5).
     """
 
     def distilled(self, ensemble: Ensemble, batch: Batch, context: Context) -> tuple[Batch, list[Tensor]]:
-        """The source batch, and for each sub-model its images distilled from that sub-model towards ``batch``."""
+        """Return the source batch, and its images distilled towards ``batch`` from each sub-model."""
         source = context.draw_source()
         layer = draw_layer(self, ensemble.members[0].num_layers, context)  # type: ignore[arg-type]
         context.records["layer"] = layer

@@ -16,8 +16,8 @@ from robustbench_ens.training.method import Batch, Context
 class DvergeAdvT(DvergeAdvTSettings, Dverge):
     """``diversification_weight * sum_{j != i} CE(f_i(x'_j), y_s) + CE(f_i(x_s + delta_i), y_s)`` for each sub-model i.
 
-    Equation 6 as printed charges f_j in its first term, which then has no gradient for f_i; as in Equation 5, and in
-    the released code, it is the loss of f_i on the image distilled from f_j with the source's label. Unlike AdvT,
+    Equation 6 as printed has f_j in its first term, which then has no gradient for f_i. Here, as in Equation 5 and in
+    the released code, it is the loss of f_i on the image distilled from f_j with the source's label. Unlike in AdvT,
     ``delta_i`` is crafted on sub-model i alone.
     """
 

@@ -15,7 +15,7 @@ from robustbench_ens.training.second_order import input_gradients
 
 
 def coherence(gradients: Tensor) -> Tensor:
-    """``log sum_{i<j} exp(cos(g_i, g_j))`` (Equation 6 of the paper), mean over images; a scalar.
+    """Return ``log sum_{i<j} exp(cos(g_i, g_j))`` (Equation 6 of the paper), a scalar, mean over images.
 
     Args:
         gradients: input gradients ``(M, B, ...)``, M at least 2.
@@ -26,16 +26,16 @@ def coherence(gradients: Tensor) -> Tensor:
 
 
 def with_noise(images: Tensor, std: float, generator: torch.Generator) -> Tensor:
-    """``images`` with Gaussian noise of standard deviation ``std`` (pixel scale) on a random half of them."""
+    """Return ``images`` with Gaussian noise of standard deviation ``std`` (pixel scale) on a random half of them."""
     noise = torch.randn(images.shape, generator=generator, dtype=torch.float32, device="cpu") * std
     noisy = torch.randperm(len(images), generator=generator, device="cpu") < len(images) // 2
     return images + (noise * noisy.view(-1, 1, 1, 1)).to(device=images.device, dtype=images.dtype)
 
 
 class Gal(GalSettings, Method):
-    """``mean CE + coherence_weight * coherence`` of the sub-models' input gradients; any number of sub-models.
+    """The method GAL: ``mean CE + coherence_weight * coherence`` of the sub-models' input gradients.
 
-    The networks want LeakyReLU(0.1): with ReLU the second derivative vanishes in large regions.
+    Networks should use LeakyReLU(0.1), because with ReLU the second derivative vanishes in large regions.
     """
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:

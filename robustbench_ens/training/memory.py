@@ -1,4 +1,4 @@
-"""What a method keeps of every training image from one epoch to the next."""
+"""The memory of a method: values for every training image that last from epoch to epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from robustbench_ens.data import Placement, shrink
 
 _STEPS = 127
-"""Values of [-1, 1] are kept as whole numbers of -127 to 127: a byte a value, and the same after resuming."""
+"""Values in [-1, 1] are stored as integers from -127 to 127: one byte each, and the same after resuming."""
 
 
 class ImageMemory:
@@ -22,9 +22,9 @@ class ImageMemory:
     checkpoint, so that a resumed training goes on bit by bit.
 
     Attributes:
-        shape: of one image, ``(C, H, W)``.
-        count: of the images.
-        device: where the arrays lie.
+        shape: shape of one image, ``(C, H, W)``.
+        count: number of images.
+        device: device of the arrays.
     """
 
     def __init__(self, count: int, shape: Sequence[int], device: torch.device) -> None:
@@ -35,13 +35,13 @@ class ImageMemory:
         self._known: Tensor | None = None
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint keeps; empty if nothing was kept."""
+        """Return the content for a checkpoint, which is empty if nothing was kept."""
         if self._values is None or self._known is None:
             return {}
         return {"values": self._values, "known": self._known}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take what :meth:`state` returned.
+        """Restore the result of :meth:`state`.
 
         Raises:
             ValueError: it is of other images.
@@ -49,11 +49,13 @@ class ImageMemory:
         if not state:
             self._values = self._known = None
             return
-        values, known = state["values"], state["known"]
+        values = state["values"]
+        known = state["known"]
         fits = values.shape == (self.count, *self.shape) and known.shape == (self.count,)
         if not fits or values.dtype != torch.int8 or known.dtype != torch.bool:
             raise ValueError("expected what was kept of as many images of the same size")
-        self._values, self._known = values.to(self.device), known.to(self.device)
+        self._values = values.to(self.device)
+        self._known = known.to(self.device)
 
     def keep(self, indices: Tensor, values: Tensor) -> None:
         """Keep ``values`` ``(B, C, H, W)`` in [-1, 1] of the images at ``indices`` ``(B,)``, to the nearest 1/127."""
@@ -65,9 +67,9 @@ class ImageMemory:
         self._known[rows] = True
 
     def recall(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the values ``(B, C, H, W)`` of the images at ``indices``, and which are known ``(B,)``.
+        """Return the values ``(B, C, H, W)`` of the images at ``indices``, and whether each is known ``(B,)``.
 
-        What is not known is 0.
+        Unknown values are 0.
         """
         rows = indices.to(self.device)
         if self._values is None or self._known is None:
@@ -78,13 +80,13 @@ class ImageMemory:
 
 @dataclass(frozen=True)
 class BatchMemory:
-    """The memory of the images of one batch, which moves as their augmentation moves them.
+    """The memory of the images of one batch, moved as their augmentation moves them.
 
     Attributes:
-        memory: of all training images.
-        indices: of the images of the batch, ``(B,)``.
-        placement: how the augmentation moved them.
-        size: how much smaller they are at this step, as a part; 1 leaves them as they are.
+        memory: the memory of all training images.
+        indices: indices of the images of the batch, ``(B,)``.
+        placement: augmentation of the images.
+        size: size of the images at this step, as a share of their full size.
     """
 
     memory: ImageMemory
@@ -93,13 +95,13 @@ class BatchMemory:
     size: float = 1.0
 
     def recall(self) -> tuple[Tensor, Tensor]:
-        """Return what is kept of each image ``(B, C, H, W)``, placed as in this batch, and which is known ``(B,)``."""
+        """Return each image's values ``(B, C, H, W)``, placed as in this batch, and whether they are known ``(B,)``."""
         values, known = self.memory.recall(self.indices)
         placed = self.placement.apply(values)
         return placed if self.size == 1 else shrink(placed, self.size), known
 
     def keep(self, values: Tensor) -> None:
-        """Keep ``values`` ``(B, C, H, W)`` in [-1, 1], given as the images are placed in this batch."""
+        """Keep ``values`` ``(B, C, H, W)`` in [-1, 1], which are placed as the images of this batch."""
         if self.size != 1:
             values = F.interpolate(values, size=self.memory.shape[1:], mode="nearest")
         self.memory.keep(self.indices, self.placement.undo(values))

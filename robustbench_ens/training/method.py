@@ -1,4 +1,4 @@
-"""What a training method is: hyper-parameters, and a function from a batch to named loss terms."""
+"""Training methods: hyper-parameters, and a function from a batch to named loss terms."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Batch(NamedTuple):
 
 @dataclass
 class Context:
-    """What a method may use beside the batch.
+    """The context of a training step, which a method may use besides the batch.
 
     Attributes:
         seed: the run's seed, as a text that generators are derived from.
         epoch, step: counted from 0; ``step`` over the whole training.
-        part: how much of the training is over, from 0 to 1.
+        part: share of the training that is over, from 0 to 1.
         draw_source: returns an independent, augmented batch of as many images.
-        autocast: context for crafting, at the recipe's precision; to be entered where the work is done.
-        map: applies a function to sub-models that do not need each other, maybe at the same time; keeps the order.
-        memory: returns what the method kept of the batch's images when it last saw them, and takes what it keeps.
-        records: numbers the method wants in the history, by name; the last of an epoch counts.
+        autocast: context for crafting at the recipe's precision, to be entered in the thread that computes.
+        map: applies a function to independent sub-models, possibly in parallel, and keeps the order.
+        memory: returns the memory of the batch's images.
+        records: numbers for the history, by name; the last value of an epoch is recorded.
     """
 
     seed: str
@@ -54,7 +54,7 @@ class Context:
     records: dict[str, float] = field(default_factory=dict)
 
     def side_by_side(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-        """``function`` of each item, at the recipe's precision and maybe at the same time; keeps the order."""
+        """Apply ``function`` to each item in order, at the recipe's precision and possibly in parallel."""
 
         def at_precision(item: Any) -> Any:
             with self.autocast():
@@ -63,28 +63,28 @@ class Context:
         return self.map(at_precision, items)
 
     def epoch_generator(self, purpose: str) -> torch.Generator:
-        """A generator that starts the same at every step of an epoch."""
+        """Return a generator that starts the same at every step of an epoch."""
         return generator(self.seed, purpose, "epoch", self.epoch)
 
     def step_generator(self, purpose: str) -> torch.Generator:
-        """A generator of this step's own."""
+        """Return a generator that is different at every step."""
         return generator(self.seed, purpose, "step", self.step)
 
 
 class Method(MethodSettings):
-    """A training method: hyper-parameters, and the loss that they decide.
+    """A training method: hyper-parameters, and the loss that they define.
 
-    Because sub-models share no parameters and crafted inputs are detached, the sum of the sub-models' losses and one
-    backward pass give exactly the round-robin update; so a method only returns terms, and the trainer does the rest.
+    Sub-models share no parameters and crafted inputs are detached. The sum of the sub-models' losses and one backward
+    pass therefore give exactly the round-robin update. A method only returns terms, and the trainer does the rest.
     """
 
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
-        """Loss terms by name, scalars in nats; the trainer minimises their sum. ``ensemble`` is in train mode."""
+        """Return loss terms by name, scalars in nats, whose sum is minimised. ``ensemble`` is in train mode."""
         raise TypeError(f"{type(self).__name__} does not say what its loss is")
 
 
 def from_function(function: Callable[..., dict[str, Tensor]], where: str) -> type[Method]:
-    """A method from ``function(ensemble, batch, context, *, hyper_parameter=default, ...)``.
+    """Make a method from ``function(ensemble, batch, context, *, hyper_parameter=default, ...)``.
 
     Its keyword-only parameters, with their annotations and defaults, are the hyper-parameters. An attribute
     ``numerics`` of the function is that of the method.
@@ -115,7 +115,7 @@ def from_function(function: Callable[..., dict[str, Tensor]], where: str) -> typ
 
 
 def method_of(settings: MethodSettings) -> Method:
-    """Return the method that trains with ``settings``, or these settings themselves if they are a method already."""
+    """Return the method for ``settings``, or the settings themselves if they are a method already."""
     if isinstance(settings, Method):
         return settings
     behaviour = import_object(settings.runs, f"method {settings.title!r}")

@@ -1,4 +1,4 @@
-"""Diversity and transferability as training goes (DVERGE, Section 4.2 and Figure 2)."""
+"""Diversity and transferability during training (DVERGE, Section 4.2 and Figure 2)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, 
 
 
 def transferability(beaten: Tensor) -> float:
-    """Mean success rate over ordered pairs of different sub-models, in [0, 1].
+    """Return the mean success rate over ordered pairs of different sub-models, in [0, 1].
 
     Args:
         beaten: boolean ``(M, M, B)``: whether any attack on the row's sub-model beats the column's, by image.
@@ -31,17 +31,17 @@ def transferability(beaten: Tensor) -> float:
 
 
 def check_monitor(where: str, settings: Monitor, sub_models: int, num_layers: int | None, test_images: int) -> None:
-    """Refuse a monitor that cannot measure, before anything is trained.
+    """Check that a monitor can measure, before anything is trained.
 
     Args:
         where: names the recipe in errors.
         settings: the monitor.
-        sub_models: their number.
-        num_layers: addressable layers of each; none where layers cannot be addressed.
+        sub_models: number of sub-models.
+        num_layers: number of addressable layers of each; None if layers cannot be addressed.
         test_images: size of the test split.
 
     Raises:
-        UserError: says what the monitor needs.
+        UserError: the ensemble or dataset does not meet the monitor's needs.
     """
     if sub_models < 2:
         raise UserError(f"{where}: key 'sub_models': expected at least 2 with a monitor, got {sub_models}")
@@ -54,24 +54,28 @@ def check_monitor(where: str, settings: Monitor, sub_models: int, num_layers: in
 
 
 class TrainingMonitor:
-    """Measures an ensemble on a sample of test images that stays the same throughout training.
+    """A monitor that measures an ensemble on a sample of test images that stays the same throughout training.
 
     The sample, the images' partners and layers, and the random starts depend on the seed alone. The networks are
-    copied, so that training goes on to the same bits. The paper fixes the images that every sub-model gets right at
-    first; here it is those of the sample that every sub-model gets right at the time, and their number is recorded: so
-    that a training from scratch can be watched too, and a transfer is never a plain mistake.
+    copied, so that measuring changes no bit of the training. The paper fixes the images that every sub-model gets right
+    at the beginning. Here they are those of the sample that every sub-model gets right at the time, and their number is
+    recorded. A training from scratch can then be monitored too, and a transfer is never a plain mistake.
     """
 
     def __init__(self, settings: Monitor, dataset: Dataset, seed: str, device: torch.device, workers: int = 1) -> None:
-        self.settings, self.seed, self.device, self.workers = settings, seed, device, workers
+        self.settings = settings
+        self.seed = seed
+        self.device = device
+        self.workers = workers
         self.indices = select_images(len(dataset.y_test), settings.images, derive_seed(seed, "monitor"))
-        self.images, self.labels = to_float(dataset.x_test[self.indices]), dataset.y_test[self.indices]
+        self.images = to_float(dataset.x_test[self.indices])
+        self.labels = dataset.y_test[self.indices]
         self.partners = torch.randperm(settings.images, generator=generator(seed, "monitor", "partners"), device="cpu")
 
     def measure(self, ensemble: Ensemble) -> dict[str, float]:
-        """``diversity`` in nats (Equation 2), ``transferability`` in [0, 1], and the ``images`` they are over.
+        """Return ``diversity`` in nats (Equation 2), ``transferability`` in [0, 1], and the number of ``images``.
 
-        Both are NaN where no image is classified correctly by every sub-model.
+        Both are NaN if no image is classified correctly by every sub-model.
         """
         probe = self.images[:PROBED].to(self.device)
         members: list[Any] = [folded(member, probe) for member in ensemble.members]
@@ -88,7 +92,8 @@ class TrainingMonitor:
         settings = self.settings
         draw = generator(self.seed, "monitor", "layers")
         layers = torch.randint(1, members[0].num_layers + 1, (len(self.images),), generator=draw, device="cpu")[rows]
-        target, source = self.images[rows].to(self.device), self.images[self.partners[rows]].to(self.device)
+        target = self.images[rows].to(self.device)
+        source = self.images[self.partners[rows]].to(self.device)
         distilled = [
             distill_at_layers(
                 member,
@@ -105,7 +110,8 @@ class TrainingMonitor:
 
     def _transferability(self, members: list[SubModel], rows: Tensor) -> float:
         settings = self.settings
-        images, labels = self.images[rows], self.labels[rows]
+        images = self.images[rows]
+        labels = self.labels[rows]
         budget = Budget(settings.eps, settings.eps / 5, settings.steps)
         beaten = torch.zeros(len(members), len(members), len(rows), dtype=torch.bool, device="cpu")
         for i, source in enumerate(members):

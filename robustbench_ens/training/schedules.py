@@ -11,18 +11,18 @@ FINAL_DIVISOR = 1e4
 
 
 def _anneal(start: float, end: float, part: float, shape: str) -> float:
-    """From ``start`` at ``part`` 0 to ``end`` at 1."""
+    """Interpolate from ``start`` at ``part`` 0 to ``end`` at 1."""
     left = (1 + math.cos(math.pi * part)) / 2 if shape == "cosine" else 1 - part
     return end + (start - end) * left
 
 
 def learning_rate(schedule: Schedule, lr: float, step: int, total_steps: int) -> float:
-    """The learning rate of step ``step`` (from 0) of ``total_steps``.
+    """Return the learning rate of step ``step`` (from 0) of ``total_steps``.
 
     - ``constant``: ``lr``.
     - ``multi-step``: times ``gamma`` at each milestone, a fraction of all steps.
     - ``one-cycle``: from ``lr / 25`` up to ``lr`` over the fraction ``warmup``, then down to ``lr / 25 / 1e4``, each
-      along half a ``cosine`` or ``linear``, as ``anneal`` says (Smith and Topin, arXiv:1708.07120; the same curves as
+      along half a ``cosine`` or ``linear``, as ``anneal`` states (Smith and Topin, arXiv:1708.07120; the same curves as
       PyTorch's ``OneCycleLR``).
     """
     if schedule.name == "constant":

@@ -1,6 +1,6 @@
-"""Input gradients that can be differentiated again (GAL, TRS), with cheaper second derivatives of BatchNorm.
+"""Differentiable input gradients (GAL, TRS) with cheaper second derivatives of BatchNorm.
 
-Autograd composes the second derivative of BatchNorm of many elementwise operations: 55% of a training step of GAL (3
+Autograd composes the second derivative of BatchNorm of many elementwise operations, 55% of a training step of GAL (3
 ResNet-20, bf16, batch 128; AMD EPYC, one thread, PyTorch 2.15, profile of 2 steps). Here it is one call of the first
 derivative's own kernel and a weighted sum of tensors.
 
@@ -48,7 +48,7 @@ class _Forward(Function):
 
 
 def _first(gradient: Tensor, x: Tensor, weight: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by the input, the weight and the bias; after :func:`_Forward` ``eps`` is in ``scale`` already."""
+    """Return the gradients by input, weight and bias. ``scale`` includes ``eps`` already, from :class:`_Forward`."""
     return torch.ops.aten.native_batch_norm_backward(
         gradient, x, weight, None, None, mean, scale, True, 0.0, [True, True, True]
     )
@@ -67,13 +67,19 @@ class _Backward(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v: Tensor | None, by_weight: Tensor | None, by_bias: Tensor | None) -> tuple[Any, ...]:
-        """Of ``v``, ``by_weight`` and ``by_bias``, the gradients of what ``_first`` gave."""
+        """Return the derivatives of the results of :func:`_first` along ``v``, ``by_weight`` and ``by_bias``.
+
+        The formula for ``v`` is the one in the docstring of the module.
+        """
         g, x, weight, mean, scale, sum_gx, sum_g = ctx.saved_tensors
         count = x.numel() // x.shape[1]
-        to_g, to_x, to_weight = None, None, None
+        to_g = to_x = to_weight = None
         if v is not None:
             to_g, sum_vx, sum_v = _first(v, x, weight, mean, scale)
-            mean_g, b, mean_v, d = sum_g / count, sum_gx / count, sum_v / count, sum_vx / count
+            mean_g = sum_g / count
+            b = sum_gx / count
+            mean_v = sum_v / count
+            d = sum_vx / count
             dims = [dim for dim in range(x.dim()) if dim != 1]
             mean_vg = (v.to(scale.dtype) * g).sum(dims) / count
             to_weight = scale * count * (mean_vg - mean_v * mean_g - b * d)
@@ -83,6 +89,7 @@ class _Backward(Function):
             to_x = torch.addcmul(_per_channel(constant, x), _per_channel(along_x, x), x)
             to_x = to_x.addcmul_(_per_channel(-factor * b, x), v).addcmul_(_per_channel(-factor * d, x), g)
             to_x = to_x.to(x.dtype)
+        # The gradients by weight and bias are sums over batch and pixels, so that their derivatives are plain products.
         if by_weight is not None:
             normalised = (x - _per_channel(mean, x)) * _per_channel(scale, x)
             to_g = _sum(to_g, normalised * _per_channel(by_weight, x))
@@ -97,10 +104,10 @@ def _sum(one: Tensor | None, other: Tensor) -> Tensor:
 
 
 class CheapSecondOrder(TorchFunctionMode):
-    """Inside, BatchNorm of CPU tensors in train mode is this module's; values and first derivatives stay what they are.
+    """A context in which BatchNorm of CPU tensors in train mode uses this module's second derivatives.
 
-    There is no third derivative, as without. Other devices, eval mode, and layers without weights or running statistics
-    are left as they are, and so is what torch refuses.
+    Values and first derivatives do not change. There is no third derivative, as without it. Other devices, eval mode,
+    layers without weights or running statistics, and inputs that torch refuses are left to torch.
     """
 
     def __torch_function__(
@@ -119,16 +126,16 @@ class CheapSecondOrder(TorchFunctionMode):
             )
             tensors = (x, weight, bias, *running)
             here = all(tensor is not None and tensor.device.type == "cpu" for tensor in tensors)
-            refused = x.numel() == x.shape[1]  # one value per channel: torch says what is wrong
+            refused = x.numel() == x.shape[1]  # one value per channel, for which torch raises an error
             if given["training"] and here and not refused:
                 return _Forward.apply(x, weight, bias, tuple(running), given["momentum"], given["eps"])
         return func(*args, **(kwargs or {}))
 
 
 def input_gradients(members: nn.ModuleList, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each sub-model ``(M,)``, and its gradient by the images ``(M, B, C, H, W)``, differentiable.
+    """Return the cross-entropy of each sub-model ``(M,)`` and its differentiable gradient ``(M, B, C, H, W)``.
 
-    As in the authors' code of TRS the loss is the mean over the batch, and so the gradients shrink with its size.
+    As in the authors' code of TRS, the loss is the mean over the batch, so that gradients shrink with its size.
     """
     with CheapSecondOrder():
         # Each loss by itself: through a stacked one, autograd would carry zeros back through every sub-model, M times.

@@ -9,7 +9,7 @@ from robustbench_ens.errors import UserError
 
 
 def epoch_writer(folder: Path) -> Callable[[dict[str, float]], None]:
-    """A listener that writes each epoch's row of the history under ``folder/tensorboard``.
+    """Return a listener that writes each epoch's row of the history under ``folder/tensorboard``.
 
     Raises:
         UserError: TensorBoard is not installed.

@@ -1,4 +1,4 @@
-"""The one trainer: data order, optimiser, schedule, precision, history, checkpoints, resuming, the clock."""
+"""The trainer of all methods: data order, optimiser, schedule, precision, history, checkpoints and resuming."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from robustbench_ens.models.external import blamed
 from robustbench_ens.models.layout import PROBED, contiguous, needs_contiguous
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.training.batches import Batches
-from robustbench_ens.training.checkpoint import RESUME, Progressed, damaged, load_checkpoint, save_checkpoint
+from robustbench_ens.training.checkpoint import RESUME, TrainingState, damaged, load_checkpoint, save_checkpoint
 from robustbench_ens.training.method import Context, method_of
 from robustbench_ens.training.monitor import TrainingMonitor
 from robustbench_ens.training.schedules import learning_rate
@@ -39,14 +39,14 @@ from robustbench_ens.weights.trained import load_trained, save_trained
 
 CHECKPOINT_INTERVAL_S = 10.0
 SAVING_SHARE = 30
-"""A checkpoint is followed by at least so many times as much training as it took to write."""
+"""The least time between checkpoints, in units of the time that writing one took."""
 SCORING_BATCH = 500
 
 EpochHook = Callable[[dict[str, float]], None]
 
 
 def build_optimizer(settings: Optimizer, ensemble: Ensemble) -> torch.optim.Optimizer:
-    """The optimiser of a recipe over all sub-models' parameters."""
+    """Return the optimiser of a recipe over the parameters of all sub-models."""
     if settings.name == "adam":
         return torch.optim.Adam(ensemble.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     return torch.optim.SGD(
@@ -59,10 +59,10 @@ def build_optimizer(settings: Optimizer, ensemble: Ensemble) -> torch.optim.Opti
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Check that ``state`` is of ``optimizer`` at some learning rate: PyTorch takes whatever it is given.
+    """Check that ``state`` fits ``optimizer`` at any learning rate, because PyTorch accepts any state.
 
     Raises:
-        ValueError: a setting is another one, or something is not of the shape of its parameter.
+        ValueError: a setting differs, or a tensor has not the shape of its parameter.
     """
     own = optimizer.state_dict()["param_groups"]
     if [group | {"lr": None} for group in state["param_groups"]] != [group | {"lr": None} for group in own]:
@@ -78,13 +78,12 @@ def check_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) 
 
 @torch.no_grad()
 def clean_accuracies(ensemble: Ensemble, dataset: Dataset, device: torch.device) -> dict[int, float]:
-    """Accuracy on the test split in [0, 1], of the ensemble (key -1) and of each sub-model."""
+    """Return the accuracies on the test split in [0, 1], of the ensemble (key -1) and of each sub-model."""
     ensemble.eval()
     correct = dict.fromkeys(range(-1, len(ensemble)), 0)
     for images, labels in zip(dataset.x_test.split(SCORING_BATCH), dataset.y_test.split(SCORING_BATCH), strict=True):
         labels = labels.to(device)
-        images = to_float(images.to(device))
-        logits = ensemble.member_logits(images)
+        logits = ensemble.member_logits(to_float(images.to(device)))
         for member, scores in enumerate([log_mean_softmax(logits), *logits], start=ENSEMBLE):
             correct[member] += int((scores.argmax(dim=1) == labels).sum())
     return {member: count / len(dataset.y_test) for member, count in correct.items()}
@@ -98,7 +97,7 @@ def _brief(terms: object) -> str:
 
 
 class Training:
-    """One training run: an ensemble, its optimiser, and how far it is."""
+    """A training under way: an ensemble, its optimiser and its state."""
 
     def __init__(
         self,
@@ -114,13 +113,16 @@ class Training:
         workers: int = 1,
     ) -> None:
         settings = recipe.settings
-        self.recipe, self.seed, self.device = recipe, seed, device
-        self.folder, self.fingerprint = folder, run_fingerprint
+        self.recipe = recipe
+        self.seed = seed
+        self.device = device
+        self.folder = folder
+        self.fingerprint = run_fingerprint
         self.method = method_of(recipe.method)
         self.seed_text = f"{recipe.name}/{seed}"
-        some = to_float(dataset.x_train[:PROBED].to(device))
         self.layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        if needs_contiguous(ensemble.to(device).train(), some):
+        # A network from outside may use view(), which fails on channels-last tensors.
+        if needs_contiguous(ensemble.to(device).train(), to_float(dataset.x_train[:PROBED].to(device))):
             self.layout = torch.contiguous_format
             dataset = replace(dataset, x_train=contiguous(dataset.x_train), x_test=contiguous(dataset.x_test))
         self.dataset = dataset
@@ -128,7 +130,7 @@ class Training:
         self.ensemble = ensemble.to(device=device, memory_format=self.layout)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(settings.optimizer, self.ensemble)
         self.total_steps = self.batches.total_steps
-        self.progressed = Progressed()
+        self.progressed = TrainingState()
         self.on_epoch = on_epoch
         self.checkpoint_interval_s = checkpoint_interval_s
         self.pool = pool(len(ensemble) if device.type == "cpu" else 1)
@@ -137,19 +139,18 @@ class Training:
             self.monitor = TrainingMonitor(settings.monitor, dataset, self.seed_text, device, workers)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The recipe's precision."""
+        """Return the context of the recipe's precision."""
         if self.recipe.settings.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
     def resume(self) -> bool:
-        """Go on from the checkpoint in the run's folder, if there is one; returns whether there was."""
+        """Resume from the checkpoint in the run's folder, and return whether there was one."""
         found = load_checkpoint(self.folder, self.fingerprint)
         if found is None:
             return False
-        progressed = found.progressed
         try:
-            if progressed.step > self.total_steps:
+            if found.progressed.step > self.total_steps:
                 raise ValueError(f"expected at most {self.total_steps} steps")
             self.ensemble.load_state_dict(found.ensemble)
             check_optimizer(self.optimizer, found.optimizer)
@@ -157,9 +158,9 @@ class Training:
             self.batches.kept.load(found.kept)
         except (MemoryError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # as many kinds as there are ways not to fit
+        except Exception as error:  # every way not to fit raises another kind
             raise damaged(self.folder, error) from None
-        self.progressed = progressed
+        self.progressed = found.progressed
         return True
 
     def save(self) -> None:
@@ -169,8 +170,9 @@ class Training:
         save_checkpoint(self.folder, self.fingerprint, weights, self.optimizer.state_dict(), self.progressed, kept)
 
     def step(self) -> dict[str, float]:
-        """One optimiser step; returns the loss terms."""
-        settings, progressed = self.recipe.settings, self.progressed
+        """Take one optimiser step, and return the loss terms."""
+        settings = self.recipe.settings
+        progressed = self.progressed
         index = progressed.step
         lr = learning_rate(settings.schedule, settings.optimizer.lr, index, self.total_steps)
         for group in self.optimizer.param_groups:
@@ -186,7 +188,7 @@ class Training:
             memory=partial(self.batches.memory, index),
         )
         if not all(module.training for module in self.ensemble.modules()):
-            self.ensemble.train()  # only where it changes something: on small images it takes a twentieth of a step
+            self.ensemble.train()  # only if it changes something: on small images it takes a twentieth of a step
         with self.autocast():
             terms = self._terms(index, context)
             loss = torch.stack(list(terms.values())).sum()
@@ -202,7 +204,7 @@ class Training:
         return values
 
     def _terms(self, index: int, context: Context) -> Mapping[str, Tensor]:
-        """What the method, which may be a user's, says of batch ``index``."""
+        """Return the loss terms of the method, which may be a user's, for batch ``index``."""
         where = f"recipe {self.recipe.label!r}: key 'method'"
         batch = self.batches.batch(index)
         own = ":" in self.recipe.settings.method
@@ -243,8 +245,9 @@ class Training:
             self.on_epoch(row)
 
     def watch(self) -> None:
-        """Measure what the recipe's monitor asks for, where it is due and not measured yet."""
-        settings, progressed = self.recipe.settings.monitor, self.progressed
+        """Run the recipe's monitor if it is due and has not measured at this step yet."""
+        settings = self.recipe.settings.monitor
+        progressed = self.progressed
         if self.monitor is None or settings is None:
             return
         due = progressed.step % settings.every_steps == 0 or progressed.step == self.total_steps
@@ -252,7 +255,7 @@ class Training:
             progressed.monitored.append({"step": progressed.step, **self.monitor.measure(self.ensemble)})
 
     def run(self, progress: Progress) -> None:
-        """Train to the end, writing a checkpoint every few seconds."""
+        """Train to the end, and write a checkpoint every few seconds."""
         progressed = self.progressed
         title = f"train {self.recipe.label}#{self.seed}"
         if progressed.step:
@@ -275,14 +278,14 @@ class Training:
                 if current - saved >= interval_s and progressed.step < self.total_steps:
                     self.save()
                     saved = last = time.monotonic()
-                    # A large checkpoint, as of what is kept of every image, must not take the time of the training.
+                    # A large checkpoint, with a memory of every image, must not slow the training down.
                     interval_s = max(self.checkpoint_interval_s, SAVING_SHARE * (saved - current))
 
 
 def _initial(
     recipe: Recipe, seed: int, dataset: Dataset, store: Store, start: Path | None
 ) -> tuple[Ensemble, EnsembleRecord | None]:
-    """The ensemble before training: newly initialised, or the parent's, from ``start`` or ``store``."""
+    """Return the ensemble before training: newly initialised, or the parent's, from ``start`` or ``store``."""
     if recipe.parent is None:
         return build_ensemble(
             recipe,
@@ -309,21 +312,21 @@ def train(
     checkpoint_interval_s: float = CHECKPOINT_INTERVAL_S,
     workers: int = 1,
 ) -> EnsembleRecord:
-    """Train ``recipe`` with ``seed`` and write the ensemble into ``store``; an interrupted run goes on.
+    """Train ``recipe`` with ``seed``, and write the ensemble into ``store``. An interrupted run resumes.
 
     On one machine the weights are a function of recipe, seed and data alone, bit by bit, interrupted or not.
 
     Args:
-        recipe: what to train; its parent must be trained already.
-        seed: of initialisation, data order and every draw.
+        recipe: the recipe, whose parent must be trained already.
+        seed: seed of initialisation, data order and every draw.
         dataset: the images.
         store: the run directory.
         device: where to train.
-        start: where the parent lies, if not in ``store``.
-        progress: who is told how far it is.
+        start: folder of the parent, if it is not in ``store``.
+        progress: receives the progress.
         on_epoch: called with each epoch's row of the history.
         checkpoint_interval_s: seconds between checkpoints.
-        workers: batches that the recipe's monitor crafts at the same time; changes no bit.
+        workers: number of batches that the recipe's monitor crafts at the same time; it changes no bit.
 
     Raises:
         UserError: the parent is missing or damaged, a loss is not finite, or the method refuses the ensemble.
@@ -367,5 +370,6 @@ def train(
         lineage=[*recipe.initialisations(seed), *(parent.lineage if parent else [])],
         training=summary,
     )
+    # Only after the record is written: until then, a killed run must be able to resume.
     (folder / RESUME).unlink(missing_ok=True)
     return record

@@ -18,7 +18,7 @@ from robustbench_ens.training.second_order import input_gradients
 
 
 def similarity(gradients: Tensor) -> Tensor:
-    """``mean_{i<j} |cos(g_i, g_j)|``, mean over images; a scalar in [0, 1].
+    """Return ``mean_{i<j} |cos(g_i, g_j)|``, mean over images, a scalar in [0, 1].
 
     Args:
         gradients: input gradients ``(M, B, ...)``, M at least 2.
@@ -29,21 +29,21 @@ def similarity(gradients: Tensor) -> Tensor:
 
 
 def magnitude(gradients: Tensor) -> Tensor:
-    """``2 mean_i ||g_i||_2^2`` of each image, ``(M, B, ...)`` to ``(B,)``; the factor is the authors'."""
+    """Return ``2 mean_i ||g_i||_2^2`` of each image, ``(M, B, ...)`` to ``(B,)``. The factor is the authors'."""
     return 2 * gradients.flatten(2).square().sum(dim=-1).mean(dim=0)
 
 
 class Trs(TrsSettings, Method):
-    """``sum CE + similarity_weight * similarity + smoothness_weight * magnitude``; any number of sub-models.
+    """The method TRS: ``sum CE + similarity_weight * similarity + smoothness_weight * magnitude``.
 
-    The magnitude is taken on half of the batch as it is, and on the other half moved to where the input gradients are
-    largest, by PGD with a random start whose radius grows linearly over training.
+    The magnitude is computed on one half of the batch as it is, and on the other half after PGD has moved it to where
+    input gradients are largest. PGD has a random start, and its radius grows linearly over training.
 
-    The authors average the pairs and magnitudes of three sub-models; for other numbers this is their mean as well.
+    The authors average the pairs and magnitudes of three sub-models. The mean extends this to other numbers.
     """
 
-    def roughest(self, ensemble: Ensemble, batch: Batch, context: Context) -> Tensor:
-        """Images near ``batch`` where the sub-models' input gradients are large."""
+    def highest_gradient_images(self, ensemble: Ensemble, batch: Batch, context: Context) -> Tensor:
+        """Return images near ``batch`` at which the sub-models' input gradients are large."""
         eps = self.init_eps + (self.eps - self.init_eps) * context.part
         noise = uniform_noise(batch.images.shape, context.step_generator("start"))
         with frozen(ensemble), batch_norm_mode(ensemble, self.craft_batch_norm), context.autocast():
@@ -59,7 +59,7 @@ class Trs(TrsSettings, Method):
     def __call__(self, ensemble: Ensemble, batch: Batch, context: Context) -> dict[str, Tensor]:
         losses, gradients = input_gradients(ensemble.members, batch.images.detach().requires_grad_(True), batch.labels)
         half = len(batch.labels) // 2
-        moved = self.roughest(ensemble, Batch(batch.images[half:], batch.labels[half:]), context)
+        moved = self.highest_gradient_images(ensemble, Batch(batch.images[half:], batch.labels[half:]), context)
         mixed = torch.cat([batch.images[:half], moved]).detach().requires_grad_(True)
         _, rough = input_gradients(ensemble.members, mixed, batch.labels)
         return {

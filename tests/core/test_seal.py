@@ -43,7 +43,7 @@ from robustbench_ens.outcomes import (
 )
 from robustbench_ens.reporting.changes import SUMMARY, last_report, snapshot
 from robustbench_ens.reporting.collect import collect
-from robustbench_ens.training.checkpoint import RESUME, Progressed, load_checkpoint, save_checkpoint
+from robustbench_ens.training.checkpoint import RESUME, TrainingState, load_checkpoint, save_checkpoint
 from robustbench_ens.weights.record import HISTORY, RECORD, WEIGHTS, read_record, run_dir
 from robustbench_ens.weights.trained import load_trained
 from tests.conftest import BASELINE, Rbe
@@ -111,7 +111,9 @@ def _arrays(runs: Path, tmp_path: Path) -> Artefact:
 
 def _resume(runs: Path, tmp_path: Path) -> Artefact:
     weights = {"a": torch.arange(300.0)}
-    save_checkpoint(tmp_path, "fingerprint", weights, {"state": {}}, Progressed(3, history=[{"epoch": 0, "lr": 0.1}]))
+    save_checkpoint(
+        tmp_path, "fingerprint", weights, {"state": {}}, TrainingState(3, history=[{"epoch": 0, "lr": 0.1}])
+    )
     return Artefact(tmp_path / RESUME, lambda: load_checkpoint(tmp_path, "fingerprint"))
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from robustbench_ens.errors import UserError
-from robustbench_ens.training.checkpoint import RESUME, Progressed, load_checkpoint, save_checkpoint
+from robustbench_ens.training.checkpoint import RESUME, TrainingState, load_checkpoint, save_checkpoint
 
-PROGRESSED = Progressed(7, 1.5, 1.0, {"ce": 2.0}, {"lr": 0.1}, [{"epoch": 0.0}])
+PROGRESSED = TrainingState(7, 1.5, 1.0, {"ce": 2.0}, {"lr": 0.1}, [{"epoch": 0.0}])
 
 
 def test_what_is_saved_is_loaded(tmp_path):

@@ -49,7 +49,7 @@ def test_the_terms_by_their_parts():
     terms = method(tiny(3), batch, context())
     ensemble = tiny(3)
     losses, gradients = input_gradients(ensemble.members, batch.images.clone().requires_grad_(True), batch.labels)
-    moved = method.roughest(ensemble, Batch(batch.images[3:], batch.labels[3:]), context())
+    moved = method.highest_gradient_images(ensemble, Batch(batch.images[3:], batch.labels[3:]), context())
     mixed = torch.cat([batch.images[:3], moved]).requires_grad_(True)
     _, rough = input_gradients(ensemble.members, mixed, batch.labels)
     assert terms["cross_entropy"].item() == pytest.approx(losses.sum().item())
@@ -72,7 +72,7 @@ def test_moved_images_have_larger_gradients_inside_a_radius_that_grows():
     def size(x):
         return magnitude(input_gradients(ensemble.members, x.clone().requires_grad_(True), batch.labels)[1])
 
-    early, late = (method.roughest(ensemble, batch, context(part)) for part in (0.0, 1.0))
+    early, late = (method.highest_gradient_images(ensemble, batch, context(part)) for part in (0.0, 1.0))
     assert (early - batch.images).abs().max() <= 0.1 + 1e-12
     assert 0.1 < (late - batch.images).abs().max() <= 0.2 + 1e-12
     assert (size(early) > size(batch.images)).all()
