@@ -1,1 +1,1 @@
-"""What outcomes say: accuracies, intervals, tests, health. Pure functions of frames, no torch."""
+"""Accuracies, intervals, tests and health from outcomes. Pure functions of frames, no torch."""

@@ -1,4 +1,4 @@
-"""What one suite of variants breaks that another does not, and which of its variants add most."""
+"""Comparison of two suites of variants: the images that only one breaks, and its variants that add most."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ BY_ATTACK = [*PAIR, "attack", *ORDER, "n", "targets"]
 
 @dataclass(frozen=True)
 class Beyond:
-    """Suites of variants compared two at a time, against one target each, at one eps, on the images they share.
+    """The comparisons of suites of variants, two at a time, on the images that they share.
 
-    A suite is a protocol that tries every variant on every image. Each is compared with the one of the next fewer
-    variants (equally many: by name) that has the same aggregation. An image counts as right only if it is when clean
-    and under every variant. If answers are random, images count by how likely they are right, as in the ledger.
+    A suite is a protocol that tries every variant on every image. Each is compared with the one that has the next fewer
+    variants (of equally many, by name) and the same aggregation, for each target at one eps. An image counts as right
+    only if it is right when clean and under every variant. If answers are random, images count by their probabilities,
+    as in the ledger.
 
     Attributes:
-        pairs: a row per target and pair, columns ``PAIRS``: how many ``variants`` the ``protocol`` has, and the
-            protocol ``beyond`` which it is looked at; of ``n`` images those right under it, under the other and under
-            both; those that ``only`` it breaks, and ``only_beyond`` the other.
-        variants: its variants in the greedy order in which they break what the other leaves, columns ``BY_VARIANT``:
-            ``order`` from 1, ``adds``, the images that none before it breaks, and ``left``, the images still right.
-        attacks: the same of attacks, each with all its variants, over the images of all targets, columns
+        pairs: a row per target and pair with the columns ``PAIRS``: the number of ``variants`` of the ``protocol`` and
+            of the other, ``beyond``; of ``n`` images those right under it, under the other and under both; those that
+            ``only`` it breaks, and ``only_beyond`` the other.
+        variants: its variants in the greedy order in which they break what the other leaves, with the columns
+            ``BY_VARIANT``: ``order`` from 1, ``adds``, the images that none before it breaks, and ``left``, the images
+            still right.
+        attacks: the same for attacks, each with all its variants, over the images of all targets, with the columns
             ``BY_ATTACK``: ``n`` images of ``targets`` targets.
     """
 
@@ -51,10 +53,10 @@ class Beyond:
 
 @dataclass(frozen=True)
 class _Suite:
-    """Outcomes of one protocol against one target at one eps.
+    """The outcomes of one protocol against one target at one eps.
 
-    ``correct`` has a row per image and a column per row of ``variants``; ``clean`` says by image whether it is right,
-    or how likely; both are floats.
+    ``correct`` has a row per image and a column per row of ``variants``. ``clean`` is by image. Both are floats: 0 or
+    1, or the probability of a right answer.
     """
 
     protocol: str
@@ -63,15 +65,15 @@ class _Suite:
     clean: pd.Series
 
     def right(self, images: pd.Index) -> pd.Series:
-        """Whether each of ``images`` is right when clean and under every variant, or how likely."""
+        """Return whether each of ``images`` is right when clean and under every variant, or the probability."""
         return self.correct.loc[images].min(axis=1).clip(upper=self.clean.loc[images])
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A suite and the one beyond which it is looked at.
+    """A suite and the smaller one that it is compared with.
 
-    ``row`` is one of ``pairs``; ``broken`` has by image and variant how much it breaks of what the other leaves.
+    ``row`` is one of ``pairs``. ``broken`` has by image and variant how much it breaks of what the other leaves.
     """
 
     row: dict[str, Any]
@@ -83,7 +85,7 @@ def beyond(files: Sequence[OutcomeFile]) -> Beyond:
     """Compare the suites of every target.
 
     Raises:
-        UserError: a variant lacks an image, or an attempt was not made.
+        UserError: a variant lacks an image, or an attempt was skipped.
     """
     kinds = kinds_of(file.provenance for file in files)
     suites = sorted((file for file in files if facts_of(file.provenance["protocol"]).every_variant), key=_target)
@@ -104,8 +106,8 @@ def pairs_of_target(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> list[
     """Compare the suites of one target.
 
     Args:
-        outcomes: gathered rows of one target under any protocols.
-        kinds: those of the table unless given.
+        outcomes: rows of one target under any protocols.
+        kinds: kinds of protocols, by default those of the project.
 
     Raises:
         UserError: see :func:`beyond`.
@@ -124,16 +126,19 @@ def pairs_of_target(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> list[
 
 
 def _pair(more: pd.DataFrame, fewer: pd.DataFrame) -> list[_Pair]:
-    """Compare two protocols at the standard eps of those they share; nothing if they share no eps or no image."""
+    """Compare two protocols at the standard eps that they share. The result is empty without shared eps or images."""
     dataset = str(more["dataset"].iloc[0])
     chosen = headline_eps(dataset, set(more["eps"].unique()) & set(fewer["eps"].unique()))
     if chosen is None:
         return []
-    new, old = _suite(more, chosen.eps), _suite(fewer, chosen.eps)
+    new = _suite(more, chosen.eps)
+    old = _suite(fewer, chosen.eps)
     images = new.correct.index.intersection(old.correct.index)
     if not len(images):
         return []
-    by_new, by_old = new.right(images), old.right(images)
+    by_new = new.right(images)
+    by_old = old.right(images)
+    # Probabilities combine by the minimum, as in the worst case: the attacker chooses the variant.
     by_both = by_new.clip(upper=by_old)
     sums = {
         "correct": by_new,
@@ -158,7 +163,7 @@ def _suite(rows: pd.DataFrame, eps: float) -> _Suite:
 
 
 def assembled(pairs: Iterable[_Pair]) -> Beyond:
-    """Put pairs of all targets together."""
+    """Join the pairs of all targets."""
     own = list(pairs)
     by_variant: list[dict[str, Any]] = []
     by_attack: list[dict[str, Any]] = []
@@ -181,7 +186,7 @@ def _names(pair: _Pair) -> tuple[Any, ...]:
 
 
 def _attacks(pairs: Sequence[_Pair]) -> list[dict[str, Any]]:
-    """Return rows of ``attacks`` for one pair of protocols."""
+    """Return the rows of ``attacks`` for one pair of protocols."""
     frames = []
     for pair in pairs:
         attack = pair.variants.loc[pair.broken.columns, "attack"].astype(str).to_numpy()

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over images, for quantities that are no plain share of them."""
+"""Bootstrap intervals over images, for means that are not proportions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ RESAMPLES = 4000
 
 
 def mean_interval(values: npt.ArrayLike, confidence: float) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over images; the same values, the same interval.
+    """Return the percentile bootstrap interval of the mean over images, which is deterministic.
 
-    Images are drawn with replacement. The mean of such a draw depends only on how often each distinct value comes,
-    which is multinomial: the distribution of ``scipy.stats.bootstrap``, in time that does not grow with the images.
+    Images are drawn with replacement. The mean of a draw depends only on the count of each distinct value, which is
+    multinomial. This gives the distribution of ``scipy.stats.bootstrap`` in time that does not grow with the images.
 
     Args:
         values: one number per image, few of them distinct; at least one.
-        confidence: of the interval, such as 0.95.
+        confidence: confidence level, such as 0.95.
     """
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
     size = counts.sum()

@@ -1,4 +1,4 @@
-"""Accuracy against budget: how many passes through the attacked model each attempt takes, and what it leaves."""
+"""Accuracy against budget: the passes through the attacked model for each attempt, and the accuracy after it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def spent(attempts: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
     """Return the budget and the accuracy that is left after each attempt, in the order of the rows.
 
     Args:
-        attempts: outcome rows of one target at one eps: every attempt on every image, ``correct`` null where an image
-            was beaten before. If answers are random, ``correct`` is how likely one is right.
-        counts: ``forward`` and ``backward`` passes for each attacked image, by the columns ``source``, ``attack`` and
+        attempts: outcome rows of one target at one eps, with every attempt on every image; ``correct`` is null if the
+            image was beaten before. If answers are random, ``correct`` is the probability of a right one.
+        counts: ``forward`` and ``backward`` passes per attacked image, by the columns ``source``, ``attack`` and
             ``loss``.
 
     Returns:
-        one row per attempt with the columns ``ATTEMPT``; ``forward`` and ``backward``, its own passes divided by the
-        number of all images; ``passes``, both of all attempts so far; ``accuracy``, the share of images that no attempt
-        so far has beaten. No rows if the passes of an attempt are not known.
+        one row per attempt with the columns ``ATTEMPT``, ``forward`` and ``backward``, its own passes divided by the
+        number of all images, ``passes``, both of all attempts so far, and ``accuracy``, the share of images that no
+        attempt so far has beaten. There are no rows if the passes of an attempt are unknown.
     """
     made = attempts[ATTEMPT].drop_duplicates(ignore_index=True)
     numbered = attempts.merge(made.assign(attempt=made.index), on=ATTEMPT)
@@ -45,10 +45,10 @@ def spent(attempts: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
 
 
 def file_budget(file: OutcomeFile) -> pd.DataFrame:
-    """:func:`spent` of one outcomes file at the headline eps; files without counts give no rows.
+    """Return :func:`spent` of one outcomes file at the headline eps, without rows if it has no counts.
 
     Returns:
-        the columns ``COLUMNS``; ``attempt`` counts from 1.
+        the columns ``COLUMNS``, with ``attempt`` from 1.
     """
     counted = named(file.measurements, PREFIX)
     if counted.empty or file.outcomes.empty or facts_of(file.provenance["protocol"]).yields != ACCURACY:
@@ -65,7 +65,7 @@ def file_budget(file: OutcomeFile) -> pd.DataFrame:
 
 
 def _counts(measured: pd.DataFrame) -> pd.DataFrame:
-    """Return passes by ``source``, ``attack`` and ``loss``, ``forward`` and ``backward`` in columns."""
+    """Return passes by ``source``, ``attack`` and ``loss``, in the columns ``forward`` and ``backward``."""
     measured = plain(measured)
     parts = measured["name"].str.removeprefix(PREFIX).str.rsplit("/", n=2, expand=True)
     named = measured.assign(attack=parts[0], loss=parts[1], direction=parts[2])
@@ -75,6 +75,6 @@ def _counts(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def collect_budget(files: Sequence[OutcomeFile]) -> pd.DataFrame:
-    """:func:`file_budget` of all files."""
+    """Return :func:`file_budget` of all files."""
     frames = [frame for frame in map(file_budget, files) if len(frame)]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=COLUMNS)

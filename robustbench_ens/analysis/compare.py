@@ -1,18 +1,18 @@
-"""Does one ensemble beat another? Paired tests on the images that both were attacked on.
+"""Paired tests of whether one ensemble beats another, on the images that both were attacked on.
 
-Two things may make a difference by luck, and both must speak against it; the p-value of a pair is the larger of the two
-(an intersection-union test: it claims too little rather than too much, however seeds and images depend on each other).
+A difference may be due to the choice of images or to the luck of training. The p-value of a pair is the larger of two
+tests, one for each (an intersection-union test, which is conservative however seeds and images depend on each other).
 
-*Images.* McNemar's exact test on the images that only one of the two gets right. If an answer is random, an image may
-be right by a share: then the test of random signs, of which McNemar's is the special case. Over several seeds, seed s
-of one is paired with seed s of the other, and the largest p-value counts; it is 1 where the seeds disagree about who is
-better.
+*Images.* McNemar's exact test on the images that only one of the two gets right. If answers are random, an image is
+right with a probability, and the test is that of random signs, of which McNemar's is a special case. With several
+seeds, seed s of one is paired with seed s of the other, and the largest p-value counts. It is 1 if seeds disagree about
+which ensemble is better.
 
-*Training.* Over several seeds, which are then the unit of replication, Welch's t-test between the accuracies of the
-seeds. A count of images is whole, so that the variance over seeds is never taken for less than 1/12 images^2. With one
-seed there is no such test, and a claim is about these weights alone.
+*Training.* With several seeds, which are the units of replication, Welch's t-test between the accuracies of the seeds.
+Counts of images are integers, so that the variance over seeds is taken to be at least 1/12 images^2. With one seed
+there is no such test, and a claim is about these weights alone.
 
-Holm's correction runs over all pairs of ensembles under one protocol: one table.
+Holm's correction is over all pairs of ensembles under one protocol.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from robustbench_ens.analysis.rounding import COUNT_VARIANCE
 from robustbench_ens.analysis.tally import Shares
 
 WORST = "worst case"
-"""Stands in place of a protocol for the worst case over those that both ensembles were attacked under."""
+"""The name in place of a protocol for the worst case over protocols that both ensembles were attacked under."""
 
 COLUMNS = [
     *("dataset", "protocol", "eps", "better", "worse", "seeds", "n", "only_better", "only_worse"),
@@ -43,17 +43,17 @@ COLUMNS = [
     *("supported", "left_out"),
 ]
 ALL_PAIRS_UP_TO = 24
-"""Of more ensembles, only neighbours in the order of their accuracies are compared, and the first with each.
+"""The most ensembles of which all pairs are compared. Of more, neighbours by accuracy, and the first with each.
 
-A report of many ensembles so takes time in proportion to them.
+The time for a report of many ensembles is then proportional to their number.
 """
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one ensemble keeps under one protocol at one eps: ``correct`` is boolean, or in [0, 1], by image.
+    """The answers of one ensemble under one protocol at one eps. ``correct`` is boolean, or in [0, 1], by image.
 
-    ``protocols`` are those behind it, several for the worst case; only answers to the same are compared.
+    ``protocols`` has several protocols for the worst case. Only answers under the same protocols are compared.
     """
 
     dataset: str
@@ -74,7 +74,7 @@ def _question(own: Answers) -> tuple[str, str]:
 
 
 def answers(images: pd.DataFrame) -> list[Answers]:
-    """The answers at every eps above 0, from rows of ``derive.survivors``."""
+    """Return the answers at every eps above 0, from rows of ``derive.survivors``."""
     keys = ["dataset", "protocol", "ensemble", "seed", "eps"]
     return [
         Answers(**names, protocols=frozenset([names["protocol"]]), correct=own.set_index("image")["correct"])
@@ -83,7 +83,7 @@ def answers(images: pd.DataFrame) -> list[Answers]:
 
 
 def in_common(several: Iterable[Answers]) -> tuple[pd.Index, npt.NDArray[Any]]:
-    """Return the images that ``several`` answers are about, and what each says of them: (images, answers)."""
+    """Return the images that all ``several`` answers have in common, and whether each is right: (images, answers)."""
     columns = [own.correct for own in several]
     images = columns[0].index
     if not all(column.index.equals(images) for column in columns[1:]):
@@ -95,12 +95,12 @@ def in_common(several: Iterable[Answers]) -> tuple[pd.Index, npt.NDArray[Any]]:
 def at_headline(
     found: Iterable[Answers], eps: Mapping[str, float], tiers: Collection[tuple[str, str]]
 ) -> list[Answers]:
-    """Return those at their dataset's ``eps``, then the worst case of every ensemble over its protocols of a tier.
+    """Return those at their dataset's ``eps``, then the worst case of every ensemble over its tiers.
 
     Args:
-        found: of all protocols.
-        eps: by dataset.
-        tiers: the (protocol, ensemble) that count.
+        found: the answers under all protocols.
+        eps: the eps of each dataset.
+        tiers: the (protocol, ensemble) that count in the worst case.
     """
     chosen = [own for own in found if own.eps == eps.get(own.dataset)]
     return chosen + _worst([own for own in chosen if (own.protocol, own.ensemble) in tiers])
@@ -119,16 +119,16 @@ def _worst(tiers: Sequence[Answers]) -> list[Answers]:
 
 
 def comparisons(found: Sequence[Answers]) -> pd.DataFrame:
-    """Every two ensembles under every protocol (see ``ALL_PAIRS_UP_TO``), on the seeds and images that they share.
+    """Compare pairs of ensembles under every protocol, on the seeds and images that they share.
 
     Returns:
-        the columns ``COLUMNS``, one row per pair: ``better`` has the higher mean accuracy over seeds, by ``difference``
-        in [0, 1] (bootstrap 95% interval over images ``low`` to ``high``; ``spread`` is the standard deviation over
-        images); ``only_better`` and ``only_worse`` are images that one gets right more often than the other, summed
-        over seeds; ``p_by_seed`` are the p-values of :func:`paired_p`, ``p_images`` and ``p_seeds`` (null for one seed)
-        the two tests, ``p`` the larger, ``p_adjusted`` after Holm's correction; ``supported``: the claim that
-        ``better`` beats ``worse`` stands; ``left_out``: how many pairs under the same protocol were not compared, for
-        the number of ensembles.
+        one row per pair (see ``ALL_PAIRS_UP_TO``) with the columns ``COLUMNS``. ``better`` has the higher mean accuracy
+        over seeds, by ``difference`` in [0, 1] (bootstrap 95% interval over images ``low`` to ``high``, standard
+        deviation over images ``spread``). ``only_better`` and ``only_worse`` count the images that one gets right more
+        often than the other, summed over seeds. ``p_by_seed`` are the p-values of :func:`paired_p`, ``p_images`` and
+        ``p_seeds`` (null for one seed) those of the two tests, ``p`` the larger, and ``p_adjusted`` that after Holm's
+        correction. ``supported`` is true if ``better`` significantly beats ``worse``. ``left_out`` is the number of
+        pairs under the same protocol that were not compared because there are too many ensembles.
     """
     tables = []
     for _, group in groupby(sorted(found, key=_question), key=_question):
@@ -151,7 +151,7 @@ def _chosen(by_ensemble: Mapping[str, Mapping[int, Answers]]) -> Sequence[tuple[
 
 
 def _holm(pairs: list[dict[str, Any]], left_out: int) -> pd.DataFrame:
-    """Pairs left out count as tests that found nothing: they were left out after a look at the data."""
+    """Correct the p-values of ``pairs``. Skipped pairs count as tests with p = 1: accuracies decided the choice."""
     if not pairs:
         return pd.DataFrame(columns=COLUMNS)
     adjusted = holm([pair["p"] for pair in pairs] + [1.0] * left_out, 1 - CONFIDENCE).adjusted[: len(pairs)]
@@ -160,9 +160,9 @@ def _holm(pairs: list[dict[str, Any]], left_out: int) -> pd.DataFrame:
 
 
 def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[str, Any] | None:
-    """One pair, each ensemble's answers by seed: a row of :func:`comparisons` up to ``p``.
+    """Compare one pair by each ensemble's answers by seed, and return a row of :func:`comparisons` up to ``p``.
 
-    None where they share neither seed nor image.
+    The result is None if they share no seed or no image.
     """
     seeds = [seed for seed in sorted(one) if seed in other and one[seed].protocols == other[seed].protocols]
     if not seeds:
@@ -174,7 +174,8 @@ def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[s
     names = (one[seeds[0]].ensemble, other[seeds[0]].ensemble)
     if first.mean() < second.mean():
         first, second, names = second, first, names[::-1]
-    only_first, only_second = (first > second).sum(axis=1), (second > first).sum(axis=1)
+    only_first = (first > second).sum(axis=1)
+    only_second = (second > first).sum(axis=1)
     difference = first.mean(axis=0) - second.mean(axis=0)
     low, high = mean_interval(difference, CONFIDENCE)
     by_seed = [paired_p(first[row], second[row]) for row in range(len(seeds))]
@@ -204,24 +205,24 @@ def compared(one: Mapping[int, Answers], other: Mapping[int, Answers]) -> dict[s
 
 
 def mcnemar_p(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
-    """Two-sided exact p-value of McNemar's test on two classifiers' right answers, both ``(images,)``."""
+    """Return the two-sided exact p-value of McNemar's test on two classifiers' right answers, both ``(images,)``."""
     fewer, more = sorted([int((first & ~second).sum()), int((second & ~first).sum())])
     if more - fewer <= 1:
         return 1.0
-    # Twice the chance that so few of ``fewer + more`` coins show heads: a binomial sum is an incomplete beta function.
+    # Twice the probability of at most ``fewer`` heads of ``fewer + more`` coins: a binomial sum is an incomplete beta.
     return float(2 * betainc(more, fewer + 1, 0.5))
 
 
 SIGN_FLIPS = 99_999
-"""Draws of random signs: p-values are multiples of 1 / 100,000."""
+"""The number of draws of random signs. P-values are multiples of 1 / 100,000."""
 
 
 def paired_p(first: Shares, second: Shares) -> float:
     """Return the two-sided p-value of a paired test on two classifiers' right answers, both ``(images,)`` in [0, 1].
 
-    If each is 0 or 1, it is :func:`mcnemar_p`. Otherwise it is that of random signs: if neither is better, each
-    image's difference is as likely its negative. ``(1 + draws as far from 0) / (1 + draws)`` is valid for any number
-    of draws (Phipson and Smyth 2010, "Permutation p-values should never be zero"). The draws are the same each time.
+    If all are 0 or 1, it is :func:`mcnemar_p`. Otherwise it is that of random signs: if neither is better, each
+    image's difference is as likely as its negative. ``(1 + draws as far from 0) / (1 + draws)`` is valid for any
+    number of draws (Phipson and Smyth 2010, "Permutation p-values should never be zero"). The draws are fixed.
     """
     difference = first - second
     if np.isin(first, (0, 1)).all() and np.isin(second, (0, 1)).all():
@@ -234,12 +235,12 @@ def paired_p(first: Shares, second: Shares) -> float:
 
 
 def welch_p(first: Shares, second: Shares) -> float | None:
-    """Two-sided p-value of Welch's t-test between seeds' accuracies, both ``(seeds, images)``; none for one seed."""
+    """Return the two-sided p-value of Welch's t-test between seeds' accuracies, ``(seeds, images)``, None for one."""
     return welch_p_of_rates(first.mean(axis=1), second.mean(axis=1), first.shape[1])
 
 
 def welch_p_of_rates(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], images: int) -> float | None:
-    """The same of the seeds' rates over ``images`` images each, ``(seeds,)``; they may have different seeds."""
+    """Return :func:`welch_p` of the seeds' rates over ``images`` images, ``(seeds,)`` of possibly different seeds."""
     if min(len(first), len(second)) < 2:
         return None
     least = np.sqrt(COUNT_VARIANCE) / images

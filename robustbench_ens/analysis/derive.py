@@ -1,4 +1,4 @@
-"""Rates derived from outcome rows: accuracies, transferability, intervals. Pure functions of data frames."""
+"""Rates derived from outcome rows: accuracies, transferability and intervals. Pure functions of data frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAIR = [*CELL, "eps", "source_member", "target_member"]
 
 
 def that_yield(outcomes: pd.DataFrame, what: Yields, kinds: Kinds | None) -> pd.DataFrame:
-    """Return the rows under the kinds of protocols that yield ``what``; ``kinds`` are those of the table if none."""
+    """Return the rows under kinds of protocols that yield ``what``. ``kinds`` are by default those of the project."""
     return outcomes[_yields(outcomes, what, kinds)]
 
 
@@ -32,33 +32,32 @@ def _yields(outcomes: pd.DataFrame, what: Yields, kinds: Kinds | None) -> pd.Ser
 
 
 def with_interval(frame: pd.DataFrame, count: str, rate: str) -> pd.DataFrame:
-    """Add ``rate``, ``low`` and ``high``: ``count / n`` and its Wilson 95% interval, all in [0, 1]; :func:`plain`.
+    """Add ``rate``, ``low`` and ``high``: ``count / n`` and its Wilson 95% interval, all in [0, 1].
 
-    The interval also holds for sums of numbers in [0, 1], as where answers are random. It takes ``q (1 - q)`` for the
-    variance of one of them if their mean is q, and none has more (Bhatia and Davis 2000, "A better bound on the
-    variance", Am. Math. Mon. 107:353); it is wider than it need be.
+    The interval also holds for sums of numbers in [0, 1], as for random answers. It assumes the variance ``q (1 - q)``
+    for numbers of mean q, which is the largest possible (Bhatia and Davis 2000, "A better bound on the variance", Am.
+    Math. Mon. 107:353), so that it is conservative. Categories become text, as by :func:`plain`.
     """
     low, high = wilson_interval(frame[count], frame["n"], CONFIDENCE)
     value = frame[count] / frame["n"]
-    # At 0 and 1 an end of the interval is the rate itself, but for rounding.
+    # At rates 0 and 1 an end of the interval is the rate itself, and rounding must not move it past the rate.
     ends = {"low": np.minimum(low, value), "high": np.maximum(high, value)}
     return plain(frame).assign(**{rate: value}, **ends)
 
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
-    """Categories as text: what is derived is small, and is joined with what other files gave."""
+    """Return ``frame`` with categories as text, so that results of different files can be joined."""
     return frame.astype({name: str for name, kind in frame.dtypes.items() if isinstance(kind, pd.CategoricalDtype)})
 
 
 def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """One row per ``keys`` and image: ``correct`` only if no attempt changed the prediction; if the answer is random,
-    how likely it is right under the worst attempt.
+    """Return one row per ``keys`` and image, ``correct`` only if it is under every attempt.
 
-    ``correct`` is null where nothing was attempted, because an earlier restart had already won; such a row neither
-    saves nor loses the image.
+    If the answer is random, ``correct`` is the probability that it is right under the worst attempt. Input rows are
+    null for attempts that were skipped because an earlier restart had won; they do not count.
 
     Raises:
-        UserError: an image has attempts that were not made and none that won, so its worst case is unknown.
+        UserError: an image has skipped attempts but none that won, so that its worst case is unknown.
     """
     columns = [*keys, "image"]
     groups = grouped(rows, columns)
@@ -71,7 +70,7 @@ def _worst_case(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def grouped(rows: pd.DataFrame, keys: Sequence[str]) -> tally.Groups:
-    """Number ``rows`` by their values of ``keys``, as ``rows.groupby(keys, observed=True)`` orders them."""
+    """Number ``rows`` by their values of ``keys``, in the order of ``rows.groupby(keys, observed=True)``."""
     return tally.numbered([_numbers(rows[name]) for name in keys])
 
 
@@ -100,16 +99,16 @@ def _counted(rows: pd.DataFrame, keys: Sequence[str], name: str) -> pd.DataFrame
 
 
 def _numbers(column: pd.Series) -> npt.NDArray[Any]:
-    """Return numbers in the order of the values of ``column``: codes of categories and of texts."""
+    """Return ``column`` as numbers in the same order, which are codes for categories and texts."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy()
     return column.to_numpy() if column.dtype.kind in "if" else pd.factorize(column, sort=True)[0]
 
 
 def correct_and_tried(column: pd.Series) -> tuple[tally.Flags | tally.Shares, tally.Flags]:
-    """Split outcomes that are null where nothing was attempted: were they correct (false if null), were they made.
+    """Split outcomes, null where skipped, into whether each is correct (false if null) and whether it was made.
 
-    If any answer is neither right nor wrong for certain, the first has how likely each is right.
+    If any answer is random, the first result has probabilities of being right.
     """
     tried = column.notna().to_numpy()
     values = column[tried].astype(float).to_numpy()
@@ -120,7 +119,7 @@ def correct_and_tried(column: pd.Series) -> tuple[tally.Flags | tally.Shares, ta
 
 
 def never_made(ensemble: str, seed: int, protocol: str, image: int, eps: float) -> UserError:
-    """Return the error that it is unknown whether an image withstands its attempts."""
+    """Return the error for an image whose worst case is unknown because of skipped attempts."""
     return UserError(
         f"outcomes of {ensemble} (seed {seed}) under {protocol}: expected every attempt on image {image} at eps "
         f"{eps:g} or one that won, got attempts that were never made; delete the file and run `rbe attack` again"
@@ -128,7 +127,7 @@ def never_made(ensemble: str, seed: int, protocol: str, image: int, eps: float) 
 
 
 def no_clean_row(ensemble: str, seed: int, protocol: str, image: int) -> UserError:
-    """Return the error that an image has no row for its clean version."""
+    """Return the error for an image without a row for its clean version."""
     return UserError(
         f"outcomes of {ensemble} (seed {seed}) under {protocol}: expected a clean row (eps 0) for image {image}, got "
         "none; delete the file and run `rbe attack` again"
@@ -136,14 +135,14 @@ def no_clean_row(ensemble: str, seed: int, protocol: str, image: int) -> UserErr
 
 
 def withstood(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """Return which images withstood every attempt at an eps (``correct``), and which are right as they are (``clean``).
+    """Return whether each image withstood every attempt at an eps (``correct``), and is right when ``clean``.
 
-    Of targets that answer at random, both are how likely an answer is right, ``correct`` under the worst attempt. One
-    row per ensemble, eps and image; eps 0 is the clean image. Attempts that were not made (``correct`` is null: an
-    earlier restart had won) do not count. Rows of sub-models and of kinds that do not yield accuracy are left out.
+    For targets that answer at random, both are probabilities of a right answer, ``correct`` under the worst attempt.
+    There is one row per ensemble, eps and image; eps 0 is the clean image. Skipped attempts (``correct`` is null,
+    because an earlier restart had won) do not count. Rows of sub-models and of kinds without accuracy are dropped.
 
     Returns:
-        the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``clean`` (both bool; in [0, 1] if any answer is
+        the columns of ``CELL``, ``eps``, ``image``, ``correct``, ``clean`` (both bool, or in [0, 1] if any answer is
         random).
 
     Raises:
@@ -155,7 +154,7 @@ def withstood(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFram
 
 
 def _beside_clean(images: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Add to ``images`` whether the clean image is right, as the outcome ``rows`` say: ``clean``.
+    """Add to ``images`` the column ``clean`` from the outcome ``rows``: whether the clean image is right.
 
     Raises:
         UserError: an image has no row for its clean version.
@@ -173,14 +172,14 @@ def _beside_clean(images: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _all_or_nothing(images: pd.DataFrame) -> pd.DataFrame:
-    """Count the clean image as one more attempt: an attacker may leave an image as it is."""
+    """Count the clean image as one more attempt, because an attacker may leave an image as it is."""
     return images.assign(correct=np.minimum(images["correct"], images["clean"])).drop(columns="clean")
 
 
 def survivors(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """All or nothing: one row per ensemble, eps and image; ``correct`` only if every attempt was classified correctly.
+    """Return one row per ensemble, eps and image, ``correct`` only if every attempt was classified correctly.
 
-    The clean image counts as an attempt at every eps. What else counts, see :func:`withstood`.
+    The clean image counts as an attempt at every eps. For the other attempts see :func:`withstood`.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``image``, ``correct`` (see :func:`withstood`).
@@ -192,7 +191,7 @@ def survivors(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFram
 
 
 def accuracies(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """Accuracy of each ensemble at each eps of each protocol, over all images; eps 0 is the clean accuracy.
+    """Return the accuracy of each ensemble at each eps of each protocol, over all images, with clean as eps 0.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``n``, ``correct``, ``accuracy``, ``low``, ``high``.
@@ -204,12 +203,12 @@ def accuracies(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFra
 
 
 def accuracies_of(images: pd.DataFrame) -> pd.DataFrame:
-    """:func:`accuracies` from rows of :func:`survivors`."""
+    """Return :func:`accuracies` from rows of :func:`survivors`."""
     return with_interval(_counted(images, [*CELL, "eps"], "correct"), "correct", "accuracy")
 
 
 def survivors_by_steps(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """As :func:`survivors` for each number of attack steps, of kinds that yield accuracy by steps; no rows for eps 0.
+    """Return :func:`survivors` for each number of steps, of kinds that yield accuracy by steps, without eps 0.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``steps``, ``image``, ``correct``.
@@ -223,7 +222,7 @@ def survivors_by_steps(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd
 
 
 def convergence(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """Accuracy by the number of attack steps, all or nothing over the clean image and the attempts of that number.
+    """Return accuracy by the number of attack steps, worst case over the clean image and the attempts of that number.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``steps``, ``n``, ``correct``, ``accuracy``, ``low``, ``high``.
@@ -236,10 +235,10 @@ def convergence(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFr
 
 
 def transferability(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """Success rate on sub-model ``target_member`` of attacks crafted on ``source_member``, at each eps.
+    """Return the success rate on sub-model ``target_member`` of attacks crafted on ``source_member``, at each eps.
 
-    Success on any start counts; the denominator is all images that every sub-model gets right. ``target_member`` -1
-    is the ensemble; equal members are the white-box diagonal (DVERGE, Section 4.2).
+    Success from any start counts. The denominator is all images that every sub-model gets right. ``target_member`` -1
+    is the ensemble, and equal members are the white-box diagonal (DVERGE, Section 4.2).
 
     Returns:
         the columns of ``CELL``, ``eps``, ``source_member``, ``target_member``, ``n``, ``success``, ``rate``, ``low``,
@@ -252,12 +251,12 @@ def transferability(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.Da
 
 
 def transferability_of(pairs: pd.DataFrame) -> pd.DataFrame:
-    """:func:`transferability` from rows of :func:`transferred`."""
+    """Return :func:`transferability` from rows of :func:`transferred`."""
     return with_interval(_counted(pairs, _PAIR, "success"), "success", "rate")
 
 
 def mean_transferability_of(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Mean success rate over ordered pairs of different sub-models, with its bootstrap 95% interval over images.
+    """Return the mean success rate over ordered pairs of different sub-models, with a bootstrap 95% interval.
 
     Args:
         pairs: rows of :func:`transferred`.
@@ -282,7 +281,7 @@ def mean_transferability_of(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def transferred(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """Return which attacks crafted on one sub-model beat another: ``success`` if any start did.
+    """Return whether attacks crafted on one sub-model beat another on each image: ``success`` if any start did.
 
     Returns:
         the columns of ``CELL``, ``eps``, ``source_member``, ``target_member``, ``image``, ``success``.
@@ -296,13 +295,14 @@ def transferred(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFr
 
 
 def between_sub_models(transfer: pd.DataFrame) -> pd.DataFrame:
-    """The off-diagonal part of rates by member: pairs of different sub-models, without the ensemble's column."""
-    target, source = transfer["target_member"], transfer["source_member"]
+    """Return the rows for pairs of different sub-models, without the diagonal and the ensemble."""
+    target = transfer["target_member"]
+    source = transfer["source_member"]
     return transfer[(target != source) & (target != ENSEMBLE)]
 
 
 def attempts(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """Number of attempts on each image of each cell that yields accuracy: sources x attacks x losses x restarts.
+    """Return the number of attempts on each image per cell that yields accuracy: sources x attacks x losses x restarts.
 
     Returns:
         the columns of ``CELL``, ``attempts``.

@@ -1,4 +1,4 @@
-"""Attack health: what the crafting runs said about themselves, judged by their protocol's limits."""
+"""Attack health: the signs that crafting runs recorded, judged by the limits of their protocols."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robustbench_ens.outcomes import OutcomeFile, named
 PREFIX = "health/"
 
 LIMITS: dict[str, Any] = HealthLimits().model_dump()
-"""Those of a protocol that says nothing of them."""
+"""The default limits of protocols."""
 
 CELL = ["protocol", "kind", "ensemble", "seed", "attack", "loss"]
 COLUMNS = [*CELL, "sign", "eps", "step", "value", "limit", "healthy"]
@@ -28,10 +28,10 @@ HIGHEST = {
     "doubling_gain": "accuracy lost to twice the steps",
     "self_transfer_gain": "accuracy lost to self-transfer",
 }
-"""Signs that must not be above their limit, and what people call them."""
+"""The signs that must not be above their limit, with their names in texts."""
 
 LOWEST = {"loss_rising": "loss rose", "budget_used": "budget used", "budget_kept": "budget kept"}
-"""Signs that must not be below their limit."""
+"""The signs that must not be below their limit, with their names in texts."""
 
 SIGNS = HIGHEST | LOWEST
 
@@ -47,19 +47,19 @@ NEXT: Mapping[str, tuple[str, ...]] = {
     "self_transfer_gain": BY_SCORES,
     "budget_kept": ("another attack",),
 }
-"""What to run next where a sign is beyond its limit, the most telling sign first."""
+"""The advice for each sign beyond its limit, with the most informative sign first."""
 MARK = f"{NBSP}⚠"
-"""Behind a number that rests on an unhealthy attack."""
+"""The mark behind a number that rests on an unhealthy attack."""
 
 ROUNDING = 1e-9
-"""Shares are quotients of whole numbers: three of a hundred images are no more than 3%."""
+"""The tolerance for limits: three of a hundred images are not more than 3%, whatever the rounding."""
 
 
 def file_health(file: OutcomeFile) -> pd.DataFrame:
-    """Signs of one outcomes file: per attack, loss and sign the worst value over sources, eps and steps.
+    """Return the signs of one outcomes file: per attack, loss and sign the worst value over sources, eps and steps.
 
-    ``limit`` is the protocol's; ``healthy`` says whether the value keeps it. Files from before there was health, and
-    kinds that craft nothing, give no rows.
+    ``limit`` is the protocol's, and ``healthy`` whether the value keeps it. Files of versions without health and kinds
+    that craft nothing give no rows.
 
     Returns:
         the columns ``COLUMNS``.
@@ -68,7 +68,7 @@ def file_health(file: OutcomeFile) -> pd.DataFrame:
 
 
 def collect_health(files: Sequence[OutcomeFile]) -> pd.DataFrame:
-    """:func:`file_health` of all files."""
+    """Return :func:`file_health` of all files."""
     judged = [file for file in files if _stated(file)]
     rows = _signs(judged)
     if rows.empty:
@@ -78,7 +78,7 @@ def collect_health(files: Sequence[OutcomeFile]) -> pd.DataFrame:
     groups = severity.groupby([rows[name] for name in ("file", "attack", "loss", "sign")])
     worst = rows.assign(highest=highest).loc[groups.idxmax()].reset_index(drop=True)
     about = pd.DataFrame([_about(file) for file in judged]).take(worst["file"].to_numpy()).reset_index(drop=True)
-    # A sign that the protocol's version did not know has a limit too, if another version left one.
+    # The defaults are limits for signs that are newer than the protocol of a file.
     limits = [LIMITS | _stated(file) | {"budget_kept": 1.0} for file in judged]
     limit = pd.Series(
         [limits[file][sign] for file, sign in zip(worst["file"], worst["sign"], strict=True)], dtype=float
@@ -88,12 +88,13 @@ def collect_health(files: Sequence[OutcomeFile]) -> pd.DataFrame:
 
 
 def _stated(file: OutcomeFile) -> dict[str, Any]:
-    """Return the limits that the protocol of ``file`` states; nothing if it is of before there was health."""
+    """Return the limits that the protocol of ``file`` states, which are empty in files of versions without health."""
     return file.provenance["protocol"]["resolved"].get("health") or {}
 
 
 def _about(file: OutcomeFile) -> dict[str, Any]:
-    target, protocol = file.provenance["target"], file.provenance["protocol"]
+    target = file.provenance["target"]
+    protocol = file.provenance["protocol"]
     return {
         "protocol": protocol["label"],
         "kind": protocol["kind"],
@@ -103,7 +104,7 @@ def _about(file: OutcomeFile) -> dict[str, Any]:
 
 
 def _signs(files: Sequence[OutcomeFile]) -> pd.DataFrame:
-    """Return the measurements of ``files`` that are signs: ``file``, its place, ``attack``, ``loss`` and ``sign``."""
+    """Return the measurements of ``files`` that are signs, with the number of the ``file`` and parts of the name."""
     tables = [named(file.measurements, PREFIX) for file in files]
     if not tables:
         return pd.DataFrame()
@@ -117,28 +118,28 @@ def _signs(files: Sequence[OutcomeFile]) -> pd.DataFrame:
 
 
 def unhealthy(health: pd.DataFrame) -> set[tuple[str, str]]:
-    """(protocol, ensemble) whose numbers rest on an unhealthy attack, at any seed."""
-    sick = health[~health["healthy"].astype(bool)]
-    return set(zip(sick["protocol"], sick["ensemble"], strict=True))
+    """Return the (protocol, ensemble) whose numbers rest on an unhealthy attack at any seed."""
+    rows = health[~health["healthy"].astype(bool)]
+    return set(zip(rows["protocol"], rows["ensemble"], strict=True))
 
 
-def rests_on_unhealthy(protocols: Sequence[str], kinds: Sequence[str], sick: Container[str]) -> bool:
+def rests_on_unhealthy(protocols: Sequence[str], kinds: Sequence[str], unhealthy: Container[str]) -> bool:
     """Return whether a worst case rests on an unhealthy attack: some kind in it has no healthy protocol.
 
-    Beside a healthy protocol of its kind, an unhealthy one can only lower the worst case.
+    An unhealthy protocol beside a healthy one of its kind can only lower the worst case, so that it does no harm.
 
     Args:
-        protocols: that make the worst case.
-        kinds: theirs.
-        sick: the unhealthy protocols.
+        protocols: the protocols in the worst case.
+        kinds: their kinds.
+        unhealthy: the unhealthy protocols.
     """
-    healthy = {kind for protocol, kind in zip(protocols, kinds, strict=True) if protocol not in sick}
+    healthy = {kind for protocol, kind in zip(protocols, kinds, strict=True) if protocol not in unhealthy}
     return not set(kinds) <= healthy
 
 
-def marked(table: pd.DataFrame, sick: Set[str], numbers: Sequence[str]) -> pd.DataFrame:
-    """``table`` with ``MARK`` behind the ``numbers`` of the rows whose ``Ensemble`` is one of ``sick``."""
-    rows = table["Ensemble"].isin(sick)
+def marked(table: pd.DataFrame, ensembles: Set[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """Return ``table`` with ``MARK`` behind the ``numbers`` of rows whose ``Ensemble`` is one of ``ensembles``."""
+    rows = table["Ensemble"].isin(ensembles)
     return table.assign(**{column: table[column].mask(rows, table[column] + MARK) for column in numbers})
 
 
@@ -148,7 +149,7 @@ def _value(row: Mapping[Hashable, Any]) -> str:
 
 
 def _next(rows: pd.DataFrame) -> str:
-    """Return what to run next for the signs of ``rows``, each step once."""
+    """Return the advice for the signs of ``rows``, each step once."""
     steps = [step for sign, steps in NEXT.items() if sign in set(rows["sign"]) for step in steps]
     return ", ".join(dict.fromkeys(steps))
 
@@ -156,11 +157,11 @@ def _next(rows: pd.DataFrame) -> str:
 def health_warnings(health: pd.DataFrame) -> list[str]:
     """Return a sentence per protocol and ensemble with an unhealthy attack.
 
-    Black-box attacks have the signs of their surrogates, whatever the target: ensembles with the same signs share one.
+    Ensembles with the same signs share a sentence: those of black-box attacks depend on the surrogates alone.
     """
-    sick = health[~health["healthy"].astype(bool)]
+    beyond_limits = health[~health["healthy"].astype(bool)]
     about: dict[tuple[str, str], list[str]] = {}
-    for (protocol, ensemble, seed), rows in sick.groupby(["protocol", "ensemble", "seed"], observed=True):
+    for (protocol, ensemble, seed), rows in beyond_limits.groupby(["protocol", "ensemble", "seed"], observed=True):
         signs = "; ".join(f"{row['attack']}, {row['loss']}: {_value(row)}" for row in rows.to_dict("records"))
         about.setdefault((str(protocol), f"{signs}; try next: {_next(rows)}."), []).append(f"{ensemble} (seed {seed})")
     return [
@@ -170,10 +171,10 @@ def health_warnings(health: pd.DataFrame) -> list[str]:
 
 
 def attack_warnings(health: pd.DataFrame) -> list[str]:
-    """One sentence per unhealthy attack, for a program's log: no character that only a page needs."""
-    sick = health[~health["healthy"].astype(bool)]
+    """Return one sentence per unhealthy attack as plain text, without the no-break spaces of pages."""
+    beyond_limits = health[~health["healthy"].astype(bool)]
     texts = []
-    for (protocol, ensemble, attack, loss), rows in sick.groupby(
+    for (protocol, ensemble, attack, loss), rows in beyond_limits.groupby(
         ["protocol", "ensemble", "attack", "loss"], observed=True
     ):
         signs = "; ".join(map(_value, rows.to_dict("records"))).replace(NBSP, " ")
@@ -185,9 +186,9 @@ def attack_warnings(health: pd.DataFrame) -> list[str]:
 
 
 def health_table(health: pd.DataFrame) -> pd.DataFrame:
-    """One row per protocol, ensemble, attack and loss: the worst of each sign over seeds, and the verdict; as text.
+    """Return one row per protocol, ensemble, attack and loss, as text: the worst signs over seeds, and the verdict.
 
-    Signs that no attack has, as one that its files are older than, have no column.
+    Signs that no attack has, because its files are older, have no column.
     """
     attack = [name for name in CELL if name != "seed"]
     own = health.astype({"value": float, "healthy": bool})

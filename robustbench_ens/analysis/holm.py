@@ -10,20 +10,20 @@ import numpy.typing as npt
 
 
 class Corrected(NamedTuple):
-    """What Holm's correction says of each test: whether it is rejected, and its adjusted p-value; both ``(tests,)``."""
+    """The result of Holm's correction: rejections and adjusted p-values of the tests, both ``(tests,)``."""
 
     rejected: npt.NDArray[np.bool_]
     adjusted: npt.NDArray[np.float64]
 
 
 def holm(p_values: Sequence[float] | npt.NDArray[np.float64], alpha: float) -> Corrected:
-    """Correct p-values for all tests together, so that any false rejection has a chance of at most ``alpha``.
+    """Correct p-values so that the probability of any false rejection among all tests is at most ``alpha``.
 
-    In ascending order, the p-value at place i of n (counted from 0) is rejected if it and all before it are at most
+    In ascending order, the test at place i of n (from 0) is rejected if its p-value and all before it are at most
     ``alpha / (n - i)``. Adjusted p-values are the running maximum of ``(n - i) p``, at most 1.
 
-    statsmodels' ``multipletests`` gives the same, but collects garbage in every call: 0.15 s each where PyTorch and
-    matplotlib are loaded, which was half of the time of a report.
+    statsmodels' ``multipletests`` gives the same, but collects garbage in every call. With PyTorch and matplotlib
+    loaded that took 0.15 s each, half of the time of a report.
 
     Args:
         p_values: ``(tests,)``, in [0, 1]; their order is kept.

@@ -1,4 +1,4 @@
-"""The variant ledger: what each variant of a black-box evaluation does alone, and which of them decide."""
+"""The variant ledger: the effect of each variant of a black-box evaluation, alone and beside the others."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Matrix = Flags | Shares
 
 
 def greedy(broken: Matrix) -> list[int]:
-    """Variants in the order in which each adds the most broken images to those before it; the first of equals wins.
+    """Return variants in the order in which each adds the most broken images; ties go to the first.
 
     Args:
-        broken: ``(images, variants)``; of targets that answer at random, how likely the answer is wrong.
+        broken: ``(images, variants)``; for targets that answer at random, the probability of a wrong answer.
 
     Returns:
-        columns of ``broken``; together they break every image as far as any variant does.
+        columns of ``broken``, which together break every image as far as any variant does.
     """
     order: list[int] = []
     left = broken.astype(float)
@@ -45,13 +45,13 @@ def greedy(broken: Matrix) -> list[int]:
 
 
 def twins(predicted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Number of the group of variants with one and the same prediction on every image, 0 for a variant without twin.
+    """Return the group number of variants with equal predictions on every image, 0 for a variant without twin.
 
     Args:
         predicted: ``(images, variants)``.
 
     Returns:
-        ``(variants,)``; groups are counted from 1 in the order of their first variants.
+        ``(variants,)``, group numbers from 1 in the order of their first variants.
     """
     groups: dict[bytes, list[int]] = {}
     for column in range(predicted.shape[1]):
@@ -63,10 +63,10 @@ def twins(predicted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 class ByVariant(NamedTuple):
-    """What each variant does to each image of one target at one eps.
+    """The outcome of each variant on each image of one target at one eps.
 
-    ``variants`` has the columns ``VARIANT``, a row per variant; ``images`` are sorted; ``correct`` and ``predicted``
-    are (images, variants), the first how likely an answer is right, 0 or 1 if it is certain.
+    ``variants`` has the columns ``VARIANT`` and a row per variant. ``images`` are sorted. ``correct`` and ``predicted``
+    are (images, variants). ``correct`` is the probability of a right answer, 0 or 1 unless answers are random.
     """
 
     variants: pd.DataFrame
@@ -76,13 +76,13 @@ class ByVariant(NamedTuple):
 
 
 def outcomes_by_variant(attacked: pd.DataFrame) -> ByVariant:
-    """Return what each variant does to each image; variants are in the order of the rows.
+    """Return the outcome of each variant on each image, with variants in the order of the rows.
 
     Args:
-        attacked: outcome rows of one target at one eps: every variant on every image.
+        attacked: outcome rows of one target at one eps, with every variant on every image.
 
     Raises:
-        UserError: a variant lacks an image or has one twice, or an attempt was not made.
+        UserError: a variant lacks an image or has one twice, or an attempt was skipped.
     """
     groups = grouped(attacked, VARIANT)
     images = grouped(attacked, ["image"])
@@ -100,29 +100,29 @@ def outcomes_by_variant(attacked: pd.DataFrame) -> ByVariant:
 
 
 def _without_each(broken: Matrix) -> Matrix:
-    """Return by image and variant how much the other variants together break, 0 if there is no other."""
+    """Return by image and variant how much all other variants together break, 0 if there is no other."""
     ascending = np.sort(np.concatenate([np.zeros((len(broken), 1)), broken], axis=1), axis=1)
     most = ascending[:, -1:]
     return np.where(broken == most, ascending[:, -2:-1], most)
 
 
 def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
-    """One row per variant, in the order of the rows.
+    """Return the ledger, one row per variant, in the order of the rows.
 
     Args:
-        attacked: outcome rows of one target at one eps: every variant on every image.
-        clean: whether the clean image is right, by image; of targets that answer at random, how likely.
+        attacked: outcome rows of one target at one eps, with every variant on every image.
+        clean: whether the clean image is right, by image, or the probability if answers are random.
 
     Returns:
-        the columns ``VARIANT`` and ``NUMBERS``: ``correct`` of ``n`` images under this variant alone, their share
-        ``accuracy`` with its interval ``low`` to ``high``; ``kills`` among the ``n_clean`` images whose clean version
-        is right; ``unique``, the images that only this variant breaks; ``order``, its place in :func:`greedy` from 1
-        (null: it never decides), and ``cumulative``, the accuracy that is left there; ``twins`` as in :func:`twins`;
-        ``all_or_nothing``, the accuracy over all variants and the clean images. Only the last and ``kills`` ask for the
-        clean image: the others say what variants do. Where answers are random, images count by how likely they are.
+        the columns ``VARIANT`` and ``NUMBERS``. ``correct`` of ``n`` images are right under this variant alone, a
+        share ``accuracy`` with interval ``low`` to ``high``. It breaks ``kills`` of the ``n_clean`` images whose clean
+        version is right. ``unique`` is the number of images that only this variant breaks. ``order`` is its place in
+        :func:`greedy` from 1 (null if it adds nothing), and ``cumulative`` the accuracy left there. ``twins`` is the
+        result of :func:`twins`. ``all_or_nothing`` is the accuracy over all variants and the clean images. Only it and
+        ``kills`` depend on the clean image. If answers are random, images count by their probabilities.
 
     Raises:
-        UserError: a variant lacks an image, or an attempt was not made.
+        UserError: a variant lacks an image, or an attempt was skipped.
     """
     variants, images, correct, predicted = outcomes_by_variant(attacked)
     broken = 1 - correct
@@ -146,9 +146,9 @@ def variant_ledger(attacked: pd.DataFrame, clean: pd.Series) -> pd.DataFrame:
 
 
 def ledger(outcomes: pd.DataFrame, kinds: Kinds | None = None) -> pd.DataFrame:
-    """:func:`variant_ledger` of every target under the protocols that try every variant on every image.
+    """Return :func:`variant_ledger` of every target under the protocols that try every variant on every image.
 
-    It is at the dataset's standard eps. Where a protocol's ladder has no standard eps, it is the middle of the ladder.
+    It is computed at the dataset's standard eps or, if a protocol's ladder lacks it, at the middle of the ladder.
 
     Returns:
         the columns ``COLUMNS``.

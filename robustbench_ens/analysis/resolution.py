@@ -1,4 +1,4 @@
-"""Whether there were enough images, seeds and attacks for the order that the leaderboard shows."""
+"""Warnings about too few images, seeds or attacks for the order of the leaderboard."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from robustbench_ens.analysis.derive import CONFIDENCE
 from robustbench_ens.core.text import shorten, span
 
 POWER = 0.8
-"""Chance with which a difference should be found."""
+"""The probability with which a difference should be found."""
 
-_SHOWN = 5  # pairs that a sentence names
-_LONGEST = 64  # characters of a name in it
+_SHOWN = 5  # most pairs that a sentence names
+_LONGEST = 64  # most characters of a name in it
 
 
 def images_needed(difference: float, spread: float) -> float:
-    """Images on which a paired two-sided test at level 0.05 finds ``difference`` with a chance of ``POWER``.
+    """Return the number of images for a paired two-sided test at level 0.05 to find ``difference`` with ``POWER``.
 
     Args:
-        difference: of accuracies, in (0, 1].
+        difference: difference of accuracies, in (0, 1].
         spread: standard deviation over images of the difference between the two, each 0 or 1.
     """
     null = math.hypot(difference, spread)
@@ -34,19 +34,19 @@ def images_needed(difference: float, spread: float) -> float:
 
 
 def smallest_difference(n: int, difference: float, spread: float) -> float:
-    """The difference that ``n`` images would show with a chance of ``POWER``, if as many images told the two apart.
+    """Return the smallest difference that ``n`` images would show with probability ``POWER``, at the same spread.
 
-    The number of images goes with the inverse square of the difference.
+    The needed number of images is proportional to the inverse square of the difference.
     """
     return difference * math.sqrt(images_needed(difference, spread) / n)
 
 
 def resolution_warnings(worst: pd.DataFrame, comparisons: pd.DataFrame) -> list[str]:
-    """One sentence per dataset about neighbours in the leaderboard that are tied for want of images or of seeds.
+    """Return one sentence per dataset about neighbours in the leaderboard that are tied for lack of images or seeds.
 
     Args:
         worst: rows of :func:`~robustbench_ens.analysis.worst_case.worst_case` at one eps per dataset.
-        comparisons: as ``compare.comparisons`` gives them.
+        comparisons: the result of ``compare.comparisons``.
     """
     texts = []
     tested = comparisons[comparisons["protocol"] == WORST]
@@ -72,9 +72,9 @@ def resolution_warnings(worst: pd.DataFrame, comparisons: pd.DataFrame) -> list[
 
 
 def unequal_tiers(worst: pd.DataFrame) -> list[str]:
-    """One sentence per dataset whose worst cases are over different protocols, so that they do not compare.
+    """Return one sentence per dataset whose worst cases are over different protocols and not comparable.
 
-    Of an ensemble count the protocols that all of its seeds were attacked under.
+    For an ensemble, only the protocols that all of its seeds were attacked under count.
     """
     texts = []
     for dataset, rows in worst.groupby("dataset", observed=True):
@@ -107,7 +107,7 @@ def _images(row: dict[Any, Any]) -> str:
 
 
 def _round(images: float) -> int:
-    """Up to two digits that count."""
+    """Round up to two significant digits."""
     digits = max(0, math.floor(math.log10(images)) - 1)
     return math.ceil(images / 10**digits) * 10**digits
 

@@ -1,4 +1,4 @@
-"""Describe a table of outcomes: its protocol, the health of its attacks, its warnings."""
+"""The attributes of a table of outcomes: its protocol, the health of its attacks, and warnings."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from robustbench_ens.outcomes import OutcomeFile
 
 
 def attributes(file: OutcomeFile, remarks: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what goes into ``attrs`` of the outcomes in ``file``, as plain JSON values.
+    """Return the ``attrs`` of the outcomes in ``file``, as plain JSON values.
 
-    pandas keeps them through most operations, compares them when it puts frames together, and writes them into Parquet.
+    pandas keeps them through most operations, compares them when it concatenates frames, and writes them into Parquet.
 
     Args:
-        file: of one evaluation.
-        remarks: what was seen of the model before it was attacked.
+        file: the outcomes of one evaluation.
+        remarks: remarks of the inspection of the model.
 
     Returns:
         ``protocol`` and ``protocol_hash``, texts; ``health``, one entry for each attack, loss and sign: ``attack``,
         ``loss``, ``sign``, ``eps`` and ``step`` where it was worst, its ``value``, the protocol's ``limit``, and
         ``healthy``; ``warnings``, the remarks and a sentence for each unhealthy attack.
     """
-    health, protocol = file_health(file), file.provenance["protocol"]
+    health = file_health(file)
+    protocol = file.provenance["protocol"]
     signs = health[["attack", "loss", "sign", "eps", "step", "value", "limit", "healthy"]]
     return {
         "protocol": protocol["label"],

@@ -1,4 +1,4 @@
-"""The one eps that stands for a ladder, where a summary has room for one number."""
+"""The eps that represents a ladder in summaries with one number."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 STANDARD_EPS = {"digits": 0.2, "cifar10": 0.03}
-"""Standard eps by dataset; a name also speaks for the names it begins (``cifar100``, ``cifar10-jpeg``)."""
+"""The standard eps of each dataset. A name is also a prefix: ``cifar10`` covers ``cifar100`` and ``cifar10-jpeg``."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class HeadlineEps:
 
 
 def headline_eps(dataset: str, ladder: Collection[float]) -> HeadlineEps | None:
-    """The standard eps of ``dataset`` if ``ladder`` has it, else the (upper) middle of the ladder.
+    """Return the standard eps of ``dataset`` if ``ladder`` has it, else the (upper) middle of the ladder.
 
     Args:
         dataset: name of the dataset.
-        ladder: the eps that were attacked; zeros (clean images) are ignored.
+        ladder: the attacked eps; zeros (clean images) are ignored.
 
     Returns:
         None for a ladder without a positive eps.
@@ -43,5 +43,5 @@ def headline_eps(dataset: str, ladder: Collection[float]) -> HeadlineEps | None:
 
 
 def at_headline(rows: pd.DataFrame, chosen: HeadlineEps | None) -> pd.DataFrame:
-    """Those of ``rows`` at the headline eps; none without one."""
+    """Return those of ``rows`` at the headline eps, or no rows without one."""
     return rows[rows["eps"] == chosen.eps] if chosen else rows.iloc[:0]

@@ -1,6 +1,6 @@
-"""Rows of arrays by groups: which images withstand their attempts. Pure functions of NumPy arrays.
+"""Fast grouping of rows, and the worst case of each group. Pure functions of NumPy arrays.
 
-A group-by of pandas takes milliseconds however few the rows are. These take microseconds for one file, and no longer
+A group-by of pandas takes milliseconds even for few rows. These functions take microseconds for one file, and no longer
 than pandas for all files of a zoo.
 """
 
@@ -16,14 +16,14 @@ import pandas as pd
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Shares = npt.NDArray[np.float64]
-"""In [0, 1]: probabilities that an answer at random is correct."""
+"""Numbers in [0, 1]: probabilities that a random answer is correct."""
 
 _ROOM = 4
-"""Places per row up to which a table of places is filled instead of sorting the rows."""
+"""The largest table of codes, in entries per row. Larger ranges of codes are hashed."""
 
 
 class Groups(NamedTuple):
-    """Rows in groups of equal values, numbered in the order of these values.
+    """Groups of rows with equal values, numbered in the order of these values.
 
     ``number`` has the group of each row, ``first`` the first row of each group.
     """
@@ -45,7 +45,7 @@ class Groups(NamedTuple):
 
 
 def numbered(columns: Sequence[npt.NDArray[Any]]) -> Groups:
-    """Group rows by their values in ``columns``, numbers of shape (rows,); the first column sorts first."""
+    """Group rows by their values in ``columns``, numbers of shape (rows,), sorted by the first column first."""
     rows = len(columns[0])
     if not rows:
         return Groups(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
@@ -64,13 +64,13 @@ def numbered(columns: Sequence[npt.NDArray[Any]]) -> Groups:
     there[number] = True
     number = (np.cumsum(there) - 1)[number]
     first = np.empty(int(there.sum()), dtype=np.int64)
-    # Where an index repeats, NumPy keeps what is assigned last: here, the first row.
+    # NumPy keeps the last assignment to a repeated index, which is the first row in reversed order.
     first[number[::-1]] = np.arange(rows)[::-1]
     return Groups(number, first)
 
 
 def _codes(column: npt.NDArray[Any], most: int) -> tuple[Integers, int]:
-    """Return codes from 0 in the order of the values, below the second number; some may be unused."""
+    """Return codes from 0 in the order of the values, and their upper bound. Some codes may be unused."""
     if np.issubdtype(column.dtype, np.integer):
         lowest = int(column.min())
         size = int(column.max()) - lowest + 1
@@ -80,15 +80,15 @@ def _codes(column: npt.NDArray[Any], most: int) -> tuple[Integers, int]:
 
 
 def _codes_by_hashing(column: npt.NDArray[Any]) -> tuple[Integers, int]:
-    """Return codes of the distinct values, of which there are far fewer than rows: sorting all rows takes longer."""
+    """Return codes of the distinct values and their number. Hashing is faster than sorting if values repeat often."""
     codes, values = pd.factorize(column, sort=True, use_na_sentinel=False)
     return codes, len(values)
 
 
 class Withstood(NamedTuple):
-    """Whether each group's image withstood its attempts, and whether that is unknown; both (groups,).
+    """The worst case of each group: whether its image withstood its attempts, and whether that is unknown, (groups,).
 
-    Of answers at random, ``correct`` is how likely the answer under the worst attempt is right.
+    For random answers, ``correct`` is the probability of a right answer under the worst attempt.
     """
 
     correct: Flags | Shares
@@ -98,13 +98,13 @@ class Withstood(NamedTuple):
 def withstood(groups: Groups, correct: Flags | Shares, tried: Flags) -> Withstood:
     """Return whether no attempt of each group changed the prediction.
 
-    An attempt that was not made, because an earlier restart had already won, neither saves nor loses the image. If
-    none has won although some were not made, the answer is unknown.
+    An attempt that was skipped, because an earlier restart had won, does not count. If none has won although some were
+    skipped, the result is unknown.
 
     Args:
-        groups: of the attempts on one image.
-        correct: whether each attempt left the prediction correct, or how likely it is, (rows,); of no meaning where
-            not ``tried``.
+        groups: groups of the attempts on one image.
+        correct: whether the prediction is correct under each attempt, or the probability, (rows,); ignored where not
+            ``tried``.
         tried: whether each attempt was made, (rows,).
     """
     if correct.dtype == bool:

@@ -12,12 +12,12 @@ Proportions = npt.NDArray[np.float64]
 def wilson_interval(counts: npt.ArrayLike, sizes: npt.ArrayLike, confidence: float) -> tuple[Proportions, Proportions]:
     """Return the ends of the interval of ``counts / sizes``, both ``(proportions,)`` in [0, 1].
 
-    statsmodels' ``proportion_confint`` returns the same, bit by bit, and takes more than a second to import.
+    statsmodels' ``proportion_confint`` returns the same, bit by bit, but takes more than a second to import.
 
     Args:
-        counts: ``(proportions,)``, in [0, size]; they need not be whole.
+        counts: ``(proportions,)``, in [0, size]; they need not be integers.
         sizes: ``(proportions,)``, positive.
-        confidence: of the interval, such as 0.95.
+        confidence: confidence level, such as 0.95.
     """
     n = np.asarray(sizes)
     rate = np.asarray(counts) / n

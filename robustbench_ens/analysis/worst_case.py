@@ -22,41 +22,41 @@ COLUMNS = [*OWN, "eps", "n", "correct", "accuracy", "low", "high", "tiers", "set
 
 
 def as_defined(document: Mapping[str, Any]) -> bool:
-    """Return whether the target of a provenance answered as it is defined, by its own aggregation."""
+    """Return whether the target of a provenance answered by its own aggregation."""
     asked = document["protocol"]["resolved"].get("aggregation")
     return not asked or asked == aggregation_of(document["target"])
 
 
 def as_they_are(provenance: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
-    """Return the (protocol, ensemble) whose numbers are about the ensemble :func:`as_defined`, by their labels."""
+    """Return the labels (protocol, ensemble) of outcomes of ensembles :func:`as_defined`."""
     return {
         (document["protocol"]["label"], document["target"]["label"]) for document in provenance if as_defined(document)
     }
 
 
 def among(rates: pd.DataFrame, pairs: Collection[tuple[str, str]]) -> pd.Series:
-    """Return by row of ``rates`` whether its protocol and ensemble are one of ``pairs``."""
+    """Return for each row of ``rates`` whether its protocol and ensemble are one of ``pairs``."""
     return pd.Series(
         [pair in pairs for pair in zip(rates["protocol"], rates["ensemble"], strict=True)], rates.index, bool
     )
 
 
 def counts(file: OutcomeFile) -> bool:
-    """Return whether ``file`` is of a tier, against the ensemble as it is defined."""
+    """Return whether ``file`` is of a tier, with the target's own aggregation."""
     return facts_of(file.provenance["protocol"]).tier and as_defined(file.provenance)
 
 
 def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
-    """All or nothing over every attempt of every tier, at each eps that any of them has, on the images they share.
+    """Return the worst case over every attempt of every tier, at each eps that any of them has, on shared images.
 
-    The kinds are tiers, on the ensemble as it is defined. Protocols that lack an eps do not
-    count there.
+    Tiers are kinds of protocols, run against the ensemble with its own aggregation. Protocols that lack an eps do
+    not count at it.
 
     Returns:
-        one row per ensemble, seed and eps above 0 with the columns ``COLUMNS``: ``tiers`` is the number of kinds,
-        ``protocols`` those that count and ``kinds`` theirs, ``set_by`` the one that leaves fewest images right alone,
-        and ``alone`` how many those are. Of targets that answer at random, both counts are expected ones. No row where
-        the protocols share no image.
+        one row per ensemble, seed and eps above 0 with the columns ``COLUMNS``. ``tiers`` is the number of kinds,
+        ``protocols`` those that count and ``kinds`` theirs, ``set_by`` the protocol that alone leaves the fewest images
+        right, and ``alone`` their number. For targets that answer at random, counts are expected values. There is no
+        row if the protocols share no image.
     """
     kinds = kinds_of(file.provenance for file in files)
     tiers = [file for file in files if counts(file)]
@@ -64,7 +64,7 @@ def worst_case(files: Sequence[OutcomeFile]) -> pd.DataFrame:
 
 
 def worst_case_of(found: Iterable[Answers], files: Sequence[OutcomeFile]) -> pd.DataFrame:
-    """:func:`worst_case` of ``files``, from the :func:`answers` in their outcomes."""
+    """Return :func:`worst_case` of ``files``, from the :func:`answers` in their outcomes."""
     tiers = {_question(file): file.provenance for file in files if counts(file)}
     chosen = sorted((own for own in found if (own.protocol, *_target(own)) in tiers), key=_target)
     rows = []
@@ -95,7 +95,7 @@ def _target(own: Answers) -> tuple[str, str, int]:
 
 
 def _row(documents: Sequence[Mapping[str, Any]], correct: Flags | Shares) -> dict[str, Any]:
-    """Worst case of one ensemble at one eps: of the protocols of ``documents``, and (images, protocols)."""
+    """Return the worst case of one ensemble at one eps over ``documents``, from ``correct`` (images, protocols)."""
     protocols = tuple(document["protocol"]["label"] for document in documents)
     kinds = tuple(document["protocol"]["kind"] for document in documents)
     alone = correct.sum(axis=0)
@@ -112,5 +112,5 @@ def _row(documents: Sequence[Mapping[str, Any]], correct: Flags | Shares) -> dic
 
 
 def worst_at(worst: pd.DataFrame, dataset: str, ensemble: str, chosen: HeadlineEps | None) -> pd.DataFrame:
-    """Rows of :func:`worst_case` of one ensemble at the headline eps, one per seed."""
+    """Return the rows of :func:`worst_case` of one ensemble at the headline eps, one per seed."""
     return at_headline(worst[(worst["dataset"] == dataset) & (worst["ensemble"] == ensemble)], chosen)
