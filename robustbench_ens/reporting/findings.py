@@ -57,7 +57,7 @@ def findings(
     single = sorted(everything.groupby("ensemble")["seed"].nunique().loc[lambda seeds: seeds == 1].index)
     if single:
         sentences.append(
-            f"{listing(single)} {'stands' if len(single) == 1 else 'stand'} on one training seed: the intervals cover "
+            f"{listing(single)} {'has' if len(single) == 1 else 'have'} one training seed: the intervals cover "
             "the choice of images, but not the variation between training runs."
         )
     return sentences

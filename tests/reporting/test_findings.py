@@ -14,7 +14,7 @@ def test_clear_of_each_others_intervals():
     said = findings(rates([{"correct": 80}, {"correct": 20, "ensemble": "b"}]), NONE)
     assert "digits/a-3 keeps 80.0%" in said[0]
     assert "significantly more than b (20.0%" in said[0]
-    assert "stand on one training seed" in said[1]
+    assert "have one training seed" in said[1]
 
 
 def test_overlap_is_no_claim():

@@ -1,5 +1,5 @@
 "use strict";
-// The page is whole without this script. It adds filters, sorting, arrow keys in figures, and a switch of light and dark.
+// The page is complete without this script, which adds filters, sorting, arrow keys in figures, and a switch of the theme.
 
 const root = document.documentElement;
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -13,7 +13,7 @@ function make(tag, properties, ...children) {
 // Values of cells
 
 const MISSING = new Set(["", "–", "—", "not run", "no pairs", "never", "none", "unknown", "not measured"]);
-const WORDS = { clean: 0 }; // clean images are those at eps 0
+const WORDS = { clean: 0 }; // clean images have eps 0
 const DURATION = /^(?:(\d+) h)? ?(?:(\d+) min)? ?(?:([\d.]+) s)?$/;
 const NUMBER = /^[<>≤≥]? ?([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)(?=$|[\s%])/;
 const collator = new Intl.Collator("en", { numeric: true });
@@ -28,7 +28,7 @@ function numberOf(text) {
   return number ? Number(number[1].replaceAll(",", "").replace("−", "-")) : NaN;
 }
 
-// Keys of a column: numbers where most of its cells begin with one, else text; null where there is nothing to compare.
+// Sort keys of a column: numbers if most of its cells begin with one, otherwise texts; null for cells without a value.
 function keysOf(cells) {
   const texts = cells.map(textOf);
   const present = texts.filter((text) => !MISSING.has(text));
@@ -42,8 +42,8 @@ function compare(left, right, sign) {
   return sign * (typeof left === "number" ? left - right : collator.compare(left, right));
 }
 
-// Sorting: a click sorts the way one most likely wants, the next one the other way, the third restores the page's order.
-// A table with groups becomes flat, with the group's name in a column of its own; equal rows keep the order they have.
+// Sorting: the first click sorts in the more useful direction, the second one in the other, and the third one restores the
+// original order. A table with groups becomes flat, with the group's name in a new column. Equal rows keep their order.
 
 function makeSortable(table) {
   const homes = new Map();
@@ -98,10 +98,10 @@ function makeSortable(table) {
   for (const heading of all("thead th", table)) addButton(heading, heading.textContent);
 }
 
-// Filters: within one fact any of the chosen values, across facts all of them; what states no such fact stays.
+// Filters: an item is shown if it has any chosen value of each fact. Items that do not state a fact are not filtered by it.
 
 const facts = all("#filters fieldset");
-const status = document.getElementById("filtered"); // on pages without filters there is none
+const status = document.getElementById("filtered"); // null on pages without filters
 
 function applyFilters() {
   const chosen = facts
@@ -136,7 +136,7 @@ function report(chosen) {
   document.getElementById("show-all").disabled = !names.length;
 }
 
-// Marks of a figure: one stop of the tabulator, and arrows from mark to mark
+// Marks of a figure: the Tab key stops once per figure, and arrow keys move from mark to mark
 
 function makeRoving() {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
@@ -155,9 +155,9 @@ function makeRoving() {
   }
 }
 
-// Light and dark; print
+// Themes and printing
 
-// Pages without a store, such as those of a locked-down browser, forget the choice.
+// Without local storage, as in a locked-down browser, the choice is not remembered.
 function stored(write) {
   try {
     return write ? localStorage.setItem("rbe-theme", write) : localStorage.getItem("rbe-theme");
@@ -200,4 +200,4 @@ all("#filters").forEach((filters) => {
   });
 });
 all("#filters input").forEach((box) => box.addEventListener("change", applyFilters));
-applyFilters(); // a page that is reloaded keeps its checked boxes
+applyFilters(); // browsers keep checked boxes when a page is reloaded
