@@ -43,7 +43,7 @@ def _kept(one: One) -> list[Span]:
     """Return up to three sentences: the worst case, the tests against the others, and the health of its attacks."""
     row = one.row
     if row is None or row.worst is None:
-        return [Span("No attack on it has counted in a worst case yet.")]
+        return [Span("No attack on it counts in a worst case yet.")]
     where = f" at eps {row.eps.eps:g}" if row.eps else ""
     spans = [
         Span("Keeps "),
