@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import click
 
 from robustbench_ens.core.memory import is_out_of_memory
-from robustbench_ens.core.notices import once, told_to
+from robustbench_ens.core.notices import notices_to, once
 from robustbench_ens.errors import FailedPiecesError, UserError, escaped
 
 DONE, MOVED, FAILED, REFUSED, BROKEN, INTERRUPTED = 0, 1, 1, 2, 70, 130
@@ -43,7 +43,7 @@ def run(command: Callable[[], Any]) -> int:
     If the reader of the output has gone (`rbe check ... | head -1`), the command goes on without printing, so that
     the exit code says what it always says.
     """
-    with _forgiving_streams(), told_to(once(_note)), _second_interrupt_ends_at_once():
+    with _forgiving_streams(), notices_to(once(_note)), _second_interrupt_ends_at_once():
         try:
             code = command()
         except UserError as error:

@@ -1,1 +1,1 @@
-"""What people write: recipes and protocols in TOML, read, validated and hashed. No torch."""
+"""Recipes and protocols: TOML files that are read, validated and hashed here, without torch."""

@@ -1,7 +1,7 @@
-"""Aggregations by name: how the sub-models of a defence answer together, and the facts of each. No torch.
+"""The table of aggregations, which combine the sub-models of a defence, and the facts of each. It imports no torch.
 
-What an aggregation does is a class in a file of its own under ``robustbench_ens/models/aggregations/``, named in
-``runs``. One from outside, ``package.module:Name``, states its facts itself.
+The class of an aggregation has its own file under ``robustbench_ens/models/aggregations/``, named in ``runs``. One from
+outside, ``package.module:Name``, states its facts itself.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from robustbench_ens.errors import UserError
 
 @dataclass(frozen=True)
 class AggregationFacts:
-    """What the rest of the project must know of an aggregation.
+    """The facts about an aggregation that the rest of the project uses.
 
     Attributes:
-        title: in tables and plans.
-        paper: such as ``arXiv:2408.05446``; empty if there is none.
-        fewest_sub_models: that it is defined for.
-        at_random: whether one sub-model answers alone, drawn anew for every query; accuracy is then the expected one.
-        numerics: raised when a change of the code moves numbers.
-        runs: the class that aggregates, as ``package.module:Name``; a class from outside leaves it empty.
+        title: its name in tables and plans.
+        paper: the source, such as ``arXiv:2408.05446``, or empty.
+        fewest_sub_models: the smallest number of sub-models that it is defined for.
+        at_random: whether one sub-model, drawn anew for every query, answers alone. Accuracy is then the expected one.
+        numerics: a number that is raised when a change of the code moves results.
+        runs: the class that aggregates, as ``package.module:Name``. A class from outside leaves it empty.
     """
 
     title: str
@@ -41,7 +41,8 @@ class AggregationFacts:
 _HERE = "robustbench_ens.models.aggregations"
 
 DEFAULT_AGGREGATION = "mean_softmax"
-"""How ensembles are trained, and answer unless a recipe or a protocol says otherwise (DVERGE, Section 4.1)."""
+"""The aggregation that ensembles are trained with, and use unless a recipe or protocol names another (DVERGE, Section
+4.1)."""
 
 AGGREGATIONS: dict[str, AggregationFacts] = {
     "mean_softmax": AggregationFacts("mean of probabilities", runs=f"{_HERE}.mean_softmax:MeanSoftmax"),
@@ -60,21 +61,21 @@ EXPECTED_AGGREGATION = f"expected one of {', '.join(AGGREGATIONS)}, or package.m
 
 
 def from_outside(name: str) -> bool:
-    """Return whether ``name`` is of code from outside the project, as ``package.module:Name``."""
+    """Return whether ``name`` names code from outside the project, as ``package.module:Name``."""
     module, _, attribute = name.partition(":")
     return bool(module and attribute) and is_outside(name)
 
 
 def is_aggregation(name: str) -> bool:
-    """Return whether ``name`` is of the table, or may be of code from outside."""
+    """Return whether ``name`` is in the table or has the form of code from outside."""
     return name in AGGREGATIONS or from_outside(name)
 
 
 def aggregation_facts(name: str) -> AggregationFacts:
-    """Return the facts of an aggregation; one from outside the project is imported.
+    """Return the facts of an aggregation. Code from outside the project is imported.
 
     Raises:
-        UserError: there is no such aggregation, or what is imported states no facts.
+        UserError: there is no such aggregation, or the imported object states no facts.
     """
     if name in AGGREGATIONS:
         return AGGREGATIONS[name]
@@ -88,7 +89,7 @@ def aggregation_facts(name: str) -> AggregationFacts:
 
 
 def aggregation_class(name: str) -> Any:
-    """Return the class of an aggregation of the table or from outside the project; imports torch.
+    """Import and return the class of an aggregation, and thereby torch.
 
     Raises:
         UserError: there is no such class.
@@ -100,10 +101,10 @@ def aggregation_class(name: str) -> Any:
 
 
 def check_sub_models(name: str, sub_models: int, where: str) -> None:
-    """Check that an aggregation is defined for so many sub-models.
+    """Check that an aggregation is defined for ``sub_models`` sub-models.
 
     Raises:
-        UserError: it needs more.
+        UserError: the aggregation needs more.
     """
     fewest = aggregation_facts(name).fewest_sub_models
     if sub_models < fewest:
@@ -111,10 +112,12 @@ def check_sub_models(name: str, sub_models: int, where: str) -> None:
 
 
 def check_probabilities(probabilities: Sequence[float], sub_models: int, where: str) -> None:
-    """Check that there is a probability for each sub-model, and that they sum to 1; none stand for equal ones.
+    """Check that each sub-model has a probability and that they sum to 1.
+
+    An empty sequence stands for equal probabilities and is valid.
 
     Raises:
-        UserError: they are not.
+        UserError: the probabilities are invalid.
     """
     fits = len(probabilities) == sub_models and all(0 <= one <= 1 for one in probabilities)
     if probabilities and not (fits and abs(sum(probabilities) - 1) <= ROUNDING):
@@ -125,11 +128,11 @@ def check_probabilities(probabilities: Sequence[float], sub_models: int, where: 
 
 
 ROUNDING = 1e-9
-"""By how much probabilities may miss a sum of 1."""
+"""The largest deviation of the sum of probabilities from 1."""
 
 
 def code_of_aggregations(names: Iterable[str]) -> Code:
-    """Return what identifies the code of aggregations from outside; empty if there are none."""
+    """Return the identity of the code of aggregations from outside, which is empty if there are none."""
     found: Code = {}
     for name in sorted(set(names)):
         if from_outside(name):
@@ -138,16 +141,16 @@ def code_of_aggregations(names: Iterable[str]) -> Code:
 
 
 def raised_numerics(names: Iterable[str]) -> dict[str, int]:
-    """Return the ``numerics`` of aggregations by name, of those that are above 1."""
+    """Return the ``numerics`` above 1 by the name of the aggregation."""
     found = {name: aggregation_facts(name).numerics for name in sorted(set(names))}
     return {name: numerics for name, numerics in found.items() if numerics != 1}
 
 
 def aggregation_of(target: Mapping[str, Any]) -> str:
-    """Return how a target answers by itself, from its record in provenance."""
+    """Return a target's own aggregation from its record in provenance."""
     return str(target["resolved"].get("aggregation", DEFAULT_AGGREGATION))
 
 
 def is_plain(target: Mapping[str, Any]) -> bool:
-    """Return whether a target answers by the default aggregation, as the ensembles of papers do."""
+    """Return whether a target uses the default aggregation, as the ensembles of papers do."""
     return aggregation_of(target) == DEFAULT_AGGREGATION

@@ -1,7 +1,7 @@
-"""Attacks and losses by name, and the facts about attacks that protocols use. No torch.
+"""The tables of attacks and losses, and the facts about attacks that protocols use. It imports no torch.
 
-What an attack does is a class in a file of its own under ``robustbench_ens/perturb/attacks/``, named in ``runs``. One
-from outside, ``package.module:Name``, states its facts itself.
+The class of an attack has its own file under ``robustbench_ens/perturb/attacks/``, named in ``runs``. One from outside,
+``package.module:Name``, states its facts itself.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from robustbench_ens.errors import UserError
 
 @dataclass(frozen=True)
 class AttackFacts:
-    """What the rest of the project must know of an attack.
+    """The facts about an attack that the rest of the project uses.
 
     Attributes:
-        title: in tables and plans.
-        paper: such as ``arXiv:1706.06083``; empty if there is none.
-        draws: whether it draws anything; if not, each restart would craft the same images again.
-        follows_gradient: whether it needs a model that can be differentiated.
+        title: its name in tables and plans.
+        paper: the source, such as ``arXiv:1706.06083``, or empty.
+        draws: whether it draws at random. Without draws each restart would craft the same images again.
+        follows_gradient: whether it needs a differentiable model.
         needs_skips: whether it works only on networks with residual blocks whose skip is the identity.
-        losses: names of those that it can maximise; empty for any.
-        begins_anywhere: whether it can start at images that it is given: where ``Problem.random_start`` leads.
-        numerics: raised when a change of the code moves numbers.
-        runs: the class that crafts, as ``package.module:Name``; a class from outside leaves it empty.
+        losses: the names of the losses that it can maximise, or empty for any.
+        begins_anywhere: whether it can start at given images, those of ``Problem.random_start``.
+        numerics: a number that is raised when a change of the code moves results.
+        runs: the class that crafts, as ``package.module:Name``. A class from outside leaves it empty.
     """
 
     title: str
@@ -84,11 +84,11 @@ LOSSES: dict[str, str] = {
     "cw": "robustbench_ens.perturb.losses:cw",
     "cw_legacy": "robustbench_ens.perturb.losses:cw_legacy",
 }
-"""Functions by name that an attack maximises. A protocol may also name one as ``package.module:name``."""
+"""The losses, which attacks maximise, by name. A protocol may also name one as ``package.module:name``."""
 
 
 def names_outside_code(name: str) -> bool:
-    """Return whether ``name`` is of code from outside the project, as ``package.module:Name``."""
+    """Return whether ``name`` names code from outside the project, as ``package.module:Name``."""
     module, _, attribute = name.partition(":")
     return bool(module and attribute) and module not in LIBRARIES and is_outside(name)
 
@@ -97,7 +97,7 @@ EXPECTED_LOSS = f"expected one of {', '.join(LOSSES)}, or package.module:name"
 
 
 def expected_attack(name: str) -> str:
-    """Return what is expected in place of ``name``, which is no attack's."""
+    """Return the expectation, for an error, in place of ``name``, which is not an attack."""
     if name.startswith(PREFIXES) and name not in PREFIXES:
         return unknown_attack(name)
     return (
@@ -107,17 +107,17 @@ def expected_attack(name: str) -> str:
 
 
 def is_attack(name: str) -> bool:
-    """Return whether ``name`` is of the table, of a library, or may be of code from outside."""
+    """Return whether ``name`` is in the table, is an attack of a library, or has the form of code from outside."""
     return name in ATTACKS or library_attack(name) is not None or names_outside_code(name)
 
 
 def is_loss(name: str) -> bool:
-    """Return whether ``name`` is of the table, or may be of code from outside."""
+    """Return whether ``name`` is in the table or has the form of code from outside."""
     return name in LOSSES or names_outside_code(name)
 
 
 def expected_loss(loss: str, attack: str | None = None) -> str | None:
-    """Return what is expected in place of ``loss``; none if it is a loss, and one that ``attack`` can maximise."""
+    """Return the expectation, for an error, in place of ``loss``, or none if ``attack`` can maximise that loss."""
     valid = attack_facts(attack).losses if attack is not None else ()
     if valid:
         return None if loss in valid else f"expected {' or '.join(valid)}, which is what {attack} maximises"
@@ -125,16 +125,17 @@ def expected_loss(loss: str, attack: str | None = None) -> str | None:
 
 
 def attack_facts(name: str) -> AttackFacts:
-    """Return the facts of an attack; one from outside the project is imported.
+    """Return the facts of an attack. Code from outside the project is imported.
 
     Raises:
-        UserError: there is no such attack, or what is imported states no facts.
+        UserError: there is no such attack, or the imported object states no facts.
     """
     if not is_attack(name):
         raise UserError(f"attack: {expected_attack(name)}, got {name!r}")
     if name in ATTACKS:
         return ATTACKS[name]
-    library, known = split(name), library_attack(name)
+    library = split(name)
+    known = library_attack(name)
     if library and known:
         title = f"{library[0].title}'s {library[1]}"
         return AttackFacts(title, draws=known.draws, losses=known.losses)
@@ -148,7 +149,7 @@ def attack_facts(name: str) -> AttackFacts:
 
 
 def attack_class(name: str) -> Any:
-    """Return the class of an attack of the table or from outside the project; imports torch.
+    """Import and return the class of an attack of the table or from outside, and thereby torch.
 
     Raises:
         UserError: there is no such class.
@@ -157,7 +158,7 @@ def attack_class(name: str) -> Any:
 
 
 def loss_function(name: str) -> Any:
-    """Return the function ``(scores, labels) -> values`` of a loss of the table or from outside; imports torch.
+    """Import and return the function ``(scores, labels) -> values`` of a loss, and thereby torch.
 
     Raises:
         UserError: there is no such loss.
@@ -171,7 +172,10 @@ def loss_function(name: str) -> Any:
 
 
 def code_of_names(names: Iterable[str]) -> Code:
-    """Return what identifies the code of attacks and losses from outside, and of libraries; empty if there are none."""
+    """Return the identity of the code of attacks and losses from outside and of libraries.
+
+    It is empty if ``names`` has only the project's own.
+    """
     found: Code = {}
     for name in sorted(set(names)):
         module = name.partition(":")[0]
@@ -183,9 +187,9 @@ def code_of_names(names: Iterable[str]) -> Code:
 
 
 def raised_numerics(attacks: Iterable[str], losses: Iterable[str]) -> dict[str, int]:
-    """Return the ``numerics`` of attacks and losses by name, of those that are above 1.
+    """Return the ``numerics`` above 1 by the name of the attack or loss.
 
-    A function from outside may state its own, as an attribute.
+    A loss from outside may have its own, as an attribute of the function.
     """
     found = {name: attack_facts(name).numerics for name in attacks}
     found |= {name: getattr(loss_function(name), "numerics", 1) for name in losses if names_outside_code(name)}

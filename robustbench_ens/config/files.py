@@ -1,4 +1,4 @@
-"""Read TOML files with what they extend and the overrides of a reference."""
+"""Reading of TOML files together with the files they extend and the overrides of a reference."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_ens.errors import UserError
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return ``base`` updated with ``changes``: tables are merged key by key, everything else is replaced."""
+    """Return ``base`` updated with ``changes``. Tables are merged key by key, other values replaced."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -21,10 +21,11 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a TOML file with everything it ``extends``; local keys win.
+    """Read a TOML file and the files it ``extends``, whose keys it overrides.
 
     Raises:
-        UserError: the file is not TOML, or `extends` is not text, unknown, a cycle, or one of too many.
+        UserError: the file is not TOML, or `extends` is not text, names no file, or leads to a cycle or too long a
+            chain.
     """
     resolved = path.resolve()
     if resolved in _chain:
@@ -40,7 +41,8 @@ def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str,
         raise UserError(f"{path}: key 'extends': expected the name or path of a file, got {shown(base)}")
     beside = path.parent / base
     found = base.endswith(".toml") and exists(beside)
-    # What ships extends what ships, and what has the name of a shipped file may extend that one.
+    # No notice about equal names if a shipped file extends a shipped one, or if a local file extends the shipped file
+    # of its own name, because then the choice is evident.
     quiet = is_shipped(kind, path) or Path(kind, f"{base}.toml").resolve() == resolved
     base_path = beside if found else locate(kind, base, f"{path}: key 'extends': ", quiet)
     return merge(read_toml(kind, base_path, (*_chain, resolved)), content)
@@ -62,14 +64,14 @@ def apply_overrides(content: dict[str, Any], overrides: dict[str, Any]) -> dict[
 
 
 class Content(NamedTuple):
-    """The file that a reference names, before it is validated.
+    """The content of the file that a reference names, before it is validated.
 
     Attributes:
-        name: of the file.
-        overrides: all of them, by dotted key.
-        keys: of the file, with the overrides.
+        name: the name of the file.
+        overrides: all overrides by dotted key.
+        keys: the keys of the file, with the overrides applied.
         where: the reference, for errors.
-        file: its path.
+        file: the path of the file.
     """
 
     name: str
@@ -80,10 +82,10 @@ class Content(NamedTuple):
 
 
 def load_content(kind: str, reference: str, overrides: dict[str, Any] | None) -> Content:
-    """Read the file that ``reference`` names, with its overrides and then ``overrides``, which win.
+    """Read the file that ``reference`` names, and apply its overrides and then ``overrides``.
 
     Raises:
-        UserError: the file is unknown, no TOML, or of a name that results cannot have; an override is malformed.
+        UserError: the file is unknown, is not TOML, or has a name that results cannot have, or an override is invalid.
     """
     name_or_path, assignments = split_reference(reference)
     all_overrides = parse_overrides(assignments) | (overrides or {})

@@ -1,4 +1,4 @@
-"""Find the files of modules without importing any."""
+"""Finding the files of modules without importing any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = __name__.partition(".")[0]
 """This project's package."""
 
 LOCAL_PREFIX = "_working_directory_"
-"""Of the names that modules of the working directory have in ``sys.modules`` where another module has their own."""
+"""The prefix of a working directory's module in ``sys.modules`` if another module already has its name."""
 
 _LOADERS = (
     (ExtensionFileLoader, EXTENSION_SUFFIXES),
@@ -35,26 +35,28 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 def is_outside(name: str) -> bool:
-    """Return whether a module, or what a text like ``package.module:Name`` names, is none of this project's."""
+    """Return whether a module, or an object named as ``package.module:Name``, is from outside this project."""
     return name.partition(":")[0].partition(".")[0] != OWN
 
 
 def working_directory() -> Path | None:
-    """Return the working directory; none where it was removed."""
+    """Return the working directory, or none if it was removed."""
     with suppress(OSError):
         return Path.cwd()
     return None
 
 
 def in_folder(name: str, folder: Path | str | None) -> ModuleSpec | None:
-    """Find the module ``name`` in ``folder`` itself; what was written a moment ago is found too."""
+    """Find the module ``name`` in ``folder`` itself."""
+    # A new finder each time: Python's cached ones may miss a file that was written a moment ago.
     return FileFinder(str(folder), *_LOADERS).find_spec(name) if folder is not None and name else None
 
 
 def in_working_directory(name: str) -> ModuleSpec | None:
-    """Find the top-level module of ``name`` in the working directory, where it comes first.
+    """Find the top-level module of ``name`` in the working directory.
 
-    A folder without ``__init__.py`` counts only if it holds the next part of ``name``: it may as well be one of images.
+    A folder without ``__init__.py`` counts only if it holds the next part of ``name``, since it may hold images or
+    anything else.
     """
     top, _, rest = name.partition(".")
     found = in_folder(top, working_directory())
@@ -66,20 +68,20 @@ def in_working_directory(name: str) -> ModuleSpec | None:
 
 
 def is_namespace(spec: ModuleSpec) -> bool:
-    """Return whether ``spec`` is of a folder without ``__init__.py``."""
+    """Return whether ``spec`` belongs to a folder without ``__init__.py``."""
     return spec.submodule_search_locations is not None and spec.origin is None
 
 
 def find_module(name: str, here_first: bool = False) -> ModuleSpec | None:
-    """Find the module ``name`` as an import would, without importing it or the packages around it.
+    """Find the module ``name`` as an import would, without importing it or its packages.
 
     Args:
-        name: dotted.
-        here_first: look for its top-level module in the working directory before anywhere else.
+        name: the dotted name.
+        here_first: whether its top-level module is looked for in the working directory first.
     """
     top = name.partition(".")[0]
     spec = in_working_directory(name) if here_first else None
-    # An import puts the working directory at the end of the path, if it is not there.
+    # Last, because `import_object` appends the working directory to the path if it is missing there.
     spec = spec or _ask(top, None) or in_folder(top, working_directory())
     full = top
     for part in name.split(".")[1:]:
@@ -92,7 +94,7 @@ def find_module(name: str, here_first: bool = False) -> ModuleSpec | None:
 
 def _ask(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
     for finder in sys.meta_path:
-        with suppress(Exception):  # a finder of others raises whatever it likes
+        with suppress(Exception):  # finders of other packages may raise anything
             spec = finder.find_spec(name, path)
             if spec is not None:
                 return spec
@@ -107,12 +109,12 @@ def modules_in(package: str, here_first: bool = False) -> list[str]:
 
 
 def file_of(spec: ModuleSpec | None) -> Path | None:
-    """Return the file that a module is loaded from; none for what is built in, or a folder without a file."""
+    """Return the file that a module is loaded from, or none for built-in modules and folders without a file."""
     return Path(spec.origin) if spec is not None and spec.origin and spec.has_location else None
 
 
 def is_standard(spec: ModuleSpec) -> bool:
-    """Return whether a module is of Python's own library."""
+    """Return whether a module belongs to Python's standard library."""
     file = file_of(spec)
     if file is None:
         return not is_namespace(spec)
@@ -120,6 +122,6 @@ def is_standard(spec: ModuleSpec) -> bool:
 
 
 def is_installed(spec: ModuleSpec) -> bool:
-    """Return whether a module lies where packages are installed; one that is installed to be edited does not."""
+    """Return whether a module lies in a folder of installed packages, unlike one in an editable installation."""
     file = file_of(spec)
     return file is not None and any(part in _INSTALLED for part in file.parts)

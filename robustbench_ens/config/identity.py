@@ -1,8 +1,7 @@
-"""Identify code from outside the project by its source, all that it imports, and the packages it comes from.
+"""The identity of code from outside the project: its source, the source of its imports, and versions of packages.
 
-Weights do not identify a model, and a name does not identify a training method: the code behind both may have been
-edited since. Modules are found through the imports in their text, not through what happens to be loaded, so that every
-process finds the same ones.
+Neither weights identify a model nor names a training method, because their code may have been edited. Modules are found
+through the imports in their text rather than among the loaded ones, so that every process finds the same.
 """
 
 from __future__ import annotations
@@ -33,7 +32,8 @@ from robustbench_ens.core.limits import shown
 from robustbench_ens.errors import UserError
 
 Code = dict[str, dict[str, str]]
-"""``modules``: SHA-256 of each file by module; ``packages``: version of each distribution. JSON, as records hold it."""
+"""Two tables as records hold them in JSON: ``modules``, the SHA-256 of each file by module, and ``packages``, the
+version of each distribution."""
 
 FLOOR = frozenset(
     {
@@ -41,37 +41,38 @@ FLOOR = frozenset(
         *("rich", "safetensors", "scipy", "seaborn", "sklearn", "statsmodels", "torch", "torchvision"),
     }
 )
-"""Packages whose versions identify nothing: those this project itself rests on.
+"""Packages whose versions are not part of an identity, because this project itself depends on them.
 
-The results of the zoo stand across versions of these, which change numbers by rounding, and so do those of code from
-outside. What computed a result is in its provenance.
+Their versions change numbers only by rounding, so that results of the zoo and of code from outside stay valid across
+them. Provenance records the versions that computed a result.
 """
 
 MOST_SHOWN = 3
-"""Names that a message lists."""
+"""The most names that a message lists."""
 
 
 class _Source(NamedTuple):
-    """The digest of a module's file, and the modules that its text may import."""
+    """The source of a module: the digest of its file, and the modules that its text may import."""
 
     digest: str
     imports: frozenset[str]
 
 
 _running: dict[str, tuple[ModuleSpec, _Source]] = {}
-"""By module: the source as it was when the module was first seen loaded, which is the one that runs."""
+"""By module: the source at the time when the module was first seen loaded, which is the source that runs."""
 
 
 def code_of(module: str, others: Iterable[str] = ()) -> Code:
-    """Identify the code of a module from outside, with every local module that it imports, at any depth.
+    """Return the identity of a module from outside and of every local module that it imports, at any depth.
 
     Args:
-        module: dotted; looked for in the working directory first. It and its package are read also where they are
-            installed.
-        others: loaded modules that take part, as those of the classes of a model do. Installed ones count by version.
+        module: the dotted name, which is looked for in the working directory first. The module and its package are read
+            even if they are installed.
+        others: further loaded modules that take part, such as those of a model's classes. Installed ones count by
+            version.
 
     Returns:
-        what identifies the code; no tables for code of this project or of ``FLOOR`` alone.
+        the identity, without tables if the code is of this project or of ``FLOOR`` alone.
     """
     top = module.partition(".")[0]
     found: dict[str, _Source] = {}
@@ -83,7 +84,7 @@ def code_of(module: str, others: Iterable[str] = ()) -> Code:
         if name in seen or not name:
             continue
         seen.add(name)
-        queue.append(name.rpartition(".")[0])
+        queue.append(name.rpartition(".")[0])  # importing a.b also runs the code of a
         source = _read(name, top, packages)
         if source is not None:
             found[name] = source
@@ -95,10 +96,10 @@ def code_of(module: str, others: Iterable[str] = ()) -> Code:
 
 
 def code_of_library(top: str) -> Code:
-    """Identify an attack library by its version, or by its files if it was not installed but is importable.
+    """Return the identity of an attack library: its version, or its files if it is importable but not installed.
 
     Returns:
-        no tables if it is of ``FLOOR`` or not there.
+        the identity, without tables if the library is in ``FLOOR`` or missing.
     """
     spec = find_module(top)
     if top in FLOOR or spec is None:
@@ -111,17 +112,17 @@ def code_of_library(top: str) -> Code:
 
 
 def merged(one: Code, other: Code) -> Code:
-    """Return what identifies the code of both."""
+    """Return the joint identity of two pieces of code."""
     return {key: one.get(key, {}) | other.get(key, {}) for key in sorted(one.keys() | other.keys())}
 
 
 def note(module: str) -> None:
-    """Remember the source of a module that has just been imported: an edit does not change what runs already."""
+    """Remember the source of a module that has just been imported, since later edits do not change the running code."""
     code_of(module)
 
 
 def _read(name: str, top: str, packages: set[str]) -> _Source | None:
-    """The source of ``name`` if it is local; if it is of an installed package, that goes to ``packages``."""
+    """Return the source of ``name`` if it is local, and add its package to ``packages`` if it is installed."""
     own_top = name.partition(".")[0]
     if not is_outside(name) or own_top in FLOOR or own_top == "__main__":
         return None
@@ -139,7 +140,7 @@ def _read(name: str, top: str, packages: set[str]) -> _Source | None:
 
 
 def _all_of(imports: Iterable[str], top: str) -> list[str]:
-    """The local modules that names such as ``package.*`` stand for."""
+    """Return the local modules that names such as ``package.*`` stand for."""
     packages = sorted(name.removesuffix(".*") for name in imports if name.endswith(".*"))
     return [module for package in packages for module in modules_in(package, package.partition(".")[0] == top)]
 
@@ -155,7 +156,7 @@ def _source(name: str, spec: ModuleSpec) -> _Source | None:
     if file is None:
         return None
     running = next((one for key in (LOCAL_PREFIX + name, name) if (one := _loaded(key)) and file_of(one) == file), None)
-    # A reload, or an import anew, makes another spec.
+    # A reload or a new import has another spec, so the source is read again.
     if running is not None and name in _running and _running[name][0] is running:
         return _running[name][1]
     try:
@@ -172,7 +173,7 @@ def _source(name: str, spec: ModuleSpec) -> _Source | None:
 
 
 def _from_archive(spec: ModuleSpec) -> bytes:
-    """The bytes of a module that lies in a zip file."""
+    """Return the bytes of a module that lies in a zip file."""
     try:
         return bytes(spec.loader.get_data(spec.origin))  # type: ignore[union-attr]
     except (AttributeError, OSError):
@@ -185,7 +186,7 @@ def _installed_names() -> Mapping[str, list[str]]:
 
 
 def _distributions(top: str) -> list[str]:
-    # Where an uninstallation was broken off, a distribution has no name any more.
+    # After an interrupted uninstallation a distribution has no name.
     return sorted({name for name in _installed_names().get(top, []) if name})
 
 
@@ -200,13 +201,15 @@ def _version(distribution: str) -> str:
 
 
 def differences(before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]) -> str:
-    """Say in a few words what differs between two results of :func:`code_of`; empty where nothing does."""
-    old, new = before.get("modules", {}), now.get("modules", {})
+    """Return a short description of what differs between two results of :func:`code_of`, empty if they are equal."""
+    old = before.get("modules", {})
+    new = now.get("modules", {})
     changed = [name for name in old.keys() & new.keys() if old[name] != new[name]]
-    # What was added or left out shows in the text of what imports it, or was found in another place.
+    # Added or removed modules are named only if no text changed: otherwise the changed text is why they differ.
     moved = [] if changed else list(old.keys() ^ new.keys())
     parts = [f"source of {_listed(map(_file_name, sorted(changed or moved)))}"] if changed or moved else []
-    old, new = before.get("packages", {}), now.get("packages", {})
+    old = before.get("packages", {})
+    new = now.get("packages", {})
     versions = [
         _printable(f"{name} {old.get(name, 'none')} to {new.get(name, 'none')}")
         for name in sorted(old.keys() | new.keys())
@@ -224,7 +227,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _file_name(module: str) -> str:
-    """The file of a module as a person knows it, or its name where it is no more."""
+    """Return the file of a module, relative to the working directory if possible, or its name if it has no file now."""
     file = file_of(find_module(module, here_first=True) or _loaded(module))
     if file is None:
         return f"module {_printable(module)}"
@@ -233,5 +236,5 @@ def _file_name(module: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """``text``, which may be of a forged file, without what moves a terminal's cursor."""
+    """Return ``text`` safe to print, because a forged file may contain control characters."""
     return text if text.isprintable() else shown(text)

@@ -1,4 +1,4 @@
-"""Read from a module's text which modules it may import."""
+"""The modules that a module may import, as read from its text."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Iterator
 
 
 def imported_by(source: bytes, name: str, is_package: bool) -> frozenset[str]:
-    """Return the dotted names that importing the text of module ``name`` may import.
+    """Return the dotted names of all modules that the text of module ``name`` may import.
 
-    Every statement counts, at any depth: inside functions, and on either side of an ``if`` or ``try``. Of ``from a
-    import b`` both ``a`` and ``a.b`` are returned, for ``b`` may be a module. Names given as text to ``import_module``
-    and ``__import__`` count too, and those in ``__all__``, which ``import *`` imports. If such a name is put together
-    as the code runs, ``a.*`` is returned: every module of the package that it begins with, or else of the module's own.
-    Text that does not parse imports nothing.
+    Every statement counts at any depth, inside functions and in all branches of ``if`` and ``try``. ``from a import b``
+    yields both ``a`` and ``a.b``, because ``b`` may be a module. Texts passed to ``import_module`` and ``__import__``
+    count, as do the names in a package's ``__all__``, which ``import *`` imports. A name that is computed at run time
+    yields ``a.*``, which stands for every module of the package that the name begins with or else of the module's own
+    package. Text that does not parse imports nothing.
 
     Args:
         source: the content of the file.
-        name: of the module, dotted; relative imports start from it.
-        is_package: whether the text is that of a package's ``__init__``.
+        name: the dotted name of the module, from which relative imports start.
+        is_package: whether the text is a package's ``__init__``.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in the text, which are the user's
+            warnings.simplefilter("ignore")  # about invalid escapes in a user's text
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
@@ -48,8 +48,8 @@ def _named(node: ast.AST, package: str) -> Iterator[str]:
 
 
 def _computed(name: ast.expr, package: str) -> str:
-    """The module that an expression names, or the modules that it may name."""
-    while isinstance(name, ast.BinOp) and isinstance(name.left, ast.BinOp):
+    """Return the module that an expression names, or ``a.*`` for those that it may name."""
+    while isinstance(name, ast.BinOp) and isinstance(name.left, ast.BinOp):  # a chain of + nests to the left
         name = name.left
     match name:
         case ast.Constant(value=str(text)):
@@ -59,7 +59,7 @@ def _computed(name: ast.expr, package: str) -> str:
             | ast.BinOp(left=ast.Constant(value=str(text)))
             | ast.Call(func=ast.Attribute(value=ast.Constant(value=str(text)), attr="format"))
         ):
-            # Of "models.{}" the part before the last dot; of ".{}" the dot, which is the package.
+            # "models.{}" begins with the package before the last dot, ".{}" with the module's own package.
             before = text.partition("{")[0].partition("%")[0]
             start = before.rpartition(".")[0] if before.strip(".") else before
         case _:
@@ -79,7 +79,7 @@ def _exported(node: ast.AST) -> Iterator[str]:
 
 
 def _absolute(name: str, package: str) -> str:
-    """``name``, whose leading dots are levels of ``package``; empty where there are more than it has."""
+    """Return ``name`` with its leading dots resolved in ``package``, or an empty text if there are too many dots."""
     bare = name.lstrip(".")
     up = len(name) - len(bare)
     if up == 0:

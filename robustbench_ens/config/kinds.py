@@ -1,7 +1,7 @@
-"""Kinds of protocols: the table of them, and the facts of each that plans, reports and checks use. No torch.
+"""The table of kinds of protocols, and the facts of each that plans, reports and checks use. It imports no torch.
 
-A kind's facts stand on its settings class. Outcomes of a kind from outside the project carry them, so that whoever
-reads outcomes imports none of its code.
+A kind's facts stand on its settings class. Outcomes of a kind from outside the project also contain them, so that
+reading outcomes does not import its code.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KINDS = {
     "regions": "robustbench_ens.config.protocols.kinds:Regions",
     "gallery": "robustbench_ens.config.protocols.kinds:Gallery",
 }
-"""Settings classes by the name of their kind. A protocol may also say ``package.module:Name``."""
+"""Settings classes by the name of their kind. A protocol may also name one as ``package.module:Name``."""
 
 Yields = Literal["accuracy", "accuracy by steps", "transfer rates", "measurements", "pictures"]
 ACCURACY: Yields = "accuracy"
@@ -41,28 +41,29 @@ PICTURES: Yields = "pictures"
 
 
 class KindFacts(BaseModel):
-    """What the rest of the project must know of a kind of protocol.
+    """The facts about a kind of protocol that the rest of the project uses.
 
     Attributes:
-        title: the kind in headings.
-        yields: what its outcomes amount to. ``accuracy`` is all or nothing over every attempt at each eps, ``accuracy
-            by steps`` the same for each number of steps, ``transfer rates`` are between sub-models; ``measurements``
-            are numbers beside the clean accuracy, ``pictures`` are arrays to be drawn.
-        meaning: the paragraph that opens its section in a report; none if it has no section of its own.
-        measures: of what yields measurements, their name: means are ``<measures>`` or ``<measures>/<quantity>``, each
-            with ``.../standard_error``; ``<measures>/images`` is the number of images.
-        expected: whether a report that lacks it says so, and how to run it.
-        heading: of its column in the summary; the title unless given.
+        title: the name of the kind in headings.
+        yields: the form of its results. ``accuracy`` is all or nothing over every attempt at each eps, and ``accuracy
+            by steps`` the same for each number of steps. ``transfer rates`` are between sub-models. ``measurements``
+            are numbers beside the clean accuracy, and ``pictures`` are arrays to be drawn.
+        meaning: the paragraph that opens its section in a report, or none if it has no section of its own.
+        measures: the name of its measurements, if it yields any. Means are ``<measures>`` or
+            ``<measures>/<quantity>``, each with ``.../standard_error``, and ``<measures>/images`` is the number of
+            images.
+        expected: whether a report without it states so, with the command that runs it.
+        heading: the heading of its column in the summary, by default the title.
         tier: whether it counts in the worst case of an ensemble.
         leaderboard: whether the leaderboard has a column for it.
-        successive: whether each attack sees only the images that those before have not beaten.
-        every_variant: whether outcomes hold every variant on every image, so that it can be shown which decide.
-        crafts: whether it crafts images by gradients, and does not only predict.
-        own_images: whether it brings the images that are attacked.
-        adapts: whether its attack adapts the size of its steps; a key ``step_size`` is then of its starts alone.
-        knows_less_than: the kind of an attacker who knows more of the ensemble and so should win more; a report warns
-            if that one wins clearly less.
-        fewest_sub_models: that a target has; 0 if it looks at no sub-models, and a single network will do.
+        successive: whether each attack receives only the images that all earlier attacks failed to beat.
+        every_variant: whether outcomes hold every variant on every image, so that reports can show which ones decide.
+        crafts: whether it crafts images by gradients rather than only predicting.
+        own_images: whether it brings its own images to attack.
+        adapts: whether its attack adapts its step size. A key ``step_size`` then applies to its starts alone.
+        knows_less_than: the kind of an attacker who knows more of the ensemble and should therefore win more. A report
+            warns if that attacker wins clearly less.
+        fewest_sub_models: the smallest number of sub-models of a target, 0 if a single network will do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -96,7 +97,7 @@ class KindFacts(BaseModel):
 
     @property
     def column(self) -> str:
-        """The heading of its column in the summary."""
+        """The heading of the kind's column in the summary."""
         return self.heading or self.title
 
 
@@ -105,7 +106,7 @@ Kinds = Mapping[str, KindFacts]
 
 
 def _known(content: Any) -> Any:
-    """Facts as outcomes hold them, without those of later versions."""
+    """Return recorded facts without those of later versions."""
     if isinstance(content, dict):
         return {name: value for name, value in content.items() if name in KindFacts.model_fields}
     return content
@@ -117,7 +118,7 @@ RecordedFacts = Annotated[KindFacts, BeforeValidator(_known)]
 
 @cache
 def shipped_kinds() -> Kinds:
-    """Return the facts of every kind of the table, in its order."""
+    """Return the facts of every kind of the table, in the order of the table."""
     classes = {name: spec.split(":") for name, spec in KINDS.items()}
     return {name: getattr(importlib.import_module(module), own).facts for name, (module, own) in classes.items()}
 
@@ -126,7 +127,7 @@ def facts_of(protocol: Mapping[str, Any]) -> KindFacts:
     """Return the facts of the kind of a protocol, as provenance records it.
 
     Raises:
-        UserError: the kind is not of this version, and its facts are not recorded.
+        UserError: the kind is not in the table of this version, and its facts are not recorded.
     """
     kind = protocol["kind"]
     if kind in KINDS:
@@ -140,21 +141,21 @@ def facts_of(protocol: Mapping[str, Any]) -> KindFacts:
 
 
 def kinds_of(provenance: Iterable[Mapping[str, Any]]) -> Kinds:
-    """Return the facts of every kind of the table, then of those from outside that ``provenance`` is about.
+    """Return the facts of every kind of the table, then of the kinds from outside in ``provenance``.
 
-    Where they were changed between evaluations, the last ones count.
+    If facts changed between evaluations, the latest ones count.
     """
     outside = (document for document in provenance if document["protocol"]["kind"] not in KINDS)
     ordered = sorted(outside, key=lambda document: document.get("finished_at", ""))
     recorded = {document["protocol"]["kind"]: facts_of(document["protocol"]) for document in ordered}
     found = dict(shipped_kinds())
     for kind in sorted(recorded):
-        found[kind] = _told_apart(kind, recorded[kind], found)
+        found[kind] = _with_distinct_title(kind, recorded[kind], found)
     return found
 
 
-def _told_apart(kind: str, facts: KindFacts, others: Kinds) -> KindFacts:
-    """``facts`` under a title that no other kind has: columns and sections are named after it."""
+def _with_distinct_title(kind: str, facts: KindFacts, others: Kinds) -> KindFacts:
+    """Return ``facts`` with a title that no other kind has, because columns and sections are named after it."""
     taken = {name for other in others.values() for name in (other.title, other.column)}
     if not taken & {facts.title, facts.column}:
         return facts
@@ -162,7 +163,7 @@ def _told_apart(kind: str, facts: KindFacts, others: Kinds) -> KindFacts:
 
 
 def in_order(kinds: Kinds) -> list[str]:
-    """Return the names of kinds as tables show them: those that every report is expected to have, then the others."""
+    """Return the names of kinds in the order of tables: the expected ones of every report, then the others."""
     expected = [name for what in (ACCURACY, TRANSFER) for name in kinds if kinds[name].yields == what]
     expected = [name for name in expected if kinds[name].expected]
     return [*expected, *sorted(kinds.keys() - set(expected))]

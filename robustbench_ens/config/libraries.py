@@ -1,6 +1,6 @@
-"""Attacks of other libraries by name, such as ``torchattacks:PGD``. No torch, and no library is imported.
+"""The table of other libraries' attacks, such as ``torchattacks:PGD``. It imports neither torch nor a library.
 
-What is written to a library's attack lies in ``robustbench_ens/perturb/libraries/``, one file for each library.
+The adapters lie in ``robustbench_ens/perturb/libraries/``, one file for each library.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 OWN_LOSS = "own"
-"""What a protocol and outcomes call the objective of an attack that chooses it itself."""
+"""The name, in protocols and outcomes, of the objective of an attack that has its own."""
 
 _PLAIN = ("cross_entropy",)
 _OWN = (OWN_LOSS,)
@@ -19,11 +19,11 @@ _OWN = (OWN_LOSS,)
 
 @dataclass(frozen=True)
 class LibraryAttack:
-    """What is known of a library's attack.
+    """The facts about an attack of a library.
 
     Attributes:
-        draws: whether it draws anything.
-        losses: names of those that it can maximise; empty for any.
+        draws: whether it draws at random.
+        losses: the names of the losses that it can maximise, or empty for any.
     """
 
     draws: bool = True
@@ -36,9 +36,9 @@ class Library:
 
     Attributes:
         title: the library's own name.
-        install: what to do if it is not installed.
-        adapter: what prepares one of its attacks, as ``package.module:name``.
-        attacks: those within an l-infinity radius, by class; empty if only the library lists them.
+        install: the advice if it is not installed.
+        adapter: the function that prepares one of its attacks, as ``package.module:name``.
+        attacks: its attacks within an l-infinity radius by class, or empty if only the library itself lists them.
     """
 
     title: str
@@ -52,7 +52,7 @@ def _extra(name: str) -> str:
 
 
 def _attacks(drawing: str, fixed: str, losses: tuple[str, ...]) -> dict[str, LibraryAttack]:
-    """Return attacks by class; those of ``drawing`` draw, those of ``fixed`` do not."""
+    """Return attacks by class, of which those in ``drawing`` draw at random and those in ``fixed`` do not."""
     draws = dict.fromkeys(drawing.split(), True) | dict.fromkeys(fixed.split(), False)
     return {name: LibraryAttack(draws[name], losses) for name in draws}
 
@@ -105,19 +105,19 @@ LIBRARIES: dict[str, Library] = {
         f"{_HERE}.transferattack:prepare",
     ),
 }
-"""Libraries by what the names of their attacks begin with, before a colon."""
+"""Libraries by the prefix of the names of their attacks, without the colon."""
 
 PREFIXES = tuple(f"{name}:" for name in LIBRARIES)
 
 
 def split(name: str) -> tuple[Library, str] | None:
-    """Return library and class of an attack's name; none if it names no library."""
+    """Return the library and class in an attack's name, or none if it names no library."""
     prefix, colon, class_name = name.partition(":")
     return (LIBRARIES[prefix], class_name) if colon and prefix in LIBRARIES else None
 
 
 def library_attack(name: str) -> LibraryAttack | None:
-    """Return what is known of a library's attack; none if the name is of no library or of no attack of its."""
+    """Return the facts of a library's attack, or none if the name has no library or the library no such attack."""
     found = split(name)
     if found is None:
         return None
@@ -128,16 +128,16 @@ def library_attack(name: str) -> LibraryAttack | None:
 
 
 def unknown_attack(name: str, valid: Iterable[str] = ()) -> str:
-    """Return what is expected in place of ``name``, which begins as a library's attacks do but is none of them.
+    """Return the expectation, for an error, in place of ``name``, which begins like a library's attack but is not one.
 
     Args:
-        name: as a protocol gives it.
-        valid: what the library lists, if the table does not.
+        name: the name in a protocol.
+        valid: the classes that the library lists, if the table does not.
     """
     prefix, _, class_name = name.partition(":")
     library = LIBRARIES[prefix]
     names = list(library.attacks or valid)
-    # By letters alone: what a person mistakes is often the case.
+    # Compared without case, because case is what people often mistake.
     spelt = {one.lower(): one for one in names}
     close = [spelt[one] for one in difflib.get_close_matches(class_name.lower(), spelt, n=3)]
     likely = f" (the closest: {', '.join(f'{prefix}:{one}' for one in close)})" if close else ""

@@ -1,4 +1,4 @@
-"""Recipes and protocols as lists show them: without importing code from outside the project."""
+"""Loading of recipes and protocols for lists, without importing code from outside the project."""
 
 from __future__ import annotations
 

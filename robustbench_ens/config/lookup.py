@@ -1,8 +1,9 @@
-"""Find and name recipes and protocols.
+"""Finding and naming of recipes and protocols.
 
-Some ship with the project, others lie in ``zoo/`` and ``attacks/`` of the working directory, or anywhere. A name that a
-shipped file has means that file, whatever lies in the working directory. Any other file is named by its path, or, in
-``zoo/`` and ``attacks/``, by a name that no shipped file has. In a checkout of the project the two are one.
+Some ship with the project, others lie in ``zoo/`` and ``attacks/`` of the working directory or elsewhere. The name of a
+shipped file always means that file, even if the working directory has a file of the same name. Other files are named by
+their path or, in ``zoo/`` and ``attacks/``, by a name that no shipped file has. In a checkout of the project both
+folders are the same.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from robustbench_ens.errors import UserError
 PACKAGE_DIR = Path(__file__).parent.parent
 
 WITH_OVERRIDES = re.compile(r"([^\[\]]+)\[(.*)\]", re.DOTALL)
-"""A reference that changes keys: the name or path, and what stands in the brackets."""
+"""A reference with overrides: the name or path, and the text in the brackets."""
 
 
 class _Kind(NamedTuple):
-    """What a file of a folder is called, and the key that none is without unless it extends another."""
+    """The noun for the files of a folder, and the key that each must have unless it extends another file."""
 
     noun: str
     needed: str
@@ -39,7 +40,7 @@ class _Kind(NamedTuple):
 _KINDS = {"zoo": _Kind("recipe", "dataset"), "attacks": _Kind("protocol", "kind")}
 
 Skipped = Callable[[str], None]
-"""Called with why a file is skipped, in one line."""
+"""A function that is called with one line, the reason why a file is skipped."""
 
 
 def shipped_folder(kind: str) -> Path:
@@ -49,37 +50,37 @@ def shipped_folder(kind: str) -> Path:
 
 
 def folders(kind: str) -> list[Path]:
-    """Return the folders that hold the TOML files of ``kind``: the shipped one, then that of the working directory."""
+    """Return the folders with TOML files of ``kind``: the shipped one, then that of the working directory."""
     found = {path.resolve(): None for path in (shipped_folder(kind), Path(kind)) if path.is_dir()}
     return list(found)
 
 
 def shipped_names(kind: str) -> list[str]:
-    """Return the names of the files of ``kind`` that ship: ``digits/baseline-3`` for ``zoo/digits/baseline-3.toml``."""
+    """Return the names of the shipped files of ``kind``, such as ``digits/baseline-3``."""
     folder = shipped_folder(kind)
     return sorted(_name_in(folder, path) for path in _files(folder, _ignored))
 
 
 def names(kind: str, skipped: Skipped | None = None) -> list[str]:
-    """Return what loads each file of ``kind`` that ships or lies in the working directory.
+    """Return a reference to each file of ``kind`` that ships or lies in the working directory.
 
-    That is its name, or its path where a shipped file of other content has the name.
+    The reference is the name, or the path if a shipped file of other content has the name.
 
     Args:
         kind: ``zoo`` or ``attacks``.
-        skipped: called for each file of the working directory that is no recipe or protocol, or cannot be read.
+        skipped: called for each file of the working directory that is neither recipe nor protocol, or is unreadable.
     """
-    say = skipped or _ignored
+    report = skipped or _ignored
     found = dict.fromkeys(shipped_names(kind))
     for folder in folders(kind):
         if folder == shipped_folder(kind):
             continue
-        for path in _files(folder, say):
+        for path in _files(folder, report):
             there = Path(kind) / path.relative_to(folder)
             try:
                 found[_reference(kind, folder, path, there)] = None
             except (UserError, OSError) as error:
-                say(str(error))
+                report(str(error))
     return sorted(found)
 
 
@@ -88,14 +89,14 @@ def _ignored(line: str) -> None:
 
 
 def _files(folder: Path, skipped: Skipped) -> Iterator[Path]:
-    """Yield the TOML files in ``folder`` that a person wrote to be run."""
+    """Yield the TOML files below ``folder``, except those in skipped folders."""
 
     def unreadable(error: OSError) -> None:
         skipped(f"{error.filename}: {error.strerror}")
 
     for place, inner, files in os.walk(folder, onerror=unreadable):
-        inner[:] = [name for name in inner if not _is_passed_over(name)]
-        yield from (Path(place, name) for name in files if name.endswith(".toml") and not _is_passed_over(name))
+        inner[:] = [name for name in inner if not _is_skipped(name)]  # in place, so that os.walk skips the rest
+        yield from (Path(place, name) for name in files if name.endswith(".toml") and not _is_skipped(name))
 
 
 def _name_in(folder: Path, path: Path) -> str:
@@ -103,38 +104,38 @@ def _name_in(folder: Path, path: Path) -> str:
 
 
 def _reference(kind: str, folder: Path, path: Path, there: Path) -> str:
-    """Return what loads the file at ``path`` in ``folder``, of the working directory.
+    """Return a reference to the file at ``path`` in ``folder`` of the working directory.
 
     Raises:
-        UserError: it is none of ``kind``, cannot be read, or has a name that no result can have.
+        UserError: the file is not of ``kind``, cannot be read, or has a name that results cannot have.
     """
     content = read_one(there)
     noun, needed = _KINDS[kind]
     if needed not in content and "extends" not in content:
         raise UserError(f"{there}: expected a {noun}, got a file with neither key {needed!r} nor 'extends'")
     if not path.resolve().is_relative_to(folder):
-        raise UserError(f"{there}: expected no link that leads out of {kind}/; name the file by its path")
+        raise UserError(f"{there}: expected a file inside {kind}/, got a link to one outside; name it by its path")
     return check_file(kind, there)
 
 
-def _is_passed_over(part: str) -> bool:
-    """Return whether a file or folder of this name holds nothing that a person wrote to be run."""
+def _is_skipped(part: str) -> bool:
+    """Return whether files and folders of this name are skipped, because they hold weights or are hidden."""
     return part == "weights" or part.startswith(".")
 
 
 def check_file(kind: str, path: Path) -> str:
-    """Return the name of a file, which results can be named after.
+    """Return the name of a file, and check that results can be named after it.
 
     Raises:
-        UserError: they cannot, or they would be passed over.
+        UserError: they cannot, or they would be skipped.
     """
     name = name_of(kind, path)
     check_name(name, str(path))
     for part in name.split("/"):
-        if _is_passed_over(part):
+        if _is_skipped(part):
             raise UserError(
-                f"{path}: expected no file or folder in {kind} with the name 'weights' or a dot in front, which lists "
-                f"and reports pass over, got {part!r}; rename it"
+                f"{path}: expected no file or folder in {kind} with the name 'weights' or a leading dot, which lists "
+                f"and reports skip, got {part!r}; rename it"
             )
     if WITH_OVERRIDES.fullmatch(name):
         raise UserError(f"{path}: expected a name without overrides in brackets, got {name!r}; rename it")
@@ -142,30 +143,31 @@ def check_file(kind: str, path: Path) -> str:
 
 
 def locate(kind: str, name_or_path: str, where: str = "", quiet: bool = False) -> Path:
-    """Find a TOML file by path, or by name among those that ship and then in the working directory.
+    """Find a TOML file by path, or by name among the shipped files and then in the working directory.
 
-    It is a notice where a shipped file and one here have the same name and other content: which of them is used.
+    If a shipped file and one here have the same name and different content, a notice states which one is used.
 
     Args:
         kind: ``zoo`` or ``attacks``.
-        name_or_path: what is asked for.
-        where: who asks, for errors.
-        quiet: whether there are no notices.
+        name_or_path: the requested file.
+        where: the prefix of errors.
+        quiet: whether to omit notices.
 
     Raises:
-        UserError: there is no such file; near names are suggested.
+        UserError: there is no such file. The error suggests similar names.
     """
     noun = _KINDS[kind].noun
-    say = _ignored if quiet else notice
+    report = _ignored if quiet else notice
     name = name_or_path
     by_path = Path(name_or_path).suffix == ".toml"
     if by_path:
         path = expanded(name_or_path, where.removesuffix(": ") or noun)
         if exists(path):
             if shadowed := _shadowed(kind, path):
-                say(f"{path}: this file is used, not the shipped {noun} {shadowed!r}, which has other content")
+                report(f"{path}: this file is used, not the shipped {noun} {shadowed!r}, which has other content")
             return path
         name = path.with_suffix("").as_posix().removeprefix(f"{kind}/")
+    # The shipped file comes first, so that a name means the same protocol or recipe in every working directory.
     shipped = _find(shipped_folder(kind), name)
     local = _find(Path(kind).resolve(), name)
     if shipped is None:
@@ -173,10 +175,10 @@ def locate(kind: str, name_or_path: str, where: str = "", quiet: bool = False) -
             raise _unknown(kind, name_or_path, name, where)
         return local
     if by_path:
-        say(f"{name_or_path}: no such file here; the shipped {noun} {name!r} is used")
+        report(f"{name_or_path}: no such file here; the shipped {noun} {name!r} is used")
     elif local is not None and not _same(shipped, local):
         there = f"{kind}/{name}.toml"
-        say(
+        report(
             f"{name!r} is the shipped {noun}, not the file {there} here, which has other content; "
             f"to use the file, give its path, {there}"
         )
@@ -194,13 +196,13 @@ def _unknown(kind: str, asked: str, name: str, where: str) -> UserError:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """Return the file ``name`` in ``folder``, none where that leads out of it."""
+    """Return the file ``name`` in ``folder``, or none if it does not exist or lies outside."""
     candidate = folder / f"{name}.toml"
     return candidate if exists(candidate) and candidate.resolve().is_relative_to(folder) else None
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is anything at ``path``; no name longer than a file's can be."""
+    """Return whether ``path`` exists. Paths with overlong names do not."""
     try:
         return path.exists()
     except OSError as error:
@@ -215,18 +217,18 @@ def is_shipped(kind: str, path: Path) -> bool:
 
 
 def _shadowed(kind: str, path: Path) -> str | None:
-    """Return the name of the shipped file that the file at ``path`` shares its name with, but not its content."""
+    """Return the name of the shipped file with the same name as ``path`` but other content, or none."""
     name = _plain_name(kind, path.resolve())
     shipped = _find(shipped_folder(kind), name)
     return None if shipped is None or _same(shipped, path) else name
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Return whether two files say the same: they are one file, or TOML with the same keys and values."""
+    """Return whether two paths are the same file, or TOML files with the same keys and values."""
     if one.resolve() == other.resolve():
         return True
     try:
-        # As text, for 1, 1.0 and true are equal to Python.
+        # Compared as text, because 1, 1.0 and true are equal in Python.
         first, second = (json.dumps(read_one(path), sort_keys=True, default=str) for path in (one, other))
     except (UserError, OSError):
         return False
@@ -234,12 +236,10 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def name_of(kind: str, path: Path) -> str:
-    """Return the name of a file, by which results are called.
+    """Return the name of a file, which its results are named after.
 
-    It is the path in its ``zoo`` or ``attacks``, else the bare file name.
-
-    A file that has the name of a shipped one and other content is called by its path from the folder that holds its
-    ``zoo`` or ``attacks``: ``zoo/digits/baseline-3.toml``.
+    The name is the path inside its ``zoo`` or ``attacks``, or else the bare file name. A file with the name of a
+    shipped one and other content is named by its path from ``zoo`` or ``attacks``, as ``zoo/digits/baseline-3.toml``.
     """
     shadowed = _shadowed(kind, path)
     return _plain_name(kind, path.resolve()) if shadowed is None else f"{kind}/{shadowed}.toml"
@@ -257,11 +257,11 @@ def _plain_name(kind: str, resolved: Path) -> str:
 
 
 def read_one(path: Path) -> dict[str, Any]:
-    """Read a TOML file as it is.
+    """Read a TOML file without the files that it extends.
 
     Raises:
-        UserError: it is something else than a file, too large, no TOML, or see
-            :func:`~robustbench_ens.core.limits.check_content`.
+        UserError: the path is not a regular file, the file is too large or is not TOML, or its content is invalid
+            (:func:`~robustbench_ens.core.limits.check_content`).
     """
     with open_regular(path) as file:
         text = file.read(LARGEST_TOML + 1)
@@ -269,7 +269,7 @@ def read_one(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: expected a TOML file of at most {LARGEST_TOML} bytes, got a larger file")
     try:
         content = tomllib.loads(text.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # also bytes that are not UTF-8, or a number of too many digits
+    except (ValueError, RecursionError) as error:  # ValueError also for bytes that are not UTF-8 and huge numbers
         raise UserError(f"{path}: expected a TOML file, got a syntax error: {error}") from None
     check_content(content, str(path))
     return content

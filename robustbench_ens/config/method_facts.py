@@ -1,4 +1,4 @@
-"""The facts of a training method that records and outcomes keep, so that reading them imports no code of it."""
+"""The facts of a training method that records and outcomes keep, so that reading them does not import its code."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from robustbench_ens.config.outside import import_object
 
 
 class MethodFacts(BaseModel):
-    """The facts of one training run's method; keys of later versions are ignored.
+    """The facts of one training run's method. Keys of later versions are ignored.
 
     Attributes:
-        title: what tables call the method; empty if it has no title.
-        paper: the paper it is from.
-        hyperparameters: all of them, with those that the recipe leaves out.
-        described: what tables say of the hyper-parameters, by heading.
+        title: the name of the method in tables, or empty.
+        paper: the source of the method.
+        hyperparameters: all of them, including those that the recipe omits.
+        described: descriptions of the hyper-parameters for tables, by heading.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
@@ -34,7 +34,7 @@ def method_facts(settings: MethodSettings) -> MethodFacts:
     """Return the facts of a method with these hyper-parameters.
 
     Raises:
-        ValidationError: a method from outside states something else than text, or too much of it.
+        ValidationError: a method from outside states facts that are not text, or too long.
     """
     return MethodFacts(
         title=settings.title,
@@ -45,10 +45,10 @@ def method_facts(settings: MethodSettings) -> MethodFacts:
 
 
 def recorded_facts(target: Mapping[str, Any]) -> MethodFacts:
-    """Return the facts of the method of an ensemble, as provenance describes the ensemble.
+    """Return the facts of an ensemble's method from its description in provenance.
 
-    Records of earlier versions hold only the hyper-parameters that the recipe sets. Those of a method of the table are
-    completed from its settings; of any other method nothing is known.
+    Records of earlier versions contain only the hyper-parameters that the recipe sets. For a method of the table, its
+    settings supply the others. For any other method the facts are empty.
     """
     if target.get("method_facts") is not None:
         return MethodFacts.model_validate(target["method_facts"])
@@ -63,13 +63,13 @@ def recorded_facts(target: Mapping[str, Any]) -> MethodFacts:
 
 @cache
 def shipped_method(name: str) -> type[MethodSettings]:
-    """Return the settings of a method of the table."""
+    """Return the settings class of a method of the table."""
     found: type[MethodSettings] = import_object(METHODS[name], f"method {name!r}")
     return found
 
 
 def _lenient(settings: type[MethodSettings], given: Mapping[str, Any]) -> MethodSettings:
-    """``settings`` with the values ``given``, as JSON holds them, without keys of other versions."""
+    """Return ``settings`` with the values ``given``, as read from JSON, without keys of other versions."""
     return settings.model_validate(_known(settings, given))
 
 

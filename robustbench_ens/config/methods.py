@@ -1,7 +1,6 @@
-"""Training methods: their hyper-parameters, and the facts that lists, plans and reports use. No torch.
+"""Training methods: their hyper-parameters, and the facts that lists, plans and reports use. It imports no torch.
 
-What a method does is a class in a file of its own under ``robustbench_ens/training/``, which inherits from its settings
-here.
+The class of a method has its own file under ``robustbench_ens/training/`` and inherits from its settings here.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ METHODS = {
 """Training methods by name. A recipe may also name code from outside as ``package.module:Name``."""
 
 BatchNormMode = Literal["batch_and_update", "batch", "running"]
-"""How BatchNorm behaves while images are crafted; see :mod:`robustbench_ens.perturb.batch_norm`."""
+"""The behaviour of BatchNorm while images are crafted (:mod:`robustbench_ens.perturb.batch_norm`)."""
 
 
 class MethodSettings(Settings):
     """The hyper-parameters of a training method, set in a recipe under ``[hyperparameters]``, and its facts.
 
-    ``title`` and ``paper`` are what tables call it and cite, such as ``arXiv:2009.14720``. ``look`` is the number of
-    its colour, marker and line in figures, which no other method has; without one it takes what is free in a report.
-    ``numerics`` goes up whenever the same hyper-parameters would give other weights, beyond rounding. ``runs`` names
-    the class that trains with these settings, as ``package.module:Name``; a class that does so itself leaves it empty.
+    ``title`` is its name in tables and ``paper`` its source, such as ``arXiv:2009.14720``. ``look`` is the unique
+    number of its colour, marker and line in figures. A method without one gets a look that is free in the report.
+    ``numerics`` is raised whenever the same hyper-parameters would give other weights, beyond rounding. ``runs`` is the
+    class that trains with these settings, as ``package.module:Name``. A class that trains itself leaves it empty.
     """
 
     title: ClassVar[str] = ""
@@ -48,27 +47,27 @@ class MethodSettings(Settings):
     runs: ClassVar[str] = ""
 
     def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
-        """Refuse an ensemble that this method cannot train, before anything is trained.
+        """Check that this method can train an ensemble, before anything is trained.
 
         Args:
-            where: names the recipe in errors.
-            sub_models: their number.
-            num_layers: addressable layers of each; none where layers cannot be addressed.
+            where: the recipe, for errors.
+            sub_models: the number of sub-models.
+            num_layers: the number of addressable layers of each, or none if layers cannot be addressed.
 
         Raises:
-            UserError: states what the method needs.
+            UserError: the method needs more. The error states what.
         """
         fewest = self.fewest_sub_models
         if sub_models < fewest:
             raise UserError(f"{where}: key 'sub_models': expected at least {fewest} for this method, got {sub_models}")
 
     def described(self) -> dict[str, str]:
-        """Return what tables say of the hyper-parameters, by heading; nothing unless a method has more to say."""
+        """Return descriptions of the hyper-parameters for tables, by heading. By default there are none."""
         return {}
 
 
 class BaselineSettings(MethodSettings):
-    """Independent cross-entropy on clean images. No hyper-parameters."""
+    """The baseline, independent cross-entropy on clean images, which has no hyper-parameters."""
 
     title: ClassVar[str] = "baseline"
     look: ClassVar[int | None] = 0
@@ -76,7 +75,7 @@ class BaselineSettings(MethodSettings):
 
 
 class AdpSettings(MethodSettings):
-    """ADP.
+    """The hyper-parameters of ADP.
 
     Attributes:
         alpha: weight of the ensemble's entropy.
@@ -94,11 +93,12 @@ class AdpSettings(MethodSettings):
 
 
 class GalSettings(MethodSettings):
-    """GAL.
+    """The hyper-parameters of GAL.
 
     Attributes:
-        coherence_weight: lambda of the paper.
-        noise_std: Gaussian noise on half of the images, pixel scale; not clipped.
+        coherence_weight: lambda in the paper.
+        noise_std: standard deviation of the Gaussian noise on half of the images, in pixel scale. Noisy images are not
+            clipped.
     """
 
     title: ClassVar[str] = "GAL"
@@ -112,13 +112,13 @@ class GalSettings(MethodSettings):
 
 
 class PgdSettings(Settings):
-    """PGD inside training.
+    """The settings of PGD inside training.
 
     Attributes:
-        eps, step_size: pixel scale.
-        steps: gradient steps.
-        random_start: whether to begin at uniform noise within the budget.
-        craft_batch_norm: how BatchNorm behaves while crafting. The released code crafts in train mode, so crafted
+        eps, step_size: radius and step size in pixel scale.
+        steps: number of gradient steps.
+        random_start: whether to start at uniform noise within the budget.
+        craft_batch_norm: the behaviour of BatchNorm while crafting. The released code crafts in train mode, so crafted
             images move the running statistics.
     """
 
@@ -129,12 +129,12 @@ class PgdSettings(Settings):
     craft_batch_norm: BatchNormMode = "batch_and_update"
 
     def described(self) -> dict[str, str]:
-        """Return radius, steps and their size, such as ``eps 8/255, 10 steps of 2/255``."""
+        """Return radius, number of steps and step size, such as ``eps 8/255, 10 steps of 2/255``."""
         return {"Adversarial training": f"eps {pixels(self.eps)}, {self.steps} steps of {pixels(self.step_size)}"}
 
 
 class AdvTSettings(PgdSettings, MethodSettings):
-    """Adversarial training of the whole ensemble."""
+    """The hyper-parameters of adversarial training of the whole ensemble."""
 
     title: ClassVar[str] = "adversarial training"
     look: ClassVar[int | None] = 4
@@ -143,12 +143,12 @@ class AdvTSettings(PgdSettings, MethodSettings):
 
 
 class LayerSettings(MethodSettings):
-    """Which layer a method distils at.
+    """The choice of the layer that a method distils at.
 
     Attributes:
-        layer: ``epoch`` draws the layer anew each epoch, ``step`` every ``layer_steps`` steps; a number fixes it
+        layer: ``epoch`` draws the layer anew each epoch and ``step`` every ``layer_steps`` steps. A number fixes it
             (DVERGE, Table 7).
-        layer_steps: see ``layer``; short schedules have too few epochs to see every layer.
+        layer_steps: see ``layer``. Short schedules have too few epochs to draw every layer.
     """
 
     fewest_sub_models: ClassVar[int] = 2
@@ -157,7 +157,7 @@ class LayerSettings(MethodSettings):
     layer_steps: Count = 1
 
     def check(self, where: str, sub_models: int, num_layers: int | None) -> None:
-        """Refuse, beside too few sub-models, a network without addressable layers, or without the layer asked for."""
+        """Check the number of sub-models, and that the network has addressable layers and the given layer."""
         super().check(where, sub_models, num_layers)
         if num_layers is None:
             raise UserError(f"{where}: key 'network': expected one with addressable layers (num_layers and features)")
@@ -165,17 +165,17 @@ class LayerSettings(MethodSettings):
             raise UserError(f"{where}: key 'hyperparameters.layer': expected 1 to {num_layers}, got {self.layer}")
 
     def layers_described(self) -> str:
-        """Return which layer it is, such as ``another layer every epoch``."""
+        """Return the choice of the layer in words, such as ``another layer every epoch``."""
         often = "epoch" if self.layer == "epoch" else "step" if self.layer_steps == 1 else f"{self.layer_steps} steps"
         return f"layer {self.layer}" if isinstance(self.layer, int) else f"another layer every {often}"
 
 
 class DvergeSettings(LayerSettings):
-    """DVERGE.
+    """The hyper-parameters of DVERGE.
 
     Attributes:
-        eps: radius of the distillation, pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
-        steps: distillation steps; each is ``eps / steps`` long unless ``step_size`` is given.
+        eps: radius of the distillation in pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
+        steps: number of distillation steps, each ``eps / steps`` long unless ``step_size`` is given.
         layer, layer_steps: see :class:`LayerSettings`.
         distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
     """
@@ -197,11 +197,11 @@ class DvergeSettings(LayerSettings):
 
 
 class DvergeAdvTSettings(DvergeSettings):
-    """DVERGE with adversarial training.
+    """The hyper-parameters of DVERGE with adversarial training.
 
     Attributes:
-        diversification_weight: lambda; 1.0, and 0.5 in an ablation with 8 sub-models.
-        adversarial: PGD inside training.
+        diversification_weight: lambda, which is 1.0 and, in an ablation with 8 sub-models, 0.5.
+        adversarial: the settings of PGD inside training.
     """
 
     title: ClassVar[str] = "DVERGE + adversarial training"
@@ -212,18 +212,19 @@ class DvergeAdvTSettings(DvergeSettings):
     adversarial: PgdSettings = PgdSettings()
 
     def described(self) -> dict[str, str]:
-        """Return what is said of the distillation, and of the PGD."""
+        """Return descriptions of the distillation and of PGD."""
         return super().described() | self.adversarial.described()
 
 
 class TrsSettings(MethodSettings):
-    """TRS.
+    """The hyper-parameters of TRS.
 
     Attributes:
-        similarity_weight, smoothness_weight: lambda_a and lambda_b of the paper; 10 is the 5 times 2 of its code.
-        init_eps, eps: radius at the start and at the end of training, pixel scale.
-        steps: PGD steps, each a third of the radius long.
-        craft_batch_norm: how BatchNorm behaves while crafting; the authors' code crafts in train mode.
+        similarity_weight, smoothness_weight: lambda_a and lambda_b in the paper. The default of 10 is the 5 times 2 of
+            its code.
+        init_eps, eps: radius at the start and at the end of training, in pixel scale.
+        steps: number of PGD steps, each a third of the radius long.
+        craft_batch_norm: the behaviour of BatchNorm while crafting. The authors' code crafts in train mode.
     """
 
     title: ClassVar[str] = "TRS"
@@ -241,17 +242,17 @@ class TrsSettings(MethodSettings):
 
 
 class FastenSettings(LayerSettings):
-    """FASTEN.
+    """The hyper-parameters of FASTEN.
 
     Attributes:
-        eps: radius and step size of the one distillation step, pixel scale.
+        eps: radius and step size of the single distillation step, in pixel scale.
         layer, layer_steps: see :class:`LayerSettings`.
         beta: weight of the divergence between a sub-model's own answers.
-        diversity: weight, as a part of ``beta``, of the divergence between sub-models, which is maximised.
-        clean_weight: weight of the cross-entropy on clean images; the method has none of its own.
-        distill_batch_norm: ``batch`` unless given; as released it is ``batch_and_update``.
-        as_released: follow the released code where it differs from the paper's description; see
-            :mod:`robustbench_ens.training.fasten_released`.
+        diversity: weight, as a fraction of ``beta``, of the divergence between sub-models, which is maximised.
+        clean_weight: weight of the cross-entropy on clean images, which the method itself does not use.
+        distill_batch_norm: ``batch`` by default, or ``batch_and_update`` with ``as_released``.
+        as_released: whether to follow the released code where it differs from the paper's description
+            (:mod:`robustbench_ens.training.fasten_released`).
     """
 
     title: ClassVar[str] = "FASTEN"
@@ -273,11 +274,11 @@ class FastenSettings(LayerSettings):
 
 
 class FastenAdvTSettings(FastenSettings):
-    """FASTEN with adversarial training.
+    """The hyper-parameters of FASTEN with adversarial training.
 
     Attributes:
         adversarial_weight: weight of the cross-entropy on adversarial images.
-        adversarial: the one step within 8/255 of the distilled images.
+        adversarial: the single step within 8/255 of the distilled images.
     """
 
     title: ClassVar[str] = "FASTEN + adversarial training"
@@ -288,5 +289,5 @@ class FastenAdvTSettings(FastenSettings):
     adversarial: PgdSettings = PgdSettings(eps=8 / 255, step_size=10 / 255, steps=1)
 
     def described(self) -> dict[str, str]:
-        """Return what is said of the distillation, and of the adversarial step."""
+        """Return descriptions of the distillation and of the adversarial step."""
         return super().described() | self.adversarial.described()

@@ -1,4 +1,4 @@
-"""Import what a user names as ``package.module:Name``."""
+"""The import of objects that users name as ``package.module:Name``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from robustbench_ens.errors import UserError
 
 
 def import_object(spec: str, where: str) -> Any:
-    """Import ``package.module:Name``; a module of the working directory comes before others of its name.
+    """Import ``package.module:Name``, from the working directory before anywhere else.
 
     Raises:
         UserError: the text has another form, or there is no such module or name.
@@ -46,14 +46,14 @@ def import_object(spec: str, where: str) -> Any:
         raise UserError(
             f"{where}: module {module_name!r}{_place(getattr(module, '__spec__', None))} has no {attribute!r}"
         ) from None
-    except (Exception, SystemExit) as error:  # a module's own __getattr__ imports what is asked for
+    except (Exception, SystemExit) as error:  # a module's own __getattr__ may import more code
         raise _failed(spec, where, error) from None
 
 
 def _failed(spec: str, where: str, error: BaseException) -> UserError:
     name = spec.partition(":")[0]
     found = None
-    while name and found is None:  # of a.b.c, where there is no c, the file of a.b
+    while name and found is None:  # if a.b has no c, the error names the file of a.b
         found = find_module(name, here_first=True) if is_outside(spec) else None
         name = name.rpartition(".")[0]
     text = " ".join(str(error).split())
@@ -66,7 +66,7 @@ def _place(spec: ModuleSpec | None) -> str:
 
 
 def _import(name: str) -> ModuleType:
-    importlib.invalidate_caches()  # the module may have been written a moment ago
+    importlib.invalidate_caches()  # the file may have been written a moment ago
     here = working_directory()
     if here is not None and not {"", str(here)} & set(sys.path):
         sys.path.append(str(here))
@@ -79,29 +79,30 @@ def _import(name: str) -> ModuleType:
 
 
 def _finds_it_anyway(top: str, local: ModuleSpec) -> bool:
-    """Whether an ordinary import of ``top`` gives the working directory's."""
+    """Return whether an ordinary import of ``top`` yields the working directory's module."""
     taken = sys.modules.get(top)
     ordinary = find_module(top) if taken is None else getattr(taken, "__spec__", None)
     if ordinary is None or is_namespace(local):
-        # Of folders without __init__.py an import finds every one.
+        # An import joins all folders of that name without __init__.py, and so includes this one.
         return ordinary is not None and is_namespace(ordinary)
     return _same(ordinary, local)
 
 
 def _load(top: str, local: ModuleSpec) -> str:
-    """Load the working directory's module ``top``, and return the name it has in ``sys.modules``.
+    """Load the working directory's module ``top``, and return its name in ``sys.modules``.
 
-    Where the process has another module of that name, or may need Python's own, it gets a name of its own: only what
-    the user named is looked for here first, and nobody else's imports.
+    If the process has another module of that name, or may need the one of Python's library, the name gets a prefix.
+    Imports in other code thus still find the other module.
     """
     taken = sys.modules.get(top)
-    # A package may import itself by its name, a single file has no need to.
+    # A package may import itself by its name, whereas a single file need not.
     needs_name = local.submodule_search_locations is not None
     hides = taken is not None or (top in sys.stdlib_module_names and not needs_name)
     name = LOCAL_PREFIX + top if hides else top
     there = sys.modules.get(name)
     if there is not None and _same(there.__spec__, local):
         return name
+    # The name may hold a module of an earlier working directory, whose submodules must not be found either.
     for old in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
         del sys.modules[old]
     spec = _renamed(local, name)

@@ -1,4 +1,4 @@
-"""Recipes: one TOML file per ensemble under ``zoo/``. Parsed, validated, hashed."""
+"""Recipes: the TOML files under ``zoo/``, one per ensemble, parsed, validated and hashed."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
 
 SHARED_WITH_PARENT = ("dataset", "max_pixels", "network", "network_args", "sub_models")
-"""Keys in which an ensemble and the one it starts from must agree; overriding one overrides it in the parent too."""
+"""Keys in which an ensemble and its parent must agree. An override of one applies to the parent, too."""
 
-
-AGGREGATION, PROBABILITIES = "aggregation", "member_probabilities"
+AGGREGATION = "aggregation"
+PROBABILITIES = "member_probabilities"
 ANSWER = (AGGREGATION, PROBABILITIES)
-"""Keys that decide nothing of the weights."""
+"""Keys that do not affect the weights."""
 
 
 class Optimizer(Settings):
-    """Optimiser settings; the defaults are the DVERGE paper's (Appendix A)."""
+    """The settings of the optimiser. The defaults are those of the DVERGE paper (Appendix A)."""
 
     name: Literal["sgd", "adam"] = "sgd"
     lr: Number = Field(default=0.1, gt=0, le=1e3)
@@ -58,12 +58,12 @@ class Optimizer(Settings):
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Optimizer:
         if self.name == "sgd" and self.nesterov and self.momentum == 0:
-            raise ValueError("expected momentum above 0 where nesterov = true")
+            raise ValueError("expected momentum above 0 with nesterov = true")
         return self
 
 
 class Schedule(Settings):
-    """Learning rate over training. Positions are fractions of all steps."""
+    """The schedule of the learning rate. Positions are fractions of all steps."""
 
     name: Literal["constant", "multi-step", "one-cycle"] = "multi-step"
     milestones: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = Field(
@@ -81,11 +81,10 @@ class Schedule(Settings):
 
 
 class ProgressiveResizing(Settings):
-    """Smaller images at the beginning: ``size`` times as high and wide for the fraction ``until`` of all steps.
+    """Smaller images at first: ``size`` times as high and wide for the fraction ``until`` of all steps.
 
     Early steps cost less on small images and teach about as much (progressive resizing: Howard et al., fast.ai at
-    DAWNBench, 2018). ``size`` was measured on the short CIFAR-10 schedule (``zoo/cifar10-short/README.md``), ``until``
-    was not searched for.
+    DAWNBench, 2018). ``size`` was tuned on the short CIFAR-10 schedule (``zoo/cifar10-short/README.md``).
     """
 
     size: Number = Field(0.5, gt=0, lt=1)
@@ -93,11 +92,11 @@ class ProgressiveResizing(Settings):
 
 
 class Monitor(Settings):
-    """What the trainer measures as training goes; the defaults are those of the DVERGE paper's Figure 2.
+    """The measurements during training. The defaults are those of the DVERGE paper's Figure 2.
 
-    ``images`` are a fixed sample of the test split, ``every_steps`` the training steps between measurements. ``eps``,
-    ``steps`` (of eps/5) and ``restarts`` belong to transferability, ``diversity_eps`` and ``diversity_steps`` to
-    Equation 2.
+    ``images`` is the size of a fixed sample of the test split, and ``every_steps`` the number of training steps between
+    measurements. ``eps``, ``steps`` (of eps/5) and ``restarts`` belong to transferability, ``diversity_eps`` and
+    ``diversity_steps`` to Equation 2.
     """
 
     images: Count = 1000
@@ -110,18 +109,16 @@ class Monitor(Settings):
 
 
 FiniteValue = Annotated[Any, AfterValidator(finite)]
-
-
 Probability = Annotated[Number, Field(ge=0, le=1)]
 
 
 class RecipeFile(Settings):
     """The keys of a recipe.
 
-    ``max_pixels`` is the largest image, height times width, that is read of the dataset. ``aggregation`` is how the
-    trained sub-models answer; they are trained under the default one. ``member_probabilities`` has one number for each
-    sub-model if one of them answers at random; equal ones unless given. ``members_of`` names the recipe whose
-    sub-models answer, so that nothing is trained; other keys are then that recipe's.
+    ``max_pixels`` is the largest image, height times width, that is read from the dataset. ``aggregation`` combines the
+    trained sub-models, which are trained under the default one. ``member_probabilities`` has one number for each
+    sub-model if one of them answers at random. By default they are equal. ``members_of`` names the recipe whose
+    sub-models are used, so that nothing is trained. Other keys are then those of that recipe.
     """
 
     dataset: str = Field(min_length=1)
@@ -152,8 +149,8 @@ class RecipeFile(Settings):
 class Recipe:
     """A recipe with its name, its overrides and the recipe it starts from.
 
-    ``settings`` are the validated keys, ``method`` the training method with its hyper-parameters, ``parent`` the
-    recipe of ``init_from``, ``file`` the path that it was read from, ``members`` the recipe of ``members_of``.
+    ``settings`` are the validated keys, ``method`` is the training method with its hyper-parameters, ``parent`` the
+    recipe of ``init_from``, ``file`` the path of its file, and ``members`` the recipe of ``members_of``.
     """
 
     name: str
@@ -165,17 +162,17 @@ class Recipe:
     members: Recipe | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as a reference, for the class of a method may be made from a function."""
+        """Pickle as a reference, because a method's class may have been made from a function."""
         return _load_again, (self.file or self.name, self.overrides, self.hash)
 
     @property
     def label(self) -> str:
-        """Name and overrides: a reference that loads this recipe again."""
+        """The name with overrides, a reference that loads this recipe again."""
         return label(self.name, self.overrides)
 
     @cached_property
     def trained(self) -> Recipe:
-        """The recipe that the sub-models are trained by: itself, unless it only says how others answer."""
+        """The recipe that the sub-models are trained by: itself, unless it only combines those of another recipe."""
         if self.members is not None:
             return self.members
         if self.settings.aggregation == DEFAULT_AGGREGATION:
@@ -190,14 +187,15 @@ class Recipe:
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """What decides the weights, without keys left at their defaults (a default added later changes no hash)."""
+        """The keys that differ from their defaults, so that a key added later changes no hash."""
         content = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"hyperparameters"})
         hyperparameters = self.method.model_dump(mode="json", exclude_defaults=True)
         return content | ({"hyperparameters": hyperparameters} if hyperparameters else {})
 
     @cached_property
     def hash(self) -> str:
-        """Ten digits that name the recipe: its name (which seeds it), keys, method numerics, parent's hash and code."""
+        """The ten digits that name the recipe, from its name, keys, numerics, parent and code from outside."""
+        # With the name, from which seeds derive. Without later additions at their defaults, so that old hashes stay.
         return short_hash(
             {
                 "name": self.name,
@@ -215,35 +213,35 @@ class Recipe:
 
     @property
     def names_outside_code(self) -> bool:
-        """Whether it, or what it starts from, names code from outside the project; its hash then needs that code."""
+        """Whether the recipe or its parent names code from outside the project, which its hash then needs."""
         specs = (self.settings.method, self.settings.network, self.settings.aggregation)
         own = any(":" in spec and is_outside(spec) for spec in specs)
         return own or (self.parent is not None and self.parent.names_outside_code)
 
     @cached_property
     def code(self) -> Code:
-        """What identifies the code from outside that its keys name; empty if they name none."""
+        """The identity of the code from outside that its keys name, or empty."""
         found: Code = {}
         for key in ("method", "network", AGGREGATION):
             spec = getattr(self.settings, key)
             if ":" not in spec or not is_outside(spec):
                 continue
             if may_import_outside_code():
-                # First, so that imports from folders that the code adds to the path are found. Whoever needs the
-                # object reports what is wrong with it.
+                # Imported first, because the code may add folders to the path, from which its other imports come.
+                # Errors are ignored here: the step that uses the object reports them.
                 with suppress(UserError):
                     import_object(spec, f"recipe {self.label!r}: key {key!r}")
             found = merged(found, code_of(spec.partition(":")[0]))
         return found
 
     def initialisations(self, seed: int) -> list[str]:
-        """One for each sub-model, as ``recipe#seed/member``."""
+        """Return the name of the initialisation of each sub-model, as ``recipe#seed/member``."""
         if self.members is not None:
             return self.members.initialisations(seed)
         return [f"{self.name}#{seed}/{member}" for member in range(self.settings.sub_models)]
 
     def lineage(self, seed: int) -> list[str]:
-        """Initialisations this ensemble descends from, its own and its ancestors'."""
+        """Return the initialisations that this ensemble descends from, its own and its ancestors'."""
         return self.initialisations(seed) + (self.parent.lineage(seed) if self.parent else [])
 
 
@@ -258,7 +256,8 @@ def _parent(path: str, settings: RecipeFile, overrides: dict[str, Any], chain: t
     shared = {key: value for key, value in overrides.items() if key.split(".")[0] in SHARED_WITH_PARENT}
     parent = load_recipe(settings.init_from, shared, (*chain, settings.init_from))
     for key in SHARED_WITH_PARENT:
-        mine, theirs = getattr(settings, key), getattr(parent.settings, key)
+        mine = getattr(settings, key)
+        theirs = getattr(parent.settings, key)
         if mine != theirs:
             raise UserError(
                 f"{path}: key {key!r}: expected {theirs!r} as in {parent.label!r}, from which it starts, got {mine!r}"
@@ -267,14 +266,14 @@ def _parent(path: str, settings: RecipeFile, overrides: dict[str, Any], chain: t
 
 
 def load_recipe(reference: str, overrides: dict[str, Any] | None = None, _chain: tuple[str, ...] = ()) -> Recipe:
-    """Load a recipe by path or name, with overrides: ``digits/dverge-3[epochs=5]``.
+    """Load a recipe by path or name, with overrides as in ``digits/dverge-3[epochs=5]``.
 
     Args:
         reference: path of a TOML file, or a name such as ``digits/baseline-3``, with overrides in brackets.
-        overrides: further values by dotted key; they win.
+        overrides: further values by dotted key, which replace those of the reference.
 
     Raises:
-        UserError: unknown recipe or method, an invalid key or value, a cycle in `extends` or `init_from`.
+        UserError: the recipe or method is unknown, a key or value is invalid, or `extends` or `init_from` form a cycle.
     """
     content = load_content("zoo", reference, overrides)
     members = _members(content)
@@ -289,12 +288,13 @@ def load_recipe(reference: str, overrides: dict[str, Any] | None = None, _chain:
 
 
 def _members(content: Content) -> Recipe | None:
-    """Return the recipe whose sub-models answer, with the overrides of the recipe that names it; none if none is named.
+    """Return the recipe of ``members_of`` with the overrides of the recipe that names it, or none.
 
     Raises:
-        UserError: there is no such recipe, or it is not one that is trained.
+        UserError: there is no such recipe, or it is not trained itself.
     """
-    reference, where = content.keys.get("members_of"), f"{content.where}: key 'members_of'"
+    reference = content.keys.get("members_of")
+    where = f"{content.where}: key 'members_of'"
     if reference is None:
         return None
     if not isinstance(reference, str):
@@ -309,10 +309,10 @@ def _members(content: Content) -> Recipe | None:
 
 
 def _check_aggregation(settings: RecipeFile, members: Recipe | None, where: str) -> None:
-    """Check that there is such an aggregation for so many sub-models, and that keys are those of ``members``.
+    """Check the aggregation and its probabilities, and that other keys agree with those of ``members``.
 
     Raises:
-        UserError: they are not.
+        UserError: the aggregation is unknown or needs more sub-models, the probabilities are invalid, or keys differ.
     """
     name = settings.aggregation
     if not aggregations.is_aggregation(name):
@@ -321,22 +321,24 @@ def _check_aggregation(settings: RecipeFile, members: Recipe | None, where: str)
         aggregations.check_sub_models(name, settings.sub_models, f"{where}: key 'aggregation'")
         if settings.member_probabilities and not aggregations.aggregation_facts(name).at_random:
             raise UserError(
-                f"{where}: key {PROBABILITIES!r}: expected it left out, for under {name!r} no one answers at random"
+                f"{where}: key {PROBABILITIES!r}: expected no such key, since under {name!r} no sub-model answers at "
+                "random"
             )
     aggregations.check_probabilities(
         settings.member_probabilities, settings.sub_models, f"{where}: key {PROBABILITIES!r}"
     )
     for key in RecipeFile.model_fields if members is not None else ():
-        mine, theirs = getattr(settings, key), getattr(members and members.settings, key)
+        mine = getattr(settings, key)
+        theirs = getattr(members and members.settings, key)
         if key not in (*ANSWER, "members_of") and mine != theirs:
-            raise UserError(f"{where}: key {key!r}: expected it left out with 'members_of', got {shown(mine)}")
+            raise UserError(f"{where}: key {key!r}: expected no such key beside 'members_of', got {shown(mine)}")
 
 
 def load_method(settings: RecipeFile, where: str) -> Any:
-    """The training method of a recipe with its hyper-parameters checked.
+    """Return the training method of a recipe with its checked hyper-parameters.
 
     Raises:
-        UserError: unknown method, unknown or invalid hyper-parameter.
+        UserError: the method is unknown, or a hyper-parameter is unknown or invalid.
     """
     spec = METHODS.get(settings.method, settings.method)
     if ":" not in spec:
@@ -352,20 +354,21 @@ def load_method(settings: RecipeFile, where: str) -> Any:
             f"{where}: key 'method': expected a function or a subclass of robustbench_ens.training.Method, got {spec!r}"
         )
     method = validate(method_class, settings.hyperparameters, where, ("hyperparameters",))
+    # Checked now, because invalid facts of a class from outside would make the record unreadable after the training.
     try:
         method_facts(method)
-    except ValidationError as error:  # a class from outside states them
+    except ValidationError as error:
         raise explain(error, MethodFacts, f"{where}: key 'method': facts of {spec}") from None
     return method
 
 
 def _load_again(reference: str, overrides: dict[str, Any], expected: str) -> Recipe:
-    """Load a recipe in another process.
+    """Load a recipe again in another process.
 
     Raises:
         UserError: its file, or code that it names, has changed since.
     """
-    with silenced():  # whoever planned it has had the notices
+    with silenced():  # the process that planned it has shown the notices
         recipe = load_recipe(reference, overrides)
     if recipe.hash != expected:
         raise UserError(f"recipe {recipe.label!r}: expected the one that was planned, got another; run it again")

@@ -1,4 +1,4 @@
-"""References such as ``digits/dverge-3[epochs=5]``: the name or path of a file, and the keys it changes."""
+"""References such as ``digits/dverge-3[epochs=5]``, the name or path of a file with overrides of its keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from robustbench_ens.errors import UserError
 
 
 def split_reference(reference: str) -> tuple[str, list[str]]:
-    """Split ``digits/dverge-3[epochs=5,optimizer.lr=0.1]`` into the name or path and its overrides."""
+    """Split a reference such as ``digits/dverge-3[epochs=5,optimizer.lr=0.1]`` into name or path and overrides."""
     match = WITH_OVERRIDES.fullmatch(reference)
     if match is None:
         return reference, []
@@ -22,7 +22,7 @@ def split_reference(reference: str) -> tuple[str, list[str]]:
 
 
 def _split(inside: str) -> tuple[list[str], bool]:
-    """Split at commas outside quotes and brackets; also return whether all quotes and brackets are closed."""
+    """Split at commas outside quotes and brackets, and return the parts and whether all of these are closed."""
     parts = []
     begin = 0
     depth = 0
@@ -42,11 +42,13 @@ def _split(inside: str) -> tuple[list[str], bool]:
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, Any]:
-    """Parse ``key=value`` texts; a value is TOML, or else plain text. Keys of tables are dotted; a later value wins.
+    """Parse assignments ``key=value`` into values by dotted key.
+
+    A value is TOML or else plain text. The last of several values for a key is used.
 
     Raises:
-        UserError: an assignment has no ``=`` or no key, holds more than one value, or see
-            :func:`~robustbench_ens.core.limits.check_content`.
+        UserError: an assignment has no ``=``, no key or more than one value, or its content is invalid
+            (:func:`~robustbench_ens.core.limits.check_content`).
     """
     overrides: dict[str, Any] = {}
     for assignment in assignments:
@@ -78,7 +80,7 @@ def check_override(key: str, value: Any, where: str) -> None:
 
 
 def _flatten(key: str, value: Any) -> dict[str, Any]:
-    """Return ``value`` by dotted keys: ``optimizer={lr=0.1}`` and ``optimizer.lr=0.1`` are one override."""
+    """Return ``value`` by dotted keys, so that ``optimizer={lr=0.1}`` and ``optimizer.lr=0.1`` become the same."""
     if not isinstance(value, dict) or not value:
         return {key: value}
     return {name: leaf for inner, item in value.items() for name, leaf in _flatten(f"{key}.{inner}", item).items()}
@@ -98,12 +100,12 @@ def _toml(value: Any) -> str:
 
 
 def _spell(value: Any) -> str:
-    """Return ``value`` as an override states it: text is bare if it reads back as itself, else quoted."""
+    """Return ``value`` as the text of an override. A string is quoted only if it would not read back as itself."""
     return value if isinstance(value, str) and _is_bare(value) else _toml(value)
 
 
 def _is_bare(text: str) -> bool:
-    """Return whether ``text`` without quotes is one value, and that text itself."""
+    """Return whether ``text`` without quotes reads back as one value, this text."""
     override = f"k={text}"
     parts, closed = _split(override)
     if not closed or parts != [override]:
@@ -114,7 +116,7 @@ def _is_bare(text: str) -> bool:
 
 
 def label(name: str, overrides: dict[str, Any]) -> str:
-    """Return the reference that names a file and its overrides. :func:`split_reference` undoes it."""
+    """Return the reference to a file with overrides, which :func:`split_reference` splits again."""
     if not overrides:
         return name
     dotted = [item for key, value in overrides.items() for item in _flatten(key, value).items()]

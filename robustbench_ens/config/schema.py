@@ -1,7 +1,7 @@
-"""What provenance and records must hold: the schema by which they are read. No torch.
+"""The schema of provenance and records, by which they are checked when read. It imports no torch.
 
-Each fact that reports, checks and plans use has its type here. Other keys are let through: they are of other versions,
-or of a method from outside. A forged file can carry a right digest: it is held to this schema all the same.
+Each fact that reports, checks and plans use has its type here. Other keys are accepted, since they may come from other
+versions or from a method from outside. Files with a valid digest are checked, too, because they may be forged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from robustbench_ens.config.kinds import KINDS, PICTURES, RecordedFacts, shipped
 from robustbench_ens.config.method_facts import MethodFacts
 
 LARGEST = 2**53
-"""Of counts: up to here a float holds every whole number."""
+"""The largest count. Up to here a float represents every integer."""
 
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -45,7 +45,7 @@ class Facts(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        """Names are those of settings: pydantic has a meaning of its own for some others."""
+        """Check that names are lower-case identifiers, since pydantic gives some others a special meaning."""
         if isinstance(value, dict):
             for key in value:
                 if not re.fullmatch(r"[a-z][a-z0-9_]*", str(key)) or key in ("cls", "self"):
@@ -54,7 +54,7 @@ class Facts(BaseModel):
 
 
 class Software(Facts):
-    """What computed a result."""
+    """The software that computed a result."""
 
     robustbench_ens: str
     commit: str | None
@@ -63,7 +63,7 @@ class Software(Facts):
 
 
 class Hardware(Facts):
-    """What a result was computed on."""
+    """The hardware that a result was computed on."""
 
     device: str
     name: str
@@ -71,7 +71,7 @@ class Hardware(Facts):
 
 
 class Training(Facts):
-    """How an ensemble was trained."""
+    """The facts about the training of an ensemble."""
 
     wall_time_s: Seconds
     steps: Count
@@ -86,7 +86,7 @@ class Training(Facts):
 
 
 class OptimizerKeys(Facts):
-    """Keys of a recipe's optimiser."""
+    """The keys of a recipe's optimiser."""
 
     name: str = ""
     lr: float = 0.0
@@ -96,7 +96,7 @@ class OptimizerKeys(Facts):
 
 
 class ScheduleKeys(Facts):
-    """Keys of a recipe's schedule."""
+    """The keys of a recipe's schedule."""
 
     name: str = ""
     milestones: list[float] = Field(default_factory=list)
@@ -106,14 +106,14 @@ class ScheduleKeys(Facts):
 
 
 class ResizingKeys(Facts):
-    """Keys of a recipe's progressive resizing."""
+    """The keys of a recipe's progressive resizing."""
 
     size: float = 0.0
     until: float = 0.0
 
 
 class AdversarialKeys(Facts):
-    """Hyper-parameters of adversarial training."""
+    """The hyper-parameters of adversarial training."""
 
     eps: Share = 0.0
     steps: Positive = 1
@@ -121,7 +121,7 @@ class AdversarialKeys(Facts):
 
 
 class DvergeKeys(Facts):
-    """Hyper-parameters of DVERGE."""
+    """The hyper-parameters of DVERGE."""
 
     eps: Share = 0.0
     steps: Positive = 1
@@ -137,11 +137,11 @@ HYPERPARAMETERS: dict[str, type[Facts]] = {
     "dverge": DvergeKeys,
     "dverge-advt": DvergeKeys,
 }
-"""By method; those of others are looked at by nobody."""
+"""Schemas of hyper-parameters by method. Those of other methods are not used by reports."""
 
 
 class RecipeKeys(Facts):
-    """Keys of a recipe as an outcome records them, without its defaults."""
+    """The keys of a recipe that differ from their defaults, as outcomes record them."""
 
     dataset: Text = ""
     network: str = ""
@@ -162,18 +162,18 @@ class RecipeKeys(Facts):
 
 
 class CodeFacts(Facts):
-    """What identifies code from outside the project: digests of files by module, versions by distribution."""
+    """The identity of code from outside the project: digests of files by module, versions by distribution."""
 
     modules: dict[str, Digest] = Field(default_factory=dict)
     packages: dict[str, str] = Field(default_factory=dict)
 
 
 Probe = dict[str, list[list[float]]]
-"""``scores`` and ``gradients`` of a model: a row per image. JSON, as records hold it."""
+"""The ``scores`` and ``gradients`` of a model, a row per image, as records hold them in JSON."""
 
 
 class ProbeFacts(Facts):
-    """Scores and input gradients of a few images, projected: a row per image."""
+    """Projected scores and input gradients of a few images, a row per image."""
 
     scores: list[list[float]]
     gradients: list[list[float]] = Field(default_factory=list)
@@ -229,14 +229,14 @@ class RecordFacts(EnsembleFacts):
 
 
 class VariantKeys(Facts):
-    """Keys of a group of variants."""
+    """The keys of a group of variants."""
 
     losses: list[str]
     restarts: Positive
 
 
 class ProtocolKeys(Facts):
-    """Keys of a protocol as an outcome records them."""
+    """The keys of a protocol as outcomes record them."""
 
     eps: Annotated[list[Share], Field(min_length=1)]
     images: Positive
@@ -259,7 +259,7 @@ class ProtocolKeys(Facts):
 
 
 class ProtocolFacts(Facts):
-    """A protocol, as outcomes describe it; ``facts`` are those of a kind from outside."""
+    """A protocol as outcomes describe it. ``facts`` are those of a kind from outside."""
 
     name: Text
     label: Text
@@ -277,14 +277,14 @@ class ProtocolFacts(Facts):
 
 
 class Origins(Facts):
-    """Where the weights of the target and of each surrogate came from."""
+    """The origins of the weights of the target and of each surrogate."""
 
     target: Text
     sources: list[Text]
 
 
 class Provenance(Facts):
-    """The provenance of outcomes. Of a part of an evaluation there is less: what is there is of its type."""
+    """The provenance of outcomes. That of a part of an evaluation has fewer keys."""
 
     schema_: int = Field(alias="schema")
     inputs: str = ""
@@ -312,7 +312,7 @@ class Provenance(Facts):
 
     @model_validator(mode="after")
     def _drawn(self) -> Self:
-        """Pictures that reports draw are of one surrogate and one eps."""
+        """Check that pictures have a surrogate and exactly one eps, as the figures of reports need."""
         if self.protocol is None or self.protocol.kind not in KINDS:
             return self
         if shipped_kinds()[self.protocol.kind].yields == PICTURES:
@@ -324,10 +324,10 @@ class Provenance(Facts):
 
 
 def check_facts(model: type[Facts], content: Any) -> None:
-    """Check that ``content`` is of the schema ``model``.
+    """Check that ``content`` matches the schema ``model``.
 
     Raises:
-        ValueError: it is not; the text is short and names the key.
+        ValueError: it does not. The text is short and names the key.
     """
     try:
         model.model_validate(content)
@@ -336,6 +336,6 @@ def check_facts(model: type[Facts], content: Any) -> None:
 
 
 def first_error(error: ValidationError) -> str:
-    """The first of pydantic's errors in a few words: ``target.seed: Input should be a valid integer``."""
+    """Return the first of pydantic's errors in short, such as ``target.seed: Input should be a valid integer``."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg'].removeprefix('Value error, ')}"

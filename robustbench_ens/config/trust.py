@@ -1,4 +1,4 @@
-"""Whose code may be imported: a recipe that a person names may bring its own, a file that is only read may not."""
+"""The permission to import code from outside: a recipe that a user names may import it, a file only read may not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _allowed: ContextVar[bool] = ContextVar("whether code from outside may be import
 
 
 class OutsideCodeError(UserError):
-    """Code from outside the project that would have to be imported where nobody asked for it."""
+    """An error because code from outside the project would have to be imported without a user's request."""
 
 
 @contextmanager
 def no_outside_code() -> Iterator[None]:
-    """Refuse, inside this context, to import anything but the project itself."""
+    """Refuse to import code from outside the project inside this context."""
     token = _allowed.set(False)
     try:
         yield
@@ -35,7 +35,7 @@ def check_may_import(spec: str, where: str) -> None:
     """Check that ``package.module:Name`` may be imported here.
 
     Raises:
-        OutsideCodeError: it is from outside the project, inside :func:`no_outside_code`.
+        OutsideCodeError: it is from outside the project, and the call is inside :func:`no_outside_code`.
     """
     if not _allowed.get() and is_outside(spec):
         raise OutsideCodeError(f"{where}: expected code of {OWN} itself, got {spec!r}, which is not imported here")

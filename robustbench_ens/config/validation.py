@@ -1,4 +1,4 @@
-"""Groups of settings: their types, and pydantic's errors in the words of a TOML file."""
+"""Groups of settings: their types, and errors of pydantic rewritten in the terms of TOML files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from robustbench_ens.core.limits import LARGEST_COUNT, LARGEST_WEIGHT, MOST_PIXELS, shown
 from robustbench_ens.errors import UserError
 
-# Where `Fraction` takes a text, it makes an integer of as many digits as the exponent says.
+# Longer exponents are refused: for 1e999999999, `Fraction` builds an integer of that many digits.
 _SHORT_NUMBER = re.compile(r"[^eE]{1,60}([eE][+-]?[0-9]{1,3})?")
 
 
@@ -33,14 +33,14 @@ def _number(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(_number)]
-"""A float; the text ``"8/255"`` is a legal number."""
+"""A float, which may be given as text such as ``"8/255"``."""
 
 
 def finite(value: Any) -> Any:
-    """Return ``value``, a plain value of any depth, if every number in it is finite.
+    """Return ``value``, and check that every number in it is finite, at any depth.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a number is not finite.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("expected a finite number")
@@ -51,21 +51,21 @@ def finite(value: Any) -> Any:
 
 
 Eps = Annotated[Number, Field(gt=0, le=1)]
-"""A radius or a step in pixel scale."""
+"""A radius or step size in pixel scale."""
 
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 Weight = Annotated[Number, Field(ge=0, le=LARGEST_WEIGHT)]
-"""Of a term of a loss."""
+"""The weight of a loss term."""
 
 MaxPixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
-"""Height times width of the largest image that is read; it guards against files that decode to gigabytes."""
+"""Height times width of the largest image that is read, a guard against files that decode to gigabytes."""
 
 Precision = Literal["fp32", "bf16"]
-"""What networks compute in where a setting allows less than fp32: bf16 is PyTorch's autocast."""
+"""The precision of networks, where ``bf16`` is PyTorch's autocast."""
 
 
 class Settings(BaseModel):
-    """A frozen group of settings; unknown keys are errors, and so are infinities and values of another type."""
+    """A frozen group of settings. Unknown keys, infinite numbers and values of another type are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
@@ -74,7 +74,10 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str], type[BaseModel] | None]:
-    """Return the parts of ``location`` that a file has, without pydantic's own, and the group that holds the last."""
+    """Return the keys in a location of pydantic's, and the group of settings that contains the last key.
+
+    Pydantic adds parts of its own, such as the name of a validator or of the alternative of a union that it tried.
+    """
     annotation: Any = model
     parts: list[str] = []
     group = None
@@ -86,7 +89,7 @@ def _walk(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[str],
             annotation = get_args(annotation)[0]
         if get_origin(annotation) in (Union, UnionType):
             options = [option for option in get_args(annotation) if option is not type(None)]
-            if len(options) > 1:  # the part names the alternative that was tried
+            if len(options) > 1:  # this part is the name of the alternative that was tried, not a key
                 annotation = None
                 continue
             annotation = options[0]
@@ -116,11 +119,11 @@ WORDS = {
     "too_long": "at most {max_length} items",
     "string_too_short": "text of at least {min_length} character",
 }
-"""What pydantic's errors expect, in the words of a TOML file."""
+"""The expectations in pydantic's errors, in the terms of TOML files."""
 
 
 def _whole(value: Any) -> Any:
-    """Return ``value``, without a decimal point if it is a whole number."""
+    """Return ``value``, as an integer if it is a whole number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -133,11 +136,11 @@ def _expected(error: Any) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str, prefix: tuple[str, ...] = ()) -> UserError:
-    """Turn pydantic's errors into one line: file, key, expected, got, the valid choices."""
+    """Return pydantic's errors as one line with file, key, expected and found value, and the valid choices."""
     found: dict[str, list[Any]] = {}  # by key: one error, or one for each alternative of its type
     for item in error.errors(include_url=False):
         found.setdefault(".".join((*prefix, *_walk(model, item["loc"])[0])), []).append(item)
-    # A group that lacks a key, or has too few items, often does so because another key in it is wrong.
+    # A missing key or item is often only the consequence of a misspelt key, which is the better error to show first.
     follows = [key for key, items in found.items() if items[0]["type"] in ("missing", "too_short")]
     key = next((key for key in found if key not in follows), next(iter(found)))
     items = found.pop(key)
@@ -163,7 +166,7 @@ def validate(
     """Validate ``content`` against ``model``.
 
     Raises:
-        UserError: one line that names ``where``, the key, what was expected and what was found.
+        UserError: the content is invalid. The line names ``where``, the key, the expectation and the found value.
     """
     try:
         return model.model_validate(content)

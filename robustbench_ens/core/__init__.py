@@ -1,1 +1,1 @@
-"""The ground floor: what everything else rests on. Imports nothing else of this package but `errors`."""
+"""The ground floor: files, locks, digests, seeds, limits and text. It imports nothing of this package but `errors`."""

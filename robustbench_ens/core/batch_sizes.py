@@ -1,11 +1,11 @@
-"""Batch sizes that fitted in memory or were measured, kept in the run directory for every later command.
+"""Batch sizes that fitted in memory or were measured, kept in the run directory for later commands.
 
 ::
 
     runs/batch-sizes/<hash of what is computed>/fitted-16.json
 
-Each size is a file of its own that nobody changes, and the smallest counts. So processes that write at the same time
-need no lock, and the smaller of their sizes wins. Without the folder, sizes are found anew.
+Each size has its own file, which is never changed, and the smallest counts. Processes that write at the same time
+therefore need no lock, and the smaller of their sizes wins. Without the folder, sizes are determined again.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from robustbench_ens.errors import UserError
 FOLDER = "batch-sizes"
 
 How = Literal["fitted", "measured"]
-"""``fitted`` is where memory ran out above a size, ``measured`` what a GPU's memory lasts for."""
+"""``fitted``: memory ran out above this size. ``measured``: this many images fill a GPU's memory."""
 
 
 @dataclass(frozen=True)
 class KeptSizes:
-    """The sizes of one computation.
+    """The kept sizes of one computation.
 
     Attributes:
-        folder: holds their files.
+        folder: the folder of their files.
         computed: the network, the images, the device and the work.
     """
 
@@ -39,18 +39,18 @@ class KeptSizes:
     computed: Mapping[str, str]
 
     def smallest(self, how: How) -> int | None:
-        """Return the smallest size that was kept; none if there is none. Files of anything else are ignored."""
+        """Return the smallest kept size, or none. Unreadable and foreign files are ignored with a notice."""
         sizes = [self._size(path, how) for path in self._files(how)]
         return min((size for size in sizes if size is not None), default=None)
 
     def keep(self, how: How, size: int) -> None:
-        """Keep a size. If that fails, as on a full disk, later commands find it anew."""
+        """Keep a size. If it cannot be written, as on a full disk, later commands determine it again."""
         content = {"format": 1, "how": how, "size": size, **self.computed}
         path = self.folder / f"{how}-{size}.json"
         try:
             write_json(path, content)
         except OSError as error:
-            notice(f"{path}: could not keep the batch size {size}, so later commands find it anew ({error.strerror})")
+            notice(f"{path}: could not keep the batch size {size}; later commands find it again ({error.strerror})")
 
     def _files(self, how: How) -> list[Path]:
         try:
@@ -64,13 +64,13 @@ class KeptSizes:
         try:
             found: Any = read_document(path).content
         except (UserError, OSError) as error:
-            if path.exists():  # else somebody has just removed it
+            if path.exists():  # otherwise another process has just removed it
                 notice(f"{error}; ignored, and may be deleted")
             return None
         size = found.get("size") if isinstance(found, dict) else None
-        valid = isinstance(size, int) and not isinstance(size, bool) and size >= 1
+        valid = isinstance(size, int) and not isinstance(size, bool) and size >= 1  # JSON's true is an int in Python
         if not valid or found != {"format": 1, "how": how, "size": size, **self.computed}:
-            notice(f"{path}: expected a batch size of what its folder is named after; ignored, and may be deleted")
+            notice(f"{path}: expected a batch size of the work its folder is named after; ignored, and may be deleted")
             return None
         return size
 
@@ -93,8 +93,8 @@ class BatchSizes:
         """Return the sizes of one computation.
 
         Args:
-            network: its architecture, as :func:`~robustbench_ens.models.architecture.architecture` digests it.
-            work: what is computed, in words.
+            network: the digest of its architecture (:func:`~robustbench_ens.models.architecture.architecture`).
+            work: a description of the computation.
         """
         computed = {"network": network, "images": self.images, "device": self.device, "work": work}
         return KeptSizes(self.root / FOLDER / short_hash(computed), computed)

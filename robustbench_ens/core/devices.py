@@ -6,17 +6,17 @@ from robustbench_ens.errors import UserError
 
 
 def device_of(name: str) -> str:
-    """Return the device that ``name`` stands for: ``cpu`` or ``cuda:N``.
+    """Return the device that ``name`` stands for, as ``cpu`` or ``cuda:N``.
 
     Args:
-        name: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for the first GPU, if there is one.
+        name: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for the first GPU if there is one, else the CPU.
 
     Raises:
         UserError: the device is not available.
     """
     if name == "cpu":
         return name
-    import torch
+    import torch  # here, because the command line parses options without it
 
     available = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
     if name == "auto":

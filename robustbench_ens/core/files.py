@@ -1,4 +1,4 @@
-"""Read files and folders without waiting for anything that is not a file, or taking the unreadable for empty."""
+"""Reading of files and folders that neither blocks on special files nor takes an unreadable folder for an empty one."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import NoReturn
 from robustbench_ens.errors import UserError
 
 AT_A_TIME = 2**18
-"""Bytes of a file that are read at a time for its digest."""
+"""Bytes read at a time to digest a file."""
 
 SETTLED_AFTER_S = 2.0
-"""Seconds after which another change of a file has another time. File systems tell times apart by 2 s at worst."""
+"""Seconds after which a further change of a file surely has another time. The coarsest file systems resolve 2 s."""
 
 
 def open_regular(path: Path | str) -> BufferedReader:
-    """Open a regular file for reading, in binary.
+    """Open a regular file for reading, in binary mode.
 
-    A named pipe, a device or a socket in its place would be waited for, perhaps for ever.
+    Opening a named pipe, a device or a socket could block for ever, so these are refused.
 
     Raises:
-        UserError: there is something else than a regular file, or this user may not read it.
+        UserError: the path is not a regular file, or this user may not read it.
         OSError: the file is missing or cannot be read.
     """
     descriptor = _descriptor(path)
@@ -39,15 +39,15 @@ def open_regular(path: Path | str) -> BufferedReader:
 
 
 def _descriptor(path: Path | str) -> int:
-    """Return a new descriptor of a regular file; see :func:`open_regular`."""
-    # Without O_NONBLOCK, opening a named pipe waits for somebody who writes to it.
+    """Return a new descriptor of a regular file, with the errors of :func:`open_regular`."""
+    # Without O_NONBLOCK, opening a named pipe blocks until something writes to it.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError:
-        # No OSError, so that no reader takes the file for a damaged one and advises to delete it.
+        # Not an OSError: readers would take the file for a damaged one and advise to delete it.
         raise UserError(f"{path}: permission denied; give this user access to it") from None
     except OSError as error:
-        # A socket (on macOS EOPNOTSUPP), or a device that is not there.
+        # A socket (on macOS EOPNOTSUPP), or a device that does not exist.
         if error.errno in (errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
             raise _special(path, "a named pipe, device or socket") from None
         raise
@@ -66,13 +66,15 @@ def _special(path: Path | str, kind: str) -> UserError:
 
 
 def digest_file(path: Path | str) -> str:
-    """Return the SHA-256 of a regular file, as 64 hexadecimal digits; the file is not copied into memory.
+    """Return the SHA-256 of a regular file, as 64 hexadecimal digits.
+
+    The file is read in blocks, so that large ones need not fit in memory.
 
     Raises:
         UserError, OSError: see :func:`read_bytes`.
     """
     digest = hashlib.sha256()
-    # Of a small file, `hashlib.file_digest` and a file object take four times as long as the descriptor.
+    # For a small file, `hashlib.file_digest` with a file object takes four times as long as the bare descriptor.
     descriptor = _descriptor(path)
     try:
         while content := os.read(descriptor, AT_A_TIME):
@@ -83,9 +85,9 @@ def digest_file(path: Path | str) -> str:
 
 
 def digest_file_once(path: Path) -> str:
-    """Return :func:`digest_file` of a large file that is asked for often; it is read again when it may have changed.
+    """Return :func:`digest_file`, cached until the file may have changed.
 
-    A file that changed in the last seconds is read each time; see :func:`file_state`.
+    A file that changed in the last seconds is read each time (:func:`file_state`).
 
     Raises:
         UserError, OSError: see :func:`read_bytes`.
@@ -100,13 +102,13 @@ def _digest_of(path: Path, state: tuple[int, ...]) -> str:
 
 
 def file_state(found: os.stat_result) -> tuple[int, ...] | None:
-    """Return what is another one after every change of a file.
+    """Return a fingerprint that differs after every change of a file.
 
-    Size and modification time are not enough: tools that copy or unpack files set them as they like. Nobody can set
-    the time of the last change (``ctime``). It is coarse, though.
+    Size and modification time do not suffice, because tools that copy or unpack files set the time freely. The time of
+    the last change (``ctime``) cannot be set, but it is coarse.
 
     Returns:
-        None if the file changed so lately that another change could leave the same time.
+        the fingerprint, or none if the file changed so recently that a further change could leave the same time.
     """
     if time.time() - found.st_ctime < SETTLED_AFTER_S:
         return None
@@ -114,10 +116,10 @@ def file_state(found: os.stat_result) -> tuple[int, ...] | None:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Return what is in ``folder``, sorted by name; nothing if there is no such folder.
+    """Return the entries of ``folder``, sorted by name. A missing folder has none.
 
     Raises:
-        OSError: the folder cannot be read, and nobody knows what is in it.
+        OSError: the folder cannot be read, so that its content is unknown.
     """
     try:
         return sorted(folder.iterdir())
@@ -126,10 +128,12 @@ def entries(folder: Path) -> list[Path]:
 
 
 def visible_files(folder: Path, suffix: str) -> list[Path]:
-    """Return the files below ``folder`` whose names end in ``suffix``, sorted; none whose path has a hidden part.
+    """Return the files below ``folder`` whose names end in ``suffix``, sorted, without hidden ones.
+
+    Files in hidden folders count as hidden.
 
     Raises:
-        OSError: a folder cannot be read, and nobody knows what is in it.
+        OSError: a folder cannot be read, so that its content is unknown.
     """
 
     def refuse(error: OSError) -> NoReturn:
@@ -137,7 +141,7 @@ def visible_files(folder: Path, suffix: str) -> list[Path]:
 
     found = []
     for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".")]  # in place, so that os.walk skips the rest
         found += [Path(place, name) for name in names if name.endswith(suffix) and not name.startswith(".")]
     return sorted(found)
 
@@ -146,7 +150,7 @@ def read_bytes(path: Path | str) -> bytes:
     """Return the content of a regular file.
 
     Raises:
-        UserError: there is something else than a regular file, or this user may not read it.
+        UserError: the path is not a regular file, or this user may not read it.
         OSError: the file is missing or cannot be read.
     """
     with open_regular(path) as file:

@@ -1,4 +1,4 @@
-"""Compute as many images together as asked for, and half as many each time memory runs out."""
+"""Batches that fit in memory: the requested number of images, halved each time memory runs out."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from robustbench_ens.errors import UserError
 Result = TypeVar("Result")
 
 
-def _unheard(line: str) -> None:
-    """Say nothing."""
+def _ignore(line: str) -> None:
+    """Drop a line."""
 
 
 class Fitting:
-    """The largest number of images that are computed together, for all threads of an evaluation.
+    """The largest number of images that are computed together, shared by all threads of an evaluation.
 
-    What is computed of a network has a limit of its own: :meth:`on` it its predictions, and :meth:`doing` what takes
-    more memory than those. No limit is above that of its origin. With ``sizes``, limits outlive the process.
+    Each network has its own limits: one for its predictions (:meth:`on`) and one for each kind of work that takes more
+    memory (:meth:`doing`). No limit exceeds that of its origin. With ``sizes``, limits outlive the process.
 
     Args:
-        size: asked for; none for what each step of an evaluation takes by itself.
-        where: what lines begin with.
-        say: told, in one line, whenever the number is halved.
-        sizes: what the run directory keeps; none keeps nothing.
+        size: the requested batch size. Without one, each step of an evaluation uses its usual size.
+        where: the prefix of messages.
+        report: called with one line whenever the number is halved.
+        sizes: the batch sizes that the run directory keeps. Without them nothing is kept.
     """
 
     def __init__(
         self,
         size: int | None = None,
         where: str = "",
-        say: Callable[[str], None] = _unheard,
+        report: Callable[[str], None] = _ignore,
         sizes: BatchSizes | None = None,
     ) -> None:
         self._asked = size
         self._where = where
-        self._say = say
+        self._report = report
         self._sizes = sizes
         self._lock = threading.Lock()
         self._most: int | None = None
@@ -58,11 +58,11 @@ class Fitting:
         self._parts: dict[tuple[str, str], Fitting] = {}
 
     def on(self, model: nn.Module, architecture: Callable[[nn.Module], str]) -> Fitting:
-        """Return the limit of the predictions of a model, and with them of all that is computed of it.
+        """Return the limit for predictions of a model, the origin of all its other limits.
 
         Args:
             model: a network or an ensemble.
-            architecture: digests what it is made of.
+            architecture: returns the digest of its architecture.
         """
         with self._lock:
             if model not in self._networks:
@@ -70,7 +70,7 @@ class Fitting:
         return self._part(self._networks[model], "predictions")
 
     def doing(self, work: str) -> Fitting:
-        """Return the limit of one kind of work on this network, such as crafting by one attack."""
+        """Return the limit for one kind of work on this network, such as crafting by one attack."""
         return self._part(self._network, work)
 
     def _part(self, network: str, work: str) -> Fitting:
@@ -79,27 +79,27 @@ class Fitting:
                 self._parts[network, work] = _Part(self, network, work)
             return self._parts[network, work]
 
-    def _tell(self, line: str) -> None:
-        self._say(f"{self._where}: {line}" if self._where else line)
+    def _message(self, line: str) -> None:
+        self._report(f"{self._where}: {line}" if self._where else line)
 
     def _limit(self) -> int | None:
-        """Return the most images that may go together; none if memory has not run out."""
+        """Return the largest number of images that fits, or none if memory has not run out."""
         limits = [self._most, self._origin._limit() if self._origin is not None else None]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def of(self, usual: int) -> int:
-        """Return how many to compute together where ``usual`` are, if nothing else was asked for and memory lasts."""
+        """Return the batch size: the requested one, else the measured one, else ``usual``, within the limit."""
         usual = self._asked or self._measured or usual
         limit = self._limit()
         return usual if limit is None else min(usual, limit)
 
     def measure(self, memory: DeviceMemory | None, compute: Callable[[int], object], count: int) -> None:
-        """Let the memory of a GPU decide what is usual, once for each kind of work that is kept.
+        """Measure the usual batch size from the memory of a GPU, once for each kind of work that is kept.
 
         Args:
-            memory: of the device; without one nothing is measured.
-            compute: computes the first so many images, as all of them will be.
-            count: of the images that are there.
+            memory: that of the device. Without one nothing is measured.
+            compute: computes the given number of images in the way all of them will be computed.
+            count: the number of images in all.
         """
         few, more = TRIED
         if memory is None or self._kept is None or self._asked or self._measured or self.of(count) < more:
@@ -113,18 +113,18 @@ class Fitting:
             return
         free = memory.free()
         self._measured = largest_batch(small, large, free)
-        if 2 * free >= memory.cap():  # what others fill for a while must not keep batches small for ever
+        if 2 * free >= memory.cap():  # a size measured while others fill the GPU must not keep batches small for ever
             self._kept.keep("measured", self._measured)
 
     def each(self, rows: slice, compute: Callable[[slice], Result], usual: int | None = None) -> list[Result]:
-        """Return what ``compute`` returns of each part of ``rows``, one after the other.
+        """Return the results of ``compute`` on consecutive parts of ``rows``.
 
-        A part that memory does not last for is computed again, from its first row, with half as many rows.
+        If memory runs out on a part, it is computed again from its first row with half as many rows.
 
         Args:
             rows: from ``start`` to ``stop``.
-            compute: maps a part of them to what is to be returned of it.
-            usual: rows in a part, see :meth:`of`; all of them unless given.
+            compute: maps a part of the rows to its result.
+            usual: the usual number of rows in a part (:meth:`of`), by default all of them.
 
         Raises:
             UserError: memory runs out on a single image.
@@ -140,11 +140,11 @@ class Fitting:
         return found
 
     def whole(self, count: int, compute: Callable[[], Result]) -> Result:
-        """Return what ``compute`` returns, called again where memory runs out: it takes its size from :meth:`of`.
+        """Return the result of ``compute``, which is called again with a smaller limit when memory runs out.
 
         Args:
-            count: of the images that it computes.
-            compute: starts afresh each time.
+            count: the number of images that it computes.
+            compute: takes its batch size from :meth:`of` and starts from the beginning each time.
 
         Raises:
             UserError: memory runs out on a single image.
@@ -155,7 +155,7 @@ class Fitting:
                 return result
 
     def _tried(self, count: int, compute: Callable[[], Any]) -> tuple[bool, Any]:
-        """Whether memory lasted for ``count`` images, and if so what ``compute`` returned."""
+        """Return whether ``count`` images fitted in memory and, if so, the result of ``compute``."""
         try:
             result = compute()
         except Exception as error:
@@ -165,23 +165,24 @@ class Fitting:
         else:
             self._keep()
             return True, result
-        # Outside the handler, where the traceback no longer holds what the failed attempt has allocated.
+        # Outside the handler: inside it, the traceback still holds what the failed attempt has allocated.
         self._halve(count, why)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         return False, None
 
     def _keep(self) -> None:
-        """Keep the number that fits at last, after it was halved."""
+        """Keep the number that fits, if it was halved before."""
         with self._lock:
-            halved, self._halved = self._halved, False
+            halved = self._halved
+            self._halved = False
             if halved and self._kept is not None and self._most is not None:
                 self._kept.keep("fitted", self._most)
 
     def _halve(self, count: int, why: str) -> None:
         with self._lock:
             if self._most is not None and self._most < count:
-                return  # another thread has halved it meanwhile
+                return  # another thread has halved it in the meantime
             if count <= 1:
                 where = f"{self._where}: " if self._where else ""
                 raise UserError(
@@ -190,14 +191,14 @@ class Fitting:
                 )
             self._most = count // 2
             self._halved = True
-            self._tell(f"out of memory with {count} images at a time; goes on with {self._most}")
+            self._message(f"out of memory with {count} images at a time; continuing with {self._most}")
 
 
 class _Part(Fitting):
-    """The limit of one kind of work on one network; it begins with what the run directory keeps of it."""
+    """The limit for one kind of work on one network, which starts at the kept batch sizes."""
 
     def __init__(self, origin: Fitting, network: str, work: str) -> None:
-        super().__init__(origin._asked, origin._where, origin._say, origin._sizes)
+        super().__init__(origin._asked, origin._where, origin._report, origin._sizes)
         self._origin = origin
         self._network = network
         if self._sizes is None or not network:
@@ -206,25 +207,26 @@ class _Part(Fitting):
         self._most = self._kept.smallest("fitted")
         self._measured = self._kept.smallest("measured")
         if self._asked is not None and self._most is not None and self._most < self._asked:
-            self._tell(
-                f"{self._most} images at a time, not {self._asked}, for more ran out of memory before; delete "
+            self._message(
+                f"{self._most} images at a time, not {self._asked}, because more ran out of memory before; delete "
                 f"{self._kept.folder} to try again"
             )
 
 
 class Chunked(nn.Module):
-    """A model that computes its images a few at a time, forwards and backwards: one large batch takes little memory.
+    """A model that computes a large batch a few images at a time, forwards and backwards, to save memory.
 
-    For attacks whose draws belong to a batch, which must therefore stay whole. Where a gradient is followed, each part
-    is computed again on the way back.
+    It serves attacks that draw per batch, so that the batch must stay whole. If a gradient is needed, each part is
+    computed again in the backward pass.
     """
 
     def __init__(self, model: nn.Module, fitting: Fitting) -> None:
         super().__init__()
-        self.model, self._fitting = model, fitting
+        self.model = model
+        self._fitting = fitting
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the model says of images ``(B, C, H, W)``."""
+        """Return the model's scores of images ``(B, C, H, W)``."""
         size = self._fitting.of(len(x))
         if size >= len(x):
             scores: Tensor = self.model(x)

@@ -1,4 +1,4 @@
-"""Tensors in files that others wrote with ``torch.save``: no code is run, and nothing is taken on trust."""
+"""Tensors from files that others wrote with ``torch.save``, read without running code and checked throughout."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
-"""Integers that few operations of PyTorch know, as arrays of labels have."""
+"""Integer types that few operations of PyTorch support but arrays of labels use."""
 
 _END = struct.Struct("<4s6xH10x")
 """The end of a zip archive: its signature, and the number of entries in its directory."""
 
-_COUNTED_ELSEWHERE = 0xFFFF
+_COUNTED_ELSEWHERE = 0xFFFF  # the number of entries stands in the zip64 record instead
 
 
 def load_foreign(path: Path, expected: str) -> Any:
-    """Return what ``torch.save`` wrote into a file, of which only tensors in plain containers are read.
+    """Return the content of a file of ``torch.save``, limited to tensors in plain containers.
 
-    ``torch.load`` does not compare an archive with its own checksums, so that is done here.
+    The checksums of its archive are verified here, since ``torch.load`` ignores them.
 
     Args:
-        path: of the file.
-        expected: what it should hold, for errors.
+        path: the file.
+        expected: the expected content, for errors.
 
     Raises:
-        UserError: the file is no such file, damaged, or does not fit in memory.
-        OSError: it is missing or cannot be read.
+        UserError: the file is of another kind, is damaged, or does not fit in memory.
+        OSError: the file is missing or cannot be read.
     """
     with open_regular(path) as file:
         try:
@@ -48,22 +48,22 @@ def load_foreign(path: Path, expected: str) -> Any:
                 _check_archive(path, open_archive(file))
             file.seek(0)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of kinds of tensors that are refused below
+                warnings.simplefilter("ignore")  # about types of tensors that check_tensor refuses
                 return torch.load(file, weights_only=True, map_location="cpu")
         except UserError:
             raise
-        except Exception as error:  # torch.load raises a dozen kinds on bytes it does not know
+        except Exception as error:  # torch.load raises a dozen types of errors on foreign bytes
             reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             raise UserError(f"{path}: expected {expected}, got a truncated or foreign file ({reason})") from None
 
 
 def open_archive(file: BinaryIO) -> zipfile.ZipFile:
-    """Open a zip archive whose directory has as many entries as it says.
+    """Open a zip archive and check that its directory has as many entries as it states.
 
-    Python does not compare the two, and a longer comment of an entry hides those after it.
+    Python does not compare the two, although an overlong comment of one entry hides the entries after it.
 
     Raises:
-        zipfile.BadZipFile: it is no archive, or a damaged one.
+        zipfile.BadZipFile: the file is not a zip archive, or a damaged one.
     """
     archive = zipfile.ZipFile(file)
     file.seek(-_END.size - len(archive.comment), os.SEEK_END)
@@ -75,7 +75,7 @@ def open_archive(file: BinaryIO) -> zipfile.ZipFile:
 
 
 def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
-    # The archive is held besides the tensors while it is read.
+    # While it is read, both the archive and the tensors are in memory.
     needed = 2 * sum(member.file_size for member in archive.infolist())
     check_fits(needed, str(path), "tensors", "use a machine with more memory")
     damaged = archive.testzip()
@@ -84,15 +84,16 @@ def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def check_tensor(tensor: Tensor, where: str, more_types: tuple[torch.dtype, ...] = ()) -> None:
-    """Check that ``tensor`` is a plain one, whose elements are all there and finite.
+    """Check that ``tensor`` is a plain tensor with finite elements that it does not share.
 
     Args:
-        where: what errors begin with.
-        more_types: accepted besides :data:`FLOATS` and :data:`INTEGERS`.
+        tensor: the tensor to check.
+        where: the prefix of errors.
+        more_types: types accepted besides :data:`FLOATS` and :data:`INTEGERS`.
 
     Raises:
-        UserError: it is sparse, quantised, complex, or of another type; it repeats or shares elements, so that a small
-            file stands for a huge tensor; it holds NaN or infinity.
+        UserError: the tensor is sparse, quantised, complex, or of another type; repeats or shares elements, by which a
+            small file could stand for a huge tensor; or holds NaN or infinity.
     """
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided and not tensor.is_quantized
     if not plain or tensor.device.type != "cpu" or tensor.dtype not in (*FLOATS, *INTEGERS, *more_types):
@@ -104,8 +105,8 @@ def check_tensor(tensor: Tensor, where: str, more_types: tuple[torch.dtype, ...]
     held = tensor.untyped_storage().nbytes()
     if tensor.numel() * tensor.element_size() > held or _overlaps(tensor):
         raise UserError(
-            f"{where}: expected a tensor with elements of its own, got shape {tuple(tensor.shape)} expanded from "
-            f"{held} bytes; save its .contiguous()"
+            f"{where}: expected a tensor that stores each of its elements, got shape {tuple(tensor.shape)} expanded "
+            f"from {held} bytes; save its .contiguous()"
         )
     if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
         first = tuple(tensor.isfinite().logical_not().nonzero()[0].tolist())
@@ -113,9 +114,12 @@ def check_tensor(tensor: Tensor, where: str, more_types: tuple[torch.dtype, ...]
 
 
 def _overlaps(tensor: Tensor) -> bool:
-    """Whether two elements may lie at one place."""
+    """Return whether two elements may share a place in memory.
+
+    Without overlap each stride exceeds the offset of the last element of the dimensions with smaller strides.
+    """
     dimensions = zip(tensor.stride(), tensor.shape, strict=True)
-    last = 0  # where the last element of the dimensions so far lies
+    last = 0  # offset of the last element of the dimensions so far
     for stride, size in sorted(dimension for dimension in dimensions if dimension[1] > 1):
         if stride <= last or stride == 0:
             return True
@@ -124,6 +128,6 @@ def _overlaps(tensor: Tensor) -> bool:
 
 
 def names_shown(content: dict[Any, Any]) -> str:
-    """Return the first keys of ``content`` as an error quotes them; of those that are no texts, the type."""
+    """Return the first four keys of ``content`` as an error quotes them, or the types of keys that are not texts."""
     keys = (shown(key) if isinstance(key, str) else f"a {type(key).__name__}" for key in content)
     return ", ".join(key for key, _ in zip(keys, range(4), strict=False)) or "none"

@@ -1,4 +1,4 @@
-"""Limits on what users give: how deep, how long, how large. Each is stated once, and checked when it is read."""
+"""Limits on the depth, length and size of user input, each stated once and checked when the input is read."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from typing import Any
 from robustbench_ens.errors import UserError
 
 DEEPEST = 32
-"""Most levels of tables and lists, parts of a dotted key, links of a chain of `extends` or `init_from`."""
+"""The most levels of tables and lists, parts of a dotted key, or links in a chain of `extends` or `init_from`."""
 
 LARGEST_COUNT = 10**9
-"""Most steps, images, epochs; the columns of outcomes hold it, and nothing that ends needs more."""
+"""The most steps, images or epochs. It fits the columns of outcomes, and no run that ends needs more."""
 
 LARGEST_SEED = 2**63 - 1
-"""What PyTorch's generators can hold."""
+"""The largest seed of PyTorch's generators."""
 
 LARGEST_WEIGHT = 1e6
-"""Of a term of a loss; larger ones overflow in half precision and mean a mistake."""
+"""The largest weight of a loss term. Larger ones overflow in half precision and are surely mistakes."""
 
 LARGEST_TOML = 2**20
-"""Bytes of a recipe or protocol; shipped ones have a few hundred."""
+"""The most bytes of a recipe or protocol. Shipped ones have a few hundred."""
 
 MOST_ITEMS = 1000
-"""Of a list in a recipe or protocol."""
+"""The most items of a list in a recipe or protocol."""
 
 LONGEST_TEXT = 1000
-"""Characters of a text in a recipe or protocol, which errors and reports quote."""
+"""The most characters of a text in a recipe or protocol, since errors and reports quote it."""
 
 LONGEST_NAME = 150
-"""Bytes of a name that files are named after. File systems allow 255; hash, seed, suffixes and the affixes of temporary
-files take up to 98."""
+"""The most bytes of a name that files are named after. File systems allow 255, of which hash, seed, suffixes and the
+affixes of temporary files take up to 98."""
 
 MAX_PIXELS = 50_000_000
-"""Of an image, unless the key `max_pixels` raises it."""
+"""The most pixels of an image, unless the key `max_pixels` raises it."""
 
 MOST_PIXELS = 178_956_970
-"""What `max_pixels` can be raised to; Pillow refuses larger images."""
+"""The largest value of `max_pixels`. Pillow refuses larger images."""
 
 _LARGEST_INTEGER = 10**100
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def shown(value: object) -> str:
-    """Return ``value`` as an error quotes it: its representation, shortened."""
+    """Return the representation of ``value``, shortened, for an error."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:150]}... ({len(text)} characters)"
 
@@ -53,17 +53,22 @@ def check_text(text: str, where: str) -> None:
     """Check that ``text`` can be printed, hashed and stored.
 
     Raises:
-        UserError: it holds control characters, or surrogates, which no UTF-8 text has.
+        UserError: the text holds control characters or surrogates. UTF-8 cannot encode the latter.
     """
     if _UNPRINTABLE.search(text):
         raise UserError(f"{where}: expected text without control characters and surrogates, got {shown(text)}")
 
 
 def check_content(value: Any, where: str, keys: tuple[str, ...] = ()) -> None:
-    """Check that every part of a parsed TOML value, which is at ``keys``, can be printed, hashed and stored.
+    """Check that every part of a parsed TOML value can be printed, hashed and stored.
+
+    Args:
+        value: the parsed value.
+        where: the prefix of errors.
+        keys: the path of keys that leads to the value.
 
     Raises:
-        UserError: it is too deep, or holds a text or a number that cannot.
+        UserError: the value is nested too deep, or holds an invalid text or number.
     """
     if len(keys) > DEEPEST:
         first = ".".join(keys[:3])
@@ -88,7 +93,7 @@ def check_name(name: str, where: str) -> None:
     """Check that files can be named after ``name``.
 
     Raises:
-        UserError: it is not UTF-8, holds control characters, or is too long.
+        UserError: the name is not UTF-8, holds control characters, or is too long.
     """
     if _UNPRINTABLE.search(name):
         raise UserError(f"{where}: expected a name in UTF-8 without control characters, got {shown(name)}")

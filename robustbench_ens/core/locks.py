@@ -1,11 +1,11 @@
-"""One writer at a time for each thing, and no unfinished files of writers that are dead.
+"""Locks that admit one writer at a time, and the removal of unfinished files whose writers have died.
 
-All of it rests on ``flock``, which the system releases however a process ends, also on another machine that shares the
-disk. Where a disk has no such locks, or those of each machine apart, nobody is kept out: at worst two commands compute
-the same thing, and as every file appears whole or not at all, what they leave is whole.
+The locks are those of ``flock``, which the system releases however a process ends, also on other machines that share
+the disk. A disk may lack such locks or keep them for each machine separately. Then nothing is excluded: at worst two
+commands compute the same thing, and since every file appears whole or not at all, the result is whole.
 
-A folder that is published into is held through its ``.lock``. What a step makes, an *artefact*, is held through a lock
-beside it, which is removed on release. An unfinished file is held itself, from its making until it has its name.
+A folder that is published into is held through its ``.lock``. The output of a step, an *artefact*, is held through a
+lock beside it, which is removed on release. An unfinished file is itself locked until it has its final name.
 """
 
 from __future__ import annotations
@@ -27,28 +27,31 @@ from robustbench_ens.core.system import fcntl
 from robustbench_ens.errors import UserError
 
 LOCK = ".lock"
-PREFIX, SUFFIX = ".rbe-", ".part"
-"""What names of unfinished files begin and end with; those of locks of artefacts begin so too."""
+PREFIX = ".rbe-"
+"""The start of the names of unfinished files and of locks of artefacts."""
+
+SUFFIX = ".part"
+"""The end of the names of unfinished files."""
 
 NODE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-"""This machine, in the names of its unfinished files. Another one may write those that seem free here: disks such as
-Lustre with ``localflock`` lock for each machine apart."""
+"""The digits of this machine in the names of its unfinished files. A file that seems free here may be in use elsewhere,
+for disks such as Lustre with ``localflock`` keep locks for each machine separately."""
 
 OTHERS_S = 24 * 3600.0
-"""Age at which an unfinished file of another machine is a leftover, whatever the clocks of both say."""
+"""Age at which an unfinished file of another machine is a leftover, long enough for clocks that differ."""
 
 POLL_S = 0.2
-"""Seconds between two looks at what another process holds."""
+"""Seconds between two attempts to take a lock."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 """Errors of file systems that have no locks, such as some network disks."""
 
 
 class HeldError(UserError):
-    """Another process holds what is to be written.
+    """An error because another process holds what is to be written.
 
     Attributes:
-        what: is held, in words.
+        what: a description of the thing that is held.
         holder: the number of that process, or ``unknown``.
     """
 
@@ -58,14 +61,14 @@ class HeldError(UserError):
 
 @contextmanager
 def hold(folder: Path, what: str = "the folder", otherwise: str = "") -> Iterator[None]:
-    """Hold ``folder`` for writing; the lock goes with the process, however that ends.
+    """Hold ``folder`` for writing inside this context, after unfinished files of dead writers are removed.
 
-    What dead writers left unfinished in it is removed first.
+    The system releases the lock however the process ends.
 
     Args:
-        folder: is made if it is not there.
-        what: what errors call it.
-        otherwise: what else to do than wait.
+        folder: the folder, which is created if it is missing.
+        what: the noun for it in errors.
+        otherwise: advice besides waiting, for errors.
 
     Raises:
         HeldError: another process holds it.
@@ -81,9 +84,10 @@ def hold(folder: Path, what: str = "the folder", otherwise: str = "") -> Iterato
 
 @contextmanager
 def hold_artefact(path: Path) -> Iterator[None]:
-    """Hold the file or folder ``path``, whether it is there or not; what it lies in is made.
+    """Hold the file or folder ``path``, which need not exist, inside this context.
 
-    The lock is ``.rbe-<name>.lock`` beside it. It is removed on release; one that a dead holder left blocks nobody.
+    The lock is ``.rbe-<name>.lock`` beside it, in a folder that is created if necessary. It is removed on release. The
+    lock file of a dead holder does not block anything.
 
     Raises:
         HeldError: another process, or another thread of this one, holds it.
@@ -95,7 +99,9 @@ def hold_artefact(path: Path) -> Iterator[None]:
         yield
     finally:
         try:
-            with suppress(OSError):  # whoever comes next finds it free all the same
+            # Removed before its release: afterwards it may already be another process's lock. If the removal fails, the
+            # next process can take the lock all the same.
+            with suppress(OSError):
                 lock.unlink()
         finally:
             os.close(descriptor)
@@ -103,11 +109,11 @@ def hold_artefact(path: Path) -> Iterator[None]:
 
 @contextmanager
 def waiting_for(path: Path, task: Task) -> Iterator[None]:
-    """Hold one artefact, as :func:`hold_artefact`, and wait while it is held.
+    """Hold one artefact as :func:`hold_artefact` does, but wait while another process holds it.
 
     Args:
-        path: of the artefact.
-        task: shows who is waited for, and is told that nothing has advanced, so that it can end the wait.
+        path: the artefact.
+        task: shows the process that is waited for. It is called at each attempt, so that it can end the wait.
     """
     with ExitStack() as stack:
         while True:
@@ -115,23 +121,25 @@ def waiting_for(path: Path, task: Task) -> Iterator[None]:
                 stack.enter_context(hold_artefact(path))
                 break
             except HeldError as held:
-                task.note(f"waits for process {held.holder}")
-                task.advance(0)
+                task.note(f"waiting for process {held.holder}")
+                task.advance(0)  # lets the task end the wait by raising
                 time.sleep(POLL_S)
                 task.note("")
         yield
 
 
 def _take(path: Path, what: str, otherwise: str = "") -> int:
-    """Lock the file ``path``, which is made if it is not there, and write this process's number into it.
+    """Lock the file ``path``, which is created if it is missing, and write this process's number into it.
 
     Returns:
-        the descriptor to close for a release.
+        the descriptor, whose closing releases the lock.
 
     Raises:
-        HeldError: it is locked already.
-        UserError: it is no file.
+        HeldError: the file is already locked.
+        UserError: the path is not a regular file.
     """
+    # O_NONBLOCK, because opening a named pipe blocks; O_NOFOLLOW, because a link could lead to any file, which is
+    # written below.
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
         try:
@@ -150,11 +158,14 @@ def _take(path: Path, what: str, otherwise: str = "") -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its holder removed it between our opening and our locking it
+        os.close(descriptor)  # its holder removed it after we opened and before we locked it, so try again
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file if nobody else has; return whether it is free for this process."""
+    """Lock a file without waiting, and return whether this process has it.
+
+    On file systems without locks the answer is yes.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -174,22 +185,25 @@ def _lies_at(descriptor: int, path: Path) -> bool:
 
 
 def new_part(folder: Path) -> tuple[int, Path]:
-    """Make an unfinished file in ``folder``, held until the descriptor that is returned with its path is closed."""
+    """Create a locked unfinished file in ``folder``, and return its descriptor and path.
+
+    Closing the descriptor releases the lock.
+    """
     while True:
         descriptor, name = tempfile.mkstemp(dir=folder, prefix=f"{PREFIX}{NODE}-", suffix=SUFFIX)
-        with suppress(OSError):  # a file system without locks: such files are never taken for leftovers
+        with suppress(OSError):  # on a file system without locks, where unfinished files never count as leftovers
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return descriptor, folder / Path(name).name
-        os.close(descriptor)  # removed as a leftover before it was held
+        os.close(descriptor)  # another process removed it as a leftover before it was locked, so try again
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files and the locks of artefacts below ``folder`` that no process holds."""
+    """Remove unfinished files and locks of artefacts below ``folder`` that no process holds."""
     for place, _, names in os.walk(folder):
         for name in names:
             if name.startswith(PREFIX) and name.endswith((SUFFIX, LOCK)):
-                with suppress(OSError):  # held, of another user, or gone already
+                with suppress(OSError):  # held, another user's, or already removed
                     _remove_if_not_held(Path(place, name))
 
 
@@ -204,17 +218,17 @@ def _remove_if_not_held(path: Path) -> None:
 
 
 def _may_be_written_elsewhere(descriptor: int, path: Path) -> bool:
-    """Return whether an unfinished file is another machine's and not old."""
+    """Return whether an unfinished file belongs to another machine and is recent."""
     if not path.name.endswith(SUFFIX) or path.name.startswith(f"{PREFIX}{NODE}-"):
         return False
     return time.time() - os.fstat(descriptor).st_mtime < OTHERS_S
 
 
 def errno_behind(error: BaseException, path: Path) -> int | None:
-    """The number of the system's error because of which a library could not write ``path``; none if there is none.
+    """Return the number of the system's error that kept a library from writing ``path``, or none.
 
-    safetensors raises an error of its own with the number in its text; PyTorch one that does not say why, so that
-    writing some more tells.
+    safetensors raises its own type of error, with the number in its text. PyTorch's error does not state the reason, so
+    it is found by writing some more.
     """
     if isinstance(error, OSError):
         return error.errno

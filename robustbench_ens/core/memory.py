@@ -1,4 +1,4 @@
-"""How much memory is free, asked before something large is read; and whether it ran out."""
+"""Checks of free memory before something large is read, and of errors for memory that ran out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int:
-    """Return the bytes that this process can still take without swapping, by what the system says.
+    """Return the bytes that this process can still take without swapping, as the system reports them.
 
-    A container's limit counts where it is lower. Where the system does not say what is free, it is all the memory.
+    A container's lower limit counts. If the system does not report its free memory, all memory is taken as free.
     """
     try:
         lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
@@ -25,13 +25,13 @@ def available_bytes() -> int:
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or one without a limit, which says "max"
+    except (OSError, ValueError):  # no container, or one without a limit, whose file reads "max"
         return free
     return max(min(free, limit - used), 0)
 
 
 def _all_memory() -> int:
-    """Return the bytes of the machine's memory, or a number that nothing exceeds if the system does not state them."""
+    """Return the bytes of the machine's memory, or ``sys.maxsize`` if the system does not report them."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
@@ -42,7 +42,7 @@ def check_fits(needed: int, where: str, what: str, hint: str) -> None:
     """Check that ``needed`` bytes fit into memory.
 
     Raises:
-        UserError: they do not; the line names both numbers.
+        UserError: fewer bytes are available. The error states both numbers.
     """
     available = available_bytes()
     if needed > available:
@@ -61,7 +61,8 @@ _EXHAUSTED = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out, on the device or off it; PyTorch's own error is known by name, without PyTorch."""
+    """Return whether an error means that memory ran out, on the device or on the host."""
+    # PyTorch's error is recognised by its name, so that this module does not import PyTorch.
     by_name = type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError)
     return by_name or (isinstance(error, RuntimeError) and any(text in str(error) for text in _EXHAUSTED))
 

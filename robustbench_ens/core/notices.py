@@ -1,4 +1,4 @@
-"""Notices, although nothing failed: a warning in Python, one line on the command line."""
+"""Notices about what did not fail but matters to a user: warnings in Python, lines on the command line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 Listener = Callable[[str], None]
 
 _listeners: list[Listener] = []
-"""The last one is told; without any, Python warns."""
+"""The last one receives notices. Without any they become warnings of Python."""
 
 
 def notice(text: str, category: type[Warning] = UserWarning) -> None:
-    """Report one line to whoever listens, or else as a warning of ``category``."""
+    """Pass one line to the current listener or, without one, issue it as a warning of ``category``."""
     if _listeners:
         _listeners[-1](text)
     else:
@@ -21,8 +21,8 @@ def notice(text: str, category: type[Warning] = UserWarning) -> None:
 
 
 @contextmanager
-def told_to(listener: Listener) -> Iterator[None]:
-    """Report notices to ``listener`` inside this context."""
+def notices_to(listener: Listener) -> Iterator[None]:
+    """Pass notices to ``listener`` inside this context."""
     _listeners.append(listener)
     try:
         yield
@@ -32,18 +32,18 @@ def told_to(listener: Listener) -> Iterator[None]:
 
 def once(listener: Listener) -> Listener:
     """Return a listener that passes each line to ``listener`` the first time only."""
-    told: set[str] = set()
+    seen: set[str] = set()
 
-    def tell(text: str) -> None:
-        if text not in told:
-            told.add(text)
+    def pass_on(text: str) -> None:
+        if text not in seen:
+            seen.add(text)
             listener(text)
 
-    return tell
+    return pass_on
 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Report no notices inside this context."""
-    with told_to(lambda text: None):
+    """Drop notices inside this context."""
+    with notices_to(lambda text: None):
         yield

@@ -1,4 +1,4 @@
-"""The cores that operations take, and threads that share them."""
+"""CPU cores per operation, and threads that share the cores."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import torch
 
 SMALL_PIXELS = 16 * 16
-"""Images up to this size are computed on one thread each, several batches or sub-models at a time. Threads inside the
-small layers gain little, lose several times over where another process wants the cores, and make the bits depend on the
+"""The largest images whose batches or sub-models are computed side by side, on one thread each. Threads inside such
+small layers gain little, lose several times over when another process uses the cores, and make the bits depend on the
 machine's number of cores."""
 
 
@@ -22,12 +22,12 @@ def is_small(image_size: tuple[int, int]) -> bool:
 
 @contextmanager
 def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]:
-    """Give this thread ``cores`` inside an operation, and return how many workers share them.
+    """Let operations of this thread use ``cores`` inside this context, which yields the number of workers.
 
-    On images up to :data:`SMALL_PIXELS` operations have one core each, and only the workers go side by side.
+    On images up to :data:`SMALL_PIXELS` each operation has one core, and only workers run in parallel.
 
     Args:
-        cores: None is all of them.
+        cores: the number of cores, by default all of them.
         image_size: height and width.
     """
     before = torch.get_num_threads()
@@ -39,22 +39,22 @@ def share_cores(cores: int | None, image_size: tuple[int, int]) -> Iterator[int]
 
 
 def workers_on(device: torch.device, workers: int) -> int:
-    """Return how many of ``workers`` go side by side on ``device``: on a GPU one, whose batch fills the memory."""
+    """Return how many of ``workers`` run in parallel on ``device``: one on a GPU, whose memory a batch fills."""
     return workers if device.type == "cpu" else 1
 
 
 def pool(workers: int) -> ThreadPoolExecutor:
-    """Return ``workers`` threads, each with an equal part of this thread's cores, at least one, inside an operation.
+    """Return ``workers`` threads whose operations each use an equal share of this thread's cores, at least one.
 
-    Independent work side by side on one core each is faster than each piece on all cores in turn: nothing waits at the
-    end of every layer. This thread keeps its cores for what it does itself.
+    Independent pieces of work on one core each are faster than each piece on all cores in turn, because no core waits
+    at the end of every layer. This thread keeps its own number of cores.
     """
     each = max(1, torch.get_num_threads() // workers)
     device = torch.get_default_device()
 
     def begin() -> None:
         torch.set_num_threads(each)
-        # A thread has a default device of its own. An external model may count on that of the thread it came from.
+        # The default device belongs to a thread. An external model may depend on that of the thread it was built in.
         if device != torch.get_default_device():
             torch.set_default_device(device)
 

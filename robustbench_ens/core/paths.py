@@ -1,4 +1,4 @@
-"""Paths that users give, with ``~``, and paths made of names that were read, which stay inside their folder."""
+"""Paths given by users, with ``~``, and paths built from names that were read, which stay inside their folder."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from robustbench_ens.errors import UserError
 
 LONGEST = 255
-"""Bytes of a file's or folder's name, on every file system that we know of."""
+"""The most bytes of the name of a file or folder on common file systems."""
 
 
 def expanded(path: str | os.PathLike[str], where: str) -> Path:
-    """Return ``path`` with the home folder in place of a leading ``~`` or ``~user``.
+    """Return ``path`` with a leading ``~`` or ``~user`` replaced by the home folder.
 
     Args:
-        path: as a user gave it.
-        where: what errors name: the option, key or argument.
+        path: the path as a user gave it.
+        where: the option, key or argument that errors name.
 
     Raises:
-        UserError: there is no such user, or nobody knows the home folder of this one.
+        UserError: there is no such user, or the home folder is unknown.
     """
     text = os.fspath(path)
     found = os.path.expanduser(text)
@@ -28,7 +28,7 @@ def expanded(path: str | os.PathLike[str], where: str) -> Path:
         user = text.partition("/")[0]
         raise UserError(
             f"{where}: expected a path, got {text!r}, and there is no home folder for {user!r}; "
-            f"give the path in full, or as ./{text} where it begins with that character"
+            f"give the path in full, or as ./{text} if its name begins with ~"
         )
     return Path(found)
 
@@ -37,21 +37,21 @@ def inside(folder: Path, name: str, where: str) -> Path:
     """Return the path of ``name`` in ``folder``.
 
     Args:
-        folder: where it is to lie.
-        name: a relative path; each part of it is the name of a visible file or folder.
-        where: what errors name: the file and the key that the name was read from, or the option.
+        folder: the folder that must contain the path.
+        name: a relative path, each part of which is the name of a visible file or folder.
+        where: the file and key that the name was read from, or the option, for errors.
 
     Raises:
-        UserError: the path would lie elsewhere or be hidden, or no file can have such a name.
+        UserError: the path would lie outside or be hidden, or no file can have such a name.
     """
-    if why := _refused(name):
+    if why := _fault_of(name):
         shown = name if len(name) <= LONGEST else f"{name[:40]}..."
         raise UserError(f"{where}: expected a plain name, to make a path in {folder}, got {shown!r}, {why}")
     return folder / name
 
 
-def _refused(name: str) -> str:
-    """Why ``name`` is refused; empty if it is not."""
+def _fault_of(name: str) -> str:
+    """Return the reason why ``name`` is invalid, or an empty text."""
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         return "which has control characters or broken ones"
     if os.path.isabs(name):

@@ -1,8 +1,8 @@
-"""Settings of the process that PyTorch lets a caller change, and that nothing computed here may depend on.
+"""Global settings of PyTorch that a caller may change, and on which no result may depend.
 
-Draws and arrays name their type and device where they are made. What cannot be named there is set here and put back.
-The thread count is set by :func:`~robustbench_ens.core.parallel.share_cores`. Deterministic algorithms and PyTorch's
-seeds stay as the caller has them, for an external model may depend on them and nothing else does.
+Draws and arrays state their type and device explicitly. Settings that cannot be stated so are set here and restored.
+:func:`~robustbench_ens.core.parallel.share_cores` sets the thread count. Deterministic algorithms and PyTorch's seeds
+stay as the caller set them: an external model may depend on them, and nothing else does.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ import torch
 
 
 class _Shared:
-    """A setting of the whole process that several threads may want changed at the same time.
+    """A setting of the whole process that several threads may change at the same time.
 
-    The first that enters changes it, the last that leaves puts it back.
+    The first thread that enters changes it, and the last that leaves restores it.
     """
 
     def __init__(self, get: Callable[[], Any], put: Callable[[Any], None], ours: Any) -> None:
-        self._get, self._put, self._ours = get, put, ours
+        self._get = get
+        self._put = put
+        self._ours = ours
         self._lock = threading.Lock()
-        self._inside, self._before = 0, ours
+        self._inside = 0
+        self._before = ours
 
     @contextmanager
     def changed(self) -> Iterator[None]:
@@ -66,7 +69,7 @@ _DTYPE = _Shared(torch.get_default_dtype, torch.set_default_dtype, torch.float32
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Compute in fp32 with gradients in here, whatever autocast, no_grad or inference mode the caller is in."""
+    """Compute in fp32 with gradients inside this context, even under autocast, no_grad or inference mode."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -79,9 +82,9 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def usual_defaults() -> Iterator[None]:
-    """Build and train in here as if no default type and no default device had been set, in :func:`full_precision`.
+    """Reset PyTorch's default type and device inside this context, which includes :func:`full_precision`.
 
-    Not for a model that was built outside: its forward pass may count on the defaults that it was built under.
+    It serves building and training. A model that was built elsewhere may depend on the defaults it was built under.
     """
     with full_precision(), _DTYPE.changed(), torch.device("cpu"):
         yield

@@ -1,4 +1,4 @@
-"""How long-running code tells how far it is, without knowing who listens."""
+"""Interfaces by which long-running code reports its progress, and an implementation that shows nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ class Task(Protocol):
     """One piece of work with a known number of units."""
 
     def advance(self, units: int = 1) -> None:
-        """Report ``units`` more as done."""
+        """Report that ``units`` more are done."""
 
     def note(self, text: str) -> None:
-        """Show a short text beside the bar, e.g. the current loss."""
+        """Show a short text beside the bar, such as the current loss."""
 
 
 class Progress(Protocol):
-    """Opens tasks; the command line shows them as bars with rates and remaining time."""
+    """A display of tasks, on the command line as bars with rates and remaining time."""
 
     @contextmanager
     def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
@@ -26,7 +26,7 @@ class Progress(Protocol):
         yield from ()  # pragma: no cover
 
     def message(self, text: str) -> None:
-        """Say one line."""
+        """Show one line."""
 
 
 class _SilentTask:
@@ -38,12 +38,12 @@ class _SilentTask:
 
 
 class Silent:
-    """Progress that nobody listens to."""
+    """A display that shows nothing."""
 
     @contextmanager
     def task(self, title: str, total: int, unit: str, done: int = 0) -> Iterator[Task]:
-        """A task that shows nothing."""
+        """Open a task that shows nothing."""
         yield _SilentTask()
 
     def message(self, text: str) -> None:
-        """Say nothing."""
+        """Show nothing."""

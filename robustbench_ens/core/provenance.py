@@ -1,4 +1,4 @@
-"""What made a result: software and hardware, as recorded in every file of results."""
+"""The provenance of results: software and hardware, as recorded in every file of results."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ import torch
 from robustbench_ens.version import __version__
 
 CPUINFO = Path("/proc/cpuinfo")
-"""Where Linux names the processor; elsewhere Python's own answer is recorded."""
+"""The file in which Linux names the processor. Elsewhere Python's own answer is recorded."""
 
 
 @cache
 def commit() -> str | None:
-    """Commit of the checkout this package runs from, with ``-dirty`` where files differ; none outside a checkout."""
+    """Return the commit of the checkout that this package runs from, or none outside a checkout.
+
+    ``-dirty`` is appended if files differ from the commit.
+    """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
@@ -32,7 +35,7 @@ def commit() -> str | None:
 
 
 def software() -> dict[str, str | None]:
-    """Versions that can change a number."""
+    """Return the versions of software that can change a number."""
     return {
         "robustbench_ens": __version__,
         "commit": commit(),
@@ -51,11 +54,11 @@ def _processor() -> str:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The device that computed, and how many CPU threads it had."""
+    """Return the type and name of the device that computes, and its number of CPU threads."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": device.type, "name": name, "threads": torch.get_num_threads()}
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """Return the time in UTC, in ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,8 +1,8 @@
-"""The digest that every artefact carries: written last, verified before anything in the file is believed.
+"""The digest in every artefact, which is written last and verified before the content of the file is used.
 
-One rule for all kinds of files. Somewhere in the file stands the ASCII text ``robustbench_ens-sha256:`` and 64
-hexadecimal digits. They are the SHA-256 of the file's bytes with these 64 digits replaced by zeros. Where the text
-stands is what the format has for such notes:
+One rule holds for all formats. The file contains the ASCII text ``robustbench_ens-sha256:`` and 64 hexadecimal digits,
+which are the SHA-256 of the file's bytes with these 64 digits replaced by zeros. The place of the text depends on the
+format:
 
 ==============================  =======================================================
 JSON                            the top-level key ``digest``
@@ -12,9 +12,9 @@ NumPy's ``.npz``, PyTorch's     the comment of the zip archive
 CSV                             a first line that begins with ``#``
 ==============================  =======================================================
 
-A file of an earlier version has no such place. It is read, and marked: *no digest*. A file that has the place but not
-the text is damaged, and so is one whose version says that it has a digest. Whoever wants to forge a file can also give
-it a digest: this is against damage, and what is read is checked by itself.
+Files of earlier versions have no such place. They are read and marked *no digest*. A file that has the place without
+the text is damaged, and so is a file without a digest whose version always has one. The digest guards against damage,
+not forgery, so the content is still checked when it is read.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pathlib import Path
 from robustbench_ens.core.files import open_regular
 
 KEY = "digest"
-"""What the digest is called in formats that have names for such notes."""
+"""The name of the digest in formats with named metadata."""
 
 MARK = "robustbench_ens-sha256:"
 PLACEHOLDER = MARK + 64 * "0"
-"""What a writer puts in the place; :func:`seal` puts the digits in."""
+"""The text that a writer puts in the place. :func:`seal` replaces its zeros by the digits."""
 
 _MARK = MARK.encode()
 _DIGITS = re.compile(rb"[0-9a-f]{64}")
@@ -42,11 +42,11 @@ _LENGTH_OF_END = 22  # bytes of the last record of a zip archive, without its co
 
 
 class DamagedError(ValueError):
-    """A file that is not what was written; the text is the reason, in a few words."""
+    """An error for a file that differs from what was written, with the reason as its text."""
 
 
 def _place(content: bytes | mmap) -> int | None:
-    """Where the digits stand; none where there is no mark."""
+    """Return the offset of the digits, or none if the file has no mark."""
     at = content.find(_MARK)
     if at < 0:
         return None
@@ -68,10 +68,10 @@ def _digest(content: bytes | mmap, at: int) -> bytes:
 
 
 def seal(path: Path) -> None:
-    """Put the digits of its digest into the file at ``path``; only these 64 bytes change.
+    """Write the digits of its digest into the file at ``path``. Only these 64 bytes change.
 
     Raises:
-        ValueError: there is not exactly one place.
+        ValueError: the file does not have exactly one place for a digest.
     """
     with open(path, "r+b") as file:
         with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
@@ -88,13 +88,13 @@ def verify(content: bytes | mmap, *, due: bool = False) -> bool:
 
     Args:
         content: the whole file.
-        due: whether a file of this version has a digest.
+        due: whether files of this version always have a digest.
 
     Returns:
-        whether it has one: false for files of earlier versions.
+        whether the file has a digest, which files of earlier versions lack.
 
     Raises:
-        DamagedError: the content is not what the digest stands for, or a digest that is due is missing.
+        DamagedError: the content does not match the digest, or a digest that is due is missing.
     """
     at = _place(content)
     if at is None:
@@ -107,11 +107,11 @@ def verify(content: bytes | mmap, *, due: bool = False) -> bool:
 
 
 def verify_file(path: Path, *, due: bool = False) -> bool:
-    """:func:`verify` of the file at ``path``, which is not copied into memory.
+    """Check the digest of the file at ``path``, which is not copied into memory, as :func:`verify` does.
 
     Raises:
         DamagedError: see :func:`verify`.
-        UserError: there is something else than a regular file.
+        UserError: the path is not a regular file.
         OSError, ValueError: the file is missing, cannot be read or is empty.
     """
     with open_regular(path) as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
@@ -119,7 +119,7 @@ def verify_file(path: Path, *, due: bool = False) -> bool:
 
 
 def add_to_zip(path: Path) -> None:
-    """Add the place for the digest to the zip archive at ``path``, which has no comment yet."""
+    """Add the place for the digest to the zip archive at ``path``, which must not have a comment yet."""
     with open(path, "r+b") as file:
         file.seek(-_LENGTH_OF_END, 2)
         end = file.read()
@@ -129,5 +129,5 @@ def add_to_zip(path: Path) -> None:
 
 
 def has_no_comment(content: bytes) -> bool:
-    """Whether ``content`` ends as a zip archive without a comment does: it has no place for a digest."""
+    """Return whether ``content`` ends like a zip archive without a comment, and thus without a place for a digest."""
     return content[-_LENGTH_OF_END:][:4] == _END_OF_ZIP and content[-2:] == b"\0\0"

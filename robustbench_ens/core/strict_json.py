@@ -1,4 +1,4 @@
-"""JSON that is read back, parsed within limits that everything we write keeps."""
+"""A JSON parser with limits that everything this package writes keeps."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import math
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
-"""Lists and tables inside each other. What we write is nested to a dozen levels."""
+"""The deepest nesting of lists and tables. This package writes about a dozen levels."""
 
 MAX_INTEGER = 2**63 - 1
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def loads(text: str | bytes) -> Any:
     """Parse JSON.
 
     Raises:
-        ValueError: it is not UTF-8 or not JSON, it is nested too deep, a number is not finite or has more than 64 bits,
-            or a text has half of a surrogate pair or a NUL character.
+        ValueError: the text is not UTF-8, not JSON or nested too deep, a number is not finite or has more than 64 bits,
+            or a string has half of a surrogate pair or a NUL character.
     """
     try:
         document = json.loads(text if isinstance(text, str) else text.decode(), parse_constant=_no_number)
@@ -43,7 +43,7 @@ def _check(value: Any, depth: int) -> None:
             _check(item, depth + 1)
     elif isinstance(value, str):
         if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
-            raise ValueError("a text has a character that no text has")
+            raise ValueError("a text has an invalid character")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("a number is not finite")

@@ -1,4 +1,4 @@
-"""What the package asks of the operating system beyond Python itself: locks on files."""
+"""The operating system's locks on files, which the package needs besides Python itself."""
 
 from __future__ import annotations
 

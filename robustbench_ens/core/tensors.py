@@ -1,4 +1,4 @@
-"""Files of tensors that we write and read back: safetensors with a digest."""
+"""Files of tensors that this package writes and reads back: safetensors with a digest."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from robustbench_ens.core.seal import KEY, PLACEHOLDER, DamagedError, verify
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LENGTH = 8  # bytes in which the length of the head stands
-_LONGEST_HEAD = 100_000_000  # bytes; what safetensors itself allows
+_LENGTH = 8  # bytes of the field with the length of the header
+_LONGEST_HEAD = 100_000_000  # bytes, the limit of safetensors itself
 
 
 class Tensors(NamedTuple):
-    """Tensors by name, the texts beside them, and whether the file has a digest."""
+    """The tensors of a file by name, its metadata, and whether it has a digest."""
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
@@ -27,7 +27,7 @@ class Tensors(NamedTuple):
 
 
 def with_place(metadata: Mapping[str, str]) -> dict[str, str]:
-    """``metadata`` with the place for the digest, to be written with :func:`~.store.atomic_path` as ``sealed``."""
+    """Return ``metadata`` with a place for the digest, which :func:`~.store.atomic_path` fills if ``sealed``."""
     return {**metadata, KEY: PLACEHOLDER}
 
 
@@ -35,9 +35,9 @@ def read_tensors(path: Path) -> Tensors:
     """Read a file of tensors and verify its digest.
 
     Raises:
-        UserError: there is something else than a regular file.
+        UserError: the path is not a regular file.
         OSError: the file is missing or cannot be read.
-        ValueError: it is damaged or foreign.
+        ValueError: the file is damaged or of another format.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load  # imports torch
@@ -54,10 +54,10 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Read what stands beside the tensors, from the head and the length of the file alone.
+    """Read the metadata of a file of tensors from its header and length alone.
 
     Raises:
-        UserError, OSError, ValueError: see :func:`read_tensors`; what lies in the tensors is not looked at.
+        UserError, OSError, ValueError: see :func:`read_tensors`. The tensors themselves are not checked.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -82,7 +82,7 @@ def _metadata(length: bytes, rest: bytes, size: int) -> dict[str, str]:
 
 
 def _end(entry: Any) -> int:
-    """Where the bytes of a tensor end."""
+    """Return the offset at which the bytes of a tensor end."""
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(isinstance(offset, int) for offset in offsets):
         raise ValueError("foreign head")

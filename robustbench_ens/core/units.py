@@ -1,4 +1,4 @@
-"""Lengths in pixel scale, as text."""
+"""Lengths in pixel scale as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def pixels(size: float | str) -> str:
-    """Return a length in pixel scale as it is usually written, such as ``0.07`` or ``8/255``; text as it is."""
+    """Return a length in pixel scale as it is usually written, such as ``0.07`` or ``8/255``. Text is unchanged."""
     if isinstance(size, str):
         return size
     short = f"{size:.4g}"

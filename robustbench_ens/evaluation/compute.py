@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_ens.core.batch_sizes import BatchSizes
-from robustbench_ens.core.device_memory import described
+from robustbench_ens.core.device_memory import describe
 from robustbench_ens.core.fitting import Fitting
 from robustbench_ens.core.store import Store
 from robustbench_ens.models.architecture import architecture
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def kept_sizes(store: Store, images: Tensor, device: torch.device) -> BatchSizes:
     """Return the batch sizes that a run directory records for images ``(N, C, H, W)`` of one size on a device."""
     shape = " x ".join(map(str, images.shape[1:]))
-    return BatchSizes(store.root, f"{shape} {images.dtype}", described(device))
+    return BatchSizes(store.root, f"{shape} {images.dtype}", describe(device))
 
 
 def owner_of(job: Job, model: nn.Module) -> LoadedModel:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from robustbench_ens.core.text import named_apart
+from robustbench_ens.core.text import distinct_names
 from robustbench_ens.reporting import svg
 from robustbench_ens.reporting.document import Block, FigureBlock, Figures, Page, Section
 
@@ -23,7 +23,7 @@ def with_distinct_figure_names(pages: Sequence[Page]) -> list[Page]:
     # Drawing a figure for its digest is slow, so only repeated names are compared by it.
     drawn = [(figure.name, _shown(figure) if uses[figure.name] > 1 else "") for figure in figures]
     distinct = list(dict.fromkeys(drawn))
-    names = dict(zip(distinct, named_apart(name for name, _ in distinct), strict=True))
+    names = dict(zip(distinct, distinct_names(name for name, _ in distinct), strict=True))
     own = iter([names[key] for key in drawn])
     return [replace(page, sections=[_renamed(section, own) for section in page.sections]) for page in pages]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from robustbench_ens.core.text import named_apart, slug
+from robustbench_ens.core.text import distinct_names, slug
 from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context, MakeSections
@@ -83,7 +83,7 @@ def pages(context: Context, title: str, own: Sequence[ExternalSection] = ()) -> 
 def ensemble_paths(labels: Iterable[str]) -> dict[str, str]:
     """Return the path of each ensemble's page. Ensembles whose names give the same path are numbered."""
     known = sorted(set(labels))
-    return dict(zip(known, named_apart(f"ensembles/{slug(label)}" for label in known), strict=True))
+    return dict(zip(known, distinct_names(f"ensembles/{slug(label)}" for label in known), strict=True))
 
 
 def known_pages(collection: Collection, made: Iterable[Page]) -> Mapping[str, str]:

@@ -146,10 +146,10 @@ def test_names_that_lists_and_reports_pass_over(refused: Refused, rbe: Rbe, name
     write(f"zoo/{name}.toml", 'extends = "digits/baseline-3"')
     write(f"attacks/{name}.toml", 'extends = "digits/whitebox"')
     for reference in (name, f"zoo/{name}.toml", str(Path(f"zoo/{name}.toml").resolve())):
-        assert "which lists and reports pass over, got" in refused("train", reference)
+        assert "which lists and reports skip, got" in refused("train", reference)
         assert refused("train", reference).endswith("rename it")
     for reference in (f"attacks/{name}.toml", str(Path(f"attacks/{name}.toml").resolve())):
-        assert "which lists and reports pass over, got" in refused("attack", reference, "digits/baseline-3")
+        assert "which lists and reports skip, got" in refused("attack", reference, "digits/baseline-3")
     assert f" {name} " not in rbe("list").out
 
 

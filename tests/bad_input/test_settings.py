@@ -196,7 +196,7 @@ def test_a_network_of_one_size_of_images_and_progressive_resizing(
         (
             "cifar10/transfer-folder",
             "test_half=report",
-            "expected no 'test_half' of kind 'transfer-folder', which brings its own images, got 'report'",
+            "expected no 'test_half' for kind 'transfer-folder', which brings its own images, got 'report'",
         ),
         ("digits/whitebox", "dataset=cifar10", "key 'dataset': expected 'digits' as in recipe 'digits/baseline-3'"),
         ("cifar10/whitebox", "", "key 'dataset': expected 'digits' as in recipe 'digits/baseline-3', got 'cifar10'"),

@@ -64,7 +64,7 @@ def test_a_file_with_another_aggregation_is_trained_under_the_default(tmp_path: 
         ),
         (
             f"{BASELINE}[member_probabilities=[0.5,0.5,0]]",
-            "key 'member_probabilities': expected it left out, for under",
+            "key 'member_probabilities': expected no such key, since under",
         ),
         (f"{BASELINE}[aggregation=mean]", "key 'aggregation': expected one of mean_softmax, .*, got 'mean'"),
     ],
@@ -77,7 +77,7 @@ def test_mistakes_are_one_line(reference: str, message: str) -> None:
 def test_other_keys_beside_members_of_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "odd.toml"
     file.write_text(f'members_of = "{BASELINE}"\nepochs = 7\n')
-    with pytest.raises(UserError, match="key 'epochs': expected it left out with 'members_of', got 7"):
+    with pytest.raises(UserError, match="key 'epochs': expected no such key beside 'members_of', got 7"):
         load_recipe(str(file))
 
 

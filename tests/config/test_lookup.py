@@ -11,7 +11,7 @@ from robustbench_ens.config import lookup
 from robustbench_ens.config.lookup import folders, locate, name_of, names, shipped_folder, shipped_names
 from robustbench_ens.config.protocols import load_protocol
 from robustbench_ens.config.recipes import load_recipe
-from robustbench_ens.core.notices import told_to
+from robustbench_ens.core.notices import notices_to
 from robustbench_ens.errors import UserError
 from robustbench_ens.outcomes import find_outcomes, read_provenance
 from tests.conftest import Rbe
@@ -63,7 +63,7 @@ def test_a_shipped_name_means_the_shipped_file(kind: str, said: list[str]) -> No
     name = KINDS[kind]
     expected = LOADERS[kind](name)
     path = shadow(kind, CHANGED[kind])
-    with told_to(said.append):
+    with notices_to(said.append):
         found = LOADERS[kind](name)
     assert (found.label, found.hash, found.settings) == (name, expected.hash, expected.settings)
     assert locate(kind, name, quiet=True) == shipped_folder(kind) / f"{name}.toml"
@@ -78,7 +78,7 @@ def test_a_shipped_name_means_the_shipped_file(kind: str, said: list[str]) -> No
 def test_a_path_means_the_file_and_results_are_called_after_it(kind: str, folder: str, said: list[str]) -> None:
     path = shadow(kind, CHANGED[kind], folder)
     shipped = LOADERS[kind](KINDS[kind]) if folder != "." else None
-    with told_to(said.append):
+    with notices_to(said.append):
         found = LOADERS[kind](str(path))
         assert found.label == f"{kind}/{KINDS[kind]}.toml"
         assert LOADERS[kind](str(path.absolute())).label == found.label
@@ -96,7 +96,7 @@ def test_a_path_means_the_file_and_results_are_called_after_it(kind: str, folder
 def test_a_copy_of_a_shipped_file_is_the_shipped_one(kind: str, text: str, said: list[str]) -> None:
     expected = LOADERS[kind](KINDS[kind])
     path = shadow(kind, text)
-    with told_to(said.append):
+    with notices_to(said.append):
         for reference in (KINDS[kind], str(path)):
             found = LOADERS[kind](reference)
             assert (found.label, found.hash) == (expected.label, expected.hash)
@@ -112,7 +112,7 @@ def test_nor_does_a_broken_file_of_a_shipped_name_stop_anything(kind: str, conte
     path = Path(kind, f"{KINDS[kind]}.toml")
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    with told_to(said.append):
+    with notices_to(said.append):
         assert LOADERS[kind](KINDS[kind]).label == KINDS[kind]
         with pytest.raises(UserError, match=str(path)):
             LOADERS[kind](str(path))
@@ -121,7 +121,7 @@ def test_nor_does_a_broken_file_of_a_shipped_name_stop_anything(kind: str, conte
 
 def test_a_link_to_the_shipped_folder_is_the_shipped_folder(said: list[str]) -> None:
     Path("zoo").symlink_to(shipped_folder("zoo"))
-    with told_to(said.append):
+    with notices_to(said.append):
         assert folders("zoo") == [shipped_folder("zoo")]
         assert load_recipe("zoo/digits/baseline-3.toml").label == "digits/baseline-3"
     assert not said
@@ -133,7 +133,7 @@ def test_what_ships_refers_to_what_ships(said: list[str]) -> None:
     Path("own.toml").write_text('extends = "digits/baseline-3"\ninit_from = "digits/baseline-3"')
     own = load_recipe("own.toml")
     shadow("zoo", "epochs = 3")
-    with told_to(said.append):
+    with notices_to(said.append):
         assert {name: load_recipe(name).hash for name in expected} == expected
         assert load_recipe("own.toml").hash == own.hash
         surrogate = load_protocol("digits/blackbox-compact").settings.surrogates[0]  # type: ignore[union-attr]
@@ -148,7 +148,7 @@ def test_a_file_may_extend_the_shipped_one_of_its_name(kind: str, said: list[str
     path = Path(kind, f"{KINDS[kind]}.toml")
     path.parent.mkdir(parents=True)
     path.write_text(f'extends = "{KINDS[kind]}"\n{CHANGED[kind]}')
-    with told_to(said.append):
+    with notices_to(said.append):
         found = LOADERS[kind](str(path))
     (line,) = set(said)
     assert "this file is used" in line
@@ -157,7 +157,7 @@ def test_a_file_may_extend_the_shipped_one_of_its_name(kind: str, said: list[str
 
 
 def test_a_path_where_nothing_is_says_that_the_shipped_file_is_used(said: list[str]) -> None:
-    with told_to(said.append):
+    with notices_to(said.append):
         assert load_recipe("zoo/digits/baseline-3.toml").label == "digits/baseline-3"
     assert set(said) == {
         "zoo/digits/baseline-3.toml: no such file here; the shipped recipe 'digits/baseline-3' is used"

@@ -13,7 +13,7 @@ import pytest
 
 from robustbench_ens.core import batch_sizes as module
 from robustbench_ens.core.batch_sizes import FOLDER, BatchSizes, KeptSizes
-from robustbench_ens.core.notices import told_to
+from robustbench_ens.core.notices import notices_to
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def kept(sizes: BatchSizes) -> KeptSizes:
 @pytest.fixture
 def noticed() -> Iterator[list[str]]:
     lines: list[str] = []
-    with told_to(lines.append):
+    with notices_to(lines.append):
         yield lines
 
 
@@ -119,7 +119,7 @@ def test_a_size_that_cannot_be_kept_stops_nobody(
     monkeypatch.setattr(module, "write_json", fail)
     kept.keep("fitted", 4)
     assert noticed == [
-        f"{kept.folder / 'fitted-4.json'}: could not keep the batch size 4, so later commands find it anew (no)"
+        f"{kept.folder / 'fitted-4.json'}: could not keep the batch size 4; later commands find it again (no)"
     ]
 
 

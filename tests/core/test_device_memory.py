@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_ens.core.device_memory import FILLED, LARGEST, CudaMemory, Taken, described, largest_batch, memory_of
+from robustbench_ens.core.device_memory import FILLED, LARGEST, CudaMemory, Taken, describe, largest_batch, memory_of
 
 MIB, GIB = 2**20, 2**30
 
@@ -80,7 +80,7 @@ def test_what_is_free_to_this_process(monkeypatch: pytest.MonkeyPatch, fraction:
     monkeypatch.setattr(torch, "cuda", Gpu(fraction))
     device = torch.device("cuda:0")
     assert CudaMemory(device).free() == free
-    assert described(device) == f"a GPU, {80 * fraction:.1f} GiB"
+    assert describe(device) == f"a GPU, {80 * fraction:.1f} GiB"
 
 
 def test_the_peak_is_above_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,4 +97,4 @@ def test_the_peak_is_above_what_was_there(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_memory_of_a_gpu_alone_is_measured() -> None:
     assert memory_of(torch.device("cpu")) is None
     assert memory_of(torch.device("cuda:1")) == CudaMemory(torch.device("cuda:1"))
-    assert "GiB" not in described(torch.device("cpu"))
+    assert "GiB" not in describe(torch.device("cpu"))

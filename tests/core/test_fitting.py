@@ -37,13 +37,13 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(error: Exception) -> 
             raise error
         return list(range(rows.start, rows.stop))
 
-    fitting = Fitting(say=said.append)
+    fitting = Fitting(report=said.append)
     found = [row for part in fitting.each(slice(5, 18), compute) for row in part]
     assert found == list(range(5, 18))
     assert tried == [(5, 18), (5, 11), (5, 8), (8, 11), (11, 14), (14, 17), (17, 18)]
     assert said == [
-        "out of memory with 13 images at a time; goes on with 6",
-        "out of memory with 6 images at a time; goes on with 3",
+        "out of memory with 13 images at a time; continuing with 6",
+        "out of memory with 6 images at a time; continuing with 3",
     ]
     assert fitting.of(250) == 3  # later batches begin with what fitted
 
@@ -87,7 +87,7 @@ def test_what_was_asked_for_goes_before_what_is_usual(asked: int | None, usual: 
 
 def test_threads_that_run_out_at_the_same_time_halve_once() -> None:
     said: list[str] = []
-    fitting, both = Fitting(say=said.append), threading.Barrier(2)
+    fitting, both = Fitting(report=said.append), threading.Barrier(2)
 
     def compute(rows: slice) -> int:
         if rows.stop - rows.start > 4:
@@ -98,7 +98,7 @@ def test_threads_that_run_out_at_the_same_time_halve_once() -> None:
     with pool(2) as threads:
         found = list(threads.map(lambda begin: fitting.each(slice(begin, begin + 8), compute), [0, 8]))
     assert found == [[4, 4], [4, 4]]
-    assert said == ["out of memory with 8 images at a time; goes on with 4"]
+    assert said == ["out of memory with 8 images at a time; continuing with 4"]
 
 
 class Fits(nn.Module):
@@ -196,7 +196,7 @@ def test_what_was_asked_for_does_not_go_above_what_fitted(tmp_path: Path) -> Non
     asked = on(fitting_in(tmp_path, 12, said.append))
     assert asked.of(250) == 6
     (line,) = said
-    assert line.startswith("mine: 6 images at a time, not 12, for more ran out of memory before; delete ")
+    assert line.startswith("mine: 6 images at a time, not 12, because more ran out of memory before; delete ")
     assert on(fitting_in(tmp_path, 4, said.append)).of(250) == 4
     assert len(said) == 1
     shutil.rmtree(line.removesuffix(" to try again").partition("delete ")[2])

@@ -131,7 +131,7 @@ def test_expanded_tensors(tensor: Tensor, tmp_path: Path) -> None:
     loaded = load_foreign(save(tmp_path / "x.pt", tensor), "x")
     for each in (tensor, loaded):
         with pytest.raises(
-            UserError, match=r"here: expected a tensor with elements of its own, got shape \(.*\) expanded"
+            UserError, match=r"here: expected a tensor that stores each of its elements, got shape \(.*\) expanded"
         ):
             check_tensor(each, "here")
 

@@ -183,7 +183,7 @@ def test_waiting_ends_with_the_holder_or_with_the_task(tmp_path: Path) -> None:
         impatient = Noting(2)
         with pytest.raises(KeyboardInterrupt), waiting_for(path, impatient):
             pass
-        assert set(impatient.notes) == {f"waits for process {process.pid}", ""}
+        assert set(impatient.notes) == {f"waiting for process {process.pid}", ""}
         threading.Timer(0.3, process.kill).start()
         patient = Noting()
         with waiting_for(path, patient):

@@ -110,8 +110,8 @@ def test_what_is_halved_is_told_once(make_job):
     said = []
     job = make_job(PROTOCOLS["transferability"])
     with memory_for(3, job):
-        outcomes(replace(job, fitting=Fitting(say=said.append)))
+        outcomes(replace(job, fitting=Fitting(report=said.append)))
     assert said == [
-        "out of memory with 8 images at a time; goes on with 4",
-        "out of memory with 4 images at a time; goes on with 2",
+        "out of memory with 8 images at a time; continuing with 4",
+        "out of memory with 4 images at a time; continuing with 2",
     ]

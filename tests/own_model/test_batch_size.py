@@ -80,8 +80,8 @@ def test_memory_that_runs_out_halves_it_and_decides_no_outcome(protocol: str, er
     pd.testing.assert_frame_equal(found, expected)
     said = [str(one.message) for one in warned]
     assert [text for text in said if "out of memory" in text] == [
-        "mine: out of memory with 12 images at a time; goes on with 6",
-        "mine: out of memory with 6 images at a time; goes on with 3",
+        "mine: out of memory with 12 images at a time; continuing with 6",
+        "mine: out of memory with 6 images at a time; continuing with 3",
     ]
 
 
@@ -118,11 +118,15 @@ def test_the_command_line_halves_it_too(rbe: Rbe) -> None:
     Path("my_models.py").write_text(MODELS + LIMITED)
     result = rbe("attack", WHITEBOX, "--model", "my_models:limited")
     assert (result.code, result.err) == (0, "")
-    assert "my_models:limited: out of memory with 20 images at a time; goes on with 10" in " ".join(result.out.split())
+    assert "my_models:limited: out of memory with 20 images at a time; continuing with 10" in " ".join(
+        result.out.split()
+    )
     later = rbe("attack", WHITEBOX.replace("0.1", "0.2"), "--model", "my_models:limited", "--batch-size", "7")
     assert (later.code, later.err) == (0, "")
     assert "out of memory with" not in later.out
-    line = "my_models:limited: 5 images at a time, not 7, for more ran out of memory before; delete runs/batch-sizes/"
+    line = (
+        "my_models:limited: 5 images at a time, not 7, because more ran out of memory before; delete runs/batch-sizes/"
+    )
     assert line in " ".join(later.out.split())
     again = rbe("attack", WHITEBOX, "--model", "my_models:limited", "--batch-size", "3", "--runs", "others")
     assert (again.code, again.err) == (0, "")

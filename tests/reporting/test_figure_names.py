@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_ens.core.text import named_apart, slug
+from robustbench_ens.core.text import distinct_names, slug
 from robustbench_ens.outcomes import OutcomeFile, read_outcomes
 from robustbench_ens.reporting import svg
 from robustbench_ens.reporting.collect import Collection, collect
@@ -122,7 +122,7 @@ def test_a_number_is_one_that_nothing_else_has() -> None:
 
 @given(st.lists(st.sampled_from(["a", "a-2", "a-2-2", "a-3", "b"])))
 def test_names_that_are_taken_apart(wanted: list[str]) -> None:
-    found = named_apart(wanted)
+    found = distinct_names(wanted)
     assert len(set(found)) == len(found) == len(wanted)
     kept = {name: found[wanted.index(name)] for name in wanted}
     assert all(kept[name] == name for name in kept), "the first of several keeps its name"

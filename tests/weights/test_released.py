@@ -75,7 +75,11 @@ def _set_first(value):
         (WEIGHT, lambda tensor: tensor.to_sparse(), "expected a plain tensor of floating-point numbers or"),
         (WEIGHT, lambda tensor: tensor.int(), "expected torch.float32 or another precision, as in the network, got "),
         (WEIGHT, lambda tensor: tensor[:1, :1, :1, :1].expand(tensor.shape), "expected a tensor with elements of its"),
-        (WEIGHT, lambda tensor: torch.zeros(1).expand(2**30), "expected a tensor with elements of its own, got shape"),
+        (
+            WEIGHT,
+            lambda tensor: torch.zeros(1).expand(2**30),
+            "expected a tensor that stores each of its elements, got shape",
+        ),
         (COUNT, lambda tensor: tensor + 0.5, "expected whole numbers, as in the network, got torch.float32"),
         (COUNT, lambda tensor: tensor * 0 + 1e30, "expected whole numbers, as in the network, got torch.float32"),
         (VAR, _set_first(-1), "expected variances of at least 0, got -1"),

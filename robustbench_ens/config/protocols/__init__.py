@@ -1,4 +1,4 @@
-"""Protocols: one TOML file per evaluation under ``attacks/``. Parsed, validated, hashed."""
+"""Protocols: the TOML files under ``attacks/``, one per evaluation, parsed, validated and hashed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol with its name and overrides; ``settings`` are the validated keys."""
+    """A protocol with its name and overrides. ``settings`` are the validated keys."""
 
     name: str
     overrides: dict[str, Any]
@@ -70,27 +70,27 @@ class Protocol:
 
     @property
     def label(self) -> str:
-        """Name and overrides: a reference that loads this protocol again."""
+        """The name with overrides, a reference that loads this protocol again."""
         return label(self.name, self.overrides)
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """Everything that decides a number, without keys left at their defaults."""
+        """The keys that differ from their defaults. All keys decide numbers."""
         return self.settings.model_dump(mode="json", exclude_defaults=True)
 
     @cached_property
     def hash(self) -> str:
-        """Ten digits that name the protocol."""
+        """The ten digits that name the protocol."""
         code = self.code
         raised = raised_numerics(self._named(NAMES_ATTACK), self._named(NAMES_LOSS))
         raised |= aggregations.raised_numerics(self._aggregations)
         content = {"protocol": self.resolved, "numerics": self.settings.numerics}
-        # Later additions are left out at their defaults, so that hashes of before stand.
+        # Later additions are left out at their defaults, so that hashes of published results stay.
         return short_hash(content | ({"code": code} if code else {}) | ({"numerics of": raised} if raised else {}))
 
     @cached_property
     def code(self) -> Code:
-        """What identifies the code from outside: of the kind, and of what it names; empty if there is none."""
+        """The identity of the code from outside, that of the kind and that named in keys, or empty."""
         named = code_of_names([*self._named(NAMES_ATTACK), *self._named(NAMES_LOSS)])
         named = merged(named, aggregations.code_of_aggregations(self._aggregations))
         return merged(self._code_of_kind(), named) if named else self._code_of_kind()
@@ -110,10 +110,10 @@ class Protocol:
 
 
 def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Protocol:
-    """Load a protocol by path or name, with overrides: ``digits/whitebox[images=100]``.
+    """Load a protocol by path or name, with overrides as in ``digits/whitebox[images=100]``.
 
     Raises:
-        UserError: unknown protocol or kind, an invalid key or value, a cycle in `extends`.
+        UserError: the protocol or kind is unknown, a key or value is invalid, or `extends` forms a cycle.
     """
     content = load_content("attacks", reference, overrides)
     settings = validate(kind_class(content.keys.get("kind"), content.where), content.keys, content.where)
@@ -123,10 +123,10 @@ def load_protocol(reference: str, overrides: dict[str, Any] | None = None) -> Pr
 
 
 def kind_class(kind: object, where: str) -> type[ProtocolFile]:
-    """Return the settings class of a kind: of the table, or ``package.module:Name``.
+    """Return the settings class of a kind, from the table or as ``package.module:Name``.
 
     Raises:
-        UserError: the kind is unknown; what is imported is no settings class, or states no facts or nothing that runs.
+        UserError: the kind is unknown, or the imported object is not a settings class or lacks ``facts`` or ``runs``.
     """
     where = f"{where}: key 'kind'"
     spec = KINDS.get(kind, kind) if isinstance(kind, str) else None
@@ -142,10 +142,10 @@ def kind_class(kind: object, where: str) -> type[ProtocolFile]:
 
 
 def _check_recorded(settings: ProtocolFile, where: str) -> None:
-    """Check that outcomes under a kind from outside can be read again: some keys have a type in what is recorded.
+    """Check that outcomes of a kind from outside can be read again, since the schema fixes the types of some keys.
 
     Raises:
-        UserError: a key of that name has another type.
+        UserError: such a key has another type.
     """
     try:
         check_facts(ProtocolKeys, settings.model_dump(mode="json"))
@@ -156,12 +156,12 @@ def _check_recorded(settings: ProtocolFile, where: str) -> None:
 
 
 def _load_again(reference: str, overrides: dict[str, Any], expected: str) -> Protocol:
-    """Load a protocol in another process.
+    """Load a protocol again in another process.
 
     Raises:
         UserError: its file, or code that it names, has changed since.
     """
-    with silenced():  # whoever planned it has had the notices
+    with silenced():  # the process that planned it has shown the notices
         protocol = load_protocol(reference, overrides)
     if protocol.hash != expected:
         raise UserError(f"protocol {protocol.label!r}: expected the one that was planned, got another; run it again")

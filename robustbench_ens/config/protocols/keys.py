@@ -1,4 +1,4 @@
-"""What keys of protocols may say."""
+"""The types of protocols' keys, with their checks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from robustbench_ens.config.validation import Count, Eps, Number, Settings
 from robustbench_ens.core.limits import LARGEST_COUNT, LARGEST_SEED, MOST_ITEMS
 
 MOST_RESTARTS = 2**15 - 1
-"""What the columns of outcomes can hold."""
+"""The most restarts, which is the largest number in the column of outcomes."""
 
 ITEMS = Field(min_length=1, max_length=MOST_ITEMS, strict=False)
-"""Of a list that may not be empty."""
+"""The constraints on a list that may not be empty."""
 
 
 class Names:
-    """Marks a key whose value names code, which may come from outside the project."""
+    """A mark on keys whose values name code, which may come from outside the project."""
 
 
 NAMES_ATTACK = Names()
@@ -39,7 +39,7 @@ NAMES_AGGREGATION = Names()
 def _attack(name: str) -> str:
     if not is_attack(name):
         raise ValueError(expected_attack(name))
-    attack_facts(name)  # one from outside is imported, so that a mistake in it shows before anything runs
+    attack_facts(name)  # imports code from outside, so that its mistakes show before anything runs
     return name
 
 
@@ -60,7 +60,7 @@ def _restarts(restarts: int, info: ValidationInfo) -> int:
 
 
 PLACEHOLDER = "{method}"
-"""Stands in a surrogate's recipe for the method of the target."""
+"""The placeholder for the target's method in a surrogate's recipe."""
 
 
 def _template(recipe: str) -> str:
@@ -79,11 +79,11 @@ def _aggregation(name: str | None) -> str | None:
 def _check_aggregation(name: str, valid: str = EXPECTED_AGGREGATION) -> None:
     if not is_aggregation(name):
         raise ValueError(valid)
-    aggregation_facts(name)  # one from outside is imported, so that a mistake in it shows before anything runs
+    aggregation_facts(name)  # imports code from outside, so that its mistakes show before anything runs
 
 
 Aggregation = Annotated[str | None, AfterValidator(_aggregation), NAMES_AGGREGATION]
-"""How the target answers; none is its own aggregation."""
+"""The aggregation under which the target answers, by default its own."""
 
 Loss = Annotated[str, AfterValidator(_loss), NAMES_LOSS]
 Attack = Annotated[str, AfterValidator(_attack), NAMES_ATTACK]
@@ -102,7 +102,7 @@ def _longer_and_longer(ladder: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _step_size(value: Any) -> str | float:
-    """A number in (0, 1], or ``eps/<number>`` spelled in one way."""
+    """Return a number in (0, 1], or ``eps/<number>`` in its canonical spelling, so that hashes agree."""
     part = re.fullmatch(r"eps\s*/\s*([0-9]{1,9}(\.[0-9]{1,20})?)", value) if isinstance(value, str) else None
     if part:
         if float(part.group(1)) < 1:
@@ -121,24 +121,25 @@ StepsLadder = Annotated[
     tuple[Count, ...], Field(max_length=MOST_ITEMS, strict=False), AfterValidator(_longer_and_longer)
 ]
 Restarts = Annotated[int, Field(ge=1, le=MOST_RESTARTS), AfterValidator(_restarts)]
-"""Defined after the key ``attack``, on which it depends; a default above 1 needs ``validate_default``."""
+"""The number of restarts. The key must follow ``attack``, on which its check depends, and a default above 1 needs
+``validate_default``."""
 
 
 class HealthLimits(Settings):
-    """Where an attack counts as unhealthy; shares of images in [0, 1].
+    """The limits beyond which an attack counts as unhealthy, as shares of images in [0, 1].
 
     Attributes:
-        images: the first of the protocol's images, attacked again with twice the steps; 0 for none.
-        zero_gradient: largest share whose gradient is zero, at any step.
-        non_finite_gradient: largest share whose gradient is not finite, at any step.
-        loss_rising: smallest share whose loss rose.
-        saturated: largest share whose loss is still that of a certain model, or not finite, at the last step.
-        budget_used: smallest mean of the largest pixel change, in units of eps.
-        identical_restarts: largest share that a restart merely repeats. On small images, starts that converge to one
-            corner of the budget are no fault.
-        doubling_gain: largest fall of accuracy by twice the steps.
-        self_transfer_gain: most accuracy that the attack on the answer leaves, and attacks on plain means of the
-            sub-models take. A vote may lose a sixth, for its own objective is not the strongest.
+        images: the number of the protocol's first images that are attacked again with twice the steps, 0 for none.
+        zero_gradient: the largest share whose gradient is zero at any step.
+        non_finite_gradient: the largest share whose gradient is not finite at any step.
+        loss_rising: the smallest share whose loss rises.
+        saturated: the largest share whose loss at the last step is still that of a certain model, or is not finite.
+        budget_used: the smallest mean of the largest pixel change, in units of eps.
+        identical_restarts: the largest share whose images a restart merely repeats. On small images, starts may
+            converge to one corner of the budget without a fault.
+        doubling_gain: the largest fall of accuracy with twice the steps.
+        self_transfer_gain: the largest additional fall of accuracy by attacks on plain means of the sub-models. A vote
+            may lose a sixth, because its own objective is not the strongest.
     """
 
     images: int = Field(default=100, ge=0, le=LARGEST_COUNT)
@@ -153,13 +154,13 @@ class HealthLimits(Settings):
 
 
 class Surrogate(Settings):
-    """A hold-out ensemble that black-box examples are crafted on; ``{method}`` in its name is the target's method."""
+    """A hold-out ensemble that black-box examples are crafted on. ``{method}`` in its name is the target's method."""
 
     recipe: Annotated[str, AfterValidator(_template)]
     seed: int = Field(ge=0, le=LARGEST_SEED)
 
     def recipe_for(self, method: str) -> str:
-        """The recipe against a target of ``method``: its name filled in, overrides as they are."""
+        """Return the recipe against a target of ``method``, which replaces the placeholder in the name."""
         name = split_reference(self.recipe)[0]
         return name.replace(PLACEHOLDER, method) + self.recipe.removeprefix(name)
 
@@ -174,7 +175,7 @@ Losses = Annotated[tuple[Loss, ...], ITEMS, AfterValidator(_no_repeats), NAMES_L
 
 
 class VariantGroup(Settings):
-    """One attack with each of its losses, from each of its random starts."""
+    """A group of variants: one attack with each of its losses, from each of its random starts."""
 
     attack: Attack
     losses: Losses = Field(("cross_entropy", "cw"), validate_default=True)
@@ -188,11 +189,11 @@ def _each_once(groups: tuple[VariantGroup, ...]) -> tuple[VariantGroup, ...]:
 
 Variants = Annotated[tuple[VariantGroup, ...], ITEMS, AfterValidator(_each_once)]
 Surrogates = Annotated[tuple[Surrogate, ...], ITEMS, AfterValidator(_no_repeats)]
-"""What is asked for twice would be crafted twice, and told as more than it is."""
+"""Surrogates without duplicates, which would be crafted twice and counted as extra variants."""
 
 
 TestHalf = Literal["all", "selection", "report"]
-"""Of the test images, those that a protocol draws from; see :mod:`robustbench_ens.data.halves`."""
+"""The part of the test images that a protocol draws from (:mod:`robustbench_ens.data.halves`)."""
 
 AutoAttackName = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
 STANDARD_AUTOATTACK: tuple[AutoAttackName, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -208,7 +209,7 @@ LossOfLogits = Annotated[str, AfterValidator(_of_logits)]
 
 
 REWEIGHED = "reweighed"
-"""The objective that is no aggregation's."""
+"""The one objective that does not belong to an aggregation."""
 
 
 def _objective(name: str) -> str:
@@ -218,10 +219,10 @@ def _objective(name: str) -> str:
 
 
 class AdaptiveGroup(Settings):
-    """APGD on one objective, or an attack, with each of its losses, from each random start and black-box example.
+    """A group of adaptive variants: APGD on one objective, or an attack, with each of its losses.
 
-    ``objective`` is that of an aggregation, whatever the target's own is, or ``reweighed``. An attack that starts only
-    where it does is not started at black-box examples.
+    Each is started at every random start and black-box example. An attack that cannot start at given images has only
+    its own starts. ``objective`` is that of an aggregation, which need not be the target's, or ``reweighed``.
     """
 
     objective: Annotated[Annotated[str, AfterValidator(_objective)] | None, NAMES_AGGREGATION] = None
@@ -258,10 +259,10 @@ OneSurrogate = Annotated[tuple[Surrogate, ...], Field(strict=False), AfterValida
 
 
 def named(settings: Settings, what: Names) -> list[str]:
-    """Return the names of attacks, losses or aggregations that stand anywhere in ``settings``, in their order.
+    """Return the names of attacks, losses or aggregations anywhere in ``settings``, in order and without repeats.
 
     Args:
-        settings: a protocol.
+        settings: a protocol's settings, or a group in them.
         what: ``NAMES_ATTACK``, ``NAMES_LOSS`` or ``NAMES_AGGREGATION``.
     """
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""Protocol files by kind: the keys of each, the facts about it, and the name of what runs it."""
+"""Protocol files by kind: the keys and facts of each, and the name of the class that runs it."""
 
 from __future__ import annotations
 
@@ -33,17 +33,18 @@ from robustbench_ens.core.limits import LARGEST_SEED, MAX_PIXELS
 
 
 class ProtocolFile(Settings):
-    """Keys that every protocol has.
+    """The keys of every protocol.
 
-    ``trained_on`` is the dataset of targets and surrogates where it is not ``dataset``, whose test images are attacked.
-    ``max_pixels`` is the largest image, height times width, that is read of either. ``test_half`` is the fixed half of
-    the test images that ``images`` are drawn from: ``selection`` for choosing settings, ``report`` for reporting.
+    ``trained_on`` is the dataset of targets and surrogates if it differs from ``dataset``, whose test images are
+    attacked. ``max_pixels`` is the largest image, height times width, that is read from either. ``test_half`` is the
+    fixed half of the test images that ``images`` are drawn from: ``selection`` for choosing settings, ``report`` for
+    reporting.
 
     Attributes:
-        facts: what the rest of the project must know of the kind.
+        facts: the facts about the kind that the rest of the project uses.
         runs: the subclass of :class:`~robustbench_ens.evaluation.base.Evaluation` that runs it, as
-            ``package.module:Name``; imported when it runs.
-        numerics: raised when a change of the code moves numbers.
+            ``package.module:Name``. It is imported when it runs.
+        numerics: a number that is raised when a change of the code moves results.
     """
 
     kind: str
@@ -64,7 +65,7 @@ class ProtocolFile(Settings):
     def _other_images(self) -> Self:
         if self.trained_on == self.dataset:
             raise ValueError(
-                f"expected 'trained_on' to differ from 'dataset', got {self.dataset!r} twice; leave it out"
+                f"expected 'trained_on' to differ from 'dataset', got {self.dataset!r} twice; omit 'trained_on'"
             )
         return self
 
@@ -72,7 +73,7 @@ class ProtocolFile(Settings):
     def _drawn_here(self) -> Self:
         if self.test_half != "all" and self.facts.own_images:
             raise ValueError(
-                f"expected no 'test_half' of kind {self.kind!r}, which brings its own images, got {self.test_half!r}"
+                f"expected no 'test_half' for kind {self.kind!r}, which brings its own images, got {self.test_half!r}"
             )
         return self
 
@@ -82,12 +83,12 @@ class ProtocolFile(Settings):
         return self.trained_on or self.dataset
 
     def gradients(self, attempts: int) -> int:
-        """Gradients of one image that so many attempts on each image take at most."""
+        """Return an upper bound on the gradients of single images that ``attempts`` attempts on each image take."""
         return attempts * self.images
 
 
 class Stepped(ProtocolFile):
-    """Keys of protocols that take a number of steps."""
+    """The keys of protocols that take a number of steps."""
 
     steps: Count
 
@@ -96,38 +97,36 @@ class Stepped(ProtocolFile):
 
 
 class Sized(Stepped):
-    """Keys of protocols whose steps have a size."""
+    """The keys of protocols whose steps have a size."""
 
     step_size: StepSize = "eps/5"
 
     def step_size_at(self, eps: float) -> float:
-        """Step size in pixel scale at radius ``eps``."""
+        """Return the step size in pixel scale at radius ``eps``."""
         if isinstance(self.step_size, str):
             return eps / float(self.step_size.split("/")[1])
         return self.step_size
 
 
 class Crafted(Sized):
-    """Keys of protocols whose rates rest on crafted images."""
+    """The keys of protocols whose rates are based on crafted images."""
 
     health: HealthLimits = HealthLimits()
 
 
 class ByGradient(Crafted):
-    """Keys of protocols whose images are crafted by the gradient loop alone.
-
-    ``precision`` is that of the networks while images are crafted; scoring is always in fp32.
-    """
+    """The keys of protocols whose images are crafted by the gradient loop alone. Scoring is always in fp32."""
 
     precision: Precision = "fp32"
 
 
 class Whitebox(ByGradient):
-    """PGD with random starts on the ensemble's own gradient; correct only if all starts fail to beat the image.
+    """A white-box protocol: PGD with random starts on the ensemble's own gradient.
 
-    ``aggregation`` is how the target answers; by default, here and in other kinds, as it does by itself.
-    ``self_transfer``: the same sub-models are also attacked through the plain means of their probabilities and of their
-    logits, and scored on the answer; by default wherever the answer is not the mean of probabilities.
+    An image counts as correct only if it survives all starts. ``aggregation`` is that of the target, here and in other
+    kinds by default its own. With ``self_transfer`` the same sub-models are also attacked through the plain means of
+    their probabilities and of their logits, and scored on the ensemble's answer. By default this happens if that answer
+    is not the mean of probabilities.
     """
 
     kind: Literal["whitebox"]
@@ -151,7 +150,7 @@ class Whitebox(ByGradient):
 
 
 class Transferability(ByGradient):
-    """PGD with random starts on each sub-model, scored on every other one, on images all of them get right."""
+    """A transferability protocol: PGD on each sub-model, scored on every other one, on images that all get right."""
 
     kind: Literal["transferability"]
     attack: Attack = "pgd"
@@ -172,9 +171,9 @@ class Transferability(ByGradient):
 
 
 class Blackbox(ByGradient):
-    """Transfer from hold-out surrogates, all or nothing over every variant (DVERGE, Section 4.3).
+    """A black-box protocol: transfer from hold-out surrogates, all or nothing over variants (DVERGE, Section 4.3).
 
-    ``aggregation`` is how the target answers; surrogates always average their probabilities.
+    ``aggregation`` is that of the target. Surrogates always average their probabilities.
     """
 
     kind: Literal["blackbox"]
@@ -198,10 +197,10 @@ class Blackbox(ByGradient):
 
 
 class TransferFolder(Stepped):
-    """Transfer from a folder of examples that others crafted, all or nothing over every variant in it.
+    """A protocol of transfer from a folder of examples that others crafted, all or nothing over its variants.
 
-    ``images`` of those in the folder, drawn by the seed; of the variants, those of ``steps``. Nothing is crafted, so
-    the keys that say how do not exist.
+    The seed draws ``images`` of the images in the folder. Only variants of ``steps`` steps count. Nothing is crafted,
+    so there are no keys for crafting.
     """
 
     kind: Literal["transfer-folder"]
@@ -220,10 +219,11 @@ class TransferFolder(Stepped):
 
 
 class Diversity(Sized):
-    """Equation 2 of DVERGE over pairs of sub-models, on images all of them get right; ``eps`` is the distillation's.
+    """A diversity protocol: Equation 2 of DVERGE over pairs of sub-models, on images that all of them get right.
 
     Attributes:
-        right_images: how many of the ``images`` that every sub-model gets right are measured on, at most.
+        eps: the radius of the distillation.
+        right_images: the most images to measure on, out of those of ``images`` that every sub-model gets right.
     """
 
     kind: Literal["diversity"]
@@ -236,12 +236,12 @@ class Diversity(Sized):
     runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.diversity:DiversityEvaluation"
 
     def gradients(self, attempts: int) -> int:
-        """Gradients of one image that so many attempts on each image take at most."""
+        """Return an upper bound on the gradients of single images that ``attempts`` attempts on each image take."""
         return attempts * min(self.images, self.right_images) * self.steps
 
 
 class Distillation(Sized):
-    """How well sub-models are distilled at each training eps, and how it misleads the others (DVERGE, Table 2)."""
+    """A protocol that measures distillation at each training eps, and how it misleads others (DVERGE, Table 2)."""
 
     kind: Literal["distillation"]
     step_size: StepSize = "eps/10"
@@ -253,9 +253,9 @@ class Distillation(Sized):
 
 
 class Convergence(ByGradient):
-    """Keys of protocols that ask whether more steps still help (DVERGE, Appendix D and Table 8).
+    """The keys of protocols that test whether more steps still help (DVERGE, Appendix D and Table 8).
 
-    Each number of steps is an evaluation of its own, with the same starts and the same step size.
+    Each number of steps is a separate evaluation with the same starts and the same step size.
     """
 
     steps: StepsLadder  # type: ignore[assignment]
@@ -263,16 +263,16 @@ class Convergence(ByGradient):
     plain: ClassVar[type[Whitebox] | type[Blackbox]]
 
     def at(self, steps: int) -> Whitebox | Blackbox:
-        """The protocol of one number of steps: what is to be run, and what names its crafted images."""
+        """Return the plain protocol of one number of steps, which is run and names the crafted images."""
         return self.plain.model_validate(self.model_dump() | {"kind": self.kind.split("-")[0], "steps": steps})
 
     def gradients(self, attempts: int) -> int:
-        """Gradients of one image that so many attempts on each image, over all numbers of steps, take at most."""
+        """Return an upper bound on the gradients of single images, where ``attempts`` cover all numbers of steps."""
         return attempts * self.images * sum(self.steps) // len(self.steps)
 
 
 class WhiteboxConvergence(Convergence):
-    """White-box accuracy by the number of steps; from one random start, as in the paper, unless it says otherwise."""
+    """A protocol of white-box accuracy by the number of steps, from one random start by default, as in the paper."""
 
     kind: Literal["whitebox-convergence"]
     attack: Attack = "pgd"
@@ -285,7 +285,7 @@ class WhiteboxConvergence(Convergence):
 
 
 class BlackboxConvergence(Convergence):
-    """Black-box accuracy, all or nothing over every variant, by the number of steps."""
+    """A protocol of black-box accuracy, all or nothing over every variant, by the number of steps."""
 
     kind: Literal["blackbox-convergence"]
     surrogates: Surrogates
@@ -297,12 +297,11 @@ class BlackboxConvergence(Convergence):
 
 
 class Autoattack(Stepped):
-    """AutoAttack (arXiv:2003.01690) through the package ``pyautoattack``; by default its standard version.
+    """A protocol of AutoAttack (arXiv:2003.01690) from the package ``pyautoattack``, by default its standard version.
 
-    ``steps`` are the iterations of APGD and FAB, 100 in the standard version. ``targets`` are the likeliest wrong
-    classes that APGD-T and FAB-T aim at, at most all of them; ``restarts`` those of every attack. APGD adapts its step
-    size and the others have none, so there is no key for one; nor are there signs of health, which the package does
-    not tell.
+    ``steps`` are the iterations of APGD and FAB, 100 in the standard version. ``targets`` is the number of likeliest
+    wrong classes that APGD-T and FAB-T aim at, limited to all wrong classes. ``restarts`` are those of every attack.
+    No key states a step size: APGD adapts its own, the others have none. The package reports no signs of health.
     """
 
     kind: Literal["autoattack"]
@@ -319,11 +318,11 @@ class Autoattack(Stepped):
 
 
 class Adaptive(Crafted):
-    """Attacks that know the target is an ensemble; correct only if every variant, from every start, fails.
+    """A protocol of attacks that exploit that the target is an ensemble.
 
-    ``starts`` are crafted on every surrogate by ``steps`` of ``step_size``, as for black-box; APGD takes ``steps``
-    gradients from each and adapts its own step size. Attacks by name take ``steps`` of ``step_size``, unless they have
-    step sizes of their own.
+    An image counts as correct only if every variant fails from every start. ``starts`` are crafted on every surrogate
+    by ``steps`` of ``step_size``, as for black-box. From each, APGD takes ``steps`` gradients and adapts its step size.
+    Attacks by name take ``steps`` of ``step_size``, unless they have their own step sizes.
     """
 
     kind: Literal["adaptive"]
@@ -339,13 +338,12 @@ class Adaptive(Crafted):
 
 
 class Regions(ProtocolFile):
-    """Decision regions around images, along a surrogate's adversarial direction and a random one (DVERGE, Figure 1).
-
-    ``eps`` is half the side of the square that the grid covers. One gradient is taken, so there are no steps.
+    """A protocol that draws decision regions around images (DVERGE, Figure 1). It takes one gradient, so no steps.
 
     Attributes:
-        right_images: how many of the ``images``, of those that every sub-model gets right, are looked at, at most.
-        grid: points on a side.
+        eps: half the side of the square that the grid covers.
+        right_images: the most images to draw, out of those of ``images`` that every sub-model gets right.
+        grid: the number of points on a side.
     """
 
     kind: Literal["regions"]
@@ -361,9 +359,9 @@ class Regions(ProtocolFile):
 
 
 class Gallery(Sized):
-    """Adversarial examples to look at: white-box PGD and each variant on one surrogate, at one eps.
+    """A protocol of example images: white-box PGD and each variant on one surrogate, at one eps.
 
-    No rate rests on so few images, so that no signs of health are kept.
+    No rate is based on so few images, so no signs of health are kept.
     """
 
     kind: Literal["gallery"]

@@ -11,7 +11,7 @@ import pandas as pd
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.analysis.health import MARK, marked
 from robustbench_ens.config.kinds import ACCURACY, TRANSFER
-from robustbench_ens.core.text import MEAN_AND_STD, named_apart, slug, span
+from robustbench_ens.core.text import MEAN_AND_STD, distinct_names, slug, span
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting import dverge2020
 from robustbench_ens.reporting.board import short_names
@@ -57,7 +57,7 @@ def latex_tables(context: Context) -> list[LatexTable]:
 def with_own_names(tables: Sequence[LatexTable]) -> list[LatexTable]:
     """Return the tables with numbers added to repeated names, and with a note if a number is marked."""
     found = []
-    for table, name in zip(tables, named_apart((table.name for table in tables), "-n"), strict=True):
+    for table, name in zip(tables, distinct_names((table.name for table in tables), "-n"), strict=True):
         notes = dict(table.notes)
         if any(MARK in str(cell) for cell in table.frame.to_numpy().ravel()):
             notes[UNHEALTHY] = UNHEALTHY_NOTE

@@ -280,9 +280,12 @@ def spoil(released: Path, what: str) -> None:
         ("fewer labels", r"expected the same labels"),
         (
             "expanded labels",
-            r"labels.pt: expected a tensor with elements of its own, got shape \(1073741824,\) expanded",
+            r"labels.pt: expected a tensor that stores each of its elements, got shape \(1073741824,\) expanded",
         ),
-        ("expanded images", r"inputs.pt: expected a tensor with elements of its own, got shape \(1048576, 1, 8, 8\)"),
+        (
+            "expanded images",
+            r"inputs.pt: expected a tensor that stores each of its elements, got shape \(1048576, 1, 8, 8\)",
+        ),
         ("bit", r"inputs.pt: expected a tensor, got a truncated or foreign file \(.* its checksum\)"),
         ("restart", r"_40000: expected 1 to 1000000000 steps and a restart of at most 32767, got 100 and 40000"),
         ("long name", r"expected a name of at most 150 bytes"),
