@@ -1,4 +1,4 @@
-"""Explain why earlier weights are not used again because code from outside the project changed."""
+"""Explanations of why earlier weights do not match after code from outside the project changed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from robustbench_ens.weights.record import EnsembleRecord, read_record, run_dir
 
 
 def since_trained(store: Store, recipe: Recipe, seed: int) -> str | None:
-    """Say in one line what of a recipe's code from outside changed since it was last trained, or its weights imported.
+    """Return one line on what changed in a recipe's code from outside since its last training or import of weights.
 
     Returns:
-        none if it names no such code, was not trained with this seed, or has other keys since.
+        the line, or none if the recipe names no such code, was not trained with this seed, or has changed keys.
     """
     older = max(_older_records(store, recipe, seed), key=_finished, default=None)
     if older is None:
@@ -39,8 +39,9 @@ def _finished(record: EnsembleRecord) -> str:
 
 
 def _older_records(store: Store, recipe: Recipe, seed: int) -> Iterator[EnsembleRecord]:
-    """Records of ``recipe`` with the same keys and other code."""
-    line, codes = recipe, [recipe.code]
+    """Yield records of ``recipe`` with the same keys and other code."""
+    line = recipe
+    codes = [recipe.code]
     while line.parent is not None:
         line = line.parent
         codes.append(line.code)
@@ -53,6 +54,6 @@ def _older_records(store: Store, recipe: Recipe, seed: int) -> Iterator[Ensemble
         try:
             record = read_record(folder / own.name)
         except UserError:
-            continue  # whoever reads it reports the damage
+            continue  # the step that loads it reports the damage
         if record is not None and (record.recipe, record.resolved) == (recipe.name, recipe.resolved):
             yield record

@@ -1,4 +1,4 @@
-"""Weights from outside as the trained ensemble of a recipe."""
+"""The import of weights from outside as the trained ensemble of a recipe."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Imported(NamedTuple):
 def import_released(
     path: Path, recipe: Recipe, seed: int, dataset_of: Callable[[str, int], Dataset], store: Store
 ) -> Imported:
-    """Take the weights in the DVERGE authors' format in ``path`` as the ensemble of ``recipe`` and ``seed``.
+    """Import weights in the DVERGE authors' format as the ensemble of ``recipe`` and ``seed``.
 
     Args:
-        path: of the checkpoint.
-        recipe: whose networks it has.
-        seed: what the ensemble is called by.
+        path: the checkpoint.
+        recipe: the recipe whose networks it contains.
+        seed: the seed under which the ensemble is stored.
         dataset_of: loads a dataset by name and largest number of pixels.
         store: the run directory.
 
     Raises:
-        UserError: the file is damaged or does not fit the recipe or its dataset, or other weights are there already.
+        UserError: the file is damaged or incompatible with the recipe or its dataset, or other weights already exist.
     """
     read_released(path)  # a damaged file is reported before any dataset is downloaded
     dataset = dataset_of(recipe.settings.dataset, recipe.settings.max_pixels)
@@ -71,7 +71,7 @@ def import_released(
 
 
 def _there_already(folder: Path, recipe: Recipe, digest: str, dataset: Dataset) -> EnsembleRecord | None:
-    """Return the record in ``folder`` if the same weights were imported, or None if nothing is there."""
+    """Return the record in ``folder`` if the same weights were imported, or none if the folder has no record."""
     there = read_record(folder)
     if there is None:
         return None
@@ -82,7 +82,7 @@ def _there_already(folder: Path, recipe: Recipe, digest: str, dataset: Dataset) 
 
 
 def _fitting(path: Path, recipe: Recipe, dataset: Dataset) -> Ensemble:
-    """Return the ensemble in ``path``, after checking that it takes the images of ``dataset``."""
+    """Return the ensemble in ``path``, and check that it accepts the images of ``dataset``."""
     check_network(recipe, dataset.x_test.shape[1:], dataset.num_classes)
     ensemble = from_released(path, recipe)
     channels = ensemble.state_dict()["members.0.normalizer.mean"].numel()

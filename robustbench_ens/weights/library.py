@@ -1,4 +1,4 @@
-"""Choose the weights of an ensemble: those of the run directory if they match, else the published ones if they fit."""
+"""The choice of an ensemble's weights: those of the run directory if they match, else published ones if they do."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Library:
-    """The one rule of which weights serve, for every command and :func:`robustbench_ens.load_ensemble`.
+    """The weights that are available, and the rule by which every command and ``load_ensemble`` choose among them.
 
-    Weights of the run directory match if they were trained by the recipe as it is, on the images that its dataset has,
-    from the weights that they are to start from; imported ones always do. Published weights suit if they were trained
-    on the images that the dataset has here. Where these images are not here, nothing is compared.
+    Weights of the run directory match if they were trained by the current recipe, on the current images of its dataset,
+    from the current weights of its parent. Imported weights always match. Published weights match if they were trained
+    on the images that the dataset has here. If the dataset is not available locally, nothing is compared.
 
     Args:
         store: the run directory.
-        dataset: loads a dataset by its name, with images of at most so many pixels.
-        published: whether published weights serve at all.
+        dataset: loads a dataset by its name and the most pixels of an image.
+        published: whether published weights may be used.
     """
 
     def __init__(self, store: Store, dataset: Callable[[str, int], Dataset], published: bool = True) -> None:
@@ -40,17 +40,17 @@ class Library:
         self._dataset = dataset
         self._published = published
         self.here: set[tuple[str, int]] = set()
-        """Keys of ensembles that no published weights serve: they are to be trained here."""
+        """Keys of ensembles that must be trained here, without published weights."""
 
     def own(self, ensemble: TrainingRun) -> Path:
-        """Return the folder of the run directory for an ensemble, whether anything is there or not."""
+        """Return the folder of the run directory for an ensemble. It need not exist."""
         return run_dir(self._store, ensemble.recipe, ensemble.seed)
 
     def home(self, ensemble: TrainingRun) -> Path:
-        """Return where an ensemble lies, or will.
+        """Return the folder where an ensemble is, or will be.
 
         Raises:
-            UserError: what was trained here is damaged; it is never replaced by something else.
+            UserError: weights that were trained here are damaged. They are never replaced by others.
         """
         own = self.own(ensemble)
         if not self._published or ensemble.key in self.here:
@@ -62,7 +62,7 @@ class Library:
         return own if matches else self.published_home(ensemble) or own
 
     def published_home(self, ensemble: TrainingRun) -> Path | None:
-        """Return where an ensemble is published, if its weights suit."""
+        """Return the folder of an ensemble's published weights, or none if none match."""
         folder = published(ensemble.recipe).get(ensemble.seed)
         record = read_record(folder) if folder else None
         if record is None or record.dataset in BUILTIN_NAMES:
@@ -70,22 +70,22 @@ class Library:
         try:
             dataset = self._dataset(record.dataset, ensemble.max_pixels)
         except MissingDatasetError:
-            return folder  # whoever needs the images hears of it
+            return folder  # the step that needs the images reports that they are missing
         return folder if dataset.digest == record.data_digest else None
 
     def is_published(self, ensemble: TrainingRun) -> bool:
-        """Return whether published weights serve."""
+        """Return whether published weights are used."""
         return self.home(ensemble) != self.own(ensemble)
 
     def is_published_on_other_images(self, ensemble: TrainingRun) -> bool:
-        """Return whether there are published weights that do not suit, for the dataset has other images here."""
+        """Return whether published weights exist but do not match, because the dataset has other images here."""
         return ensemble.seed in published(ensemble.recipe) and self.published_home(ensemble) is None
 
     def record(self, ensemble: TrainingRun) -> EnsembleRecord | None:
-        """Return the record of the weights that serve, if there are any.
+        """Return the record of the weights that are used, or none.
 
         Raises:
-            UserError: record or weights are damaged; the dataset is not here.
+            UserError: the record or the weights are damaged, or the dataset is missing.
         """
         record = self._trained_record(ensemble.trained)
         return None if record is None else answering(record, ensemble.recipe)
@@ -100,7 +100,7 @@ class Library:
         return record
 
     def _own_record(self, ensemble: TrainingRun) -> EnsembleRecord | None:
-        """Return the record of the run directory, if the weights there match."""
+        """Return the record in the run directory if the weights there match, or none."""
         folder = self.own(ensemble)
         record = read_record(folder)
         if record is None:
@@ -115,7 +115,7 @@ class Library:
         return record if record.fingerprint in expected else None
 
     def _starts(self, ensemble: TrainingRun) -> list[EnsembleRecord | None]:
-        """Return what ``ensemble`` may have been started from: its parent as it is here, and as it is published."""
+        """Return the records that ``ensemble`` may have started from: its parent's here, and the published one."""
         parent = ensemble.parent
         if parent is None:
             return [None]
@@ -124,7 +124,7 @@ class Library:
         return [record for record in found if record is not None]
 
     def origin(self, ensemble: TrainingRun) -> Origin:
-        """Return where the weights that serve come from."""
+        """Return the origin of the weights that are used."""
         folder = self.home(ensemble)
         if folder != self.own(ensemble):
             return Origin(PUBLISHED, folder)
@@ -132,9 +132,9 @@ class Library:
         return Origin(IMPORTED if record is not None and record.training is None else TRAINED, folder)
 
     def instead_of(self, ensemble: TrainingRun) -> str:
-        """Return what published weights serve instead of, in words.
+        """Return a description of the local weights that published ones replace.
 
-        The text is empty if nothing was begun here, or if no published weights serve.
+        The text is empty if there are no local files, or if published weights are not used.
         """
         own = self.own(ensemble)
         if not self.is_published(ensemble) or not entries(own):
@@ -144,10 +144,10 @@ class Library:
         return f"what was trained in {own} is of other images, or started from other weights"
 
     def load(self, ensemble: TrainingRun) -> Ensemble:
-        """Load the weights that serve, with their record and origin as attributes.
+        """Load the weights that are used, with their record and origin as attributes.
 
         Raises:
-            UserError: there are none, or they are damaged.
+            UserError: there are no weights, or they are damaged.
         """
         from robustbench_ens.weights.trained import load_answering  # imports torch
 

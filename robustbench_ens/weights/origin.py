@@ -1,4 +1,4 @@
-"""The origin of weights, in words that outcomes keep."""
+"""The origin of weights, in the words that outcomes record."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ PUBLISHED = "published"
 TRAINED = "trained here"
 IMPORTED = "imported"
 GIVEN = "given"
-"""Of a model that was not loaded from here."""
+"""The origin of a model that was not loaded by this package."""
 
 
 class Origin(NamedTuple):
-    """Where the weights of a loaded ensemble come from.
+    """The origin of a loaded ensemble's weights.
 
     Attributes:
         kind: ``published``, ``trained here`` or ``imported``.
-        folder: where they lie.
+        folder: the folder of the weights.
     """
 
     kind: str
@@ -33,12 +33,12 @@ class Origin(NamedTuple):
 
 
 def facts_of(model: nn.Module) -> dict[str, str]:
-    """Return where the weights of any model come from, as plain values.
+    """Return the origin of any model's weights as plain values.
 
-    ``origin`` is that of a loaded ensemble, or ``given``; where the weights are others by now, it says so. A loaded
-    ensemble has ``id``, ``recipe_hash``, ``weights`` (their digest as they were loaded) and ``folder`` besides.
+    ``origin`` is that of a loaded ensemble, or ``given``, with a note if the weights have changed since. A loaded
+    ensemble also has ``id``, ``recipe_hash``, ``weights`` (their digest when they were loaded) and ``folder``.
     """
-    loaded = getattr(model, "_orig_mod", model)  # of what torch.compile has made
+    loaded = getattr(model, "_orig_mod", model)  # torch.compile wraps the model
     record = getattr(loaded, "record", None)
     origin = getattr(loaded, "origin", None)
     if not isinstance(record, EnsembleRecord) or not isinstance(origin, Origin):

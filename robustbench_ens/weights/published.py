@@ -1,4 +1,4 @@
-"""Trained ensembles that the project publishes: their weights serve where none were trained here."""
+"""Trained ensembles that the project publishes, whose weights are used if none were trained here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from robustbench_ens.core.store import Store, atomic_path, parse_csv, write_csv,
 from robustbench_ens.errors import UserError
 from robustbench_ens.weights.record import HISTORY, MONITORED, RECORD, WEIGHTS, EnsembleRecord, read_record, run_dir
 
-FOLDER, CARD = "weights", "README.md"
-NEW, OLDER = ".new", ".older"
-"""Ends of the names of folders that exist only while a version is published in place of another."""
+FOLDER = "weights"
+CARD = "README.md"
+
+NEW = ".new"
+OLDER = ".older"
+"""Suffixes of the folders that exist only while one version is published in place of another."""
 
 
 def published(recipe: Recipe) -> dict[int, Path]:
-    """Folders of the published weights of ``recipe`` as it is now, by seed.
+    """Return the folders of the published weights of the current ``recipe``, by seed.
 
     Raises:
         UserError: a record is damaged.
@@ -31,7 +34,7 @@ def published(recipe: Recipe) -> dict[int, Path]:
     recipe = recipe.trained
     for zoo in folders("zoo"):
         place = _folder(zoo, recipe)
-        # Where a publication was killed between its two moves, the older version is the published one.
+        # If a publication was killed between its two moves, the older version is the published one.
         there = entries(place)
         older = [path for path in there if path.name.startswith(".seed-") and path.name.endswith(OLDER)]
         for folder in (*(path for path in there if path.name.startswith("seed-")), *older):
@@ -42,7 +45,7 @@ def published(recipe: Recipe) -> dict[int, Path]:
 
 
 def all_published() -> Iterator[EnsembleRecord]:
-    """Yield the records of all published weights, by path, but for damaged ones."""
+    """Yield the records of all published weights in the order of their paths, except damaged ones."""
     for zoo in folders("zoo"):
         place = zoo / FOLDER
         for path in visible_files(place, RECORD) if place.exists() else ():
@@ -53,10 +56,10 @@ def all_published() -> Iterator[EnsembleRecord]:
 
 
 def check_publishable(recipe: Recipe, zoo: Path) -> None:
-    """See that ``recipe`` is one of the folder ``zoo``, unchanged.
+    """Check that ``recipe`` is an unchanged recipe of the folder ``zoo``.
 
     Raises:
-        UserError: it is not, or it only says how the sub-models of another answer.
+        UserError: it is not, or it only combines the sub-models of another recipe.
     """
     if recipe.trained is not recipe:
         raise UserError(
@@ -73,7 +76,7 @@ def check_publishable(recipe: Recipe, zoo: Path) -> None:
 
 @contextmanager
 def hold_zoo(zoo: Path) -> Iterator[None]:
-    """Hold the folder ``zoo`` for writing, with every publication in order that was broken off before.
+    """Hold the folder ``zoo`` for writing, after interrupted publications in it are repaired.
 
     Raises:
         UserError: another process holds it.
@@ -93,9 +96,9 @@ def _table(path: Path) -> str:
 
 
 def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, card: str) -> Path:
-    """Put the trained ensemble of ``record`` into the folder ``zoo``, with its model card, in place of an older one.
+    """Copy the trained ensemble of ``record`` with its model card into the folder ``zoo``, in place of an older one.
 
-    Whoever calls this holds ``zoo``. Killed at any moment, :func:`published` finds the older one or the new one.
+    The caller must hold ``zoo``. If the process is killed, :func:`published` still finds the older or the new version.
 
     Raises:
         UserError: the weights are damaged.
@@ -127,12 +130,12 @@ def _folder(zoo: Path, recipe: Recipe) -> Path:
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:
-    """Where the new version of a published folder is put together, and where the older one is until it is there."""
+    """Return the temporary folders of a published folder's new and older versions."""
     return folder.with_name(f".{folder.name}{NEW}"), folder.with_name(f".{folder.name}{OLDER}")
 
 
 def _recover(folder: Path) -> None:
-    """Bring a published folder into order after a publication that was broken off."""
+    """Repair a published folder after an interrupted publication."""
     new, older = _beside(folder)
     if older.exists() and not folder.exists():
         older.rename(folder)

@@ -1,4 +1,4 @@
-"""The record of a trained ensemble: what it is, beside its weights and in every outcome. No torch."""
+"""The record of a trained ensemble, which lies beside its weights and in every outcome. It imports no torch."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from robustbench_ens.errors import UserError
 
 RECORD = "run.json"
 WEIGHTS = "weights.safetensors"
-HISTORY, MONITORED = "history.csv", "monitored.csv"
-"""What training left of its course, where it did."""
+HISTORY = "history.csv"
+MONITORED = "monitored.csv"
+"""Files of the course of a training, which may be missing."""
 
 
 @dataclass(frozen=True)
 class EnsembleRecord:
-    """What a trained ensemble is: goes beside its weights and into every outcome.
+    """The description of a trained ensemble, stored beside its weights and in every outcome.
 
-    ``fingerprint`` covers what decided the weights: the recipe's hash, the seed, the data and the parent's weights.
-    ``weights`` is :func:`digest_state` of the weights. ``lineage`` lists the initialisations it descends from.
-    ``training`` is null where the weights were imported; ``imported_from`` is then the SHA-256 of the file they came
-    from, where it was kept. ``code`` is what identifies code from outside the project that it needs, ``probe`` what
-    recognises an external model. ``method_facts`` are those of :mod:`robustbench_ens.config.method_facts`; records of
-    earlier versions lack them. ``sealed`` is false where the record was read from a file of an earlier version,
-    without a digest.
+    ``fingerprint`` covers everything that decides the weights: the recipe's hash, the seed, the data and the parent's
+    weights. ``weights`` is :func:`digest_state` of the weights. ``lineage`` lists the initialisations that it descends
+    from. ``training`` is null if the weights were imported. ``imported_from`` is then the SHA-256 of their file, if it
+    was kept. ``code`` identifies the code from outside the project that it needs, and ``probe`` an external model.
+    ``method_facts`` are those of :mod:`robustbench_ens.config.method_facts`, which records of earlier versions lack.
+    ``sealed`` is false if the record was read from a file of an earlier version, without a digest.
     """
 
     id: str
@@ -66,7 +66,7 @@ class EnsembleRecord:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, as its file and outcomes hold it."""
+        """Return plain JSON values, as its file and outcomes hold them."""
         document = asdict(self)
         del document["sealed"]
         for name in ("imported_from", "code", "probe", "method_facts"):
@@ -79,18 +79,18 @@ _RECORD = TypeAdapter(EnsembleRecord)
 
 
 def fingerprint(recipe: Recipe, seed: int, data_digest: str, parent: EnsembleRecord | None) -> str:
-    """Digest of everything that decides the weights of ``recipe`` at ``seed``."""
+    """Return the digest of everything that decides the weights of ``recipe`` at ``seed``."""
     parent_weights = parent.weights if parent else None
     return digest_json({"recipe": recipe.trained.hash, "seed": seed, "data": data_digest, "parent": parent_weights})
 
 
 def run_dir(store: Store, recipe: Recipe, seed: int) -> Path:
-    """Where the ensemble of ``recipe`` and ``seed`` lies: its sub-models, however they answer."""
+    """Return the folder of the ensemble of ``recipe`` and ``seed``, which recipes with other aggregations share."""
     return store.ensemble_dir(recipe.trained.name, recipe.trained.hash, seed)
 
 
 def answering(record: EnsembleRecord, recipe: Recipe) -> EnsembleRecord:
-    """Return the record of trained sub-models as that of ``recipe``, which says how they answer."""
+    """Return the record of trained sub-models as that of ``recipe``, which may combine them differently."""
     if recipe.trained is recipe:
         return record
     return replace(
@@ -105,7 +105,7 @@ def answering(record: EnsembleRecord, recipe: Recipe) -> EnsembleRecord:
 
 
 def read_record(folder: Path) -> EnsembleRecord | None:
-    """The record in ``folder``, or none where there is no finished ensemble.
+    """Return the record in ``folder``, or none if there is no finished ensemble.
 
     Raises:
         UserError: the record is damaged.
@@ -128,11 +128,11 @@ def read_record(folder: Path) -> EnsembleRecord | None:
 
 
 def trained_here(store: Store, damaged: Callable[[UserError], None] | None = None) -> Iterator[EnsembleRecord]:
-    """Yield the records of everything trained in a run directory, by path, but for damaged ones.
+    """Yield the records of everything trained in a run directory in the order of paths, except damaged ones.
 
     Args:
         store: the run directory.
-        damaged: called with the error of each damaged record. The step that needs one raises the same.
+        damaged: called with the error of each damaged record. The step that needs such a record raises the same error.
 
     Raises:
         OSError: a folder cannot be read.
@@ -150,7 +150,7 @@ def trained_here(store: Store, damaged: Callable[[UserError], None] | None = Non
 
 
 def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
-    """See that ``folder`` holds the weights of ``recipe``, from the head and the length of the file alone.
+    """Check that ``folder`` holds the weights of ``recipe``, from the header and the length of the file alone.
 
     Raises:
         UserError: the file is missing, truncated, foreign, or of another recipe or run.
@@ -170,7 +170,7 @@ def check_weights(folder: Path, record: EnsembleRecord, recipe: Recipe) -> None:
 
 
 def unreadable(path: Path, record: EnsembleRecord, error: Exception) -> UserError:
-    """Return the error for weights that cannot be read, or are damaged."""
+    """Return the error for unreadable or damaged weights."""
     expected = "a safetensors file, got a missing or truncated one"
     if isinstance(error, DamagedError):
         expected = f"the weights described by {RECORD}, got a damaged file"
@@ -178,7 +178,7 @@ def unreadable(path: Path, record: EnsembleRecord, error: Exception) -> UserErro
 
 
 def check_fingerprint(path: Path, matches: bool, record: EnsembleRecord) -> None:
-    """Refuse weights that are not those of ``record``.
+    """Check that weights are those of ``record``.
 
     Raises:
         UserError: ``matches`` is false.

@@ -17,7 +17,7 @@ from robustbench_ens.models.ensemble import Ensemble
 
 
 def to_released(ensemble: Ensemble) -> dict[str, dict[str, Tensor]]:
-    """The ensemble's weights as the released code stores them: keys ``model.*`` and ``normalizer.mean|std``."""
+    """Return the ensemble's weights in the released format, with keys ``model.*`` and ``normalizer.mean|std``."""
     return {
         f"model_{index}": {key: value.detach().cpu().contiguous() for key, value in member.state_dict().items()}
         for index, member in enumerate(ensemble.members)
@@ -25,7 +25,7 @@ def to_released(ensemble: Ensemble) -> dict[str, dict[str, Tensor]]:
 
 
 def export_released(path: Path, ensemble: Ensemble) -> None:
-    """Write a checkpoint in the released format; the file appears whole or not at all."""
+    """Write a checkpoint in the released format, atomically."""
     with atomic_path(path) as temporary:
         torch.save(to_released(ensemble), temporary)
 
@@ -61,12 +61,12 @@ def _kind(value: object) -> str:
 
 
 def from_released(path: Path, recipe: Recipe) -> Ensemble:
-    """An ensemble of ``recipe``'s shape with the weights in ``path``, in eval mode.
+    """Return an ensemble of ``recipe``'s networks with the weights in ``path``, in eval mode.
 
-    Weights in another precision become the network's.
+    Weights are converted to the precision of the network.
 
     Raises:
-        UserError: the file is damaged, or its sub-models are of another number, shape or kind of number.
+        UserError: the file is damaged, or its sub-models differ in number, shape or type of numbers.
     """
     states = read_released(path)
     if len(states) != recipe.settings.sub_models:
@@ -74,14 +74,17 @@ def from_released(path: Path, recipe: Recipe) -> Ensemble:
             f"{path}: expected {recipe.settings.sub_models} sub-models as in recipe {recipe.label!r}, got {len(states)}"
         )
     first = states["model_0"]
-    mean, std = first.get("normalizer.mean"), first.get("normalizer.std")
+    mean = first.get("normalizer.mean")
+    std = first.get("normalizer.std")
     head = [value for key, value in first.items() if key.endswith("weight") and value.dim() == 2]
     if mean is None or std is None or mean.dim() != 1 or mean.shape != std.shape or not head:
         raise UserError(
             f"{path}: model_0: expected keys model.*, with a last layer, and normalizer.mean|std of shape (channels,), "
             f"got {names_shown(first)}"
         )
-    channels, classes = len(mean), head[-1].shape[0]
+    # The file itself states neither number, so they are read from the shapes of the normaliser and the last layer.
+    channels = len(mean)
+    classes = head[-1].shape[0]
     zeros = torch.zeros(channels, dtype=torch.float32, device="cpu")
     ensemble = build_ensemble(recipe, 0, channels=channels, classes=classes, mean=zeros, std=zeros + 1)
     for member, (key, state) in zip(ensemble.members, states.items(), strict=True):
@@ -98,17 +101,17 @@ def from_released(path: Path, recipe: Recipe) -> Ensemble:
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype, where: str) -> Tensor:
-    """``tensor`` in the network's precision.
+    """Return ``tensor`` in the network's precision.
 
     Raises:
-        UserError: it is an integer where the network has floating-point numbers; it is too large; it is a variance or
-            deviation of no distribution.
+        UserError: it has integers although the network has floating-point numbers, is too large for the precision, or
+            is an impossible variance or standard deviation.
     """
     if dtype.is_floating_point and not tensor.is_floating_point():
         raise UserError(f"{where}: expected {dtype} or another precision, as in the network, got {tensor.dtype}")
     converted = tensor.to(dtype)
     check_tensor(converted, f"{where} as {dtype}")
-    # The released code's counters of batches are floating-point numbers.
+    # The released code stores counters of batches as floating-point numbers.
     if not dtype.is_floating_point and not torch.equal(converted.to(tensor.dtype), tensor):
         raise UserError(f"{where}: expected whole numbers, as in the network, got {tensor.dtype} of another kind")
     if where.endswith("running_var") and bool((converted < 0).any()):

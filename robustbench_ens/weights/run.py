@@ -1,4 +1,4 @@
-"""Training runs: what is trained, whether its weights exist or not. No torch."""
+"""Training runs: recipes with seeds, trained or not. It imports no torch."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class TrainingRun:
 
     @property
     def id(self) -> str:
-        """As in outcomes: ``digits/dverge-3#0``."""
+        """The name of the run in outcomes, such as ``digits/dverge-3#0``."""
         return f"{self.recipe.label}#{self.seed}"
 
     @property
     def key(self) -> tuple[str, int]:
-        """The hash of the recipe that it is trained by, and the seed: what its weights are known by."""
+        """The key of its weights: the hash of the recipe that it is trained by, and the seed."""
         return self.recipe.trained.hash, self.seed
 
     @property
     def trained(self) -> TrainingRun:
-        """The run that makes its sub-models: itself, unless its recipe only says how those of another answer."""
+        """The run that trains its sub-models: itself, unless its recipe only combines those of another."""
         recipe = self.recipe.trained
         return self if recipe is self.recipe else TrainingRun(recipe, self.seed)
 
     @property
     def parent(self) -> TrainingRun | None:
-        """What it starts from, if not from nothing."""
+        """The run that it starts from, or none."""
         return None if self.recipe.parent is None else TrainingRun(self.recipe.parent, self.seed)
 
     @property
@@ -42,17 +42,17 @@ class TrainingRun:
 
     @property
     def max_pixels(self) -> int:
-        """Of the largest image of its dataset."""
+        """The most pixels of an image of its dataset."""
         return self.recipe.settings.max_pixels
 
     @property
     def sub_models(self) -> int:
-        """How many it has."""
+        """The number of its sub-models."""
         return self.recipe.settings.sub_models
 
     @property
     def method(self) -> str:
-        """How it is trained."""
+        """The training method."""
         return self.recipe.settings.method
 
     @property
@@ -67,5 +67,5 @@ class TrainingRun:
 
     @property
     def where(self) -> str:
-        """What errors call it."""
+        """The name of the run in errors."""
         return f"recipe {self.recipe.label!r}"

@@ -1,4 +1,4 @@
-"""Trained ensembles on disk: weights as safetensors, and the record that says what they are."""
+"""Trained ensembles on disk: weights as safetensors, and the record that describes them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from robustbench_ens.weights.record import (
 
 
 def digest_state(state: dict[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of a state dict; the file around it does not matter."""
+    """Return the SHA-256 of the names, types, shapes and bytes of a state dict, independent of its file format."""
     digest = hashlib.sha256()
     for key in sorted(state):
         tensor = _dense(state[key].detach()).cpu().contiguous()
@@ -58,17 +58,17 @@ def save_trained(
     training: dict[str, Any] | None,
     imported_from: str | None = None,
 ) -> EnsembleRecord:
-    """Write weights and record into ``folder``; the record comes last, so that a run with a record is complete.
+    """Write weights and record into ``folder``.
 
     Args:
-        folder: of this run, see :func:`run_dir`.
-        ensemble, recipe, seed: what was trained.
+        folder: the folder of this run (:func:`run_dir`).
+        ensemble, recipe, seed: the trained ensemble.
         run_fingerprint: see :func:`fingerprint`.
-        data_digest: of the dataset.
-        channels, classes: of the dataset; what the networks are built for when they are loaded.
-        lineage: initialisations it descends from.
-        training: time, steps, accuracy, hardware and software; none for imported weights.
-        imported_from: SHA-256 of the file that imported weights came from.
+        data_digest: the digest of the dataset.
+        channels, classes: those of the dataset, with which the networks are built when they are loaded.
+        lineage: the initialisations that it descends from.
+        training: time, steps, accuracy, hardware and software, or none for imported weights.
+        imported_from: the SHA-256 of the file of imported weights.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in ensemble.state_dict().items()}
     with atomic_path(folder / WEIGHTS, sealed=True) as temporary:
@@ -87,15 +87,15 @@ def save_trained(
         imported_from=imported_from,
         **describe(recipe),
     )
-    write_json(folder / RECORD, record.to_json())
+    write_json(folder / RECORD, record.to_json())  # last, so that a folder with a record is complete
     return record
 
 
 def load_answering(folder: Path, recipe: Recipe) -> Ensemble:
-    """Load the sub-models in ``folder`` as the ensemble of ``recipe``, which says how they answer, with its record.
+    """Load the sub-models in ``folder`` as the ensemble of ``recipe``, with its aggregation and record.
 
     Raises:
-        UserError: as :func:`load_trained`.
+        UserError: see :func:`load_trained`.
     """
     trained, record = load_trained(folder, recipe.trained)
     if recipe.trained is recipe:
@@ -109,7 +109,7 @@ def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord
     """Load the ensemble in ``folder``, in eval mode on the CPU.
 
     Raises:
-        UserError: nothing is there; the weights are truncated, foreign, changed since, or of another recipe.
+        UserError: there is no ensemble, or the weights are truncated, foreign, changed, or of another recipe.
     """
     record = read_record(folder)
     path = folder / WEIGHTS
@@ -134,5 +134,5 @@ def load_trained(folder: Path, recipe: Recipe) -> tuple[Ensemble, EnsembleRecord
 
 
 def _first(error: RuntimeError) -> str:
-    """The first telling line of PyTorch's report on a state dict that does not fit."""
+    """Return the first specific line of PyTorch's error about a state dict that does not fit."""
     return str(error).splitlines()[min(1, len(str(error).splitlines()) - 1)].strip()
