@@ -74,7 +74,7 @@ def _set_first(value):
         (WEIGHT, lambda tensor: tensor.to(torch.complex64), "expected a plain tensor of floating-point numbers or"),
         (WEIGHT, lambda tensor: tensor.to_sparse(), "expected a plain tensor of floating-point numbers or"),
         (WEIGHT, lambda tensor: tensor.int(), "expected torch.float32 or another precision, as in the network, got "),
-        (WEIGHT, lambda tensor: tensor[:1, :1, :1, :1].expand(tensor.shape), "expected a tensor with elements of its"),
+        (WEIGHT, lambda tensor: tensor[:1, :1, :1, :1].expand(tensor.shape), "expected a tensor that stores each"),
         (
             WEIGHT,
             lambda tensor: torch.zeros(1).expand(2**30),
