@@ -1,7 +1,7 @@
 """Image datasets as uint8 tensors: built-in ones, folders of images, ``.npz`` files.
 
-``builtin``, ``folder`` and ``npz`` read one kind of source each; ``decoded`` keeps what they decoded; ``load`` finds
-the source that a name means. Training and evaluation see a :class:`Dataset` alone.
+``builtin``, ``folder`` and ``npz`` each read one kind of source. ``decoded`` caches the decoded tensors, and ``load``
+finds the source of a name. Training and evaluation use only a :class:`Dataset`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HOMES = {
     "load": ("default_data_root", "load_dataset"),
     "names": ("BUILTIN_NAMES",),
 }
-"""Names by the module that they are imported from when first used: most import torch."""
+"""Names by the module that they are imported from at first use, since most of these modules import torch."""
 
 
 def __getattr__(name: str) -> Any:

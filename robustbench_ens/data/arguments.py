@@ -1,4 +1,4 @@
-"""Arrays that Python callers give, as tensors of our own: nothing of theirs is shared or changed."""
+"""Arrays passed by Python callers, as new tensors, so that the callers' data is neither shared nor changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robustbench_ens.data.pixels import checked_pixels
 from robustbench_ens.errors import UserError
 
 LARGEST_INTEGER = 2**31 - 1
-"""Of a label or an index: what the columns of outcomes hold."""
+"""The largest label or index that the columns of outcomes can hold."""
 
 
 def as_array(what: str, values: Any) -> np.ndarray:
@@ -25,17 +25,17 @@ def as_array(what: str, values: Any) -> np.ndarray:
 
     Args:
         what: the argument's name, for errors.
-        values: a tensor on any device, an array, a pandas Series or whatever else numpy takes for an array, or nested
-            lists and tuples of these. A Series is taken in its order, whatever its index.
+        values: a tensor on any device, an array, a pandas Series or anything else that numpy converts to an array, or
+            nested lists and tuples of these. A Series is taken in its order, and its index is ignored.
 
     Raises:
-        UserError: it cannot be such an array.
+        UserError: the values cannot be converted.
     """
     try:
         array = _array(what, values)
     except UserError:
         raise
-    except Exception as error:  # what holds an array may raise whatever it likes
+    except Exception as error:  # classes of other packages that hold arrays may raise anything
         raise _refused(what, values, f": {' '.join(str(error).split())[:200]}") from None
     if array.dtype == object:  # pandas' integers that could be missing, for example
         try:
@@ -44,7 +44,7 @@ def as_array(what: str, values: Any) -> np.ndarray:
             raise _refused(what, values, f": {' '.join(str(error).split())[:200]}") from None
     if array.dtype.kind not in "biufc":
         raise _refused(what, values, f" of {'other things than numbers' if array.dtype == object else array.dtype}")
-    # An array that repeats its elements takes more than the caller's.
+    # An array that repeats its elements, such as a broadcast one, takes more memory when it is copied.
     check_fits(array.nbytes, what, "arrays", "give fewer or smaller images")
     return np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
 
@@ -94,15 +94,16 @@ def _of_tensor(what: str, values: Tensor) -> np.ndarray:
 
 
 def checked_images(images: Any, model: nn.Module) -> Tensor:
-    """Return ``images`` as floats in [0, 1], new, on the CPU.
+    """Return ``images`` as a new float tensor in [0, 1] on the CPU.
 
     Args:
-        images: ``(N, C, H, W)``, float in [0, 1] or uint8; see :func:`as_array` and
-            :func:`~robustbench_ens.data.pixels.checked_pixels`.
-        model: what they are for. Images in float64 stay so for a model whose parameters are; others become float32.
+        images: ``(N, C, H, W)``, float in [0, 1] or uint8 (:func:`as_array`,
+            :func:`~robustbench_ens.data.pixels.checked_pixels`).
+        model: the model that will receive them. Images in float64 keep their type if a parameter of the model has it,
+            and become float32 otherwise.
 
     Raises:
-        UserError: they are something else.
+        UserError: the images have another shape, type or range.
     """
     array = as_array("images", images)
     if array.ndim != 4 or not array.size:
@@ -115,15 +116,15 @@ def checked_images(images: Any, model: nn.Module) -> Tensor:
 
 
 def checked_integers(what: str, values: Any, count: int) -> Tensor:
-    """Return ``values`` as int64 ``(count,)``, new, on the CPU.
+    """Return ``values`` as a new tensor int64 ``(count,)`` on the CPU.
 
     Args:
         what: the argument's name, for errors.
-        values: integers of any width from 0; see :func:`as_array`.
-        count: how many there must be.
+        values: non-negative integers of any width (:func:`as_array`).
+        count: the required number of integers.
 
     Raises:
-        UserError: they are something else, or do not fit in the columns of outcomes.
+        UserError: the values have another shape or type, or do not fit in the columns of outcomes.
     """
     array = as_array(what, values)
     if array.shape != (count,) or array.dtype.kind not in "iu":
@@ -131,7 +132,8 @@ def checked_integers(what: str, values: Any, count: int) -> Tensor:
             f"{what}: expected {count} integers, one for each image, got {array.dtype} of shape {array.shape}"
             f"{_way_to_integers(array, count)}"
         )
-    low, high = int(array.min()), int(array.max())
+    low = int(array.min())
+    high = int(array.max())
     if low < 0 or high > LARGEST_INTEGER:
         raise UserError(f"{what}: expected integers from 0 to {LARGEST_INTEGER}, got {shown(low if low < 0 else high)}")
     return torch.from_numpy(array.astype(np.int64))

@@ -1,4 +1,4 @@
-"""Random changes of training images, on a whole batch at once."""
+"""Augmentation: random changes of training images, applied to a whole batch at once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from robustbench_ens.errors import UserError
 
 @dataclass(frozen=True)
 class Crops:
-    """Where each image of a batch is cropped, and whether it is mirrored; one and the same crop as a linear map.
+    """The crop of each image of a batch, possibly mirrored, which is a linear map of the image.
 
     Attributes:
-        top, left: ``(B, 1)``, of the crop in the zero-padded image, in pixels.
-        mirrored: ``(B, 1)``, whether left and right change places.
-        pad_y, pad_x: zeros on each side, in pixels.
+        top, left: ``(B, 1)``, position of the crop in the zero-padded image, in pixels.
+        mirrored: ``(B, 1)``, whether left and right are swapped.
+        pad_y, pad_x: padding on each side, in pixels.
     """
 
     top: Tensor
@@ -29,7 +29,7 @@ class Crops:
     pad_x: int
 
     def apply(self, images: Tensor) -> Tensor:
-        """Return the crops of ``images`` ``(B, C, H, W)``: a new tensor of the same shape, dtype and device."""
+        """Return the crops of ``images`` ``(B, C, H, W)`` as a new tensor of the same shape, dtype and device."""
         height, width = images.shape[2:]
         rows = self.top + torch.arange(height, device=self.top.device)
         columns = self.left + torch.arange(width, device=self.top.device)
@@ -37,7 +37,7 @@ class Crops:
         return self._taken(images, rows, columns)
 
     def undo(self, crops: Tensor) -> Tensor:
-        """Return ``crops`` ``(B, C, H, W)`` moved back to the frame of their images; what was cropped away is 0."""
+        """Return ``crops`` ``(B, C, H, W)`` moved back to the frame of their images, with 0 where no crop reaches."""
         height, width = crops.shape[2:]
         rows = torch.arange(height, device=self.top.device) + 2 * self.pad_y - self.top
         columns = torch.arange(width, device=self.top.device)
@@ -46,20 +46,20 @@ class Crops:
         return self._taken(crops, rows, columns)
 
     def _taken(self, images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Return what lies at ``rows`` ``(B, H)`` and ``columns`` ``(B, W)`` of the zero-padded images."""
+        """Return the pixels at ``rows`` ``(B, H)`` and ``columns`` ``(B, W)`` of the zero-padded images."""
 
         def index(positions: Tensor) -> Tensor:
             return positions.to(images.device, non_blocking=True)
 
         image = torch.arange(len(images), device=rows.device)
         padded = F.pad(images, (self.pad_x, self.pad_x, self.pad_y, self.pad_y))
-        # Indices around a slice put the sliced dimension, channels, last.
+        # Index tensors on both sides of a slice move the sliced dimension, channels, to the end.
         taken = padded[index(image[:, None, None]), :, index(rows[:, :, None]), index(columns[:, None, :])]
         return taken.permute(0, 3, 1, 2).contiguous()
 
 
 class Unmoved:
-    """Images that stay as they are."""
+    """A placement that leaves images unchanged."""
 
     def apply(self, images: Tensor) -> Tensor:
         """Return ``images`` themselves."""
@@ -71,31 +71,32 @@ class Unmoved:
 
 
 Placement = Crops | Unmoved
-"""How an augmentation moves the images of a batch; what belongs to their pixels moves along."""
+"""The movement of a batch of images by an augmentation, which is also applied to what belongs to their pixels."""
 
 
 def identity(shape: Sequence[int], generator: Generator, padding: float) -> Placement:
-    """Leave the images as they are; draw nothing."""
+    """Return a placement that leaves the images unchanged, without a random draw."""
     return Unmoved()
 
 
 def pad_crop_flip(shape: Sequence[int], generator: Generator, padding: float) -> Placement:
-    """Zero-pad, crop the original size at a random place, mirror with probability 1/2.
+    """Draw crops of the original size from the zero-padded images, mirrored with probability 1/2.
 
-    Usual for CIFAR-10 with an eighth of the size, 4 pixels (He et al. 2016, Section 4.2). Offsets are uniform, one pair
-    and one coin per image.
+    Padding by an eighth of the size, 4 pixels, is usual for CIFAR-10 (He et al. 2016, Section 4.2). Offsets are
+    uniform, with one pair and one coin per image.
 
     Args:
-        shape: of the images, ``(B, C, H, W)``.
-        generator: source of the draws, which happen on its own device: a CPU generator gives the same result for
+        shape: the shape of the images, ``(B, C, H, W)``.
+        generator: the source of draws, which are made on its device, so that a CPU generator gives the same result for
             images on any device.
-        padding: part of the height added above and below, and of the width left and right; rounded down to pixels.
+        padding: the share of the height added above and below, and of the width left and right, rounded down to pixels.
 
     Returns:
-        where the crops lie.
+        the crops.
     """
     batch, _, height, width = shape
-    pad_y, pad_x = int(height * padding), int(width * padding)
+    pad_y = int(height * padding)
+    pad_x = int(width * padding)
     where = generator.device
     top = torch.randint(2 * pad_y + 1, (batch, 1), generator=generator, device=where)
     left = torch.randint(2 * pad_x + 1, (batch, 1), generator=generator, device=where)
@@ -110,9 +111,9 @@ AUGMENTATIONS: dict[str, Callable[[Sequence[int], Generator, float], Placement]]
 
 
 def placement(shape: Sequence[int], kind: str, generator: Generator, padding: float = 0.125) -> Placement:
-    """Draw how the augmentation called ``kind`` moves images of ``shape`` ``(B, C, H, W)``; see :data:`AUGMENTATIONS`.
+    """Draw a placement of images of ``shape`` ``(B, C, H, W)`` by the augmentation ``kind`` (:data:`AUGMENTATIONS`).
 
-    ``padding`` is the part of the size that ``pad-crop-flip`` pads by.
+    ``padding`` is the share of the size that ``pad-crop-flip`` pads by.
 
     Raises:
         UserError: there is no such augmentation.
@@ -123,12 +124,14 @@ def placement(shape: Sequence[int], kind: str, generator: Generator, padding: fl
 
 
 def augment(images: Tensor, kind: str, generator: Generator, padding: float = 0.125) -> Tensor:
-    """Apply the augmentation called ``kind`` to images ``(B, C, H, W)``; see :func:`placement`."""
+    """Apply the augmentation ``kind`` to images ``(B, C, H, W)``, as drawn by :func:`placement`."""
     return placement(images.shape, kind, generator, padding).apply(images)
 
 
 def small_shape(shape: Sequence[int], size: float, where: str = "") -> tuple[int, int, int]:
-    """``shape`` (C, H, W) with height and width times ``size``, rounded down to pixels; ``where`` begins errors.
+    """Return ``shape`` (C, H, W) with height and width times ``size``, rounded down to pixels.
+
+    Errors begin with ``where``.
 
     Raises:
         UserError: no pixel is left.
@@ -143,9 +146,9 @@ def small_shape(shape: Sequence[int], size: float, where: str = "") -> tuple[int
 
 
 def shrink(images: Tensor, size: float) -> Tensor:
-    """Images (B, C, H, W) in [0, 1], ``size`` times as high and wide, rounded down to pixels; still in [0, 1].
+    """Return images (B, C, H, W) in [0, 1] resized by the factor ``size``, rounded down to pixels, still in [0, 1].
 
-    Bilinear with antialiasing: every pixel of the original counts.
+    Resizing is bilinear with antialiasing, so that every pixel of the original counts.
 
     Raises:
         UserError: no pixel is left.

@@ -1,4 +1,4 @@
-"""The datasets that are known by name: ``digits`` from scikit-learn, ``cifar10`` and ``cifar100`` from torchvision."""
+"""The built-in datasets: ``digits`` from scikit-learn, ``cifar10`` and ``cifar100`` from torchvision."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from robustbench_ens.errors import MissingDatasetError, UserError
 DIGITS_TEST_IMAGES = 500
 
 CIFAR: dict[str, str] = {"cifar10": "CIFAR10", "cifar100": "CIFAR100"}
-"""Label -> class in ``torchvision.datasets``."""
+"""The class in ``torchvision.datasets`` by label."""
 
 
 def digits() -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 1x8x8: 1,297 to train, 500 to test; split stratified and fixed.
+    """Return scikit-learn's 1,797 handwritten digits, 1x8x8, in a fixed stratified split of 1,297 and 500 test images.
 
-    The levels 0 to 16 become ``round(level * 255 / 16)``. All products are exact in float64; the one tie, level 8 at
-    127.5, goes to the even 128.
+    The levels 0 to 16 become ``round(level * 255 / 16)``. All products are exact in float64. The one tie, level 8 at
+    127.5, is rounded to the even 128.
     """
     # Imported here: scikit-learn takes a second, and nothing else needs it.
     from sklearn.datasets import load_digits
@@ -43,12 +43,12 @@ def digits() -> Dataset:
 
 
 def cifar(name: str, root: Path) -> tuple[Dataset, str | None]:
-    """CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 3x32x32, 50,000 to train and 10,000 to test, in the original order.
+    """Return CIFAR-10 or CIFAR-100 (Krizhevsky 2009), 3x32x32, 50,000 training and 10,000 test images in order.
 
-    torchvision downloads it into ``root`` if it is not there, and verifies the MD5 of every batch file.
+    torchvision downloads it into ``root`` if it is missing, and verifies the MD5 of every batch file.
 
     Returns:
-        the dataset, and :func:`cifar_fingerprint` of its files; None in its place if they changed in the meantime.
+        the dataset and :func:`cifar_fingerprint` of its files, or None in its place if they changed in the meantime.
 
     Raises:
         MissingDatasetError: the download failed.
@@ -56,7 +56,7 @@ def cifar(name: str, root: Path) -> tuple[Dataset, str | None]:
     """
     source = _torchvision_class(name)
     for path in (root / source.filename, *_batch_files(source, root)):
-        if path.exists() and not path.is_file():  # torchvision would wait for a named pipe
+        if path.exists() and not path.is_file():  # torchvision would block on a named pipe
             raise UserError(f"{path}: expected a regular file, got something else; remove it")
     folder = root / source.base_folder
     if folder.exists() and not folder.is_dir():
@@ -67,7 +67,7 @@ def cifar(name: str, root: Path) -> tuple[Dataset, str | None]:
             # The batch files hold dtype flags as integers; NumPy 2.4.0 to 2.4.4 warn about those.
             warnings.filterwarnings("ignore", message=r".*align should be passed")
             train, test = (source(str(root), train=is_train, download=True) for is_train in (True, False))
-    # torchvision says RuntimeError for a wrong checksum, urllib an OSError.
+    # torchvision raises RuntimeError for a wrong checksum, urllib an OSError.
     except (OSError, EOFError, RuntimeError, tarfile.TarError, pickle.UnpicklingError) as error:
         wrong = UserError if cifar_fingerprint(name, root) else MissingDatasetError
         raise wrong(
@@ -75,14 +75,14 @@ def cifar(name: str, root: Path) -> tuple[Dataset, str | None]:
             f"{' '.join(str(error).split())}; check the network and free space, delete {root / source.filename} and "
             f"{root / source.base_folder} if they are damaged, or put {source.filename} (MD5 {source.tgz_md5}) there"
         ) from None
-    # A download leaves its files behind only now.
+    # Fingerprinted again: after a download the files exist only now, and they may have changed while they were read.
     after = cifar_fingerprint(name, root)
     dataset = Dataset.build(name, tuple(train.classes), *_split(train), *_split(test))
     return dataset, after if before in (None, after) else None
 
 
 def cifar_fingerprint(name: str, root: Path) -> str | None:
-    """Return what changes when the bytes of the batch files in ``root`` do; None if they are not all there."""
+    """Return a fingerprint of the batch files in ``root``, or none if a file is missing."""
     paths = _batch_files(_torchvision_class(name), root)
     return fingerprint_files(root, paths) if all(path.is_file() for path in paths) else None
 

@@ -1,4 +1,4 @@
-"""The dataset every other part sees: two splits of uint8 images, their labels, their class names, one digest."""
+"""The dataset that the other packages use: two splits of uint8 images, their labels, their class names, one digest."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from robustbench_ens.data.halves import images_in_half
 from robustbench_ens.errors import UserError
 
 
-# Tensors have no truth value, so a generated __eq__ would raise; two datasets are the same if their digests are.
+# A generated __eq__ would raise, because tensors have no truth value. Datasets are the same if their digests are.
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels of one dataset, decoded.
+    """The decoded images and labels of one dataset.
 
     Attributes:
-        name: label in recipes, hashes and reports; not part of the digest.
-        x_train: uint8 (N, C, H, W), 0 to 255; C is 1 (grey) or 3 (RGB). N is 0 where there are test images alone.
+        name: label in recipes, hashes and reports, which is not part of the digest.
+        x_train: uint8 (N, C, H, W), 0 to 255, where C is 1 (grey) or 3 (RGB). N is 0 if there are only test images.
         y_train: int64 (N,), from 0 to ``num_classes - 1``.
         x_test: like ``x_train``.
         y_test: like ``y_train``.
-        classes: class names; label ``k`` is ``classes[k]``.
-        digest: SHA-256 over pixels, labels, shapes and class names, as 64 hexadecimal digits. It covers what was
-            imported, whatever the files around it; every record and outcome has it.
-        source: SHA-256 of the ``.npz`` file that the tensors were read from; none for other sources.
+        classes: class names, where ``classes[k]`` belongs to label ``k``.
+        digest: SHA-256 over pixels, labels, shapes and class names, as 64 hexadecimal digits. It does not depend on the
+            format of the files. Every record and outcome contains it.
+        source: SHA-256 of the ``.npz`` file that the tensors were read from, or none for other sources.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Dataset:
         *,
         source: str | None = None,
     ) -> Dataset:
-        """A dataset with its digest computed; the readers have checked what a user can get wrong."""
+        """Return a dataset with its digest. The readers have already checked the input of users."""
         for x, y in ((x_train, y_train), (x_test, y_test)):
             assert x.dtype == torch.uint8
             assert x.ndim == 4
@@ -66,30 +66,30 @@ class Dataset:
 
     @property
     def channels(self) -> int:
-        """1 (grey) or 3 (RGB)."""
+        """The number of channels, 1 (grey) or 3 (RGB)."""
         return int(self.x_train.shape[1])
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """The height and width in pixels."""
         return int(self.x_train.shape[2]), int(self.x_train.shape[3])
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """The number of classes."""
         return len(self.classes)
 
     def check_trainable(self, where: str = "", hint: str = "add a train split, or attack with --model") -> None:
-        """Check that there are training images; ``where`` says who needs them, ``hint`` what to do without.
+        """Check that there are training images. ``where`` and ``hint`` are the beginning and the end of the error.
 
         Raises:
-            UserError: there are none.
+            UserError: there are no training images.
         """
         if not len(self.y_train):
             raise UserError(f"{where}dataset {self.name!r}: expected training images, got test images alone; {hint}")
 
     def mean(self) -> Tensor:
-        """Mean of each channel over the pixels of the train split, on the [0, 1] scale: float32 (C,).
+        """Return the mean of each channel over the train split on the [0, 1] scale, float32 (C,).
 
         Raises:
             UserError: there are no training images.
@@ -97,10 +97,10 @@ class Dataset:
         return self._moments()[0].float()
 
     def std(self) -> Tensor:
-        """Standard deviation of each channel over the pixels of the train split, on the [0, 1] scale: float32 (C,).
+        """Return the standard deviation of each channel over the train split on the [0, 1] scale, float32 (C,).
 
-        The population formula (divided by the number of pixels). A constant channel gets 1, so that normalising it
-        divides by no zero.
+        It is the population formula (divided by the number of pixels). A constant channel has 1, because images are
+        divided by it.
 
         Raises:
             UserError: there are no training images.
@@ -109,11 +109,9 @@ class Dataset:
         return torch.where(variance > 0, variance.sqrt(), torch.ones_like(variance)).float()
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and population variance per channel, float64 (C,), [0, 1] scale.
-
-        From histograms, which count exactly and need no float copy of the images.
-        """
+        """Return mean and population variance per channel on the [0, 1] scale, float64 (C,)."""
         self.check_trainable()
+        # From histograms, which are exact and need no float copy of the images.
         counts = torch.stack(
             [torch.bincount(self.x_train[:, c].flatten(), minlength=256) for c in range(self.channels)]
         ).double()
@@ -133,15 +131,15 @@ def _digest(x_train: Tensor, y_train: Tensor, x_test: Tensor, y_test: Tensor, cl
 
 
 def to_float(images_uint8: Tensor) -> Tensor:
-    """``x / 255``: uint8 images of any shape, 0 to 255, as float32 in [0, 1] on the same device."""
+    """Return ``x / 255``: uint8 images of any shape, 0 to 255, as float32 in [0, 1] on the same device."""
     return images_uint8.float() / 255
 
 
 def select_images(n_available: int, count: int, seed: int, half: TestHalf = "all") -> Tensor:
-    """Which test images an evaluation uses: int64 (count,), ascending, without repetition.
+    """Return the indices of the test images that an evaluation uses, int64 (count,), ascending, without repetition.
 
-    A random subset drawn from ``seed``, of all test images or of one half of them. Under one seed a smaller subset lies
-    inside every larger one of the same half.
+    They are a random subset drawn from ``seed`` of all test images or of one half. With one seed, a smaller subset is
+    part of every larger one of the same half.
 
     Raises:
         UserError: ``count`` is not between 1 and the number of images in the half.

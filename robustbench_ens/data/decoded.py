@@ -1,8 +1,8 @@
-"""Decoded tensors, kept in one file per source, so that images are decoded once.
+"""The cache of decoded tensors, one file per source, so that images are decoded once.
 
-The file carries a fingerprint of its source (the names and bytes of all its files) and the dataset's digest, besides
-that of the file. Whatever does not match is decoded again: a changed source, a truncated file, a flipped bit. Sizes and
-modification times are not trusted: tools that copy or unpack files set them as they like.
+The file contains a fingerprint of its source (the names and bytes of all its files), the dataset's digest, and its own
+digest. If one does not match, because the source has changed or the file is damaged, the source is decoded again. Sizes
+and modification times are not trusted, since tools that copy or unpack files set times freely.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ FORMAT = "3"
 TENSORS = ("x_train", "y_train", "x_test", "y_test")
 READING_THREADS = 2
 CHUNK = 64
-"""Files that a thread reads before it is given others."""
+"""The number of files that a thread reads at a time."""
 
 
 def user_cache_dir() -> Path | None:
-    """Return ``~/.cache/robustbench_ens``; without a home folder that in ``XDG_CACHE_HOME``, or else none."""
+    """Return ``~/.cache/robustbench_ens``, or without a home folder that in ``XDG_CACHE_HOME``, or none."""
     try:
         return Path.home() / ".cache" / "robustbench_ens"
     except RuntimeError:  # neither HOME nor an entry among the system's users
@@ -49,11 +49,11 @@ def fingerprint(base: Path, paths: Iterable[Path], digests: Iterable[str]) -> st
 
 
 def fingerprint_files(base: Path, paths: Sequence[Path]) -> str:
-    """Return the :func:`fingerprint` of files that are read for it, a few of them at a time.
+    """Read files, a few at a time, and return their :func:`fingerprint`.
 
     Raises:
-        UserError: one of them is something else than a regular file.
-        OSError: one of them is missing or cannot be read.
+        UserError: a path is not a regular file.
+        OSError: a file is missing or cannot be read.
     """
 
     def digests(chunk: Iterable[Path]) -> list[str]:
@@ -64,7 +64,7 @@ def fingerprint_files(base: Path, paths: Sequence[Path]) -> str:
         chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
         found = [digest for chunk in pool.map(digests, chunks) for digest in chunk]
     finally:
-        # After an error or Ctrl-C, nobody waits for the other files.
+        # After an error or Ctrl-C the remaining files are not read.
         pool.shutdown(cancel_futures=True)
     return fingerprint(base, paths, found)
 
@@ -72,16 +72,16 @@ def fingerprint_files(base: Path, paths: Sequence[Path]) -> str:
 def read(
     label: str, source: Path, fingerprint_now: Callable[[], str | None], directories: Iterable[Path]
 ) -> Dataset | None:
-    """Return the dataset decoded from ``source`` earlier.
+    """Return the cached dataset that was decoded from ``source``.
 
     Args:
         label: the dataset's name.
         source: the folder or file that it was decoded from.
-        fingerprint_now: of the source as it is; called only if there is a file to compare with.
-        directories: where the file may lie.
+        fingerprint_now: returns the current fingerprint of the source. It is called only if there is a cached file.
+        directories: the folders that may contain the file.
 
     Returns:
-        None if no whole file has this fingerprint.
+        the dataset, or none if no intact file has this fingerprint.
     """
     known: str | None = None
     for directory in directories:
@@ -99,9 +99,9 @@ def read(
 
 
 def write(dataset: Dataset, source: Path, decoded_from: str, directories: Sequence[Path]) -> None:
-    """Keep ``dataset``, and the fingerprint of what it was decoded from, in the first directory that can be written.
+    """Write ``dataset`` and the fingerprint of its source into the first directory that is writable.
 
-    A cache that cannot be kept costs time and nothing else: that is a RuntimeWarning, not an error.
+    A missing cache only costs time, so a failure is a RuntimeWarning rather than an error.
     """
     metadata = {
         "format": FORMAT,

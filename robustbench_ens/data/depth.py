@@ -1,4 +1,4 @@
-"""Find how many bits per channel an image file has. Pillow cuts more than 8 without a warning."""
+"""The number of bits per channel of an image file. Pillow reduces more than 8 without a warning."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from PIL import Image
 from robustbench_ens.errors import UserError
 
 WIDE_MODES = ("F", "I")
-"""Pillow's modes of more than 8 bits; it has such modes for grey images alone."""
+"""Pillow's modes of more than 8 bits, which exist only for grey images."""
 
 BITS_PER_SAMPLE = 258
 SAMPLE_FORMAT = 339
 SIGNED = 2
-"""Two tags of TIFF, and the value of the second for samples that Pillow takes for unsigned ones."""
+"""Two tags of TIFF, and the value of the second for signed samples, which Pillow reads as unsigned."""
 
 
 def bits_per_channel(image: Image.Image) -> int:
-    """Return the bits of the widest channel of an opened file, before it is decoded; at least 8.
+    """Return the bits of the widest channel of an opened file before it is decoded, at least 8.
 
-    PNG: the raw mode that the header led to. TIFF: its tag. PPM: the largest level, which stands in its header.
+    They follow from the raw mode of a PNG, from a tag of a TIFF, and from the largest level in the header of a PPM.
     """
     layout = [str(part) for tile in getattr(image, "tile", []) for part in _parts(tile[3])]
     if image.format == "TIFF":
@@ -39,7 +39,7 @@ def check_depth(image: Image.Image, where: str) -> None:
     """Check that an opened file has at most 8 bits per channel, without signs.
 
     Raises:
-        UserError: Pillow would clip or cut what it has.
+        UserError: Pillow would clip or reduce its values.
     """
     bits = bits_per_channel(image)
     if image.mode.startswith(WIDE_MODES):

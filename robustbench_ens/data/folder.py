@@ -1,13 +1,13 @@
-"""A folder of image files: ``train/<class>/...`` and ``test/<class>/...``, torchvision's ``ImageFolder`` layout twice.
+"""Reading of folders of images in ``train/<class>/...`` and ``test/<class>/...``, each an ``ImageFolder`` layout.
 
-``test/`` alone will do where nothing is trained.
+``test/`` suffices if nothing is trained.
 
-Classes are numbered in alphabetical order. Files are taken at any depth below their class, ordered by path; those
-without an image suffix, and files and folders whose names start with a dot, are passed over.
+Classes are numbered in alphabetical order. Files are read at any depth below their class, ordered by path. Files
+without an image suffix, and files and folders whose names start with a dot, are skipped.
 
-Pixels are those that torchvision's loader gives: transparency, EXIF orientation, gamma and colour profiles are ignored;
-palettes, CMYK, one bit and fewer than 8 bits per channel become RGB of 8 bits. Where that would lose what the file
-holds, it is refused: more than 8 bits per channel, several pictures in one file, levels 0 and 1 of 255 alone.
+Pixels are those of torchvision's loader. Transparency, EXIF orientation, gamma and colour profiles are ignored.
+Palettes, CMYK and fewer than 8 bits per channel become RGB of 8 bits. Files that would lose information are refused:
+those with more than 8 bits per channel, with several pictures, or with only the levels 0 and 1 of 255.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from robustbench_ens.errors import UserError
 
 SPLITS = ("train", "test")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-# Pillow knows the format by the content, whatever the suffix says, and has others that start programs.
+# Pillow detects the format by content, not by suffix, and some of its other formats start external programs.
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 DECODING_THREADS = 2
 CHUNK = 64
 LARGE_FILE = 2**22
-"""Bytes from which a file is compared with the free memory before it is read."""
+"""The size in bytes from which a file is compared with the free memory before it is read."""
 
 Listing = dict[str, dict[str, list[Path]]]
-"""split -> class -> image files."""
+"""Image files by split and class."""
 
 
 def fingerprint_now(path: Path) -> str:
-    """Return what changes when an image is added, removed or renamed, or when a byte of one changes.
+    """Return a fingerprint of the names and bytes of all images.
 
     Raises:
         UserError: the layout is wrong.
@@ -58,13 +58,14 @@ def fingerprint_now(path: Path) -> str:
 
 
 def list_images(path: Path) -> Listing:
-    """The image files of each split and class, in label order.
+    """Return the image files of each split and class, in the order of labels.
 
     Raises:
-        UserError: ``test/`` is missing; the two have different classes, or fewer than two; a class has no
-            image, or a name that is no text.
+        UserError: ``test/`` is missing, the splits have different classes or fewer than two, or a class has no image or
+            an invalid name.
     """
     listing: Listing = {}
+    # Test images alone are valid. If neither folder exists, the error asks for both.
     splits = SPLITS if (path / "train").exists() or not (path / "test").is_dir() else ("test",)
     for split in splits:
         if not (path / split).is_dir():
@@ -95,26 +96,26 @@ def list_images(path: Path) -> Listing:
 def read(
     path: Path, label: str, progress: Callable[[int, int], None] | None = None, max_pixels: int = MAX_PIXELS
 ) -> tuple[Dataset, str]:
-    """Decode a folder of images: grey (C = 1) if every file is 8-bit grey, else RGB (C = 3).
+    """Decode a folder of images, as grey (C = 1) if every file is 8-bit grey, else as RGB (C = 3).
 
     Args:
-        path: the folder that holds ``train/`` and ``test/``.
+        path: the folder with ``train/`` and ``test/``.
         label: the dataset's name.
         progress: called with (images decoded, images in all).
-        max_pixels: of the largest image.
+        max_pixels: the most pixels of an image.
 
     Returns:
-        the dataset, and the fingerprint of the files as they were decoded.
+        the dataset, and the fingerprint of the decoded bytes.
 
     Raises:
         UserError: the layout is wrong; a file is damaged, has more than 8 bits per channel, more than one picture or
-            more than ``max_pixels``, or differs in size from the first one; all images together do not fit in memory,
+            more than ``max_pixels``, or differs in size from the first one; or the images together do not fit in memory
             or have no level above 1.
     """
     listing = list_images(path)
     files = _all_files(listing)
     with warnings.catch_warnings():
-        # Pillow's own limit, which says how to switch it off; here `max_pixels` is the limit.
+        # Pillow's own limit, whose warning explains how to disable it. Here `max_pixels` is the limit.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         images, digests = _decode(path, files, progress, max_pixels)
     check_used(str(path), images.numpy())
@@ -137,7 +138,7 @@ def _visible(directory: Path | str, files: bool) -> list[os.DirEntry[str]]:
 
 
 def _images_below(directory: str, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """The images in ``directory``; ``above`` are the folders that it lies in, by device and inode."""
+    """Yield the images below ``directory``, where ``above`` are the folders around it by device and inode."""
     state = os.stat(directory)
     here = (state.st_dev, state.st_ino)
     if here in above:
@@ -163,15 +164,14 @@ def _labels(classes: dict[str, list[Path]]) -> Tensor:
 def _decode(
     path: Path, files: list[Path], progress: Callable[[int, int], None] | None, max_pixels: int
 ) -> tuple[Tensor, list[str]]:
-    """Decode all images of the folder at ``path`` as uint8 (N, C, H, W), a few of them at a time.
+    """Decode all images of the folder at ``path`` as uint8 (N, C, H, W), a few at a time.
 
-    Gives the SHA-256 of each file besides: of the very bytes that were decoded, so that a file that changes in the
-    meantime is not taken for another.
+    The SHA-256 of each file is also returned. It is that of the decoded bytes, even if the file changes later.
     """
     with _opened(files[0], max_pixels) as (first, _):
         width, height = first.size
     shape = (len(files), 3, height, width)
-    # While it is decoded, an image takes up to 4 bytes a pixel in Pillow and 3 in numpy.
+    # During decoding an image takes up to 4 bytes per pixel in Pillow and 3 in numpy, together 7.
     needed = 3 * len(files) * height * width + DECODING_THREADS * 7 * height * width
     what = f"{len(files):,} images of {width}x{height} pixels"
     check_fits(needed, str(path), what, "give fewer or smaller images")
@@ -199,7 +199,7 @@ def _decode(
             if progress is not None:
                 progress(min(chunk * CHUNK, len(files)), len(files))
     finally:
-        # After an error or Ctrl-C, nobody waits for the other images.
+        # After an error or Ctrl-C the remaining images are not decoded.
         pool.shutdown(cancel_futures=True)
     tensor = torch.from_numpy(images)
     return (tensor[:, :1].contiguous() if grey else tensor), digests
@@ -215,18 +215,18 @@ def _bytes(file: Path) -> bytes:
 
 @contextmanager
 def _opened(file: Path, max_pixels: int) -> Iterator[tuple[Image.Image, str]]:
-    """Give an image of which only the header is decoded yet, and the SHA-256 of the file.
+    """Yield an image whose header alone is decoded, and the SHA-256 of its file.
 
     Raises:
-        UserError: the file is no whole image, on opening or while it is decoded inside; its header says that it is too
-            large, has more than 8 bits per channel, or several pictures.
+        UserError: the file is damaged, which may show only when it is decoded inside this context, or its header states
+            that it is too large, has more than 8 bits per channel, or contains several pictures.
     """
     try:
         content = _bytes(file)
         digest = hashlib.sha256(content).hexdigest()
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             check_depth(image, str(file))
-            # The further pictures of a camera's MPO are previews and other views of the first.
+            # The further pictures in a camera's MPO file are previews and other views of the first.
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 raise UserError(
                     f"{file}: expected one picture, got several (an animation, or pages); save the one that is meant "
@@ -245,6 +245,6 @@ def _opened(file: Path, max_pixels: int) -> Iterator[tuple[Image.Image, str]]:
             f"{file}: expected a whole image, got UnidentifiedImageError: none of {', '.join(FORMATS)}, damaged, or "
             "of a kind that Pillow does not read"
         ) from None
-    # Pillow says OSError for most damage, the others for some formats.
+    # Pillow raises OSError for most damage, and the others for some formats.
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise UserError(f"{file}: expected a whole image, got {type(error).__name__}: {error}") from None

@@ -1,4 +1,4 @@
-"""From a dataset's name to its tensors: which source a name means, and whether it is decoded already."""
+"""The loading of datasets by name: the choice of the source, and the use of its cached tensors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from robustbench_ens.data.names import BUILTIN_NAMES
 from robustbench_ens.errors import MissingDatasetError, UserError
 
 _NOWHERE = Path(os.devnull)
-"""A data root below which nothing lies."""
+"""A data root that contains nothing."""
 
 
 def default_data_root() -> Path | None:
-    """Return ``RBE_DATA`` if set, else the user's cache directory, if there is one."""
+    """Return ``RBE_DATA`` if it is set, else the user's cache directory, or none."""
     given = os.environ.get("RBE_DATA")
     return expanded(given, "RBE_DATA") if given else decoded.user_cache_dir()
 
@@ -46,14 +46,14 @@ def load_dataset(
 
     Args:
         name: built-in name, name in the data root, or path.
-        data_root: where datasets lie; :func:`default_data_root` if None.
-        cache: keep the decoded tensors in ``<data_root>/decoded/`` (the user's cache directory if that cannot be
-            written) and use them as long as the names and bytes of the source's files are unchanged.
+        data_root: the folder of datasets, by default :func:`default_data_root`.
+        cache: whether to keep the decoded tensors in ``<data_root>/decoded/`` (or the user's cache directory if that is
+            not writable) and to use them as long as the names and bytes of the source's files are unchanged.
         progress: called with (images decoded, images in all) while a folder is decoded.
-        max_pixels: of the largest image of a folder or ``.npz`` file, height times width.
+        max_pixels: the most pixels, height times width, of an image of a folder or ``.npz`` file.
 
     Raises:
-        MissingDatasetError: no such dataset, or it cannot be downloaded.
+        MissingDatasetError: there is no such dataset, or it cannot be downloaded.
         UserError: its files are not as described in ``folder``, ``npz`` and ``builtin``.
     """
     root = default_data_root() if data_root is None else expanded(data_root, "data root")
@@ -71,7 +71,7 @@ def load_dataset(
     except OSError as error:
         raise UserError(f"dataset {name!r}: {source.path} could not be read: {error}") from None
     height, width = dataset.image_size
-    if height * width > max_pixels:  # from the cache, or no file of its own
+    if height * width > max_pixels:  # only a folder checks this while it is decoded
         raise UserError(
             f"dataset {name!r}: expected images of at most {max_pixels:,} pixels, got {width}x{height}; resize them, "
             "or give a larger max_pixels in the recipe"
@@ -81,10 +81,10 @@ def load_dataset(
 
 @dataclass(frozen=True)
 class _Source:
-    """One place that images come from.
+    """A source of images.
 
-    ``fingerprint`` is that of its files as they are, ``read`` gives that of the bytes that were decoded. Both are None
-    if there is nothing (yet) worth caching.
+    ``fingerprint`` returns that of its current files, and ``read`` returns that of the bytes that were decoded. Both
+    are None if there is nothing to cache.
     """
 
     label: str
@@ -98,7 +98,7 @@ def _read_through_cache(
 ) -> Dataset:
     dataset = decoded.read(source.label, source.path, source.fingerprint, directories)
     if dataset is None:
-        # Files that change while they are read are noticed the next time: the fingerprint is that of what was decoded.
+        # That of the decoded bytes, so that a file that changed while it was read is decoded again the next time.
         dataset, fingerprint = source.read(progress)
         if fingerprint:
             decoded.write(dataset, source.path, fingerprint, directories)
@@ -108,7 +108,8 @@ def _read_through_cache(
 def _find_source(name: str, root: Path, max_pixels: int) -> _Source:
     if _is_path(name):
         return _path_source(str(root / name) if _is_file_of(root, name) else name, max_pixels)
-    folder_path, npz_path = root / name, root / f"{name}.npz"
+    folder_path = root / name
+    npz_path = root / f"{name}.npz"
     if name in BUILTIN_NAMES:
         if any((folder_path / split).is_dir() for split in folder.SPLITS):
             raise _reserved(name, folder_path)
@@ -128,7 +129,7 @@ def _find_source(name: str, root: Path, max_pixels: int) -> _Source:
 
 
 def _is_file_of(root: Path, name: str) -> bool:
-    """Whether ``name`` is the bare name of a file in ``root`` and of none in the working directory."""
+    """Return whether ``name`` is the bare name of a file in ``root`` but not in the working directory."""
     return Path(name).name == name and not Path(name).exists() and (root / name).is_file()
 
 
@@ -138,7 +139,7 @@ def _is_path(name: str) -> bool:
 
 
 def _path_source(name: str, max_pixels: int) -> _Source:
-    # abspath, not resolve: a link's own name is the label its owner chose.
+    # abspath rather than resolve, because the name of a link is the label that its owner chose.
     path = Path(os.path.abspath(os.path.expanduser(name)))
     if path.is_dir() and path.name and name:
         return _folder_source(path.name, path, max_pixels)
@@ -160,7 +161,7 @@ def _reserved(label: str, path: Path) -> UserError:
 
 
 def _check_label(label: str, path: Path) -> None:
-    # Letter case alone would not keep two labels apart on every file system, nor in a reader's mind.
+    # Compared without case: some file systems, and readers, do not distinguish labels by case alone.
     if label.lower() in BUILTIN_NAMES:
         raise _reserved(label, path)
 

@@ -1,4 +1,4 @@
-"""Names of the datasets that are built in. No torch."""
+"""The names and sizes of the built-in datasets. It imports no torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ BUILTIN_NAMES: tuple[str, ...] = ("digits", "cifar10", "cifar100")
 
 
 class Images(NamedTuple):
-    """How many images a dataset has, and how large they are.
+    """The numbers of images of a dataset, and their size.
 
     Attributes:
-        train: images to train on.
-        test: images to attack.
-        side: height and width of each, in pixels.
+        train: number of training images.
+        test: number of test images.
+        side: height and width of each image, in pixels.
     """
 
     train: int
@@ -27,4 +27,4 @@ BUILTIN_IMAGES: dict[str, Images] = {
     "cifar10": Images(50_000, 10_000, 32),
     "cifar100": Images(50_000, 10_000, 32),
 }
-"""What plans need of the built-in datasets, which may not have been downloaded."""
+"""The sizes of the built-in datasets, for plans, which are made before a download."""

@@ -1,12 +1,12 @@
-"""An ``.npz`` file with ``x_train, y_train, x_test, y_test`` and, if wanted, ``classes``.
+"""Reading of ``.npz`` files with ``x_train, y_train, x_test, y_test`` and, optionally, ``classes``.
 
-``x_test`` and ``y_test`` alone will do where nothing is trained.
+``x_test`` and ``y_test`` suffice if nothing is trained.
 
 Images are uint8 (0 to 255) or float ([0, 1], rounded to the nearest of 256 levels), shaped (N, H, W), (N, H, W, C) or
 (N, C, H, W) with C = 1 or 3. Labels are integers (N,) from 0. ``classes`` is an array of strings, one per label.
 
-What numpy takes for granted is checked here: that each array's bytes have their checksum, that its name stands in the
-archive's directory as before its bytes, and that all of them fit in memory, before one of them is read.
+Several checks that numpy omits are made here: that each array's bytes match their checksum, that its name in the
+archive's directory is the one before its bytes, and, before any is read, that all arrays fit in memory.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 KNOWN = (*ARRAYS, "classes")
 CHANNELS = (1, 3)
 AT_A_TIME = 256
-"""Float images that are rounded at a time, so that no copies of all of them are made."""
+"""The number of float images that are rounded at a time, which avoids copies of all of them."""
 
-# What damaged bytes make numpy and zipfile raise; RuntimeError: an encrypted member; MemoryError: a damaged shape.
+# Errors of numpy and zipfile on damaged bytes. RuntimeError means an encrypted member, MemoryError a damaged shape.
 DAMAGE = (
     OSError,
     EOFError,
@@ -54,21 +54,22 @@ DAMAGE = (
 
 
 def fingerprint_now(path: Path) -> str:
-    """Return what changes when the file's bytes or its name do."""
+    """Return a fingerprint of the file's name and bytes."""
     return fingerprint(path.parent, [path], [digest_file(path)])
 
 
 def read(path: Path, label: str) -> tuple[Dataset, str]:
-    """Read one ``.npz`` file; gives the dataset and the fingerprint of what was read.
+    """Read one ``.npz`` file, and return the dataset and the fingerprint of the bytes that were read.
 
     Without ``classes``, the labels' digits are the class names, and every label from 0 to the largest must occur in
-    ``y_train`` (``y_test`` where there is none); with ``classes``, some may have no image.
+    ``y_train`` (or ``y_test`` if there is no ``y_train``). With ``classes``, some classes may have no image.
 
     Raises:
-        UserError: the file is damaged, does not fit in memory, holds Python objects or changes while it is read; an
-            array is missing or has another type, shape or range.
+        UserError: the file is damaged, does not fit in memory, holds Python objects or changes while it is read, or an
+            array is missing or has an invalid type, shape or range.
     """
     arrays, source = _load(path)
+    # Test images alone are valid, but one training array without the other is a mistake.
     missing = [name for name in ARRAYS if name not in arrays]
     splits = ("test",) if missing == ["x_train", "y_train"] else ("train", "test")
     if missing and len(splits) > 1:
@@ -98,7 +99,7 @@ def read(path: Path, label: str) -> tuple[Dataset, str]:
 
 
 def _load(path: Path) -> tuple[Mapping[str, np.ndarray], str]:
-    """The arrays that are known, and the SHA-256 of the file."""
+    """Return the known arrays, and the SHA-256 of the file."""
     try:
         with open_regular(path) as handle:
             if handle.read(6) == np.lib.format.MAGIC_PREFIX:
@@ -111,7 +112,7 @@ def _load(path: Path) -> tuple[Mapping[str, np.ndarray], str]:
                 heads = {name: _head(archive, member) for name, member in members.items()}
                 _check_size(path, heads)
                 arrays = {name: _array(archive, member) for name, member in members.items()}
-            # A state that changed, or is unknown, need not mean other bytes.
+            # A changed or unknown state does not prove a change, so the bytes decide.
             same = before is not None and file_state(os.fstat(handle.fileno())) == before
             if not same and _digest_again(handle) != source:
                 raise UserError(f"{path}: expected a file that nothing writes to while it is read, got other bytes")
@@ -124,23 +125,23 @@ def _load(path: Path) -> tuple[Mapping[str, np.ndarray], str]:
 
 
 def _digest_again(handle: BufferedReader) -> str:
-    """Return the SHA-256 of a file that was read, from the file itself and not from what the handle has buffered."""
+    """Return the SHA-256 of an open file from its current bytes, without those that the handle has buffered."""
     with open(handle.fileno(), "rb", buffering=0, closefd=False) as file:
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Where each known array lies.
+    """Return the member of the archive for each known array.
 
     Raises:
-        UserError: there are two of one name, or one whose name is a known one but for a letter: damaged or mistyped, it
-            would be passed over.
+        UserError: two arrays have the same name, or a name differs from a known one by one letter, in which case it is
+            probably mistyped or damaged and would be ignored.
         zipfile.BadZipFile: the directory and the archive disagree about a name.
     """
     found: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
-        with archive.open(member):  # sees whether the name is the same in both places
+        with archive.open(member):  # compares the name in the directory with that before the bytes
             name = member.filename.removesuffix(".npy")
         if name in found:
             raise UserError(f"{path}: expected one array {name!r}, got two; write the file again")
@@ -160,7 +161,7 @@ def _differ_by_a_letter(one: str, other: str) -> bool:
 
 
 class Head(NamedTuple):
-    """What an array is, without its bytes."""
+    """The shape and type of an array, from its header."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -174,15 +175,15 @@ def _read_head(file: IO[bytes]) -> Head:
 
 
 def _head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Head:
-    """What the array in ``member`` is, if the archive has as many bytes of it as that takes.
+    """Return the header of the array in ``member``, and check that the archive has the bytes that it states.
 
     Raises:
-        ValueError: it has not, or the array holds Python objects.
+        ValueError: the number of bytes differs, or the array holds Python objects.
     """
     with archive.open(member) as file:
         try:
             head = _read_head(file)
-        except Exception as error:  # numpy evaluates the head, which raises a dozen kinds where it is damaged
+        except Exception as error:  # numpy parses the header as a Python literal, which raises many types of errors
             raise ValueError(f"no head of an array in {member.filename} ({type(error).__name__})") from None
         began = file.tell()
     if head.dtype.hasobject:
@@ -194,7 +195,7 @@ def _head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Head:
 
 
 def _check_size(path: Path, heads: Mapping[str, Head]) -> None:
-    """Check that all arrays, and the uint8 images made of them, fit in memory."""
+    """Check that all arrays and the uint8 images made from them fit in memory."""
     needed = sum(math.prod(head.shape) * (head.dtype.itemsize + 1) for head in heads.values())
     check_fits(needed, str(path), "arrays", "give fewer or smaller images, or uint8 in place of float")
 
@@ -202,14 +203,14 @@ def _check_size(path: Path, heads: Mapping[str, Head]) -> None:
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(member) as file:
         array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        # Only at its end is a member compared with its checksum, and numpy stops before.
+        # zipfile verifies the checksum only when it reaches the end of the member, where numpy does not read.
         if file.read(1):
             raise ValueError(f"bytes after the end of {member.filename}")
     return array
 
 
 def _levels(array: np.ndarray) -> np.ndarray:
-    """Images in [0, 1] as uint8, each value at the nearest of 256 levels."""
+    """Return images in [0, 1] as uint8, each value rounded to the nearest of 256 levels."""
     levels = np.empty(array.shape, np.uint8)
     for start in range(0, len(array), AT_A_TIME):
         some = array[start : start + AT_A_TIME]
@@ -218,7 +219,7 @@ def _levels(array: np.ndarray) -> np.ndarray:
 
 
 def _images(where: str, array: np.ndarray) -> np.ndarray:
-    """Images of any accepted layout and type as contiguous uint8 (N, C, H, W)."""
+    """Return images of any accepted layout and type as contiguous uint8 (N, C, H, W)."""
     array = _channels_first(where, array)
     if array.size == 0:
         raise UserError(f"{where}: expected at least one image, got shape {array.shape}")
@@ -247,10 +248,10 @@ def _check_labels(where: str, array: np.ndarray, n_images: int) -> None:
 
 
 def _classes(path: Path, arrays: Mapping[str, np.ndarray], labels: str) -> tuple[str, ...]:
-    """The names of the classes; without an array of them, those of the array ``labels``."""
+    """Return the names of the classes, which without an array ``classes`` are the values in the array ``labels``."""
     if "classes" not in arrays:
         present = np.unique(arrays[labels])
-        # The first label that breaks the sequence 0, 1, 2 ...
+        # Labels that break the sequence 0, 1, 2, ... The error names the first one.
         wrong = present[present != np.arange(len(present))]
         if wrong.size:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Check the pixels of images: floats in [0, 1], or uint8 that use their 256 levels."""
+"""Checks of pixels: floats in [0, 1], or uint8 that use their 256 levels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import numpy as np
 from robustbench_ens.errors import UserError
 
 ROUNDING = 1e-6
-"""How far a float may lie outside [0, 1]: what resizing and colour transforms in float32 leave. It is clipped."""
+"""The distance by which resizing and colour transforms in float32 may leave [0, 1]. Such values are clipped."""
 
 DARKEST = 1 / 255
 """The largest pixel of images that were scaled once too often. All zeros are possible."""
 
 OVERSHOOT = 0.2
-"""How far resizing by cubic or Lanczos filters leaves [0, 1]."""
+"""The distance by which resizing with cubic or Lanczos filters may leave [0, 1]."""
 
 EIGHT_BITS = 255
 SIXTEEN_BITS = 65535
@@ -23,15 +23,15 @@ def checked_pixels(where: str, images: np.ndarray) -> np.ndarray:
     """Check that ``images`` are floats in [0, 1], or uint8.
 
     Args:
-        where: what errors begin with.
-        images: at least one image, of any shape ``(N, ...)``. It is not changed.
+        where: the prefix of errors.
+        images: at least one image, of any shape ``(N, ...)``. The array is not changed.
 
     Returns:
         ``images``, or a clipped copy if pixels lie outside [0, 1] by at most :data:`ROUNDING`.
 
     Raises:
-        UserError: another type; NaN or infinity; pixels outside [0, 1]; no pixel above 1/255, which is what images look
-            like that were scaled to [0, 1] before they became uint8, or scaled twice.
+        UserError: the images have another type, NaN or infinity, or pixels outside [0, 1]; or no pixel is above 1/255,
+            as in images that were scaled twice, or scaled to [0, 1] before they became uint8.
     """
     if images.dtype == np.uint8:
         check_used(where, images)
@@ -40,7 +40,8 @@ def checked_pixels(where: str, images: np.ndarray) -> np.ndarray:
         raise UserError(
             f"{where}: expected uint8 images, or float ones in [0, 1], got {images.dtype}{_integers(images)}"
         )
-    low, high = images.min(), images.max()  # NaN where there is one
+    low = images.min()  # both are NaN if any pixel is
+    high = images.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         _refuse_first_odd(where, images)
     if float(low) < -ROUNDING or float(high) > 1 + ROUNDING:
@@ -77,7 +78,7 @@ def _refuse_first_odd(where: str, images: np.ndarray) -> None:
 
 
 def _digits(value: np.floating) -> str:
-    """Return the digits that tell ``value`` from its neighbours of its own type."""
+    """Return the shortest digits that identify ``value`` in its type."""
     return str(value).removesuffix(".0")
 
 
@@ -92,12 +93,13 @@ def _hint(low: float, high: float) -> str:
 
 
 def _integers(images: np.ndarray) -> str:
-    """Return what integer images hold, and what to do about it."""
+    """Return the range of integer images and advice, for an error."""
     if images.dtype == bool:
         return "; convert them with .astype('float32')"
     if images.dtype.kind not in "iu":
         return ""
-    low, high = int(images.min()), int(images.max())
+    low = int(images.min())
+    high = int(images.max())
     if low < 0:
         hint = "scale them to floats in [0, 1]"
     elif high <= 1:
