@@ -125,13 +125,13 @@ def write(dataset: Dataset, source: Path, decoded_from: str, directories: Sequen
 
 
 def _file(directory: Path, label: str, source: Path) -> Path:
-    # Two folders of one base name have one label, but never one file.
+    # The hash of the path distinguishes folders with the same base name, which share a label.
     return directory / f"{label}-{short_hash(str(source.absolute()))}.safetensors"
 
 
 def _metadata(path: Path) -> dict[str, str] | None:
-    """Return what a file of this format states; None if there is none."""
-    if not path.is_file():  # opening a named pipe would wait
+    """Return the metadata of a file of this format, or none."""
+    if not path.is_file():  # opening a named pipe would block
         return None
     try:
         metadata = read_metadata(path)
@@ -143,7 +143,7 @@ def _metadata(path: Path) -> dict[str, str] | None:
 def _read_file(path: Path, label: str, metadata: dict[str, str]) -> Dataset | None:
     try:
         verify_file(path, due=True)
-        with safe_open(path, framework="pt") as file:  # maps the file: a whole copy of it would double the memory
+        with safe_open(path, framework="pt") as file:  # maps the file, because a copy would double the memory
             tensors = [file.get_tensor(name) for name in TENSORS]
         source = metadata.get("source") or None
         classes = tuple(strict_json.loads(metadata["classes"]))
