@@ -12,7 +12,7 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> None:
     """Run `rbe` and exit with one of the codes of :mod:`robustbench_ens.cli.exits`.
 
-    Nothing else is imported before the system is known to be supported, so that the user gets one line.
+    Nothing else is imported before the check of the system, so that an unsupported one gives one line, not a traceback.
     """
     try:
         from robustbench_ens.core import system  # noqa: F401

@@ -1,4 +1,4 @@
-"""The command `rbe`: its sub-commands, each of which is imported when it is called."""
+"""The command `rbe` with its sub-commands, each of which is imported when it is called."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COMMANDS = {
 }
 """Commands by name, in the order of help, as ``package.module:name``.
 
-`rbe --help` imports all of these modules, so they import nothing heavy before their command is called.
+`rbe --help` imports all of these modules, so that they must import nothing heavy before their command is called.
 """
 
 
@@ -38,7 +38,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command, or return None if there is no command of this name."""
+        """Import and return a command, or return None if there is no command of this name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that ``args`` begin with.
+        """Return the command that ``args`` begin with.
 
         Raises:
             UsageError: there is no such command.
@@ -69,7 +69,7 @@ def rbe() -> None:
     """Adversarial robustness of ensembles: train a zoo, attack it, report, guard the numbers.
 
     Recipes and protocols are given by name (digits/dverge-3) or path (my/recipe.toml), with changes in brackets:
-    digits/dverge-3[epochs=5]. A name that ships always means what ships.
+    digits/dverge-3[epochs=5]. The name of a built-in recipe or protocol always means the built-in one.
     """
 
 

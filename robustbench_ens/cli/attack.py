@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="PACKAGE.MODULE:NAME",
-    help="Import and attack this nn.Module, or what NAME() returns, and no recipe; the working directory comes first.",
+    help="Attack this nn.Module, or the one that NAME() returns, instead of recipes.",
 )
 @batch_size_option
 @compute_options
@@ -79,6 +79,7 @@ def attack(
     elif shard is not None and not named.recipes:
         raise UserError("--shard: expected recipes, got none; name them, so that every shard has the same ones")
     overrides = parse_overrides(list(sets))
+    # Weights of published ensembles are used, so that attacking them needs no training.
     plan = Plan(place, published=True)
     loaded = [load_protocol(reference, overrides) for reference in named.protocols]
     pairs = all_pairs(plan, loaded, named.recipes, seeds) if model is None else external_models(place, loaded, model)
@@ -97,11 +98,11 @@ def _named(protocols: Sequence[str], names: Sequence[str]) -> References:
     """Return which references are protocols and which recipes.
 
     Args:
-        protocols: of ``--protocol``.
+        protocols: the values of ``--protocol``.
         names: recipes beside ``--protocol``, otherwise protocols too.
 
     Raises:
-        UserError: there is no protocol, or one beside ``--protocol``.
+        UserError: there is no protocol, or one is given beside ``--protocol``.
     """
     from robustbench_ens.workflow.selection import References, protocols_and_recipes
 
@@ -114,7 +115,7 @@ def _named(protocols: Sequence[str], names: Sequence[str]) -> References:
     if not names:
         raise UserError("expected a protocol, got none; name one, such as digits/whitebox; `rbe list` shows all")
     found = protocols_and_recipes(names)
-    # Where no reference is known as a protocol, the first should be one: its error is the one to show.
+    # If no reference is a known protocol, the first should have been one, and its error is the helpful one.
     return found if found.protocols else References(list(names[:1]), list(names[1:]))
 
 

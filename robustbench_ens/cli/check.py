@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class CheckRequest:
     """The arguments and options of `rbe check`.
 
-    ``attack`` attacks what is pinned first. Where its images are not there, ``skip_missing_data`` prints so and finds
-    nothing moved. ``trust`` lets the baseline name files and code from outside the project. ``outputs`` are written in
-    the formats that their names ask for. ``update`` and ``paired`` are of earlier versions, which pinned with this
-    command.
+    ``attack`` first runs the pinned attacks again. If their dataset is missing, ``skip_missing_data`` prints a message
+    and ends with success. ``trust`` allows the baseline to name files and code from outside the project. ``outputs``
+    are written in the formats of their suffixes. ``update`` and ``paired`` are from earlier versions, in which this
+    command also pinned.
     """
 
     baseline: Path
@@ -46,10 +46,10 @@ class CheckRequest:
         return "json" if self.as_json else self.form or "text"
 
     def check(self) -> None:
-        """Check that options go together, and that every output has a format.
+        """Check that options are compatible, and that every output has a known format.
 
         Raises:
-            UserError: they do not.
+            UserError: they are not.
         """
         for problem in (*self._contradictions(), *self._unknown_formats()):
             raise UserError(problem)
@@ -66,6 +66,7 @@ class CheckRequest:
         }
         if self.update:
             return [f"{flag}: expected no --update beside it, which compares nothing" for flag in given if given[flag]]
+        # In order of importance: `check` raises only the first.
         problems = []
         if self.paired:
             problems.append("--paired: expected none; the baseline itself is paired or not, as `rbe pin` made it")
@@ -105,16 +106,18 @@ class CheckRequest:
 @click.argument("baseline", type=FilePath())
 @click.argument("outcomes", nargs=-1, type=FilePath())
 @click.option("--attack", is_flag=True, help="First attack again what a paired baseline pins.")
+@click.option("--trust", is_flag=True, help="With --attack: allow files and code from outside that the baseline names.")
 @click.option(
-    "--trust", is_flag=True, help="With --attack: also read files and import code that the baseline names from outside."
+    "--skip-missing-data",
+    is_flag=True,
+    help="With --attack: if the dataset is missing, print a message and exit 0.",
 )
-@click.option("--skip-missing-data", is_flag=True, help="With --attack: where its images are not here, only say so.")
 @batch_size_option
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "junit", "markdown"]),
-    help="How to print what was found [default: text].",
+    help="Format of the printed result [default: text].",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
@@ -123,7 +126,7 @@ class CheckRequest:
     multiple=True,
     type=FilePath(),
     metavar="FILE",
-    help="Also write it: .txt is text, .json JSON, .xml JUnit XML, .md Markdown for a pull request. Repeatable.",
+    help="Also write the result to a .txt, .json, .xml (JUnit) or .md (Markdown) file. Repeatable.",
 )
 @click.option("--update", is_flag=True, hidden=True)
 @click.option("--paired", is_flag=True, hidden=True)
@@ -146,7 +149,7 @@ def check(where: Where, **given: Any) -> int:
 
 
 def _check(where: Where, request: CheckRequest) -> int:
-    """Compare outcomes, print and write what was found, and return the exit code."""
+    """Compare outcomes, print and write the result, and return the exit code."""
     from robustbench_ens.check import FORMATS, SUFFIXES, read_pin
     from robustbench_ens.check import check as compare
     from robustbench_ens.cli.console import OUT
@@ -169,7 +172,7 @@ def _check(where: Where, request: CheckRequest) -> int:
 
 
 def _attacked_again(where: Where, request: CheckRequest) -> list[OutcomeFile]:
-    """Return the outcomes of the attacks that a paired baseline pins, made now where the run directory has none."""
+    """Return the outcomes of the attacks that a paired baseline pins, run now unless the run directory has them."""
     from robustbench_ens.check import read_pin
     from robustbench_ens.cli.plans import carry_out, plan_outcomes
     from robustbench_ens.config.trust import no_outside_code
@@ -177,7 +180,7 @@ def _attacked_again(where: Where, request: CheckRequest) -> list[OutcomeFile]:
     from robustbench_ens.workflow.repeat import repeat_plan
 
     place = where.workplace(batch_size=request.batch_size)
-    if request.format != "text":  # standard output is the document
+    if request.format != "text":  # standard output is the document, and must have no other lines
         place = replace(place, progress=Silent())
     plan = repeat_plan(place, read_pin(request.baseline), request.baseline, request.trust)
     # A network's code is imported only when its weights are loaded, which is after planning.

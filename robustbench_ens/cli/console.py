@@ -1,4 +1,4 @@
-"""Show progress bars and tables on the terminal."""
+"""Progress bars and tables on the terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from robustbench_ens.errors import escaped
 
 
 class _Console(Console):
-    """A console that prints text as it is: no markup, and no character that a terminal would obey."""
+    """A console that prints text without markup and control characters."""
 
     def print(self, *objects: Any, **style: Any) -> None:
         """Print texts, each on one line, and tables."""
@@ -37,19 +37,23 @@ class _Console(Console):
         super().print(*shown, **(plain | style))
 
     def out(self, *objects: Any, **style: Any) -> None:
-        """Print texts with their line breaks, as they are."""
+        """Print texts with their line breaks."""
         text = " ".join(escaped(str(item)) for item in objects)
         whole: dict[str, Any] = {"no_wrap": True, "overflow": "ignore", "crop": False}
         super().print(Text(text), **(whole | style))
 
 
 OUT = _Console(highlight=False, soft_wrap=True)
-WHOLE, UNFOLDED = 20, 10_000
+WHOLE = 20
+"""The longest cell that is never folded, in characters."""
+
+UNFOLDED = 10_000
+"""The width of tables in a file or pipe, so that no cell is folded."""
 
 
 class _Rate(ProgressColumn):
     def render(self, task: RichTask) -> Text:
-        """Units per second, since the start."""
+        """Return the units per second since the start."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f} {task.fields['unit']}s/s" if speed else "")
 
@@ -58,16 +62,17 @@ LINE_INTERVAL_S = 60.0
 
 
 class _Bar:
-    """One task's bar, or a line a minute if the output is no terminal."""
+    """The bar of a task, or a line a minute if the output is not a terminal."""
 
     def __init__(self, progress: RichProgress, task: TaskID, done: int) -> None:
-        self._progress, self._task = progress, task
-        self._began = self._said = time.monotonic()
+        self._progress = progress
+        self._task = task
+        self._began = self._printed = time.monotonic()
         self._done_before = done
 
     @property
     def seconds(self) -> float:
-        """Since the task was opened."""
+        """The seconds since the task was opened."""
         return time.monotonic() - self._began
 
     def state(self) -> tuple[RichTask, float]:
@@ -77,8 +82,8 @@ class _Bar:
 
     def advance(self, units: int = 1) -> None:
         self._progress.advance(self._task, units)
-        if self._progress.disable and time.monotonic() - self._said >= LINE_INTERVAL_S:
-            self._said = time.monotonic()
+        if self._progress.disable and time.monotonic() - self._printed >= LINE_INTERVAL_S:
+            self._printed = time.monotonic()
             task, rate = self.state()
             left = (task.total or 0) - task.completed
             self._progress.console.print(
@@ -93,9 +98,9 @@ class _Bar:
 
 
 class Bars:
-    """Progress bars with rates and remaining time, or plain lines if the output is no terminal.
+    """Progress bars with rates and remaining time, or plain lines if the output is not a terminal.
 
-    Tasks may be open in several threads. Their bars lie below each other, because a terminal shows one live display.
+    Tasks may be open in several threads. Their bars share one display, because a terminal can show only one.
     """
 
     def __init__(self, console: Console) -> None:
@@ -153,12 +158,12 @@ def _is_number(cell: str) -> bool:
 
 
 def plain_text(content: str, style: str = "") -> Text:
-    """Return a text in which neither markup nor names of emoji mean anything."""
+    """Return a text in which markup and names of emoji are not interpreted."""
     return Text(escaped(content, keep=""), style=style)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table of text, numbers to the right. If room is short, long cells fold and short ones stay whole."""
+    """Return a table with numbers aligned right. If space is short, long cells fold and short ones do not."""
     cells = [[escaped(str(value), keep="") for value in row] for row in rows]
     drawn = Table(
         title=plain_text(title, "table.title") if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False
@@ -173,6 +178,6 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def show(drawn: Table) -> None:
-    """Print a table, folded to the width of a terminal, or unfolded into a file or a pipe."""
+    """Print a table, folded to the width of a terminal, or unfolded to a file or pipe."""
     console = OUT if OUT.is_terminal else Console(highlight=False, width=UNFOLDED)
     console.print(drawn)

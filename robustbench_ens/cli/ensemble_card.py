@@ -1,4 +1,4 @@
-"""What `rbe show` says of an ensemble. No torch, and statistics only where there are outcomes."""
+"""The texts of `rbe show` about an ensemble. No torch, and statistics only if there are outcomes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from robustbench_ens.reporting.collect import Collection
 
 Rows = list[tuple[str, str]]
-"""What is said, by what it is of; what is empty is not shown."""
+"""Pairs of a label and a text. Empty texts are not shown."""
 
 _BAR = 20
 
@@ -37,8 +37,8 @@ class Weights:
     """The weights of one seed.
 
     Attributes:
-        origin: where they come from, and their folder; empty if there are none.
-        record: of them.
+        origin: origin and folder of the weights; empty if there are none.
+        record: record of the weights.
     """
 
     seed: int
@@ -47,7 +47,7 @@ class Weights:
 
     @property
     def rows(self) -> Rows:
-        """Where they are and how they came about."""
+        """The rows about the weights and their training."""
         if self.record is None:
             return [("Weights", "not yet")]
         found = [("Weights", self.origin), ("SHA-256", self.record.weights)]
@@ -55,7 +55,7 @@ class Weights:
 
 
 def find_weights(store: Store, recipe: Recipe, seeds: Sequence[int]) -> list[Weights]:
-    """Return the weights of each seed, without a look at the images of a dataset.
+    """Return the weights of each seed, without loading a dataset.
 
     Raises:
         UserError: a record or weights are damaged.
@@ -78,7 +78,7 @@ def _not_loaded(name: str, max_pixels: int) -> Any:
 
 
 def title(recipe: Recipe) -> str:
-    """Return one line about a recipe: ``digits/dverge-3: 3 resnet8 networks trained by DVERGE on digits``."""
+    """Return a line about a recipe: ``digits/dverge-3: 3 resnet8 networks trained by DVERGE on digits``."""
     settings = recipe.settings
     networks = f"{settings.sub_models} {settings.network} network" + ("" if settings.sub_models == 1 else "s")
     method = method_facts(recipe.trained.method).title or recipe.trained.settings.method
@@ -86,7 +86,7 @@ def title(recipe: Recipe) -> str:
 
 
 def recipe_rows(recipe: Recipe) -> Rows:
-    """Return how an ensemble is trained, and how its sub-models answer together."""
+    """Return rows about the training and the aggregation of an ensemble."""
     trained = recipe.trained
     facts = method_facts(trained.method)
     chances = listing([f"{chance:g}" for chance in recipe.settings.member_probabilities])
@@ -105,7 +105,7 @@ def recipe_rows(recipe: Recipe) -> Rows:
 
 
 def _short(path: Path) -> Path:
-    """Return a path as it is from the working directory, if it is inside."""
+    """Return a path relative to the working directory if it lies inside."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -115,7 +115,7 @@ def _assigned(values: dict[str, Any]) -> str:
 
 
 def numbers(store: Store, recipe: Recipe, weights: Sequence[Weights]) -> Iterator[tuple[str, Rows]]:
-    """Yield a source of numbers and what it says, if there is one: the run directory, else a published report.
+    """Yield the source and rows of the numbers, if there are any: the run directory, else a published report.
 
     Raises:
         UserError: an outcomes file is damaged.
@@ -129,14 +129,14 @@ def numbers(store: Store, recipe: Recipe, weights: Sequence[Weights]) -> Iterato
 
 
 def _outcomes(folder: Path, recipe: Recipe, weights: Sequence[Weights]) -> list[Path]:
-    """Return the outcomes of these very weights; of a seed that has none here, those of any."""
+    """Return the outcomes of exactly these weights or, for seeds without weights here, of any weights."""
     found = []
     ends = {f"-{recipe.hash}-seed-{one.seed}.parquet": one for one in weights}
     for path in visible_files(folder, ".parquet") if folder.is_dir() else []:
         one = next((one for end, one in ends.items() if path.name.endswith(end)), None)
         if one is None:
             continue
-        from robustbench_ens.outcomes import read_provenance  # imports what a card without numbers needs not
+        from robustbench_ens.outcomes import read_provenance  # heavy, and not needed without numbers
 
         if one.record is None or read_provenance(path)["target"]["weights"] == one.record.weights:
             found.append(path)
@@ -144,7 +144,7 @@ def _outcomes(folder: Path, recipe: Recipe, weights: Sequence[Weights]) -> list[
 
 
 def _numbers(paths: Sequence[Path]) -> Rows:
-    """Return the rates of an ensemble as the leaderboard has them, and the health of its attacks."""
+    """Return the rates of an ensemble as in the leaderboard, and the health of its attacks."""
     from robustbench_ens.outcomes import read_evaluations
     from robustbench_ens.reporting.board import board
     from robustbench_ens.reporting.card import health_lines
@@ -169,7 +169,7 @@ def _seeds(collection: Collection) -> str:
 
 
 def _rate(rate: Rate | str | None, more: str = "") -> str:
-    """A bar and a number, or why there is none."""
+    """Return a bar and a number, or the reason why there is none."""
     from robustbench_ens.cli.console import OUT
     from robustbench_ens.cli.leaderboard import bar_of
 
@@ -183,9 +183,9 @@ def commands(recipe: Recipe, given: Sequence[str], seeds: Sequence[int]) -> list
     """Return the commands that train an ensemble and attack it.
 
     Args:
-        recipe: of the ensemble.
-        given: its reference as the user gave it, and options that change it.
-        seeds: to train.
+        recipe: recipe of the ensemble.
+        given: its reference as given by the user, and options that change it.
+        seeds: training seeds.
     """
     reference = [*given, *([] if list(seeds) == [0] else ["--seeds", ",".join(map(str, seeds))])]
     attacks = _attacks(recipe.settings.dataset)
@@ -194,14 +194,14 @@ def commands(recipe: Recipe, given: Sequence[str], seeds: Sequence[int]) -> list
 
 
 def _attacks(dataset: str) -> list[str]:
-    """Return a protocol for a dataset of each kind that the leaderboard shows: the one with the plainest name."""
+    """Return the protocol with the shortest name of each kind on the leaderboard, for a dataset."""
     found: dict[str, str] = {}
     for name in names("attacks", lambda why: None):
         try:
             with silenced():
                 protocol = listed_protocol(name)
         except UserError:
-            continue  # `rbe list` says what is wrong with it
+            continue  # `rbe list` prints its error
         if protocol is None or protocol.settings.recipes_dataset != dataset or not protocol.settings.facts.leaderboard:
             continue
         known = found.setdefault(protocol.settings.kind, name)

@@ -1,4 +1,4 @@
-"""End `rbe`: exit codes, one line for what a person can mend, closed pipes, Ctrl-C."""
+"""The ends of `rbe`: exit codes, one-line errors, closed pipes and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ from robustbench_ens.core.memory import is_out_of_memory
 from robustbench_ens.core.notices import notices_to, once
 from robustbench_ens.errors import FailedPiecesError, UserError, escaped
 
-DONE, MOVED, FAILED, REFUSED, BROKEN, INTERRUPTED = 0, 1, 1, 2, 70, 130
+DONE = 0
+MOVED = 1
+FAILED = 1
+REFUSED = 2
+BROKEN = 70
+INTERRUPTED = 130
 EXIT_CODES = (
     f"Exit codes: {DONE} done; {MOVED} numbers moved (rbe check), or some pieces failed (several workers); {REFUSED} "
     f"refused, in one line; {BROKEN} an error in rbe itself; {INTERRUPTED} interrupted."
 )
-"""70 is EX_SOFTWARE of sysexits.h, 130 what shells give to a process that SIGINT ended."""
+"""The codes as help shows them. 70 is EX_SOFTWARE of sysexits.h, and 130 that of shells for a SIGINT."""
 
 KEPT = "what was finished before is kept, and the same command goes on from there"
 
@@ -38,11 +43,12 @@ _OS_ERRORS = {
 
 
 def run(command: Callable[[], Any]) -> int:
-    """Run ``command`` and return the exit code, after printing the reason for any but 0 and 1 on standard error.
+    """Run ``command``, and return the exit code. The reason for any but 0 and 1 is printed on standard error.
 
-    If the reader of the output has gone (`rbe check ... | head -1`), the command goes on without printing, so that
-    the exit code says what it always says.
+    If the reader of the output has gone (`rbe check ... | head -1`), the command goes on without printing, so that the
+    exit code keeps its meaning.
     """
+    # The order of handlers matters: several of these errors are subclasses of those caught later.
     with _forgiving_streams(), notices_to(once(_note)), _second_interrupt_ends_at_once():
         try:
             code = command()
@@ -75,7 +81,7 @@ def run(command: Callable[[], Any]) -> int:
 
 
 def _say(text: str) -> None:
-    """Print on standard error. Click would write UTF-8 where the encoding is ASCII."""
+    """Print on standard error, without click, which writes UTF-8 even if the encoding is ASCII."""
     if sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)
 
@@ -94,7 +100,7 @@ def _one_line(text: str) -> str:
 
 
 def _os_error(error: OSError) -> str:
-    """Return the line for an error of the system: which file, what, and what to do."""
+    """Return the line for an error of the system: the file, the problem, and what to do."""
     where = f"{error.filename}: " if error.filename else ""
     if isinstance(error, PermissionError):
         return f"{where}permission denied; give this user access to it, or name another place; {KEPT}"
@@ -103,7 +109,7 @@ def _os_error(error: OSError) -> str:
 
 
 class _Forgiving:
-    """A text stream that goes silent once its reader has gone."""
+    """A text stream that drops its output once its reader has gone."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -112,13 +118,13 @@ class _Forgiving:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write ``text``, if there is still a reader."""
+        """Write ``text`` if there is still a reader."""
         with self._forgiven():
             return self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if there is still a reader."""
+        """Flush if there is still a reader."""
         with self._forgiven():
             self._stream.flush()
 
@@ -127,14 +133,14 @@ class _Forgiving:
         try:
             yield
         except BrokenPipeError:
-            # What is still buffered is flushed later, and must find somewhere to go.
+            # Buffered text is flushed later, and needs an open descriptor.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
 
 
 ANY_ENCODING = "robustbench_ens.any-encoding"
-"""Name of the error handler that writes what an encoding lacks in other characters."""
+"""The name of the error handler that replaces characters that an encoding lacks."""
 
 _INSTEAD = {
     "\N{NO-BREAK SPACE}": " ",
@@ -160,7 +166,7 @@ codecs.register_error(ANY_ENCODING, _in_any_encoding)
 
 @contextmanager
 def _writes_anything(stream: TextIO | None) -> Iterator[None]:
-    """Let ``stream`` write every character inside this context, whatever its encoding is."""
+    """Let ``stream`` accept every character inside this context, whatever its encoding."""
     if not isinstance(stream, io.TextIOWrapper):
         yield
         return
@@ -169,14 +175,14 @@ def _writes_anything(stream: TextIO | None) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError, ValueError):  # it is flushed first, which the interpreter's end does again
+        with suppress(OSError, ValueError):  # it flushes first, which may fail, and is repeated when Python ends
             stream.reconfigure(errors=before)
 
 
 @contextmanager
 def _forgiving_streams() -> Iterator[None]:
     _open_closed_streams()
-    before = sys.stdout, sys.stderr
+    before = (sys.stdout, sys.stderr)
     with _writes_anything(sys.stdout), _writes_anything(sys.stderr):
         sys.stdout, sys.stderr = (stream and _Forgiving(stream) for stream in before)
         try:
@@ -190,20 +196,20 @@ def _forgiving_streams() -> Iterator[None]:
 
 
 def _open_closed_streams() -> None:
-    """Let closed standard streams lead nowhere (`rbe ... >&-`): else the next file that is opened has their number."""
+    """Open closed standard streams (`rbe ... >&-`) on the null device, before a file gets their number."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number, which is this one
 
 
 @contextmanager
 def _second_interrupt_ends_at_once() -> Iterator[None]:
-    """Let the second Ctrl-C end the process at once, with 130.
+    """Make a second Ctrl-C end the process at once, with 130.
 
-    The first waits for the worker threads. A second one must not unwind into the interpreter's end while these are
-    inside PyTorch, which then aborts. Nothing is lost: whatever is on disk is there whole.
+    The first waits for the worker threads. A second one must not end the interpreter while threads are inside PyTorch,
+    which then aborts. Nothing is lost, because every file on disk is complete.
     """
     ours = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
@@ -227,5 +233,5 @@ def _second_interrupt_ends_at_once() -> Iterator[None]:
     try:
         yield
     finally:
-        if not interrupted:  # else the interpreter still has to end, and is to be left alone at that
+        if not interrupted:  # otherwise the handler must stay until the interpreter has ended
             signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""Forecasts on the terminal: what the pieces of a plan will take on so many workers."""
+"""Forecasts on the terminal: the expected time of a plan's pieces on several workers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from robustbench_ens.workflow.schedule import WorkerKind, schedule
 
 NOUNS: Mapping[WorkerKind, str] = {"cpu": "worker", "gpu": "GPU"}
 LONGEST_CHAIN = 6
-"""Pieces of the critical path that are named; of a longer one, the longest of them."""
+"""The most pieces of the critical path that are named, which are then the longest ones."""
 
 
 def print_forecast(forecast: Forecast) -> None:
-    """Print wall time, critical path, efficiency, what binds, and where the times come from."""
+    """Print wall time, critical path, efficiency, the bound, and the origins of the times."""
     for line in forecast_lines(forecast):
         OUT.print(line)
 
@@ -38,7 +38,7 @@ def forecast_lines(forecast: Forecast) -> list[str]:
 
 
 def _chain(path: Sequence[tuple[str, float]]) -> str:
-    """Return the longest pieces of a chain by name, in order."""
+    """Return the names of the longest pieces of a chain, in order."""
     by_length = sorted(range(len(path)), key=lambda place: -path[place][1])
     longest = [path[place] for place in sorted(by_length[:LONGEST_CHAIN])]
     named = ", then ".join(f"{title} ({duration(seconds)})" for title, seconds in longest)
@@ -47,8 +47,9 @@ def _chain(path: Sequence[tuple[str, float]]) -> str:
 
 
 def _bound(forecast: Forecast) -> str:
-    """Return what keeps the wall time from being shorter, and what would help."""
-    made, binds = forecast.schedule, forecast.binds
+    """Return the bound on the wall time, and what would reduce it."""
+    made = forecast.schedule
+    binds = forecast.binds
     if binds == "critical path":
         title, seconds = max(forecast.critical_path, key=lambda piece: piece[1])
         return f"the critical path: more workers save little. Its longest piece is {title} ({duration(seconds)})"
@@ -58,7 +59,7 @@ def _bound(forecast: Forecast) -> str:
 
 
 def _basis(forecast: Forecast) -> list[str]:
-    """Return where the times come from, and which are missing."""
+    """Return the origins of the times, and the missing ones."""
     lines = []
     if forecast.origins:
         counts = listing([f"{count:,} {origin}" for origin, count in sorted(forecast.origins.items())])

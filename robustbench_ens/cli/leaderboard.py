@@ -18,13 +18,13 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 def board_lines(rows: Sequence[BoardRow], kinds: Kinds, width: int, *, unicode: bool = True) -> list[str]:
     """Return the leaderboard of one dataset in lines of at most ``width`` characters, if that is 40 or more.
 
-    Columns that do not fit are left out from the right; the bar and the worst case stay.
+    Columns that do not fit are dropped from the right; the bar and the worst case stay.
 
     Args:
-        rows: of one dataset, best first.
+        rows: rows of one dataset, best first.
         kinds: the facts of the kinds of protocols.
-        width: of the terminal.
-        unicode: whether it shows block characters; otherwise bars are of ``#``.
+        width: width of the terminal.
+        unicode: whether it shows block characters; otherwise bars consist of ``#``.
     """
     names = {row.ensemble: shorten(escaped(row.ensemble, keep=""), LONGEST_NAME) for row in rows}
     worst = [_worst(row) for row in rows]
@@ -61,12 +61,12 @@ def _title(row: BoardRow) -> str:
 
 
 def _legend(rows: Sequence[BoardRow]) -> str:
-    said = ["Bar: worst case"]
+    notes = ["Bar: worst case"]
     if any(row.differs_below for row in rows[:-1]):
-        said.append("rule: above and below differ significantly")
+        notes.append("rule: above and below differ significantly")
     if any(isinstance(rate, Rate) and not rate.healthy for row in rows for rate in (row.worst, *row.attacks.values())):
-        said.append("⚠: rests on an unhealthy attack")
-    return "; ".join(said) + "."
+        notes.append("⚠: rests on an unhealthy attack")
+    return "; ".join(notes) + "."
 
 
 def _worst(row: BoardRow) -> str:
@@ -74,7 +74,7 @@ def _worst(row: BoardRow) -> str:
 
 
 def _columns(rows: Sequence[BoardRow], kinds: Kinds) -> list[tuple[str, list[str]]]:
-    """The columns with a number in any row: attacks, clean images, transferability."""
+    """Return the columns with a number in any row: attacks, clean images, transferability."""
     attacks = [(kinds[kind].title, [_cell(row.attacks.get(kind)) for row in rows]) for kind in rows[0].attacks]
     columns = [*attacks, ("Clean", [_cell(row.clean) for row in rows])]
     columns.append(("Transfer", [_cell(row.transfer) for row in rows]))

@@ -28,7 +28,7 @@ def list_command(where: Where, publish: bool) -> None:
 
 
 def _show(place: Workplace) -> None:
-    """Print what there is. Of what names code from outside, which is not imported, the name alone is known."""
+    """Print the tables. Code from outside is not imported, so that files that name it show only their names."""
     from robustbench_ens.cli.console import OUT, show, table
     from robustbench_ens.workflow.inventory import PROTOCOL_COLUMNS, RECIPE_COLUMNS, protocols, recipes
 

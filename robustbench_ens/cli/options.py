@@ -1,4 +1,4 @@
-"""Options and kinds of values that several commands share. Parsing alone: nothing heavy is imported here."""
+"""Options and value types that several commands share. Only parsing: nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULT_PORT = 8000
 
 
 class Seeds(click.ParamType):
-    """Training seeds as ``0,1,2`` or ``0-4``."""
+    """The type of training seeds: ``0,1,2`` or ``0-4``."""
 
     name = "seeds"
 
@@ -66,12 +66,12 @@ class FilePath(click.Path):
 
 @dataclass(frozen=True)
 class Where:
-    """The place that a command works in, as its options give it.
+    """The place that a command works in, as given by its options.
 
     Attributes:
         runs: the run directory.
         data_root: the folder of datasets; None is the default one.
-        device: as given: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda or cuda:N, as given.
         threads: CPU cores to use; None is all of them.
     """
 
@@ -107,7 +107,7 @@ class Where:
         if crew.executor == "ray":
             if device not in ("auto", "cpu", "cuda"):
                 raise UserError(f"--device: expected auto, cpu or cuda with --executor ray, got {device!r}")
-            device = "cpu"  # of this process; a worker finds out what it has
+            device = "cpu"  # for this process; each worker resolves the device on its own node
         place = (self.store, self.data_root, device_of(device), Bars(OUT), hook, self.threads, batch_size)
         return Workplace(*place, crew=crew)
 
@@ -125,13 +125,13 @@ _THREADS_OF_WORKERS = click.option(
 _THREADS = click.option("--threads", type=click.IntRange(1, MOST_THREADS), help="CPU cores to use [default: all].")
 
 
-_SERVE = click.option("--serve", is_flag=True, help="Show it in a browser here; renew it as outcomes arrive.")
+_SERVE = click.option("--serve", is_flag=True, help="Show the report in a browser, and update it as outcomes arrive.")
 _PORT = click.option("--port", type=click.IntRange(0, 65535), help=f"Port of --serve [default: {DEFAULT_PORT}].")
-_NO_OPEN = click.option("--no-open", is_flag=True, help="With --serve, open no browser.")
+_NO_OPEN = click.option("--no-open", is_flag=True, help="With --serve: open no browser.")
 
 
 def _takes_where(command: Command) -> Command:
-    """Let ``command`` take its first argument, a :class:`Where`, from the shared options."""
+    """Wrap ``command`` so that its first argument is a :class:`Where` made from the shared options."""
 
     @wraps(command)
     def called(
@@ -143,7 +143,7 @@ def _takes_where(command: Command) -> Command:
 
 
 def _decorated(command: Command, *options: Callable[[Command], Command]) -> Command:
-    """Apply ``options``, of which help shows the first one first."""
+    """Apply ``options``, in the order in which help shows them."""
     for option in reversed(options):
         command = option(command)
     return command
@@ -155,31 +155,31 @@ def _unneeded(context: click.Context, option: click.Parameter, value: object) ->
 
 
 def _hidden(name: str) -> Callable[[Command], Command]:
-    """Return an option that a command had once, and still takes with a notice."""
+    """Return a hidden option that a command had in earlier versions, and still accepts with a notice."""
     return click.option(name, hidden=True, expose_value=False, callback=_unneeded)
 
 
 def place_options(command: Command) -> Command:
-    """Give a command that computes nothing ``--runs`` and ``--data-root``, as its first argument :class:`Where`."""
+    """Add ``--runs`` and ``--data-root`` to a command that computes nothing. Its first argument is :class:`Where`."""
     return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _hidden("--device"), _hidden("--threads"))
 
 
 def plan_options(command: Command) -> Command:
-    """Give `rbe plan` the options of the place, and the threads of each worker that it plans for."""
+    """Add the options of the place to `rbe plan`, with the threads of each worker."""
     return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _THREADS_OF_WORKERS, _hidden("--device"))
 
 
 def compute_options(command: Command) -> Command:
-    """Give a command the options of the place and the device to compute in, as its first argument :class:`Where`."""
+    """Add the options of place and device to a command. Its first argument is :class:`Where`."""
     return _decorated(_takes_where(command), _RUNS, _DATA_ROOT, _DEVICE, _THREADS)
 
 
 @dataclass(frozen=True)
 class Serving:
-    """How a report is served.
+    """The options by which a report is served.
 
     Attributes:
-        port: to listen on; 0 takes a free one.
+        port: port to listen on; 0 is any free one.
         opens: whether to open a browser.
     """
 
@@ -188,7 +188,7 @@ class Serving:
 
 
 def serve_options(command: Command) -> Command:
-    """Give a command ``--serve`` and what belongs to it, as the argument ``serving``: a :class:`Serving` or None."""
+    """Add ``--serve`` and its options to a command. The argument ``serving`` is a :class:`Serving` or None."""
 
     @wraps(command)
     def called(*arguments: Any, serve: bool, port: int | None, no_open: bool, **rest: Any) -> Any:
@@ -211,7 +211,7 @@ set_option = click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", h
 batch_size_option = click.option(
     "--batch-size",
     type=click.IntRange(1, LARGEST_BATCH_SIZE),
-    help="Images attacked together [default: what suits the device]. Halved if they do not fit in memory.",
+    help="Images attacked together [default: what fits the device]. Halved if memory runs out.",
 )
 
 
@@ -219,10 +219,10 @@ _EXECUTOR = click.option(
     "--executor",
     default="local",
     show_default=True,
-    help="Run steps by local, serial, processes, ray or package.module:Name.",
+    help="Executor: local, serial, processes, ray or package.module:Name.",
 )
 _WORKERS = click.option(
-    "--workers", type=click.IntRange(1, MOST_WORKERS), help="Processes to share the work [default: this one]."
+    "--workers", type=click.IntRange(1, MOST_WORKERS), help="Processes that share the work [default: this one]."
 )
 _RAY_ADDRESS = click.option("--ray-address", metavar="ADDRESS", help="Ray cluster to join [env RAY_ADDRESS].")
 _GPUS_PER_TASK = click.option(
@@ -231,7 +231,7 @@ _GPUS_PER_TASK = click.option(
 
 
 def executor_options(command: Command) -> Command:
-    """Give a command the options of who does the work, as the argument ``crew``."""
+    """Add the options of executors and workers to a command, as the argument ``crew``."""
 
     @wraps(command)
     def called(
@@ -253,10 +253,10 @@ shard_option = click.option(
     "--shard",
     metavar="I/N",
     callback=lambda context, option, value: None if value is None else parse_shard(value),
-    help="Carry out the I-th of N shares of the work, beside other shards on the same run directory.",
+    help="Run the I-th of N shares of the work, beside other shards on the same run directory.",
 )
 dry_option = click.option(
     "--dry-run",
     is_flag=True,
-    help="Only show what would run, in which order, and how long. Still imports code that a recipe names.",
+    help="Only show what would run, in which order, and how long. Code that a recipe names is imported.",
 )

@@ -14,7 +14,7 @@ from robustbench_ens.core.store import Store
 @click.command()
 @click.argument("baseline", type=FilePath())
 @click.argument("outcomes", nargs=-1, type=FilePath())
-@click.option("--paired", is_flag=True, help="Pin these very weights, with any number of training seeds.")
+@click.option("--paired", is_flag=True, help="Pin exactly these weights, with any number of training seeds.")
 @place_options
 def pin(where: Where, baseline: Path, outcomes: tuple[Path, ...], paired: bool) -> None:
     """Pin outcomes as the baseline of `rbe check`.
@@ -27,7 +27,7 @@ def pin(where: Where, baseline: Path, outcomes: tuple[Path, ...], paired: bool) 
 
 
 def pin_outcomes(store: Store, baseline: Path, sources: Sequence[Path], paired: bool) -> None:
-    """Write the baseline of the outcomes among ``sources``, or without any of all in ``store``."""
+    """Write the baseline of the outcomes among ``sources`` or, without any, of all outcomes in ``store``."""
     from robustbench_ens.check import make_pin, write_pin
     from robustbench_ens.cli.console import OUT
     from robustbench_ens.cli.sources import outcome_files

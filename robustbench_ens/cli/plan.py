@@ -22,9 +22,9 @@ MOST_WORKERS = 10_000
 @click.command()
 @click.argument("names", nargs=-1, metavar="[PROTOCOL]... [RECIPE]...")
 @seeds_option
-@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Also forecast what it will take on so many.")
-@click.option("--gpus", type=click.IntRange(0, MOST_WORKERS), help="With --workers, that compute on so many GPUs.")
-@click.option("--slurm", is_flag=True, help="With --workers, print a Slurm job array that carries the plan out.")
+@click.option("--workers", type=click.IntRange(1, MOST_WORKERS), help="Also forecast the time on this many workers.")
+@click.option("--gpus", type=click.IntRange(0, MOST_WORKERS), help="With --workers: number of GPUs to compute on.")
+@click.option("--slurm", is_flag=True, help="With --workers: print a Slurm job array that runs the plan.")
 @plan_options
 def plan(
     where: Where, names: tuple[str, ...], seeds: list[int], workers: int | None, gpus: int | None, slurm: bool
@@ -46,7 +46,7 @@ def plan(
         where = replace(where, threads=where.threads or 1)
     place = where.workplace()
     if gpus:
-        place.device = "cuda"  # nothing is computed: there need be none here
+        place.device = "cuda"  # nothing is computed, so that this machine need not have one
     with messages_aside() if slurm else nullcontext():
         made = _plan(place, names, seeds) if names else quickstart_plan(place, seeds)
     if slurm:

@@ -1,4 +1,4 @@
-"""Plans on the terminal: what they would run, running them, and the numbers that they give."""
+"""Plans on the terminal: showing them, running them, and printing their results."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from robustbench_ens.workflow.timings import Timing
 
 
 def show_plan(plan: Plan) -> None:
-    """Print the steps in order, what is done or published, and how long the rest is expected to take."""
-    rows, known, unknown = [], 0.0, 0
+    """Print the steps in order, their states, and their expected times."""
+    rows = []
+    known = 0.0
+    unknown = 0
     timings = step_timings(plan)
     for number, (step, timing) in enumerate(zip(plan.steps, timings, strict=True), start=1):
         published = isinstance(step, TrainStep) and plan.workplace.library.is_published(step.ensemble)
@@ -42,7 +44,7 @@ def show_plan(plan: Plan) -> None:
 
 
 def _takes(timing: Timing | None) -> tuple[str, str]:
-    """Return how long a step is expected to take, and where that comes from."""
+    """Return the expected time of a step and its origin, as text."""
     return ("?", "") if timing is None else (duration(timing.seconds), timing.origin)
 
 
@@ -53,7 +55,7 @@ def carry_out(
     executor: str = DEFAULT_EXECUTOR,
     shard: Shard | None = None,
 ) -> None:
-    """Run what is due, all of it or one shard, or only show it. ``finished`` is called with each step that is done."""
+    """Run the due steps or one shard of them, or only show them. ``finished`` is called with each finished step."""
     if dry_run:
         if shard is None:
             show_plan(plan)
@@ -62,13 +64,13 @@ def carry_out(
         return
     if plan.due or leftovers(plan):
         check_inputs(plan)  # loads, or even downloads, what the steps need
-        now = plan.renewed()  # another command may have done what was due meanwhile, or undone what was done
+        now = plan.renewed()  # loading takes time, in which another command may have finished or undone steps
         check_inputs(now)
         run(now, finished, executor, shard, partial(shown, console=OUT))
 
 
 def show_shard(plan: Plan, shard: Shard) -> None:
-    """Print the pieces that fall to one shard."""
+    """Print the pieces of one shard."""
     pieces, shared, _ = assignment(plan, shard.count)
     mine = shared[shard.number - 1]
     place = plan.workplace
@@ -78,7 +80,7 @@ def show_shard(plan: Plan, shard: Shard) -> None:
 
 
 def shard_summary(plan: Plan, shard: Shard) -> None:
-    """Print that one shard is done, and how much of the whole plan is."""
+    """Print that one shard is done, and the progress of the whole plan."""
     steps = len(plan.steps)
     done = sum(step.is_done(plan.workplace) for step in plan.steps)
     if done == steps:
@@ -88,7 +90,7 @@ def shard_summary(plan: Plan, shard: Shard) -> None:
 
 
 def training_summary(plan: Plan, steps: Sequence[Step]) -> None:
-    """Print clean accuracy, time and speed of every ensemble that ``steps`` train."""
+    """Print the clean accuracy, time and speed of every ensemble that ``steps`` trained."""
     rows = []
     for step in steps:
         if not isinstance(step, TrainStep):
@@ -98,20 +100,21 @@ def training_summary(plan: Plan, steps: Sequence[Step]) -> None:
             continue
         clean = {int(member): value for member, value in record.training["clean_accuracy"].items()}
         members = " ".join(f"{100 * clean[index]:.1f}" for index in range(record.sub_models))
-        seconds, speed = record.training["wall_time_s"], record.training["steps_per_s"]
+        seconds = record.training["wall_time_s"]
+        speed = record.training["steps_per_s"]
         rows.append((record.id, f"{100 * clean[-1]:.1f}", members, duration(seconds), f"{speed:.1f}"))
     columns = ("ensemble", "clean %", "sub-models %", "time", "steps/s")
     show(table("Trained ensembles, accuracy on the whole test split", columns, rows))
 
 
 def report_skipped(reasons: Iterable[str]) -> None:
-    """Print which targets are incompatible with a protocol."""
+    """Print why incompatible pairs of protocol and target were skipped."""
     for reason in reasons:
-        OUT.print(f"Left out: {reason}", markup=False)
+        OUT.print(f"Skipped: {reason}", markup=False)
 
 
 def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
-    """Read the outcomes of every attack of a plan that was carried out, once also where two names mean one."""
+    """Read the outcomes of every attack of a finished plan, each file once even if two names mean the same."""
     paths = []
     for step in plan.outcome_targets():
         record = record_of(plan.workplace, step.target)
@@ -121,15 +124,15 @@ def plan_outcomes(plan: Plan) -> list[OutcomeFile]:
 
 
 def print_results(plan: Plan) -> None:
-    """Print the summary of what the attacks of a plan found."""
-    from robustbench_ens.cli.summaries import print_summary  # imports what planning needs not
+    """Print the summary of a plan's attacks."""
+    from robustbench_ens.cli.summaries import print_summary  # heavy, and not needed for planning
     from robustbench_ens.reporting.collect import collect
 
     print_summary(collect(plan_outcomes(plan)))
 
 
 def print_early(plan: Plan, step: Step) -> None:
-    """Print the numbers of a step that has just finished, while others still run."""
+    """Print the results of a step that has just finished, while others still run."""
     from robustbench_ens.cli.summaries import print_known
     from robustbench_ens.reporting.collect import collect
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from robustbench_ens.reporting.folder import ReportFolder
 
 STARTS = {"csv": "README.md", "latex": "report.tex"}
-"""Where to start reading each export."""
+"""The file of each export to start reading at."""
 
 
 @click.command()
@@ -27,7 +27,7 @@ STARTS = {"csv": "README.md", "latex": "report.tex"}
 @click.option("--name", default=DEFAULT_REPORT, help="Folder under RUNS/reports.", show_default=True)
 @click.option("--publish", metavar="NAME", help="Write to reports/NAME instead, with the outcomes beside it.")
 @click.option(
-    "--section", "own", metavar="PACKAGE.MODULE:NAME", multiple=True, help="Add sections of your own; repeatable."
+    "--section", "own", metavar="PACKAGE.MODULE:NAME", multiple=True, help="Add sections from outside. Repeatable."
 )
 @click.option("--csv", is_flag=True, help="Also write tidy tables into the report's folder csv/.")
 @click.option("--latex", is_flag=True, help="Also write tables and figures for a paper into latex/.")
@@ -55,7 +55,7 @@ def report(
 
     added = [word for spec in own for word in ("--section", spec)]
     command = ["rbe", "report", *map(str, outcomes), *([] if name == DEFAULT_REPORT else ["--name", name]), *added]
-    if publish:  # the outcomes that lie beside it make it again
+    if publish:  # the printed command must work in a checkout, which has the outcomes beside the report
         command = ["rbe", "report", f"reports/{publish}/outcomes", "--publish", publish, *added]
     if publish and serving is not None:
         raise UserError("--serve: expected no --publish beside it; publish the report when it is complete")
@@ -81,14 +81,14 @@ def print_report(
     own: Sequence[str] = (),
     options: ExportOptions | None = None,
 ) -> None:
-    """Write a report; print its leaderboard and where it lies.
+    """Write a report, and print its leaderboard and path.
 
     Args:
         files: the outcomes.
-        folder: where the report goes.
-        command: the command line that makes it again.
-        own: sections of the user's own, as ``package.module:Name``.
-        options: what to write beside the pages.
+        folder: folder of the report.
+        command: the command line that makes the report again.
+        own: sections from outside, as ``package.module:Name``.
+        options: exports to write beside the pages.
     """
     from robustbench_ens.cli.console import OUT
     from robustbench_ens.cli.summaries import print_board, print_remarks

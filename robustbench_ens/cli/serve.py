@@ -1,4 +1,4 @@
-"""`rbe report --serve`: a report in the browser that is made anew as outcomes arrive, on this machine alone."""
+"""`rbe report --serve`: a local web server for a report that is remade as outcomes arrive."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from robustbench_ens.errors import UserError
 HOST = "127.0.0.1"
 EVENTS = "/changes"
 POLL_S = 1.0
-"""Seconds between two looks at the outcomes; what changed is read when it has stayed the same for that long."""
+"""Seconds between two checks of the outcomes. Changed files are read once they are stable for as long."""
 
-_PING_S = 10.0  # an idle connection is tested so often
+_PING_S = 10.0  # seconds between tests of an idle connection
 _VERSION = re.compile("[0-9]{1,9}")
 _PAGES = re.compile(r"/(?:index|(?:ensembles|details)/[a-z0-9-]{1,80})\.html")
 _RELOAD = (
@@ -33,14 +33,14 @@ _RELOAD = (
 _DIGEST = base64.b64encode(hashlib.sha256(_RELOAD.encode()).digest()).decode()
 
 Seen = tuple[tuple[str, int, int], ...]
-"""Outcome files by path, time of change and size."""
+"""The path, time of change and size of outcome files."""
 
 
 class ReportServer(ThreadingHTTPServer):
-    """Serves the pages of a report to browsers on this machine, and tells them when they have changed.
+    """A server of the pages of a report to browsers on this machine, which reloads changed pages.
 
     Attributes:
-        folder: of the report.
+        folder: folder of the report.
     """
 
     daemon_threads = True
@@ -58,12 +58,12 @@ class ReportServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Where the front page is."""
+        """The address of the front page."""
         return f"http://{HOST}:{self.server_port}/"
 
     @property
     def hosts(self) -> tuple[str, str]:
-        """What a browser on this machine calls it. Any other name is of a page elsewhere that was led here."""
+        """The names in requests from this machine. Others come from foreign pages (DNS rebinding) and are refused."""
         return f"{HOST}:{self.server_port}", f"localhost:{self.server_port}"
 
     def announce(self) -> None:
@@ -73,14 +73,14 @@ class ReportServer(ThreadingHTTPServer):
             self._changed.notify_all()
 
     def wait(self, version: int) -> int | None:
-        """Return the number of the report after ``version``, or the same after a while; None when the server ends."""
+        """Return the report's number after ``version``, the same after a timeout, or None when the server ends."""
         with self._changed:
             self._changed.wait_for(lambda: self._version != version or not self._open, _PING_S)
             return self._version if self._open else None
 
     @property
     def version(self) -> int:
-        """How often the report has been made anew."""
+        """The number of times that the report was remade."""
         with self._changed:
             return self._version
 
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not _PAGES.fullmatch(page):
             self.send_error(404)
             return
-        version = self.server.version  # before the page is read: what changes meanwhile reloads it
+        version = self.server.version  # before the page is read, so that a change meanwhile reloads it
         text = self._read(page[1:])
         if text is None:
             self.send_error(404)
@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(reloading(text, version).encode())
 
     def _read(self, page: str) -> str | None:
-        """Return a page of the report, or None if it is not there or a link leads out of the folder."""
+        """Return a page of the report, or None if it is missing or a link leads out of the folder."""
         folder = self.server.folder.resolve()
         try:
             path = (folder / page).resolve()
@@ -138,10 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _stream(self, shown: str) -> None:
-        """Send a line for each change, and an empty comment now and then, which finds out whether anybody listens.
+        """Send a line for each change, and an empty comment now and then, which fails if the page was closed.
 
         Args:
-            shown: the number of the report that the page is of, so that a change before it listened is not missed.
+            shown: the number of the report that the page shows, so that earlier changes are not missed.
         """
         version = int(shown) if _VERSION.fullmatch(shown) else self.server.version
         self.send_response(200)
@@ -157,15 +157,15 @@ class _Handler(BaseHTTPRequestHandler):
             return  # the page was closed
 
     def log_message(self, *_: object) -> None:
-        """Keep the terminal for what was made."""
+        """Print no requests."""
 
 
 def reloading(page: str, version: int) -> str:
-    """Return a page with a script that reloads it, which its content security policy then allows.
+    """Return a page with a script that reloads it, allowed by its content security policy.
 
     Args:
-        page: as it lies on disk, where it stays as it is.
-        version: the number of the report that it is of.
+        page: the page as it is on disk.
+        version: the number of the report.
     """
     allowed = page.replace("script-src '", f"connect-src 'self'; script-src 'sha256-{_DIGEST}' '", 1)
     return allowed.replace("</body>", f'<script data-version="{version}">{_RELOAD}</script>\n</body>', 1)
@@ -185,13 +185,13 @@ def seen(sources: list[Path]) -> Seen:
 
 
 def watch(look: Callable[[], Seen], made: Seen, make: Callable[[], None], pause: Callable[[], None]) -> None:
-    """Call ``make`` whenever what ``look`` returns has changed and then stayed the same for one pause. Never returns.
+    """Call ``make`` whenever the result of ``look`` has changed and then stayed the same for a pause.
 
     Args:
-        look: see :func:`seen`.
-        made: what it returned before the last report was made.
-        make: makes the report anew.
-        pause: waits; may raise to end.
+        look: returns the state of the files, as :func:`seen`.
+        made: its result before the last report was made.
+        make: remakes the report.
+        pause: waits. It raises an error to end this function, which never returns.
     """
     last = made
     while True:
@@ -206,13 +206,13 @@ def watch(look: Callable[[], Seen], made: Seen, make: Callable[[], None], pause:
 def serve(
     server: ReportServer, sources: list[Path], made: Seen, make: Callable[[], None], say: Callable[[str], None]
 ) -> None:
-    """Serve a report until Ctrl-C, and make it anew when outcomes change.
+    """Serve a report until Ctrl-C, and remake it when outcomes change.
 
     Args:
-        server: of the report, which is there.
+        server: the server of the report, which exists.
         sources: files and folders of outcomes.
-        made: the outcomes that the report was made of.
-        make: makes the report anew; an error that a user can mend is printed, and the last pages stay.
+        made: the outcomes that the report was made from.
+        make: remakes the report. After a ``UserError``, which is printed, the last pages stay.
         say: prints a line.
     """
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -235,7 +235,7 @@ def serve(
 
 
 def open_browser(server: ReportServer) -> None:
-    """Open the front page, if a browser can: somebody sits at a terminal of a machine with a screen."""
+    """Open the front page, if this is a terminal on a machine with a screen."""
     screen = sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if screen and sys.stdout.isatty():
         webbrowser.open(server.address)

@@ -36,7 +36,7 @@ def show(where: Where, recipe: str, seeds: list[int], sets: tuple[str, ...]) -> 
 
 
 def _print(heading: str, rows: Iterable[tuple[str, str]]) -> None:
-    """Print a heading and, below it, what is known in two columns."""
+    """Print a heading and, below it, the non-empty rows in two columns."""
     from robustbench_ens.cli.console import OUT
 
     known = [(what, text) for what, text in rows if text]

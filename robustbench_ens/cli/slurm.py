@@ -21,7 +21,7 @@ from robustbench_ens.workflow.slurm import JobArray
 
 @contextmanager
 def messages_aside() -> Iterator[None]:
-    """Print on standard error inside this context, so that standard output holds nothing but the script."""
+    """Print on standard error inside this context, so that standard output has only the script."""
     with redirect_stdout(sys.stderr):
         yield
 
@@ -29,18 +29,18 @@ def messages_aside() -> Iterator[None]:
 def print_script(
     plan: Plan, where: Where, names: Sequence[str], seeds: Sequence[int], workers: int, gpus: int | None
 ) -> None:
-    """Print a job array that carries a plan out.
+    """Print a job array that runs a plan.
 
     Args:
-        plan: what it carries out.
+        plan: the plan.
         where: run directory, datasets and threads of each job.
-        names: protocols and recipes that the plan was made of; without any it is the quickstart's.
-        seeds: that the plan was made with.
+        names: protocols and recipes of the plan; without any it is the quickstart's.
+        seeds: training seeds of the plan.
         workers: number of jobs.
-        gpus: how many may be used at a time; none for jobs on CPUs.
+        gpus: number of GPUs to use at a time; None for jobs on CPUs.
 
     Raises:
-        UserError: jobs would not agree on the plan; a path cannot be written into a script.
+        UserError: jobs would not agree on the plan, or a path cannot be written into a script.
     """
     protocols, recipes = protocols_and_recipes(names)
     if protocols and not recipes:
@@ -66,7 +66,7 @@ def _program() -> list[str]:
 
 
 def _ranges(seeds: Sequence[int]) -> str:
-    """Return seeds as ``--seeds`` takes them, runs of consecutive ones as ``first-last``."""
+    """Return seeds in the form of ``--seeds``, with runs of consecutive ones as ``first-last``."""
     spans: list[list[int]] = []
     for seed in seeds:
         if spans and seed == spans[-1][1] + 1:

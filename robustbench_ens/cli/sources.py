@@ -1,4 +1,4 @@
-"""Outcomes that the arguments of a command name."""
+"""The outcomes that the arguments of a command name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robustbench_ens.outcomes import OutcomeFile, find_outcomes, read_evaluation
 
 
 def outcome_files(store: Store, sources: Sequence[Path]) -> list[OutcomeFile]:
-    """Read the outcomes among ``sources``, or without any all of the run directory.
+    """Read the outcomes among ``sources`` or, without any, all of the run directory.
 
     Raises:
         UserError: there are none, or a file is damaged.

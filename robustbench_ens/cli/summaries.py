@@ -1,4 +1,4 @@
-"""Numbers of outcomes on the terminal."""
+"""Tables and warnings about outcomes on the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from robustbench_ens.reporting.tables.summary import NOT_RUN
 
 
 def print_summary(collection: Collection) -> None:
-    """Print the leaderboard, tables of what it has no room for, and unhealthy attacks."""
+    """Print the leaderboard, tables of further numbers, and unhealthy attacks."""
     print_board(collection)
     tables = summary_tables(collection)
     if not has_more(collection):
@@ -36,14 +36,14 @@ def print_board(collection: Collection) -> None:
 
 
 def print_remarks(collection: Collection) -> None:
-    """Print how many files have no digest, and unhealthy attacks."""
+    """Print the number of files without digest, and unhealthy attacks."""
     if text := without_digest(collection):
         OUT.print(f"Note: {text}", markup=False)
     report_unhealthy(collection)
 
 
 def print_known(collection: Collection) -> None:
-    """Print the columns of the summary tables that have a number, and unhealthy attacks."""
+    """Print the columns of the summary tables that have numbers, and unhealthy attacks."""
     for title, frame in summary_tables(collection).items():
         known = frame.loc[:, (frame != NOT_RUN).any()]
         show(table(title, [str(column) for column in known.columns], known.itertuples(index=False)))

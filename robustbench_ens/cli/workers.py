@@ -1,4 +1,4 @@
-"""Show many workers on the terminal: a bar for all pieces and a line for each worker, or a line a minute in a log."""
+"""The view of many workers: a bar and a line for each worker on a terminal, or a line a minute in a log."""
 
 from __future__ import annotations
 
@@ -20,20 +20,28 @@ from robustbench_ens.workflow.status import Clock
 from robustbench_ens.workflow.watch import Doing, Snapshot, Watch
 
 TICK_S = 0.5
-MOST_LINES, MOST_IN_LOG = 16, 3
-"""Workers that are shown, on a terminal and in a line of a log."""
+MOST_LINES = 16
+"""The most workers that a terminal shows."""
 
-MOST_NAME, LEAST_PIECE, LOGGED_PIECE, MOST_BAR = 24, 16, 60, 40
+MOST_IN_LOG = 3
+"""The most workers that a line of a log shows."""
+
+# Widths in characters: of a worker's name, of a piece's title, and of the bar.
+MOST_NAME = 24
+LEAST_PIECE = 16
+LOGGED_PIECE = 60
+MOST_BAR = 40
+
 NOTE_FROM = 120
-"""Characters: of a worker's name, of a piece's title, of the bar; and the width from which there is room for notes."""
+"""The width of a terminal from which notes are shown."""
 
 FRAME = 4
-"""Lines of a terminal that no worker gets: the bar, what went wrong, how many more workers there are, the cursor."""
+"""The lines of a terminal besides those of workers: the bar, failures, the number of hidden workers, the cursor."""
 
 
 @contextmanager
 def shown(watch: Watch, console: Console) -> Iterator[None]:
-    """Show what ``watch`` knows while this context is open, and a line of totals at its end."""
+    """Show the state of ``watch`` while this context is open, and print the totals at its end."""
     view = View(watch, console)
     ended = threading.Event()
 
@@ -53,30 +61,32 @@ def shown(watch: Watch, console: Console) -> Iterator[None]:
 
 
 class View:
-    """What is on the screen, or in the log. One thread calls it.
+    """A view on a screen or in a log, to be called from one thread.
 
     Args:
-        watch: knows how far all workers are.
-        console: prints.
-        clock: seconds that never go back.
+        watch: the state of all workers.
+        console: where to print.
+        clock: a monotonic clock in seconds.
     """
 
     def __init__(self, watch: Watch, console: Console, clock: Clock = time.monotonic) -> None:
-        self._watch, self._console, self._clock = watch, console, clock
-        self._said = clock()
+        self._watch = watch
+        self._console = console
+        self._clock = clock
+        self._printed = clock()
         redraws = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False, transient=True) if redraws else None
         if self._live is not None:
             self._live.start()
 
     def tick(self) -> None:
-        """Print what is new, and draw again or, in a log, print a line a minute."""
+        """Print new lines, and redraw the view or, in a log, print a line a minute."""
         self._print_lines()
         if self._live is not None:
             most = max(1, min(MOST_LINES, self._console.height - FRAME))
             self._live.update(drawn(self._watch.snapshot(), self._console.width, most), refresh=True)
-        elif self._clock() - self._said >= LINE_INTERVAL_S:
-            self._said = self._clock()
+        elif self._clock() - self._printed >= LINE_INTERVAL_S:
+            self._printed = self._clock()
             self._print(log_line(self._watch.snapshot()))
 
     def close(self) -> None:
@@ -107,14 +117,14 @@ def log_line(snapshot: Snapshot) -> str:
 
 
 def totals(snapshot: Snapshot) -> str:
-    """Return what became of all pieces in one line."""
+    """Return the results of all pieces in one line."""
     left = snapshot.total - snapshot.done - len(snapshot.failures) - snapshot.not_tried
     parts = [f"{snapshot.done:,} done", *_troubles(snapshot), *([f"{left:,} left"] if left else [])]
     return f"{counted(snapshot.total, 'piece')} in {_time(snapshot.seconds)}: {', '.join(parts)}"
 
 
 def drawn(snapshot: Snapshot, width: int, most: int) -> RenderableType:
-    """Return the view for a terminal of this width, with at most so many workers."""
+    """Return the view for a terminal of this width, with at most ``most`` workers."""
     troubles = ", ".join(_troubles(snapshot))
     lines = [Text(troubles, "red" if snapshot.failures else "yellow")] if troubles else []
     others = [Text(line, "dim") for line in _others(snapshot.workers, most)]
@@ -131,7 +141,7 @@ def _bar(snapshot: Snapshot, width: int) -> Table:
 
 
 def _table(workers: Sequence[Doing], width: int) -> Table:
-    """Return a row for each worker; titles of pieces get the room that is left."""
+    """Return a row for each worker. Titles of pieces get the remaining width."""
     names = [shorten(_plain(one.status.worker), MOST_NAME) for one in workers]
     shares = [_share(one) for one in workers]
     states = [_state(one) for one in workers]
@@ -184,7 +194,7 @@ def _share(one: Doing) -> str:
 
 
 def _state(one: Doing) -> str:
-    """Return the worker's speed, or for how long it has been silent."""
+    """Return the worker's speed, or the time for which it has been silent."""
     if one.silent_s is not None:
         return f"silent for {one.silent_s:.0f} s"
     return f"{_number(one.status.rate)} {_plain(one.status.unit)}s/s" if one.status.rate else ""
@@ -200,7 +210,7 @@ def _number(rate: float) -> str:
 
 
 def _rounded(seconds: float) -> str:
-    """Return a time that was estimated, in whole minutes from two on."""
+    """Return an estimated time, in whole minutes from two minutes on."""
     return _time(60 * round(seconds / 60)).removesuffix(" 0 s") if seconds >= 120 else f"{seconds:.0f} s"
 
 

@@ -38,7 +38,7 @@ def test_a_plan_without_a_script_says_nothing_else_on_standard_output(rbe: Rbe, 
     result = rbe("plan", "--slurm", "--workers", "3", "--runs", str(tmp_path), WHITEBOX, BASELINE, "cifar10/baseline-3")
     assert result.code == 0
     assert result.out.startswith("#!/usr/bin/env bash\n")
-    assert "Left out" not in result.out and "Left out: " in result.err
+    assert "Skipped" not in result.out and "Skipped: " in result.err
 
 
 @pytest.mark.parametrize(

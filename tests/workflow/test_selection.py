@@ -29,24 +29,22 @@ def test_several_protocols_against_several_recipes(rbe: Rbe) -> None:
     assert dry.code == 0
     result = rbe("attack", *names)
     assert result.code == 0
-    left_out = [line for line in result.out.splitlines() if line.startswith("Left out: ")]
-    assert left_out == ["Left out: protocol 'two': expected a target of at least 2 sub-models, got 1 in recipe 'alone'"]
-    assert left_out[0] in dry.out
+    skipped = [line for line in result.out.splitlines() if line.startswith("Skipped: ")]
+    assert skipped == ["Skipped: protocol 'two': expected a target of at least 2 sub-models, got 1 in recipe 'alone'"]
+    assert skipped[0] in dry.out
     assert sorted(path.parent.name.split("-")[0] for path in find_outcomes([Path("runs/outcomes")])) == [
         "one",
         "one",
         "two",
     ]
     again = rbe("attack", "one.toml", "one.toml", "pair.toml", "pair.toml", "cifar10/baseline-3", "--dry-run")
-    assert (
-        "0 of 2 steps due" in again.out and "Left out: protocol 'one': key 'dataset': expected 'cifar10'" in again.out
-    )
+    assert "0 of 2 steps due" in again.out and "Skipped: protocol 'one': key 'dataset': expected 'cifar10'" in again.out
     turned = rbe("attack", "digits/baseline-3", "digits/whitebox", "--dry-run")
     assert "attack digits/baseline-3#0 under digits/whitebox" in turned.out
     typed = rbe("attack", "one.toml", "attacks/digits/nope.toml", "pair.toml")
     assert typed.code == 2 and "unknown protocol 'attacks/digits/nope.toml'" in typed.err
     both = rbe("attack", "two.toml", "one.toml", "alone.toml", "--dry-run")
-    assert both.code == 0 and "Left out: protocol 'two'" in both.out
+    assert both.code == 0 and "Skipped: protocol 'two'" in both.out
     result = rbe("attack", "two.toml", "alone.toml")
     assert result.code == 2
     assert "protocol 'two': expected a target of at least 2 sub-models, got 1 in recipe 'alone'" in result.err
@@ -59,10 +57,10 @@ def test_one_recipe_by_two_names_is_shown_once(rbe: Rbe, runs: Path) -> None:
     assert result.out.count("\n 1 ") == 1 and "\n 2 " not in result.out
 
 
-def test_a_recipe_that_no_surrogate_suits_is_left_out(rbe: Rbe) -> None:
+def test_a_recipe_that_no_surrogate_fits_is_skipped(rbe: Rbe) -> None:
     fives = 'digits/blackbox-same-defense[surrogates=[{recipe="digits/{method}-5",seed=1000}]]'
     result = rbe("attack", fives, "digits/dverge-3", "digits/baseline-3", "--dry-run")
     assert result.code == 0
     assert "'digits/{method}-5' for target 'digits/dverge-3#0' of method 'dverge': unknown recipe" in result.out
-    assert (result.out[:10], result.out.count("Left out: ")) == ("Left out: ", 1)
+    assert (result.out[:9], result.out.count("Skipped: ")) == ("Skipped: ", 1)
     assert "of 3 steps due" in result.out
