@@ -1,4 +1,4 @@
-"""What an aggregation is: how the answers of sub-models become one, and what an attack follows to beat it."""
+"""The base class of aggregations, which combine the answers of sub-models and define the objective of attacks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from robustbench_ens.config.aggregations import AGGREGATIONS, AggregationFacts, 
 from robustbench_ens.errors import UserError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Maps scores ``(B, classes)`` and labels ``(B,)`` to one value per image ``(B,)``, higher the closer to an error."""
+"""A function from scores ``(B, classes)`` and labels ``(B,)`` to values ``(B,)``, higher the closer to an error."""
 
 
 class Aggregation(ABC):
-    """A way to one answer from several; a subclass says which.
+    """A rule that combines the answers of sub-models, defined by a subclass.
 
     Attributes:
-        facts: what recipes and protocols must know of it.
-        chances: with what probability each sub-model is the one that answers; empty if they answer together.
+        facts: the facts that recipes and protocols use.
+        chances: the probability that each sub-model answers alone, or empty if they answer together.
     """
 
     facts: ClassVar[AggregationFacts]
@@ -28,32 +28,32 @@ class Aggregation(ABC):
 
     @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
-        """Return the scores of an answer, whose highest is the predicted class.
+        """Return the scores of the combined answer, of which the highest is the predicted class.
 
         Args:
-            logits: of the sub-models, ``(M, B, classes)``.
+            logits: those of the sub-models, ``(M, B, classes)``.
 
         Returns:
             ``(B, classes)``.
         """
 
     def objective(self, logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-        """Return what an attack maximises, one value per image ``(B,)``: the loss of the scores, unless overridden.
+        """Return the objective that an attack maximises, ``(B,)``, by default the loss of the scores.
 
-        An aggregation whose scores have no gradient, or a misleading one, states something better to follow.
+        An aggregation whose scores have no gradient, or a misleading one, overrides it with a better objective.
 
         Args:
-            logits: of the sub-models, ``(M, B, classes)``.
+            logits: those of the sub-models, ``(M, B, classes)``.
             labels: ``(B,)``.
-            loss: the attack's.
+            loss: the loss of the attack.
         """
         return loss(self.scores(logits), labels)
 
     def beaten(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return whether nothing is left to gain for an attack, ``(B,)``: the highest score is of a wrong class.
+        """Return whether an attack has nothing left to gain, ``(B,)``: by default whether the answer is wrong.
 
         Args:
-            logits: of the sub-models, ``(M, B, classes)``.
+            logits: those of the sub-models, ``(M, B, classes)``.
             labels: ``(B,)``.
         """
         return self.scores(logits).argmax(dim=1) != labels
@@ -69,11 +69,11 @@ def load_aggregation(name: str, sub_models: int | None = None, chances: tuple[fl
 
     Args:
         name: a key of :data:`~robustbench_ens.config.aggregations.AGGREGATIONS` or ``package.module:Name``.
-        sub_models: how many it is for, if that is to be checked.
-        chances: the probability of each sub-model, if one of them answers at random; equal unless given.
+        sub_models: the number of sub-models, if it is to be checked.
+        chances: the probability of each sub-model if one of them answers at random, by default equal.
 
     Raises:
-        UserError: there is none of that name, it is no aggregation, or it needs more sub-models.
+        UserError: there is no such object, it is not an aggregation, or it needs more sub-models.
     """
     found = aggregation_class(name)
     if not (isinstance(found, type) and issubclass(found, Aggregation)):
@@ -87,5 +87,5 @@ def load_aggregation(name: str, sub_models: int | None = None, chances: tuple[fl
 
 
 def own_facts(name: str) -> AggregationFacts:
-    """Return the facts of an aggregation of the project, which stand in the table."""
+    """Return the facts of one of the project's aggregations from the table."""
     return AGGREGATIONS[name]

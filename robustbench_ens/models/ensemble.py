@@ -1,4 +1,4 @@
-"""Sub-models on images in [0, 1], and the ensemble of them."""
+"""Sub-models, which map images in [0, 1] to logits, and ensembles of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Normalizer(nn.Module):
-    """``(x - mean) / std`` per channel, as the first layer of a sub-model."""
+    """The first layer of a sub-model, ``(x - mean) / std`` per channel."""
 
     mean: Tensor
     std: Tensor
@@ -33,7 +33,7 @@ class Normalizer(nn.Module):
 
 
 class SubModel(nn.Module):
-    """A network with its normalisation: images ``(B, C, H, W)`` in [0, 1] to logits ``(B, classes)``."""
+    """A network with its normalisation, which maps images ``(B, C, H, W)`` in [0, 1] to logits ``(B, classes)``."""
 
     def __init__(self, model: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -42,29 +42,29 @@ class SubModel(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """Number of addressable layers; the last is the logits."""
+        """The number of addressable layers, the last of which is the logits."""
         return int(self.model.num_layers)  # type: ignore[arg-type]
 
     def features(self, x: Tensor, layer: int) -> Tensor:
-        """Output of ``layer`` before its activation, computed without the layers after it."""
+        """Return the output of ``layer`` before its activation, computed without the layers after it."""
         features: Tensor = self.model.features(self.normalizer(x), layer)  # type: ignore[operator]
         return features
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(B, classes)``."""
+        """Return logits ``(B, classes)``."""
         logits: Tensor = self.model(self.normalizer(x))
         return logits
 
 
 class Ensemble(nn.Module):
-    """Sub-models and how their answers become one; maps images in [0, 1] to scores.
+    """Sub-models with an aggregation, which together map images in [0, 1] to scores.
 
     With the default aggregation, ``mean_softmax``, the scores are log-probabilities.
 
-    ``aggregation`` is the name of an aggregation, ``aggregate`` the aggregation itself. ``chances`` are the
-    probabilities of the sub-models if one of them answers at random, equal if there are none. ``record`` is what was
-    trained, and ``origin`` where its weights come from; both are none of what was not loaded. They are no part of the
-    state.
+    ``aggregation`` is the name of an aggregation and ``aggregate`` the aggregation itself. ``chances`` are the
+    probabilities of the sub-models if one of them answers at random, by default equal. ``record`` describes the
+    training and ``origin`` the source of the weights. Both are none unless the ensemble was loaded, and neither is part
+    of the state dict.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Ensemble(nn.Module):
         return len(self.members)
 
     def aggregated(self, aggregation: str, chances: tuple[float, ...] = ()) -> Ensemble:
-        """Return the same sub-models, not copies of them, under another aggregation.
+        """Return an ensemble of the same sub-models, not copies, under another aggregation.
 
         Args:
-            aggregation: its name.
-            chances: the probabilities of the sub-models if one of them answers at random; those of before unless given.
+            aggregation: the name of the aggregation.
+            chances: the probabilities of the sub-models if one of them answers at random, by default those of before.
         """
         same = Ensemble(self.members, aggregation, chances or self.chances)
-        # The members stay in their own modes: exported ones refuse to be put into any.
+        # Flags are copied without .train(), which exported members refuse.
         same.training = self.training
         same.members.training = self.members.training
         same.record = self.record
@@ -101,14 +101,14 @@ class Ensemble(nn.Module):
         return same
 
     def member_logits(self, x: Tensor) -> Tensor:
-        """Logits of every sub-model, ``(M, B, classes)``."""
+        """Return the logits of every sub-model, ``(M, B, classes)``."""
         return torch.stack([member(x) for member in self.members])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scores of the ensemble, ``(B, classes)``: its aggregation of :meth:`member_logits`."""
+        """Return the scores of the ensemble, ``(B, classes)``, its aggregation of :meth:`member_logits`."""
         return self.aggregate.scores(self.member_logits(x))
 
 
 def chances_of(model: nn.Module) -> tuple[float, ...]:
-    """Return with what probability each sub-model is the one that answers; empty if they answer together."""
+    """Return the probability that each sub-model answers alone, or an empty tuple if they answer together."""
     return model.aggregate.chances if isinstance(model, Ensemble) else ()

@@ -1,4 +1,4 @@
-"""External models: imported from a user's code, and what they raise in one line."""
+"""External models: their import from a user's code, and their errors in one line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from robustbench_ens.models.build import seeded
 
 
 def import_model(spec: str, where: str) -> nn.Module:
-    """Import the module ``package.module:name``, or what that returns when it is called without arguments.
+    """Import an ``nn.Module``, or a callable that returns one without arguments, as ``package.module:name``.
 
-    It is called with PyTorch's generator seeded, so that weights it draws are the same each time.
+    PyTorch's generator is seeded before the call, so that random weights are the same each time.
 
     Raises:
-        UserError: there is no such object, or what it gives is no ``nn.Module``.
+        UserError: there is no such object, or it is not and does not return an ``nn.Module``.
     """
     found = import_object(spec, where)
     if isinstance(found, nn.Module):
@@ -40,7 +40,7 @@ def import_model(spec: str, where: str) -> nn.Module:
 
 
 def sub_models(model: nn.Module) -> list[nn.Module]:
-    """Return the sub-models of ``model``: its ``members``, none if it is a single network.
+    """Return the sub-models of ``model``, which are its ``members``, or an empty list for a single network.
 
     Raises:
         UserError: ``members`` is a plain list of modules, which ``.eval()`` and ``.to()`` do not reach.
@@ -56,10 +56,10 @@ def sub_models(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def blamed(where: str, what: str = "model") -> Iterator[None]:
-    """Turn what a user's model, or other code, raises in the middle of its work into one line.
+    """Convert errors of a user's model, or of other code, inside this context into one line.
 
     Raises:
-        UserError: anything but an error of the user's or of the machine's was raised.
+        UserError: any error was raised except a ``UserError``, an ``OSError`` or one for exhausted memory.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def blamed(where: str, what: str = "model") -> Iterator[None]:
 
 
 MOST_SAID = 400
-"""Characters of an error that are repeated: TorchScript's print code, and end with what happened."""
+"""The most characters of an error that are quoted, from its end, since TorchScript's errors print code first."""
 
 
 def failure(error: BaseException) -> str:

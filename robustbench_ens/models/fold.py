@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolution before it: the same function in eval mode, a fifth less work."""
+"""Folding of BatchNorm into the convolution before it: the same function in eval mode with a fifth less work."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def _fold(module: nn.Module, convolution: str, batch_norm: str) -> None:
-    first, second = module.get_submodule(convolution), module.get_submodule(batch_norm)
+    first = module.get_submodule(convolution)
+    second = module.get_submodule(batch_norm)
     if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.BatchNorm2d):
-        return  # folded before, or replaced by whoever built the network
+        return  # already folded, or replaced by the author of the network
     setattr(module, convolution, fuse_conv_bn_eval(first, second))
     setattr(module, batch_norm, nn.Identity())
 
 
 def _is_watched(module: nn.Module) -> bool:
-    """Whether hooks or parametrizations depend on what ``module``, or a module in it, does by itself."""
+    """Return whether ``module``, or a module in it, has hooks or parametrizations."""
     return any(
         part._forward_hooks
         or part._forward_pre_hooks
@@ -38,7 +39,7 @@ def _is_watched(module: nn.Module) -> bool:
 
 
 def _compute_in_place(module: ResNet | BasicBlock) -> None:
-    """Save the memory of every activation's input, which no backward pass needs once BatchNorm is folded."""
+    """Compute activations in place, whose inputs no backward pass needs once BatchNorm is folded, to save memory."""
     if isinstance(module.relu, nn.ReLU | nn.LeakyReLU):
         module.relu.inplace = True
     if isinstance(module, BasicBlock):
@@ -46,7 +47,7 @@ def _compute_in_place(module: ResNet | BasicBlock) -> None:
 
 
 def _fold_known(module: nn.Module) -> None:
-    """Fold the layers of ``module`` itself, if it is one of our own and nobody watches it."""
+    """Fold the layers of ``module`` itself, if it is one of this package's networks without hooks."""
     if not isinstance(module, ResNet | BasicBlock) or _is_watched(module):
         return
     _fold(module, "conv1", "bn1")
@@ -58,24 +59,23 @@ def _fold_known(module: nn.Module) -> None:
 
 
 class Uncopied(nn.Module):
-    """A model that cannot be copied, seen from outside only: what is done to the modules and parameters of a copy does
-    not reach it."""
+    """A wrapper of a model that cannot be copied, which hides its modules and parameters from changes."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self._model = (model,)  # in a tuple, so that it is no child
+        self._model = (model,)  # in a tuple, so that it is not registered as a child
         members = getattr(model, "members", None)
         if isinstance(members, nn.ModuleList):
             self.members = nn.ModuleList(map(Uncopied, members))
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the model says."""
+        """Return the scores of the model."""
         scores: Tensor = self._model[0](x)
         return scores
 
 
 class Hookable(nn.Module):
-    """A scripted module, which takes no hooks, inside a module that does: passes are counted by hooks."""
+    """A wrapper of a scripted module, which does not support the hooks that count passes."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Hookable(nn.Module):
 
 
 def _hookable(model: Any) -> Any:
-    """Return ``model`` with scripted modules wrapped: itself, or its sub-models, in place."""
+    """Return ``model``, wrapped if it is scripted, with scripted sub-models wrapped in place."""
     if isinstance(model, torch.jit.ScriptModule):
         return Hookable(model)
     members: Any = getattr(model, "members", None)
@@ -100,28 +100,28 @@ def _hookable(model: Any) -> Any:
 
 
 def _uncopied(model: nn.Module) -> Any:
-    """Return ``model`` seen from outside only; of an ensemble its sub-models, whose aggregation is followed."""
+    """Return ``model`` wrapped in :class:`Uncopied`, or an ensemble of wrapped sub-models with its aggregation."""
     if type(model) is Ensemble:
         return eval_mode(Ensemble(map(Uncopied, model.members), model.aggregation, model.chances))
     return Uncopied(model)
 
 
 def folded(model: Model, images: Tensor) -> Model:
-    """A copy of ``model`` for crafting: in eval mode, channels-last, with BatchNorm folded and activations in place
-    where the layers are known and have no hooks. Its parameters ask for no gradients.
+    """Return a copy of ``model`` for crafting, in eval mode, channels-last, with BatchNorm folded.
 
-    Its outputs and input gradients are those of ``model`` in eval mode, but for rounding. Networks other than our own
-    ResNets are copied as they are: which BatchNorm follows which convolution cannot be told from outside. A model that
-    does not work in channels-last memory stays contiguous. One that cannot be copied (old-style ``weight_norm`` after a
-    forward pass, or one that holds a lock) is put into eval mode and used itself.
+    Activations are computed in place. Layers are changed only if they are known and have no hooks. Parameters require
+    no gradients. Up to rounding, outputs and input gradients are those of ``model`` in eval mode. Networks other than
+    the ResNets of this package are copied unchanged, since their modules do not show which BatchNorm follows which
+    convolution. A model that does not work in channels-last memory stays contiguous. One that cannot be copied
+    (old-style ``weight_norm`` after a forward pass, or one that holds a lock) is put into eval mode and used itself.
 
     Args:
         model: maps images to scores.
-        images: ``(B, C, H, W)`` on the model's device, some of those to craft for, to see which layout it works in.
+        images: ``(B, C, H, W)`` on the model's device, some of the images to craft for, to test the layout on.
     """
     try:
         fast = eval_mode(copied(model))
-    except Exception:  # copying runs a user's code, and refuses with whatever it likes
+    except Exception:  # copying runs a user's code, which may raise anything
         return _uncopied(eval_mode(model))
     layout = layout_of(fast, images)
     for module in list(fast.modules()):

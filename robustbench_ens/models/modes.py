@@ -13,22 +13,22 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def _refuses_modes(module: nn.Module) -> bool:
-    """Whether ``module`` comes from ``torch.export``, and does what it did when it was exported in any mode."""
+    """Return whether ``module`` comes from ``torch.export``, which fixes the mode in which it was exported."""
     return "eval" in vars(module)
 
 
 def eval_mode(model: Model) -> Model:
-    """Put ``model`` into eval mode and return it; exported modules in it stay as they are."""
+    """Put ``model`` into eval mode and return it. Exported modules in it are unchanged."""
     try:
         return model.eval()
     except NotImplementedError:
-        for module in model.modules():  # the siblings of the one that refused have not been reached
+        for module in model.modules():  # .eval() has not reached the siblings of the module that refused
             module.training = False
         return model
 
 
 def in_train_mode(model: nn.Module) -> bool:
-    """Return whether a module of ``model`` is in train mode; exported and frozen ones have no mode."""
+    """Return whether a module of ``model`` is in train mode. Exported and frozen modules have no mode."""
     if _refuses_modes(model):
         return False
     return getattr(model, "training", False) or any(map(in_train_mode, model.children()))
@@ -38,9 +38,9 @@ def copied(model: Model) -> Model:
     """Return a copy of ``model`` with weights of its own.
 
     Raises:
-        Exception: whatever copying a user's module raises.
+        Exception: copying a user's module may raise anything.
     """
-    with torch.no_grad():  # else the weights of a ScriptModule's copy are computed from the original's
+    with torch.no_grad():  # otherwise a ScriptModule's copy has weights computed from the original's
         return copy.deepcopy(model)
 
 
@@ -50,6 +50,6 @@ def outside_inference(model: Model) -> Model:
     A model that cannot be copied is returned itself.
     """
     if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
-        with suppress(Exception):  # copying runs a user's code, and refuses with whatever it likes
+        with suppress(Exception):  # copying runs a user's code, which may raise anything
             return copied(model)
     return model

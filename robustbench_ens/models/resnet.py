@@ -12,13 +12,13 @@ from robustbench_ens.errors import UserError
 from robustbench_ens.models.pointwise import StridedPointwise
 
 Activation = Callable[[], nn.Module]
-"""Makes an activation: every block has one of its own, so that hooks know them apart."""
+"""A function that makes an activation. Every block has its own, so that hooks can distinguish them."""
 
 RESNET_DEPTHS = (8, 14, 20, 26, 32, 38, 44, 50, 56)
 
 
 def activation_module(name: str, slope: float) -> Activation:
-    """Return what makes the activation called ``name``; ``slope`` is LeakyReLU's negative slope."""
+    """Return a function that makes the activation ``name``, where ``slope`` is LeakyReLU's negative slope."""
     choices: dict[str, Activation] = {
         "relu": nn.ReLU,
         "leaky_relu": partial(nn.LeakyReLU, slope),
@@ -29,10 +29,10 @@ def activation_module(name: str, slope: float) -> Activation:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a skip; the skip is a 1x1 convolution where the shape changes.
+    """A residual block of two 3x3 convolutions, whose skip is a 1x1 convolution if the shape changes.
 
-    Its modules are named and called as in torchvision's block of this name; ``relu`` may be leaky. What a hook sees is
-    not changed afterwards, unless ``adds_in_place``, which is for copies without hooks.
+    Its modules are named and called as in torchvision's block of this name, but ``relu`` may be leaky. The tensors that
+    hooks receive are not changed later, unless ``adds_in_place`` is set, as in copies without hooks.
     """
 
     adds_in_place = False
@@ -49,22 +49,22 @@ class BasicBlock(nn.Module):
             self.downsample = nn.Sequential(StridedPointwise(channels_in, channels, stride), nn.BatchNorm2d(channels))
 
     def inner(self, x: Tensor) -> Tensor:
-        """Output of the first convolution, before its activation."""
+        """Return the output of the first convolution, before its activation."""
         return self.bn1(self.conv1(x))
 
     def outer(self, x: Tensor, inner: Tensor) -> Tensor:
-        """Output after the residual addition, before the activation."""
+        """Return the output after the residual addition, before the activation."""
         branch = self.bn2(self.conv2(self.relu(inner)))
         skip = x if self.downsample is None else self.downsample(x)
         return branch.add_(skip) if self.adds_in_place else branch + skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """Output after the second activation."""
+        """Return the output after the second activation."""
         return self.relu(self.outer(x, self.inner(x)))
 
 
 def _stage(channels_in: int, channels: int, stride: int, blocks: int, activation: Activation) -> nn.Sequential:
-    """``blocks`` blocks, the first of which changes the shape."""
+    """Return a stage of ``blocks`` blocks, the first of which changes the shape."""
     first = BasicBlock(channels_in, channels, stride, activation)
     return nn.Sequential(first, *(BasicBlock(channels, channels, 1, activation) for _ in range(blocks - 1)))
 
@@ -118,12 +118,12 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def blocks(self) -> list[BasicBlock]:
-        """All residual blocks in the order of the forward pass."""
+        """Return all residual blocks in the order of the forward pass."""
         stages = (self.layer1, self.layer2, self.layer3)
         return [block for stage in stages for block in stage.children() if isinstance(block, BasicBlock)]
 
     def features(self, x: Tensor, layer: int) -> Tensor:
-        """Return the output of layer ``layer`` before its activation; later layers are not computed.
+        """Return the output of layer ``layer`` before its activation, without computing later layers.
 
         Args:
             x: normalised images ``(B, C, H, W)``.
@@ -147,7 +147,7 @@ class ResNet(nn.Module):
         return inner if layer % 2 == 0 else last.outer(z, inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(B, classes)`` of normalised images ``(B, C, H, W)``."""
+        """Return logits ``(B, classes)`` of normalised images ``(B, C, H, W)``."""
         z = self.relu(self.bn1(self.conv1(x)))
         z = self.layer3(self.layer2(self.layer1(z)))
         return self.fc(torch.flatten(self.avgpool(z), 1))

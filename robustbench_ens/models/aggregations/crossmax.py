@@ -10,9 +10,9 @@ from robustbench_ens.models.aggregation import Aggregation, own_facts
 def crossmax(logits: Tensor) -> Tensor:
     """Return the median over sub-models of doubly normalised logits, ``(M, B, classes)`` to ``(B, classes)``.
 
-    ``a_mc = z_mc - max_j z_mj`` makes sub-models comparable; ``b_mc = a_mc - max_k a_kc`` makes classes comparable, in
-    this order (Algorithm 1). The answer is the median of ``b`` over sub-models, of an even number the lower one. It
-    passes the gradient of a single sub-model for each class, so attacks that follow it see the rest not at all.
+    ``a_mc = z_mc - max_j z_mj`` makes sub-models comparable, and then ``b_mc = a_mc - max_k a_kc`` makes classes
+    comparable (Algorithm 1). The answer is the median of ``b`` over sub-models, the lower one if their number is even.
+    It passes the gradient of a single sub-model for each class, so that attacks that follow it ignore the others.
     """
     by_member = logits - logits.amax(dim=-1, keepdim=True)
     by_class = by_member - by_member.amax(dim=0, keepdim=True)
@@ -20,10 +20,10 @@ def crossmax(logits: Tensor) -> Tensor:
 
 
 class CrossMax(Aggregation):
-    """CrossMax, kept as a control: a benchmark that does not beat it would not notice a masked gradient."""
+    """CrossMax, a control: a benchmark that does not beat it would not detect a masked gradient."""
 
     facts = own_facts("crossmax")
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Return scores ``(B, classes)``, at most 0; see :func:`crossmax`."""
+        """Return scores ``(B, classes)``, at most 0, as :func:`crossmax` does."""
         return crossmax(logits)

@@ -1,4 +1,4 @@
-"""A vote of the sub-models; ties go to the class of the higher mean probability."""
+"""A vote of the sub-models, in which ties go to the class of the higher mean probability."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from robustbench_ens.models.aggregations.mean_softmax import log_mean_softmax
 
 
 def majority_vote(logits: Tensor) -> Tensor:
-    """Return scores by which classes are ranked by votes, and equal votes by mean probability.
+    """Return scores that rank classes by votes, and by mean probability if votes are equal.
 
     Each sub-model votes for its highest logit. With ``n_c`` votes and the mean probability ``p_c``,
 
@@ -22,10 +22,10 @@ def majority_vote(logits: Tensor) -> Tensor:
     votes have no gradient; that of the scores is the mean probability's.
 
     Args:
-        logits: of the sub-models, ``(M, B, classes)``.
+        logits: those of the sub-models, ``(M, B, classes)``.
 
     Returns:
-        ``(B, classes)``; no log-probabilities.
+        ``(B, classes)``, which are not log-probabilities.
     """
     members, _, classes = logits.shape
     votes = nn.functional.one_hot(logits.argmax(dim=-1), classes).sum(dim=0)
@@ -39,13 +39,13 @@ class MajorityVote(Aggregation):
     facts = own_facts("majority_vote")
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Return scores ``(B, classes)``; see :func:`majority_vote`."""
+        """Return scores ``(B, classes)``, as :func:`majority_vote` does."""
         return majority_vote(logits)
 
     def objective(self, logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
         """Return the mean over sub-models of the loss, ``(B,)``.
 
-        Every sub-model's own loss counts, as it must where each has a vote. The mean of the logits would let one
-        sub-model's large margin hide the others'.
+        Each sub-model has a vote, so each one's own loss counts. In the mean of the logits, one sub-model's large
+        margin would hide those of the others.
         """
         return torch.stack([loss(own, labels) for own in logits]).mean(dim=0)

@@ -13,7 +13,7 @@ def mean_logits(logits: Tensor) -> Tensor:
 
 
 class MeanLogits(Aggregation):
-    """The mean of the logits, whose gradient does not fade in a sub-model that is sure of itself."""
+    """The mean of the logits, whose gradient does not vanish in a confident sub-model."""
 
     facts = own_facts("mean_logits")
 

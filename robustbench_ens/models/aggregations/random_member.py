@@ -1,4 +1,4 @@
-"""One sub-model, drawn anew for every query, answers alone (arXiv:2002.11565)."""
+"""An aggregation in which one sub-model, drawn anew for every query, answers alone (arXiv:2002.11565)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from robustbench_ens.models.aggregation import Aggregation, Loss, own_facts
 
 
 class RandomMember(Aggregation):
-    """An answer by one sub-model at random; its accuracy is the expected one.
+    """An answer by one sub-model at random, whose accuracy is the expected one.
 
-    Attacks follow the expectation over the sub-models, which is a finite sum: expectation over transformation
+    Attacks follow the expectation over the sub-models, which is a finite sum. This is expectation over transformation
     (arXiv:1707.07397) without sampling.
     """
 
@@ -20,7 +20,7 @@ class RandomMember(Aggregation):
     def scores(self, logits: Tensor) -> Tensor:
         """Return the log of the expected probability of each class, ``log sum_m p_m softmax(z_m)``, ``(B, classes)``.
 
-        No answer has these scores. They are what attacks by scores alone ask for, and the answer of many queries.
+        No single answer has these scores. They are the limit of many queries, and used by attacks on scores alone.
         """
         weights = self._weights(logits).log()
         return torch.logsumexp(torch.log_softmax(logits, dim=-1) + weights, dim=0)
