@@ -61,8 +61,7 @@ class Job:
         workers: number of batches crafted at the same time.
         fitting: number of images computed together; for one network see :func:`~.compute.fitting_of`.
         task: advanced by one for each finished attempt on an image.
-        measured: measurements of the current part.
-        means: measurements that are means over images, with the number of images.
+        measured, means: measurements of the current part; the latter are means, with the number of images.
         arrays: arrays of the current part, for figures.
         crafting: logs of the crafting runs of the current part.
         restarts: detector of restarts that repeat each other.
