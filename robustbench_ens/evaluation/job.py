@@ -244,8 +244,7 @@ class Job:
     def double_the_steps(self, model: nn.Module, rows: Tensor, answers: Tensor, key: Sequence[object]) -> None:
         """Log by how much the accuracy of ``model`` falls if the last crafting takes twice the steps.
 
-        It is measured on the first images of the crafting, as many as the protocol's health settings state. The
-        gradient loop continues from its final state, and attacks of libraries start again.
+        It uses the first :attr:`health_images`. The gradient loop continues; attacks of libraries start again.
 
         Args:
             model: the model that images were crafted on.
