@@ -69,3 +69,14 @@ def test_a_half_of_a_users_dataset(rbe: Rbe, runs: Path, tmp_path: Path, monkeyp
     alone = rbe("attack", of_report, BASELINE, "--runs", runs, "--set", "dataset=one", "--set", "trained_on=digits")
     assert (alone.code, len(alone.err.splitlines())) == (2, 1)
     assert "key 'test_half': expected at least 2 test images, two halves, got 1 in 'one'" in alone.err
+
+
+def test_outcomes_record_where_settings_were_chosen(rbe: Rbe, runs: Path) -> None:
+    """The file beside the weights does not: the recipe may state it later."""
+    stated = f"{BASELINE[:-1]},settings_chosen_on=selection]"
+    protocol = f"{WHITEBOX[:-1]},test_half=report]"
+    assert rbe("attack", protocol, stated, "--runs", runs).code == 0
+    (file,) = of_halves(runs)
+    assert file.provenance["target"]["settings_chosen_on"] == {"recipe": "selection"}
+    for path in (runs / "ensembles").rglob("run.json"):
+        assert "settings_chosen_on" not in path.read_text()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustbench_ens.analysis.chosen_on import MARK
 from robustbench_ens.config.kinds import Kinds
 from robustbench_ens.core.text import NBSP, percent, shorten
 from robustbench_ens.errors import escaped
-from robustbench_ens.reporting.board import BoardRow, Rate
+from robustbench_ens.reporting.board import BoardRow, Rate, chosen_of
 
 LONGEST_NAME = 36
 SHORTEST_BAR = 8
@@ -26,7 +27,7 @@ def board_lines(rows: Sequence[BoardRow], kinds: Kinds, width: int, *, unicode: 
         width: width of the terminal.
         unicode: whether it shows block characters; otherwise bars consist of ``#``.
     """
-    names = {row.ensemble: shorten(escaped(row.ensemble, keep=""), LONGEST_NAME) for row in rows}
+    names = {row.ensemble: _name(row) for row in rows}
     worst = [_worst(row) for row in rows]
     columns = [("worst case", worst), *_columns(rows, kinds)]
     heads = [(title, max(len(title), *(len(cell) for cell in cells))) for title, cells in columns]
@@ -55,6 +56,11 @@ def bar_of(share: float, width: int, *, unicode: bool = True) -> str:
     return ("█" * whole + (_EIGHTHS[rest] if rest else "")).ljust(width)
 
 
+def _name(row: BoardRow) -> str:
+    mark = MARK.replace(NBSP, " ") if row.chosen_here else ""
+    return shorten(escaped(row.ensemble, keep=""), LONGEST_NAME) + mark
+
+
 def _title(row: BoardRow) -> str:
     where = f"eps {row.eps.eps:g}" if row.eps else "not attacked"
     return f"{shorten(row.dataset, LONGEST_NAME)}, {where}, n = {row.n or '0'}"
@@ -66,7 +72,9 @@ def _legend(rows: Sequence[BoardRow]) -> str:
         notes.append("rule: above and below differ significantly")
     if any(isinstance(rate, Rate) and not rate.healthy for row in rows for rate in (row.worst, *row.attacks.values())):
         notes.append("⚠: rests on an unhealthy attack")
-    return "; ".join(notes) + "."
+    legend = "; ".join(notes) + "."
+    chosen = escaped(chosen_of(rows).note, keep="")
+    return f"{legend} {chosen}" if chosen else legend
 
 
 def _worst(row: BoardRow) -> str:

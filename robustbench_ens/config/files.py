@@ -10,6 +10,9 @@ from robustbench_ens.config.references import check_override, label, parse_overr
 from robustbench_ens.core.limits import DEEPEST, shown
 from robustbench_ens.errors import UserError
 
+CHOSEN_ON = "settings_chosen_on"
+"""The key of recipes that is about results on one dataset, so that a recipe on another one does not inherit it."""
+
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return ``base`` updated with ``changes``. Tables are merged key by key, other values replaced."""
@@ -18,6 +21,12 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _inherited(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``changes`` inherit of ``base``."""
+    same = changes.get("dataset", base.get("dataset")) == base.get("dataset")
+    return base if same else {key: value for key, value in base.items() if key != CHOSEN_ON}
 
 
 def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -45,7 +54,7 @@ def read_toml(kind: str, path: Path, _chain: tuple[Path, ...] = ()) -> dict[str,
     # of its own name, because then the choice is evident.
     quiet = is_shipped(kind, path) or Path(kind, f"{base}.toml").resolve() == resolved
     base_path = beside if found else locate(kind, base, f"{path}: key 'extends': ", quiet)
-    return merge(read_toml(kind, base_path, (*_chain, resolved)), content)
+    return merge(_inherited(read_toml(kind, base_path, (*_chain, resolved)), content), content)
 
 
 def apply_overrides(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +63,7 @@ def apply_overrides(content: dict[str, Any], overrides: dict[str, Any]) -> dict[
     Raises:
         UserError: see :func:`~robustbench_ens.core.limits.check_content`.
     """
+    content = _inherited(content, overrides)
     for dotted, value in overrides.items():
         check_override(dotted, value, "overrides")
         nested: Any = value

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from robustbench_ens.config import aggregations
 from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
-from robustbench_ens.config.files import Content, load_content
+from robustbench_ens.config.files import CHOSEN_ON, Content, load_content
 from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.lookup import locate
@@ -22,6 +22,7 @@ from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.references import label, split_reference
 from robustbench_ens.config.trust import may_import_outside_code
 from robustbench_ens.config.validation import (
+    ChosenOn,
     Count,
     Eps,
     MaxPixels,
@@ -40,8 +41,7 @@ from robustbench_ens.errors import UserError
 SHARED_WITH_PARENT = ("dataset", "max_pixels", "network", "network_args", "sub_models")
 """Keys in which an ensemble and its parent must agree. An override of one applies to the parent, too."""
 
-AGGREGATION = "aggregation"
-PROBABILITIES = "member_probabilities"
+AGGREGATION, PROBABILITIES = "aggregation", "member_probabilities"
 ANSWER = (AGGREGATION, PROBABILITIES)
 """Keys that do not affect the weights."""
 
@@ -118,7 +118,7 @@ class RecipeFile(Settings):
     ``max_pixels`` is the largest image, height times width, that is read from the dataset. ``aggregation`` combines the
     trained sub-models, which are trained under the default one. ``member_probabilities`` has one number for each
     sub-model if one of them answers at random. By default they are equal. ``members_of`` names the recipe whose
-    sub-models are used, so that nothing is trained. Other keys are then those of that recipe.
+    sub-models are used, so that nothing is trained. Other keys are its own. ``settings_chosen_on`` decides no number.
     """
 
     dataset: str = Field(min_length=1)
@@ -143,6 +143,7 @@ class RecipeFile(Settings):
     aggregation: str = DEFAULT_AGGREGATION
     member_probabilities: tuple[Probability, ...] = Field(default=(), max_length=64, strict=False)
     members_of: str | None = None
+    settings_chosen_on: ChosenOn = "unknown"
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class Recipe:
     @cached_property
     def resolved(self) -> dict[str, Any]:
         """The keys that differ from their defaults, so that a key added later changes no hash."""
-        content = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"hyperparameters"})
+        content = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"hyperparameters", CHOSEN_ON})
         hyperparameters = self.method.model_dump(mode="json", exclude_defaults=True)
         return content | ({"hyperparameters": hyperparameters} if hyperparameters else {})
 
@@ -329,8 +330,7 @@ def _check_aggregation(settings: RecipeFile, members: Recipe | None, where: str)
     )
     for key in RecipeFile.model_fields if members is not None else ():
         mine = getattr(settings, key)
-        theirs = getattr(members and members.settings, key)
-        if key not in (*ANSWER, "members_of") and mine != theirs:
+        if key not in (*ANSWER, "members_of", CHOSEN_ON) and mine != getattr(members and members.settings, key):
             raise UserError(f"{where}: key {key!r}: expected no such key beside 'members_of', got {shown(mine)}")
 
 

@@ -179,6 +179,13 @@ class ProbeFacts(Facts):
     gradients: list[list[float]] = Field(default_factory=list)
 
 
+class ChosenOnFacts(Facts):
+    """On which test images settings were chosen: those of the recipe, and those of what it starts from."""
+
+    recipe: Text = "unknown"
+    start: Text = "unknown"
+
+
 class EnsembleFacts(Facts):
     """A trained ensemble, as its record and outcomes describe it."""
 
@@ -202,6 +209,7 @@ class EnsembleFacts(Facts):
     code: CodeFacts | None = None
     probe: ProbeFacts | None = None
     method_facts: MethodFacts | None = None
+    settings_chosen_on: ChosenOnFacts | None = None
 
     @model_validator(mode="after")
     def _ours(self) -> Self:

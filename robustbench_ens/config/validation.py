@@ -63,6 +63,9 @@ MaxPixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 Precision = Literal["fp32", "bf16"]
 """The precision of networks, where ``bf16`` is PyTorch's autocast."""
 
+ChosenOn = Literal["all", "selection", "none", "unknown"]
+"""The test images whose results were looked at when settings were chosen: any, or none outside the selection half."""
+
 
 class Settings(BaseModel):
     """A frozen group of settings. Unknown keys, infinite numbers and values of another type are errors."""

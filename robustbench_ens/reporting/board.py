@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from robustbench_ens.analysis import derive
+from robustbench_ens.analysis.chosen_on import ChosenHere
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.analysis.health import MARK, rests_on_unhealthy, unhealthy
 from robustbench_ens.analysis.standard import HeadlineEps, at_headline
@@ -74,6 +75,8 @@ class BoardRow:
         unhealthy: the protocols whose attacks are unhealthy.
         health_known: true if any attack recorded its health.
         n: the number of images, such as ``500`` or ``200 to 500``.
+        chosen_here: true if its settings were chosen on test images that may be among those of its numbers.
+        start_chosen_here: true if this holds for the ensemble that it starts from, and not for itself.
         differs_below: true if the worst case differs significantly from that of the next row. None if the two were not
             compared or there is no next row.
     """
@@ -95,6 +98,8 @@ class BoardRow:
     health_known: bool
     n: str
     seeds: int
+    chosen_here: bool = False
+    start_chosen_here: bool = False
     differs_below: bool | None = None
 
 
@@ -113,12 +118,28 @@ def board(collection: Collection) -> list[BoardRow]:
     for dataset, known in everything.groupby("dataset", observed=True):
         chosen = eps_of_dataset(known)
         found = [
-            _row(collection, own, targets[str(ensemble)], costs[str(ensemble)], chosen)
+            _judged(collection, _row(collection, own, targets[str(ensemble)], costs[str(ensemble)], chosen))
             for ensemble, own in known.groupby("ensemble", observed=True)
         ]
         found.sort(key=lambda row: (1.0 if row.worst is None else -row.worst.value, row.ensemble))
         rows += _placed(found, _verdicts(collection.comparisons, str(dataset)))
     return rows
+
+
+def chosen_of(rows: Sequence[BoardRow]) -> ChosenHere:
+    """Return the ensembles of ``rows`` whose settings were chosen on test images that these numbers may be of."""
+    return ChosenHere(
+        frozenset(row.ensemble for row in rows if row.chosen_here),
+        frozenset(row.ensemble for row in rows if row.start_chosen_here),
+    )
+
+
+def _judged(collection: Collection, row: BoardRow) -> BoardRow:
+    """Return the row, which states whether settings were chosen on images of the protocols behind its numbers."""
+    rates = (row.worst, row.clean, row.transfer, *row.attacks.values())
+    protocols = {name for rate in rates if isinstance(rate, Rate) for name in rate.protocols}
+    found = collection.chosen_here(protocols, {row.ensemble})
+    return replace(row, chosen_here=bool(found.marked), start_chosen_here=bool(found.started))
 
 
 def _placed(rows: Sequence[BoardRow], verdicts: Mapping[frozenset[str], bool]) -> list[BoardRow]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.analysis.chosen_on import MEANING, chosen_here, in_words
 from robustbench_ens.analysis.health import health_warnings
 from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, TRANSFER, facts_of
 from robustbench_ens.core.text import listing
@@ -52,7 +53,7 @@ def model_card(record: EnsembleRecord, files: Sequence[OutcomeFile]) -> str:
                 for name, frame in (summary_tables(collection) if collection else {}).items()
             ],
             health=health_lines(collection),
-            limits=LIMITS,
+            limits=" ".join([LIMITS, *_chosen_here(collection)]),
         )
     )
     return f"{page}\n"
@@ -67,6 +68,14 @@ def _facts(record: EnsembleRecord) -> pd.DataFrame:
         *_made(asdict(record)),
     ]
     return pd.DataFrame(rows, columns=["What", "Value"], dtype=str)
+
+
+def _chosen_here(collection: Collection | None) -> list[str]:
+    """Return a sentence if settings were chosen on images that the numbers of the card may be of."""
+    found = chosen_here(collection.provenance if collection else ())
+    if found.marked:
+        return [f"These are {MEANING}"]
+    return [found.about_starts] if found.started else []
 
 
 def _attacks(files: Sequence[OutcomeFile]) -> pd.DataFrame:
@@ -90,6 +99,7 @@ def _made(target: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     facts = {
         "Training": length(target),
         "Optimizer": optimizer(target),
+        "Settings chosen on": in_words(target),
         **described(target),
     }
     return [*((what, text) for what, text in facts.items() if text), *ran(training)]

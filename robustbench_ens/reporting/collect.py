@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 from robustbench_ens.analysis import derive
 from robustbench_ens.analysis.beyond import Beyond, beyond
 from robustbench_ens.analysis.budget import collect_budget
+from robustbench_ens.analysis.chosen_on import ChosenHere, chosen_here
 from robustbench_ens.analysis.compare import WORST, Answers, answers, at_headline, comparisons
 from robustbench_ens.analysis.health import collect_health, rests_on_unhealthy, unhealthy
 from robustbench_ens.analysis.ledger import ledger
@@ -74,6 +75,10 @@ class Collection:
     def kinds(self) -> Kinds:
         """The facts of the kinds of protocols, both of the table and from outside."""
         return kinds_of(self.provenance)
+
+    def chosen_here(self, protocols: Container[str], ensembles: Container[str]) -> ChosenHere:
+        """Return those of ``ensembles`` whose settings were chosen on images that ``protocols`` may attack."""
+        return chosen_here(self.provenance, protocols).among(ensembles)
 
     def unhealthy(self, protocol: str) -> set[str]:
         """Return the ensembles whose numbers under ``protocol`` rest on an unhealthy attack.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import pandas as pd
 
+from robustbench_ens.analysis.chosen_on import NOBODY, ChosenHere
 from robustbench_ens.reporting.filters import Facts
 from robustbench_ens.reporting.scene import Scene
 
@@ -45,6 +46,7 @@ class Table:
         collapsed: show the table on demand.
         facts: the facts that hold for all rows, for the filters of the page. The page adds those that a row's cells
             name.
+        chosen: the ensembles whose names are marked, and the note below the table.
     """
 
     frame: pd.DataFrame
@@ -54,6 +56,7 @@ class Table:
     stacked: bool = False
     collapsed: bool = False
     facts: Facts = field(default_factory=dict)
+    chosen: ChosenHere = NOBODY
     type: ClassVar[str] = "table"
 
 

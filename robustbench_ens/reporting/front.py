@@ -8,7 +8,7 @@ from itertools import groupby
 
 from robustbench_ens.core.text import slug
 from robustbench_ens.reporting.badges import badges
-from robustbench_ens.reporting.board import BoardRow
+from robustbench_ens.reporting.board import BoardRow, chosen_of
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Figures, Lead, Link, Links, Page, Section, figure_block
 from robustbench_ens.reporting.figures.leaderboard import MOST_ROWS, leaderboard_figure
@@ -64,6 +64,7 @@ def leaderboard_blocks(context: Context, rows: Sequence[BoardRow], ensembles: Ma
         caption = f"{where}, n = {own[0].n}." if len(by_dataset) > 1 else ""  # the heading states it for one dataset
         if len(own) > MOST_ROWS:
             caption = f"{caption} The first {MOST_ROWS} of {len(own)} ensembles. The table has all of them.".strip()
+        caption = " ".join([*([caption] if caption else []), *([note] if (note := chosen_of(own).note) else [])])
         blocks.append(Figures([figure_block(f"leaderboard-{slug(dataset)}", draw, alt, WIDTH, {})], caption))
     blocks.append(Links([Link("Table of all numbers", "details/summary")]))
     return blocks

@@ -6,9 +6,11 @@ They are not written by templates because a report has a hundred thousand cells.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from markupsafe import Markup, escape
 
+from robustbench_ens.analysis.chosen_on import MARK
 from robustbench_ens.core.text import MEAN_AND_STD, markdown, printable
 from robustbench_ens.reporting.document import Table
 from robustbench_ens.reporting.filters import Filters
@@ -39,14 +41,15 @@ class Rows:
             self._start(table, column, first=number == 0) for number, column in enumerate(_without(columns, group))
         ]
         # The writer and the opening tag of a column are chosen once, not in every row.
-        cells = [self._named if column == ENSEMBLE else _plain for column in _without(columns, group)]
+        named = partial(self._named, table)
+        cells = [named if column == ENSEMBLE else _plain for column in _without(columns, group)]
         parts = [] if table.group else ["<tbody>\n"]
         last: str | None = None
         for row in table.frame.itertuples(index=False, name=None):
             if group is not None and row[group] != last:
                 parts.append("</tbody>\n" if last is not None else "")
                 last = row[group]
-                heading = f'<th scope="rowgroup" colspan="{len(columns) - 1}">{self._named(last)}</th>'
+                heading = f'<th scope="rowgroup" colspan="{len(columns) - 1}">{named(last)}</th>'
                 parts.append(f'<tbody>\n<tr class="group">{heading}</tr>\n')
             parts.append(self._row(columns, row, list(zip(_without(row, group), starts, cells, strict=True))))
         if not table.group or last is not None:
@@ -68,10 +71,9 @@ class Rows:
         label = f' data-label="{_plain(column)}"' if table.stacked else ""
         return f"<td{right}{label}>"
 
-    def _named(self, text: str) -> str:
-        if text not in self.pages:
-            return _plain(text)
-        return f'<a href="{escape(self.pages[text])}">{_plain(text)}</a>'
+    def _named(self, table: Table, text: str) -> str:
+        shown = f'<a href="{escape(self.pages[text])}">{_plain(text)}</a>' if text in self.pages else _plain(text)
+        return shown + _plain(_mark(table, text))
 
     def markdown(self, table: Table) -> str:
         """Return the rows of a table, one line each."""
@@ -79,7 +81,7 @@ class Rows:
         lines = []
         for row in table.frame.itertuples(index=False, name=None):
             cells = [
-                self._linked(text) if column == ENSEMBLE else markdown(text)
+                self._linked(text) + _mark(table, text) if column == ENSEMBLE else markdown(text)
                 for column, text in zip(columns, row, strict=True)
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -87,6 +89,10 @@ class Rows:
 
     def _linked(self, text: str) -> str:
         return f"[{markdown(text)}]({self.pages[text]})" if text in self.pages else markdown(text)
+
+
+def _mark(table: Table, ensemble: str) -> str:
+    return MARK if ensemble in table.chosen.marked else ""
 
 
 def _plain(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from robustbench_ens.config.lookup import folders, names
@@ -111,7 +112,7 @@ def publish(store: Store, recipe: Recipe, record: EnsembleRecord, zoo: Path, car
     new, older = _beside(folder)
     try:
         write_text(new / CARD, card)
-        write_json(new / RECORD, record.to_json())
+        write_json(new / RECORD, replace(record, settings_chosen_on=None).to_json())
         for name in (HISTORY, MONITORED):
             if (source / name).exists():
                 write_csv(new / name, _table(source / name))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from robustbench_ens.config.chosen_on import chosen_facts
 from robustbench_ens.config.identity import Code
 from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.config.schema import Probe, RecordFacts, check_facts, first_error
@@ -36,6 +37,7 @@ class EnsembleRecord:
     from. ``training`` is null if the weights were imported. ``imported_from`` is then the SHA-256 of their file, if it
     was kept. ``code`` identifies the code from outside the project that it needs, and ``probe`` an external model.
     ``method_facts`` are those of :mod:`robustbench_ens.config.method_facts`, which records of earlier versions lack.
+    ``settings_chosen_on`` is what the recipe states at the time of the evaluation; ``run.json`` lacks it.
     ``sealed`` is false if the record was read from a file of an earlier version, without a digest.
     """
 
@@ -61,6 +63,7 @@ class EnsembleRecord:
     code: Code | None = None
     probe: Probe | None = None
     method_facts: dict[str, Any] | None = None
+    settings_chosen_on: dict[str, str] | None = field(default=None, compare=False)
     sealed: bool = field(default=True, compare=False)
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
@@ -69,7 +72,7 @@ class EnsembleRecord:
         """Return plain JSON values, as its file and outcomes hold them."""
         document = asdict(self)
         del document["sealed"]
-        for name in ("imported_from", "code", "probe", "method_facts"):
+        for name in ("imported_from", "code", "probe", "method_facts", "settings_chosen_on"):
             if document[name] is None:
                 del document[name]
         return document
@@ -91,6 +94,7 @@ def run_dir(store: Store, recipe: Recipe, seed: int) -> Path:
 
 def answering(record: EnsembleRecord, recipe: Recipe) -> EnsembleRecord:
     """Return the record of trained sub-models as that of ``recipe``, which may combine them differently."""
+    record = replace(record, settings_chosen_on=chosen_facts(recipe))
     if recipe.trained is recipe:
         return record
     return replace(

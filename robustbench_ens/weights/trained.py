@@ -98,9 +98,9 @@ def load_answering(folder: Path, recipe: Recipe) -> Ensemble:
         UserError: see :func:`load_trained`.
     """
     trained, record = load_trained(folder, recipe.trained)
-    if recipe.trained is recipe:
-        return trained
-    ensemble = trained.aggregated(recipe.settings.aggregation, recipe.settings.member_probabilities)
+    ensemble = trained
+    if recipe.trained is not recipe:
+        ensemble = trained.aggregated(recipe.settings.aggregation, recipe.settings.member_probabilities)
     ensemble.record = answering(record, recipe)
     return ensemble
 

@@ -119,6 +119,7 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
         channels_last = true
         aggregation = "mean_softmax"
         member_probabilities = []
+        settings_chosen_on = "unknown"
         network_args = {}
         hyperparameters = {}
         optimizer = {name = "sgd", lr = 0.1, momentum = 0.9, nesterov = false, weight_decay = 1e-4}
@@ -144,6 +145,7 @@ def test_a_default_left_out_or_written_is_the_same_recipe(zoo: Path) -> None:
             "channels_last",
             "aggregation",
             "member_probabilities",
+            "settings_chosen_on",
             "network_args",
             "hyperparameters",
             "optimizer",
@@ -195,7 +197,14 @@ def test_every_changed_value_is_another_recipe() -> None:
         hashes.add(load_recipe(reference).hash)
     assert len(hashes) == len(CHANGES) + 1
     changed = {change.split("=")[0].split(".")[0] for change in CHANGES}
-    assert changed == set(RecipeFile.model_fields), "a new key: change it above"
+    assert changed == set(RecipeFile.model_fields) - {"settings_chosen_on"}, "a new key: change it above"
+
+
+@pytest.mark.parametrize("name", ["digits/dverge-3", "cifar10/baseline-3", "digits/crossmax-3"])
+def test_where_settings_were_chosen_is_not_part_of_the_hash(name: str) -> None:
+    """It decides no weights."""
+    hashes = {load_recipe(f"{name}[settings_chosen_on={value}]").hash for value in ("all", "selection", "none")}
+    assert hashes == {load_recipe(name).hash}
 
 
 def test_the_name_and_the_parent_are_part_of_the_hash(zoo: Path) -> None:

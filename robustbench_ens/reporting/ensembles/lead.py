@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.analysis.chosen_on import MEANING
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.config.method_facts import recorded_facts
 from robustbench_ens.core.text import counted, listing, percent, shorten
@@ -54,6 +55,10 @@ def _kept(one: One) -> list[Span]:
         spans.append(Span(f" {text}"))
     if not row.worst.healthy:
         spans.append(Span(" This rests on unhealthy attacks: stronger ones may leave less."))
+    if row.chosen_here:
+        spans.append(Span(f" Its {MEANING}".replace("settings", "settings were", 1)))
+    elif row.start_chosen_here:
+        spans.append(Span(f" It starts from an ensemble with {MEANING}"))
     return spans
 
 

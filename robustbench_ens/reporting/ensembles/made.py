@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_ens.analysis.chosen_on import in_words
 from robustbench_ens.analysis.health import health_table, health_warnings
 from robustbench_ens.config.method_facts import recorded_facts
 from robustbench_ens.core.text import duration, listing, percent
@@ -30,6 +31,7 @@ def made_blocks(one: One) -> list[Block]:
         ("Networks", f"{target['sub_models']} × {target['network']}"),
         ("Training", length(target)),
         ("Optimizer", optimizer(target)),
+        ("Settings chosen on", in_words(target)),
         *described(target).items(),
         *_costs(one),
     ]

@@ -221,12 +221,13 @@ TABLES: tuple[Tidy, ...] = (
         "ensembles",
         "One trained ensemble.",
         columns(
-            "ensemble seed dataset trained_on recipe recipe_hash method network sub_models parameters weights "
-            "training_s training_steps device hardware threads cost",
+            "ensemble seed dataset trained_on recipe recipe_hash method network sub_models settings_chosen_on "
+            "parameters weights training_s training_steps device hardware threads cost",
             trained_on="dataset it was trained on",
             recipe="recipe of the training",
             recipe_hash="ten digits that name the recipe by what decides its results",
             network="network of the sub-models",
+            settings_chosen_on="test images that its settings were chosen on: all, selection, none; empty: not known",
             parameters="trained numbers of all sub-models",
             weights="SHA-256 of the weights",
             training_s="wall time of its own training, seconds; empty if imported",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 
+from robustbench_ens.analysis.chosen_on import MEANING, ChosenHere
 from robustbench_ens.analysis.compare import WORST
 from robustbench_ens.analysis.health import MARK, marked
 from robustbench_ens.config.kinds import ACCURACY, TRANSFER
 from robustbench_ens.core.text import MEAN_AND_STD, distinct_names, slug, span
 from robustbench_ens.outcomes import ENSEMBLE
 from robustbench_ens.reporting import dverge2020
-from robustbench_ens.reporting.board import short_names
+from robustbench_ens.reporting.board import chosen_of, short_names
 from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.exports.booktabs import UNHEALTHY, LatexTable
@@ -24,7 +25,7 @@ from robustbench_ens.reporting.tables.accuracy import CLEAN, HEADS, accuracy_by_
 from robustbench_ens.reporting.tables.comparison import comparison_table
 from robustbench_ens.reporting.tables.summary import over_seeds
 
-DAGGER = r"$^{\dagger}$"
+DAGGER, DOUBLE_DAGGER = r"$^{\dagger}$", r"$^{\ddagger}$"
 STAR = "$^{*}$"
 SIGNIFICANT = "(McNemar's exact test, and Welch's t-test over seeds if there are several; Holm's correction; p < 0.05)"
 UNHEALTHY_NOTE = "rests on an unhealthy attack."
@@ -82,10 +83,22 @@ def leaderboards(context: Context) -> list[LatexTable]:
         signs = {(at, column): DAGGER for at, place in enumerate(places) if (dataset, rows[place].ensemble) in lost}
         notes = {DAGGER: f"significantly below the first {SIGNIFICANT}."} if signs else {}
         bold = frozenset((at, column) for at in best)
+        signs, notes = _with_chosen(frame, chosen_of([rows[place] for place in places]), signs, notes)
         caption = f"{table.caption} {_over(frame, WILSON)} Attacked images: {dataset}."
         caption, frame = _short_names(caption, frame, ["Ensemble"])
         found.append(LatexTable(f"leaderboard-{slug(dataset)}", caption, frame, bold, signs, notes))
     return found
+
+
+def _with_chosen(
+    frame: pd.DataFrame, chosen: ChosenHere, signs: Mapping[tuple[int, int], str], notes: Mapping[str, str]
+) -> tuple[dict[tuple[int, int], str], dict[str, str]]:
+    """Return signs and notes of a table, and those of ensembles whose settings were chosen on its images."""
+    column = list(frame.columns).index("Ensemble")
+    names = enumerate(frame["Ensemble"])
+    own = {(at, column): DOUBLE_DAGGER for at, name in names if name in chosen.marked}
+    said = {DOUBLE_DAGGER: MEANING} if own else {}
+    return {**signs, **own}, {**notes, **said, **({"": chosen.about_starts} if chosen.started else {})}
 
 
 def _below_the_best(collection: Collection, best: dict[str, str]) -> set[tuple[str, str]]:
@@ -160,9 +173,11 @@ def accuracies(collection: Collection) -> list[LatexTable]:
                 f"right when clean and under every attempt. {_over(frame, WILSON)}"
             ).removesuffix(".")
             caption, frame = _stated_once(caption, frame, {"n": "n = {} images", "Seeds": "training seeds: {}"})
+            chosen = collection.chosen_here({str(protocol)}, set(frame["Ensemble"]))
+            signs, notes = _with_chosen(frame, chosen, {}, {})
             caption, frame = _short_names(caption, frame, ["Ensemble"])
             frame = frame.rename(columns={name: f"eps {name}" for name in numbers})
-            found.append(LatexTable(f"accuracy-{slug(protocol)}", caption, frame))
+            found.append(LatexTable(f"accuracy-{slug(protocol)}", caption, frame, signs=signs, notes=notes))
     return found
 
 

@@ -41,6 +41,7 @@ _COMMANDS = {
     "‘": "`",
     "’": "'",
     "⚠": r"$^{!}$",
+    "‡": r"$^{\ddagger}$",
     "✗": r"$\times$",
     "\N{REPLACEMENT CHARACTER}": "{[}?{]}",
 }

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import pandas as pd
 
+from robustbench_ens.config.chosen_on import RECIPE, recorded_chosen_on
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.cost import training_costs
 
 ENSEMBLES = [
     *("ensemble", "seed", "dataset", "trained_on", "recipe", "recipe_hash", "method", "network", "sub_models"),
-    *("parameters", "weights", "training_s", "training_steps", "device", "hardware", "threads", "cost"),
+    *(
+        "settings_chosen_on",
+        "parameters",
+        "weights",
+        "training_s",
+        "training_steps",
+        "device",
+        "hardware",
+        "threads",
+        "cost",
+    ),
 ]
 EVALUATIONS = [
     *("protocol", "protocol_hash", "kind", "protocol_version", "ensemble", "seed", "sources", "n", "wall_time_s"),
@@ -27,6 +38,7 @@ def ensembles(collection: Collection) -> pd.DataFrame:
         rows[target["label"], target["seed"]] = {
             **{name: target[name] for name in ENSEMBLES if name in target},
             "ensemble": target["label"],
+            "settings_chosen_on": recorded_chosen_on(target).get(RECIPE),
             "trained_on": target["resolved"].get("dataset", target["dataset"]),
             "training_s": training.get("wall_time_s"),
             "training_steps": training.get("steps"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from robustbench_ens.analysis.chosen_on import MARK
 from robustbench_ens.core.text import counted
 from robustbench_ens.reporting.board import BoardRow, Rate, short_names
 from robustbench_ens.reporting.scene import (
@@ -68,7 +69,8 @@ def leaderboard_figure(
         width: the width in pixels. Below ``WIDE``, marks are drawn below the names.
     """
     shown = rows[:MOST_ROWS]
-    names = short_names([row.ensemble for row in shown])
+    short = short_names([row.ensemble for row in shown])
+    names = {row.ensemble: short[row.ensemble] + (MARK if row.chosen_here else "") for row in shown}
     place = _layout(names, width)
     bottom = place.top + len(shown) * place.row
     scene = Scene(width, bottom + tip_room(width) + 4, (width / 2, bottom + 16, "middle"))

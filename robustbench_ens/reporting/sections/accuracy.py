@@ -101,13 +101,9 @@ def _tables(collection: Collection, protocol: str, rows: pd.DataFrame, attempts:
         f"attempts (sources × attacks × losses × random starts), by eps, with its Wilson 95% interval{seeds}."
     )
     seed_by_seed = f"{protocol}, seed by seed."
+    chosen = collection.chosen_here({protocol}, set(short["Ensemble"]))
+    long = marked(accuracy_table(rows), unhealthy, NUMBERS)
     return [
-        Table(marked(short, unhealthy, attacked), share, stacked=True, facts=facts),
-        Table(
-            marked(accuracy_table(rows), unhealthy, NUMBERS),
-            seed_by_seed,
-            group="Ensemble",
-            collapsed=True,
-            facts=facts,
-        ),
+        Table(marked(short, unhealthy, attacked), share, stacked=True, facts=facts, chosen=chosen),
+        Table(long, seed_by_seed, group="Ensemble", collapsed=True, facts=facts, chosen=chosen),
     ]

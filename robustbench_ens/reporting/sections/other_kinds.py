@@ -37,7 +37,8 @@ def _by_steps(collection: Collection, kind: str) -> list[Table]:
         numbers = [str(column) for column in table if column not in SUBJECT]
         caption = f"{protocol}: accuracy by the number of attack steps, with its Wilson 95% interval."
         table = marked(table, collection.unhealthy(str(protocol)), numbers)
-        tables.append(Table(table, caption, group="Ensemble", facts=facts_of(rows)))
+        chosen = collection.chosen_here({str(protocol)}, set(table["Ensemble"]))
+        tables.append(Table(table, caption, group="Ensemble", facts=facts_of(rows), chosen=chosen))
     return tables
 
 
@@ -48,5 +49,6 @@ def _measured(collection: Collection, kind: str) -> list[Table]:
         table = measured_table(own, measures=collection.kinds[kind].measures)
         table = marked(table, collection.unhealthy(str(protocol)), COLUMNS[-1:])
         caption = f"{protocol}: means over n images, with their 95% intervals."
-        tables.append(Table(table, caption, group="Ensemble", facts=facts_of(own)))
+        chosen = collection.chosen_here({str(protocol)}, set(table["Ensemble"]))
+        tables.append(Table(table, caption, group="Ensemble", facts=facts_of(own), chosen=chosen))
     return tables

@@ -9,6 +9,7 @@ from robustbench_ens.analysis.resolution import resolution_warnings, unequal_tie
 from robustbench_ens.analysis.worst_case import among, as_they_are
 from robustbench_ens.config.kinds import Kinds
 from robustbench_ens.core.text import listing
+from robustbench_ens.reporting.board import chosen_of
 from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
 from robustbench_ens.reporting.document import Block, Bullets, Paragraph, Section, Table
@@ -47,7 +48,9 @@ def overview_sections(context: Context) -> list[Section]:
             unhealthy(collection.health),
             collection.kinds,
         )
-        blocks.append(Table(table, EVERYTHING, stacked=True, collapsed=True))
+        labels = {document["protocol"]["label"] for document in collection.provenance}
+        chosen = collection.chosen_here(labels, set(table["Ensemble"]))
+        blocks.append(Table(table, EVERYTHING, stacked=True, collapsed=True, chosen=chosen))
     if changed is not None:
         nothing = "Since the last report, nothing changed beyond the 95% intervals."
         since = "Since the last report:" if changed else nothing
@@ -81,7 +84,7 @@ def leaderboard_table(context: Context) -> Table:
     common = [name for name in words if board[name].nunique() == 1 and board[name].iloc[0]]
     facts = [words[name].format(board[name].iloc[0]) for name in common]
     caption = f"{CAPTION}. Everywhere {listing(facts)}." if facts else f"{CAPTION}."
-    return Table(board.drop(columns=common), caption, stacked=True)
+    return Table(board.drop(columns=common), caption, stacked=True, chosen=chosen_of(context.board))
 
 
 def has_more(collection: Collection) -> bool:

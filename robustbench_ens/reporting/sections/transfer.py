@@ -45,7 +45,8 @@ def transfer_section(collection: Collection, kind: str) -> Section:
                 blocks.append(Figures([heatmaps(name, found, own, title)], transfer_caption(own, names)))
         caption = f"{protocol}: the numbers of the heatmaps, each with its n and Wilson 95% interval."
         table = marked(transfer_table(rows), collection.unhealthy(str(protocol)), [RATE])
-        blocks.append(Table(table, caption, group="Ensemble", collapsed=True, facts=facts_of(rows)))
+        chosen = collection.chosen_here({str(protocol)}, set(table["Ensemble"]))
+        blocks.append(Table(table, caption, group="Ensemble", collapsed=True, facts=facts_of(rows), chosen=chosen))
     return Section(facts.title, anchor(kind), blocks + missing_blocks(collection, kind))
 
 
