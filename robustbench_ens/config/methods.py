@@ -115,7 +115,8 @@ class PgdSettings(Settings):
     """The settings of PGD inside training.
 
     Attributes:
-        eps, step_size: radius and step size in pixel scale.
+        eps: radius in pixel scale.
+        step_size: length of a step in pixel scale.
         steps: number of gradient steps.
         random_start: whether to start at uniform noise within the budget.
         craft_batch_norm: the behaviour of BatchNorm while crafting. The released code crafts in train mode, so crafted
@@ -148,7 +149,8 @@ class LayerSettings(MethodSettings):
     Attributes:
         layer: ``epoch`` draws the layer anew each epoch and ``step`` every ``layer_steps`` steps. A number fixes it
             (DVERGE, Table 7).
-        layer_steps: see ``layer``. Short schedules have too few epochs to draw every layer.
+        layer_steps: steps between draws if ``layer`` is ``step``. Short schedules have too few epochs to draw every
+            layer.
     """
 
     fewest_sub_models: ClassVar[int] = 2
@@ -175,8 +177,8 @@ class DvergeSettings(LayerSettings):
 
     Attributes:
         eps: radius of the distillation in pixel scale (0.07 for 3 sub-models, 0.05 for 5 and 8).
-        steps: number of distillation steps, each ``eps / steps`` long unless ``step_size`` is given.
-        layer, layer_steps: see :class:`LayerSettings`.
+        steps: number of distillation steps.
+        step_size: length of a distillation step in pixel scale, by default ``eps / steps``.
         distill_batch_norm: ``batch_and_update`` as in the released code, ``batch`` or ``running``.
     """
 
@@ -220,9 +222,10 @@ class TrsSettings(MethodSettings):
     """The hyper-parameters of TRS.
 
     Attributes:
-        similarity_weight, smoothness_weight: lambda_a and lambda_b in the paper. The default of 10 is the 5 times 2 of
-            its code.
-        init_eps, eps: radius at the start and at the end of training, in pixel scale.
+        similarity_weight: lambda_a in the paper. The default of 10 is the 5 times 2 of its code.
+        smoothness_weight: lambda_b in the paper. The default of 10 is the 5 times 2 of its code.
+        init_eps: radius at the start of training, in pixel scale.
+        eps: radius at the end of training, in pixel scale.
         steps: number of PGD steps, each a third of the radius long.
         craft_batch_norm: the behaviour of BatchNorm while crafting. The authors' code crafts in train mode.
     """
@@ -246,7 +249,6 @@ class FastenSettings(LayerSettings):
 
     Attributes:
         eps: radius and step size of the single distillation step, in pixel scale.
-        layer, layer_steps: see :class:`LayerSettings`.
         beta: weight of the divergence between a sub-model's own answers.
         diversity: weight, as a fraction of ``beta``, of the divergence between sub-models, which is maximised.
         clean_weight: weight of the cross-entropy on clean images, which the method itself does not use.

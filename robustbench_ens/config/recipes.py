@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import isfunction
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from robustbench_ens.config import aggregations
 from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
@@ -19,21 +19,11 @@ from robustbench_ens.config.lookup import locate
 from robustbench_ens.config.method_facts import MethodFacts, method_facts
 from robustbench_ens.config.methods import METHODS, MethodSettings
 from robustbench_ens.config.outside import import_object
+from robustbench_ens.config.recipe_keys import RecipeFile
 from robustbench_ens.config.references import label, split_reference
 from robustbench_ens.config.trust import may_import_outside_code
-from robustbench_ens.config.validation import (
-    ChosenOn,
-    Count,
-    Eps,
-    MaxPixels,
-    Number,
-    Precision,
-    Settings,
-    explain,
-    finite,
-    validate,
-)
-from robustbench_ens.core.limits import DEEPEST, LARGEST_COUNT, MAX_PIXELS, MOST_ITEMS, shown
+from robustbench_ens.config.validation import explain, validate
+from robustbench_ens.core.limits import DEEPEST, shown
 from robustbench_ens.core.notices import silenced
 from robustbench_ens.core.store import short_hash
 from robustbench_ens.errors import UserError
@@ -44,106 +34,6 @@ SHARED_WITH_PARENT = ("dataset", "max_pixels", "network", "network_args", "sub_m
 AGGREGATION, PROBABILITIES = "aggregation", "member_probabilities"
 ANSWER = (AGGREGATION, PROBABILITIES)
 """Keys that do not affect the weights."""
-
-
-class Optimizer(Settings):
-    """The settings of the optimiser. The defaults are those of the DVERGE paper (Appendix A)."""
-
-    name: Literal["sgd", "adam"] = "sgd"
-    lr: Number = Field(default=0.1, gt=0, le=1e3)
-    momentum: Number = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: Number = Field(default=1e-4, ge=0, le=1e3)
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Optimizer:
-        if self.name == "sgd" and self.nesterov and self.momentum == 0:
-            raise ValueError("expected momentum above 0 with nesterov = true")
-        return self
-
-
-class Schedule(Settings):
-    """The schedule of the learning rate. Positions are fractions of all steps."""
-
-    name: Literal["constant", "multi-step", "one-cycle"] = "multi-step"
-    milestones: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = Field(
-        default=(0.5, 0.75), max_length=MOST_ITEMS, strict=False
-    )
-    gamma: Number = Field(default=0.1, gt=0, le=1)
-    warmup: Number = Field(default=0.3, ge=0, lt=1)
-    anneal: Literal["cosine", "linear"] = "cosine"
-
-    @model_validator(mode="after")
-    def _milestones_ascend(self) -> Schedule:
-        if list(self.milestones) != sorted(self.milestones):
-            raise ValueError("expected milestones in ascending order between 0 and 1")
-        return self
-
-
-class ProgressiveResizing(Settings):
-    """Smaller images at first: ``size`` times as high and wide for the fraction ``until`` of all steps.
-
-    Early steps cost less on small images and teach about as much (progressive resizing: Howard et al., fast.ai at
-    DAWNBench, 2018). ``size`` was tuned on the short CIFAR-10 schedule (``zoo/cifar10-short/README.md``).
-    """
-
-    size: Number = Field(0.5, gt=0, lt=1)
-    until: Number = Field(0.4, gt=0, le=1)
-
-
-class Monitor(Settings):
-    """The measurements during training. The defaults are those of the DVERGE paper's Figure 2.
-
-    ``images`` is the size of a fixed sample of the test split, and ``every_steps`` the number of training steps between
-    measurements. ``eps``, ``steps`` (of eps/5) and ``restarts`` belong to transferability, ``diversity_eps`` and
-    ``diversity_steps`` to Equation 2.
-    """
-
-    images: Count = 1000
-    every_steps: Count = 390
-    eps: Eps = 0.03
-    steps: Count = 50
-    restarts: Count = 5
-    diversity_eps: Eps = 0.07
-    diversity_steps: Count = 10
-
-
-FiniteValue = Annotated[Any, AfterValidator(finite)]
-Probability = Annotated[Number, Field(ge=0, le=1)]
-
-
-class RecipeFile(Settings):
-    """The keys of a recipe.
-
-    ``max_pixels`` is the largest image, height times width, that is read from the dataset. ``aggregation`` combines the
-    trained sub-models, which are trained under the default one. ``member_probabilities`` has one number for each
-    sub-model if one of them answers at random. By default they are equal. ``members_of`` names the recipe whose
-    sub-models are used, so that nothing is trained. Other keys are its own. ``settings_chosen_on`` decides no number.
-    """
-
-    dataset: str = Field(min_length=1)
-    max_pixels: MaxPixels = MAX_PIXELS
-    network: str = "resnet20"
-    network_args: dict[str, FiniteValue] = Field({})
-    sub_models: int = Field(3, ge=1, le=64)
-    method: str = "baseline"
-    hyperparameters: dict[str, FiniteValue] = Field({})
-    init_from: str | None = None
-    epochs: Count = 200
-    steps: Count | None = None
-    batch_size: int = Field(128, ge=2, le=LARGEST_COUNT)
-    augmentation: Literal["none", "pad-crop-flip"] = "pad-crop-flip"
-    crop_padding: Number = Field(0.125, ge=0, le=0.5)
-    progressive_resizing: ProgressiveResizing | None = None
-    precision: Precision = "fp32"
-    channels_last: bool = True
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    monitor: Monitor | None = None
-    aggregation: str = DEFAULT_AGGREGATION
-    member_probabilities: tuple[Probability, ...] = Field(default=(), max_length=64, strict=False)
-    members_of: str | None = None
-    settings_chosen_on: ChosenOn = "unknown"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from math import fsum
 import torch
 from torch import Tensor
 
+from robustbench_ens.config.protocols.bases import ProtocolFile
 from robustbench_ens.config.protocols.keys import VariantGroup
-from robustbench_ens.config.protocols.kinds import Convergence, ProtocolFile
+from robustbench_ens.config.protocols.kinds import Convergence
 
 CHUNK_PIXELS = 250 * 32 * 32
 """The pixels of a chunk: 250 images of CIFAR-10, which are minutes of white-box attack on one core."""

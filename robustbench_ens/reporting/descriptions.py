@@ -8,7 +8,7 @@ from typing import Any
 from robustbench_ens.config.aggregations import DEFAULT_AGGREGATION
 from robustbench_ens.config.kinds import facts_of
 from robustbench_ens.config.method_facts import recorded_facts
-from robustbench_ens.config.recipes import Optimizer, ProgressiveResizing, RecipeFile, Schedule
+from robustbench_ens.config.recipe_keys import Optimizer, ProgressiveResizing, RecipeFile, Schedule
 from robustbench_ens.core.text import counted, duration, listing, percent
 from robustbench_ens.core.units import pixels
 from robustbench_ens.reporting.cost import machine

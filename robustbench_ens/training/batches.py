@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustbench_ens.config.recipes import RecipeFile
+from robustbench_ens.config.recipe_keys import RecipeFile
 from robustbench_ens.core.limits import LARGEST_COUNT
 from robustbench_ens.core.seeds import generator
 from robustbench_ens.data import Dataset, Placement, placement, shrink, small_shape, to_float

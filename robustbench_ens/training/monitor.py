@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustbench_ens.config.recipes import Monitor
+from robustbench_ens.config.recipe_keys import Monitor
 from robustbench_ens.core.seeds import derive_seed, generator
 from robustbench_ens.data import Dataset, select_images, to_float
 from robustbench_ens.errors import UserError

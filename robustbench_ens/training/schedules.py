@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from robustbench_ens.config.recipes import Schedule
+from robustbench_ens.config.recipe_keys import Schedule
 
 START_DIVISOR = 25.0
 FINAL_DIVISOR = 1e4

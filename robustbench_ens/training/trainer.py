@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_ens.config.recipes import Optimizer, Recipe
+from robustbench_ens.config.recipe_keys import Optimizer
+from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.core.parallel import pool
 from robustbench_ens.core.process import usual_defaults
 from robustbench_ens.core.progress import Progress, Silent
@@ -49,13 +50,7 @@ def build_optimizer(settings: Optimizer, ensemble: Ensemble) -> torch.optim.Opti
     """Return the optimiser of a recipe over the parameters of all sub-models."""
     if settings.name == "adam":
         return torch.optim.Adam(ensemble.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    return torch.optim.SGD(
-        ensemble.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        weight_decay=settings.weight_decay,
-    )
+    return torch.optim.SGD(ensemble.parameters(), **settings.model_dump(exclude={"name"}))
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from robustbench_ens.config.protocols import Protocol
-from robustbench_ens.config.protocols.kinds import ByGradient, Sized
+from robustbench_ens.config.protocols.bases import ByGradient, Sized
 from robustbench_ens.core.locks import hold_artefact
 from robustbench_ens.core.parallel import is_small, share_cores
 from robustbench_ens.evaluation.images import chosen_indices

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustbench_ens.config.recipes import Recipe, RecipeFile
+from robustbench_ens.config.recipe_keys import RecipeFile
+from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.weights.record import EnsembleRecord
 
 GRADIENT_SHARE = 0.55

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Literal
 
 from robustbench_ens.config.protocols import Protocol
-from robustbench_ens.config.recipes import Recipe, RecipeFile
+from robustbench_ens.config.recipe_keys import RecipeFile
+from robustbench_ens.config.recipes import Recipe
 from robustbench_ens.core.store import Store
 from robustbench_ens.data.names import BUILTIN_IMAGES
 from robustbench_ens.evaluation.crafted_images import read_costs

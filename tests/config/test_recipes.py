@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from robustbench_ens.config.lookup import locate, names
 from robustbench_ens.config.methods import METHODS
-from robustbench_ens.config.recipes import RecipeFile, load_recipe
+from robustbench_ens.config.recipe_keys import RecipeFile
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.errors import UserError
 from robustbench_ens.models.build import build_ensemble, count_parameters
 

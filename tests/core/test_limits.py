@@ -17,7 +17,7 @@ from robustbench_ens.config.methods import METHODS
 from robustbench_ens.config.outside import import_object
 from robustbench_ens.config.protocols import KINDS, kind_class
 from robustbench_ens.config.protocols.keys import _exactly_one
-from robustbench_ens.config.recipes import RecipeFile
+from robustbench_ens.config.recipe_keys import RecipeFile
 from robustbench_ens.core.limits import DEEPEST, LONGEST_NAME, check_content, check_name, shown
 from robustbench_ens.core.store import Store
 from robustbench_ens.errors import UserError

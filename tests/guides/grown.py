@@ -99,7 +99,7 @@ KIND = Addition(
         ),
         Insert(
             "robustbench_ens/config/protocols/kinds.py",
-            "        return attempts * self.images * self.steps",
+            '    runs: ClassVar[str] = "robustbench_ens.evaluation.kinds.gallery:GalleryEvaluation"',
             '''
 
 class Noise(ProtocolFile):

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from robustbench_ens import load_ensemble
-from robustbench_ens.config.recipes import Monitor, load_recipe
+from robustbench_ens.config.recipe_keys import Monitor
+from robustbench_ens.config.recipes import load_recipe
 from robustbench_ens.core.store import Store
 from robustbench_ens.data import load_dataset, to_float
 from robustbench_ens.training.monitor import TrainingMonitor, transferability

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from robustbench_ens.config.recipes import Schedule
+from robustbench_ens.config.recipe_keys import Schedule
 from robustbench_ens.training.schedules import learning_rate
 
 

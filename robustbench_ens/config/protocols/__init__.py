@@ -13,6 +13,7 @@ from robustbench_ens.config.finding import is_outside
 from robustbench_ens.config.identity import Code, code_of, merged
 from robustbench_ens.config.kinds import KINDS, KindFacts
 from robustbench_ens.config.outside import import_object
+from robustbench_ens.config.protocols.bases import ByGradient, Crafted, ProtocolFile, Sized, Stepped
 from robustbench_ens.config.protocols.keys import (
     NAMES_AGGREGATION,
     NAMES_ATTACK,
@@ -25,7 +26,6 @@ from robustbench_ens.config.protocols.keys import (
     VariantGroup,
     named,
 )
-from robustbench_ens.config.protocols.kinds import ByGradient, Crafted, ProtocolFile, Sized, Stepped
 from robustbench_ens.config.references import label
 from robustbench_ens.config.schema import ProtocolKeys, check_facts
 from robustbench_ens.config.validation import validate

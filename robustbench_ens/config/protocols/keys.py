@@ -154,7 +154,12 @@ class HealthLimits(Settings):
 
 
 class Surrogate(Settings):
-    """A hold-out ensemble that black-box examples are crafted on. ``{method}`` in its name is the target's method."""
+    """A hold-out ensemble that black-box examples are crafted on.
+
+    Attributes:
+        recipe: the recipe of the ensemble. ``{method}`` in its name is the target's method.
+        seed: the training seed.
+    """
 
     recipe: Annotated[str, AfterValidator(_template)]
     seed: int = Field(ge=0, le=LARGEST_SEED)
@@ -175,7 +180,13 @@ Losses = Annotated[tuple[Loss, ...], ITEMS, AfterValidator(_no_repeats), NAMES_L
 
 
 class VariantGroup(Settings):
-    """A group of variants: one attack with each of its losses, from each of its random starts."""
+    """A group of variants: one attack with each of its losses, from each of its random starts.
+
+    Attributes:
+        attack: the attack, by name or as ``package.module:Name``.
+        losses: the functions that the attack maximises, by name or as ``package.module:name``.
+        restarts: the number of random starts for each loss.
+    """
 
     attack: Attack
     losses: Losses = Field(("cross_entropy", "cw"), validate_default=True)
@@ -222,7 +233,14 @@ class AdaptiveGroup(Settings):
     """A group of adaptive variants: APGD on one objective, or an attack, with each of its losses.
 
     Each is started at every random start and black-box example. An attack that cannot start at given images has only
-    its own starts. ``objective`` is that of an aggregation, which need not be the target's, or ``reweighed``.
+    its own starts.
+
+    Attributes:
+        objective: what APGD maximises: the objective of an aggregation, which need not be the target's, or
+            ``reweighed``.
+        attack: an attack in place of APGD on an objective, by name or as ``package.module:Name``.
+        losses: ``cross_entropy``, ``cw``, or a function as ``package.module:name``.
+        restarts: the number of random starts for each loss.
     """
 
     objective: Annotated[Annotated[str, AfterValidator(_objective)] | None, NAMES_AGGREGATION] = None

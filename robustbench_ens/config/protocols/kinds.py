@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from robustbench_ens.config.kinds import ACCURACY, BY_STEPS, MEASUREMENTS, PICTURES, TRANSFER, KindFacts
+from robustbench_ens.config.protocols.bases import ByGradient, Crafted, ProtocolFile, Sized, Stepped
 from robustbench_ens.config.protocols.keys import (
     ITEMS,
     STANDARD_AUTOATTACK,
@@ -14,9 +15,7 @@ from robustbench_ens.config.protocols.keys import (
     Aggregation,
     Attack,
     AutoAttackNames,
-    EpsLadder,
     Grid,
-    HealthLimits,
     Loss,
     OneEps,
     OneSurrogate,
@@ -24,109 +23,25 @@ from robustbench_ens.config.protocols.keys import (
     StepSize,
     StepsLadder,
     Surrogates,
-    TestHalf,
     VariantGroup,
     Variants,
 )
-from robustbench_ens.config.validation import Count, MaxPixels, Precision, Settings
-from robustbench_ens.core.limits import LARGEST_SEED, MAX_PIXELS
-
-
-class ProtocolFile(Settings):
-    """The keys of every protocol.
-
-    ``trained_on`` is the dataset of targets and surrogates if it differs from ``dataset``, whose test images are
-    attacked. ``max_pixels`` is the largest image, height times width, that is read from either. ``test_half`` is the
-    fixed half of the test images that ``images`` are drawn from: ``selection`` for choosing settings, ``report`` for
-    reporting.
-
-    Attributes:
-        facts: the facts about the kind that the rest of the project uses.
-        runs: the subclass of :class:`~robustbench_ens.evaluation.base.Evaluation` that runs it, as
-            ``package.module:Name``. It is imported when it runs.
-        numerics: a number that is raised when a change of the code moves results.
-    """
-
-    kind: str
-    version: Count
-    dataset: str = Field(min_length=1)
-    trained_on: str | None = Field(None, min_length=1)
-    max_pixels: MaxPixels = MAX_PIXELS
-    images: Count
-    test_half: TestHalf = "all"
-    eps: EpsLadder
-    seed: int = Field(0, ge=0, le=LARGEST_SEED)
-
-    facts: ClassVar[KindFacts]
-    runs: ClassVar[str]
-    numerics: ClassVar[int] = 1
-
-    @model_validator(mode="after")
-    def _other_images(self) -> Self:
-        if self.trained_on == self.dataset:
-            raise ValueError(
-                f"expected 'trained_on' to differ from 'dataset', got {self.dataset!r} twice; omit 'trained_on'"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _drawn_here(self) -> Self:
-        if self.test_half != "all" and self.facts.own_images:
-            raise ValueError(
-                f"expected no 'test_half' for kind {self.kind!r}, which brings its own images, got {self.test_half!r}"
-            )
-        return self
-
-    @property
-    def recipes_dataset(self) -> str:
-        """The dataset of the recipes that targets and surrogates are trained by."""
-        return self.trained_on or self.dataset
-
-    def gradients(self, attempts: int) -> int:
-        """Return an upper bound on the gradients of single images that ``attempts`` attempts on each image take."""
-        return attempts * self.images
-
-
-class Stepped(ProtocolFile):
-    """The keys of protocols that take a number of steps."""
-
-    steps: Count
-
-    def gradients(self, attempts: int) -> int:
-        return attempts * self.images * self.steps
-
-
-class Sized(Stepped):
-    """The keys of protocols whose steps have a size."""
-
-    step_size: StepSize = "eps/5"
-
-    def step_size_at(self, eps: float) -> float:
-        """Return the step size in pixel scale at radius ``eps``."""
-        if isinstance(self.step_size, str):
-            return eps / float(self.step_size.split("/")[1])
-        return self.step_size
-
-
-class Crafted(Sized):
-    """The keys of protocols whose rates are based on crafted images."""
-
-    health: HealthLimits = HealthLimits()
-
-
-class ByGradient(Crafted):
-    """The keys of protocols whose images are crafted by the gradient loop alone. Scoring is always in fp32."""
-
-    precision: Precision = "fp32"
+from robustbench_ens.config.validation import Count
 
 
 class Whitebox(ByGradient):
     """A white-box protocol: PGD with random starts on the ensemble's own gradient.
 
-    An image counts as correct only if it survives all starts. ``aggregation`` is that of the target, here and in other
-    kinds by default its own. With ``self_transfer`` the same sub-models are also attacked through the plain means of
-    their probabilities and of their logits, and scored on the ensemble's answer. By default this happens if that answer
-    is not the mean of probabilities.
+    An image counts as correct only if it survives all starts.
+
+    Attributes:
+        attack: the attack, by name or as ``package.module:Name``.
+        loss: the function that the attack maximises, by name or as ``package.module:name``.
+        restarts: the number of random starts of each image.
+        aggregation: the aggregation of the target, by default its own.
+        self_transfer: whether the same sub-models are also attacked through the plain means of their probabilities and
+            of their logits, and scored on the ensemble's answer. By default this happens if that answer is not the mean
+            of probabilities.
     """
 
     kind: Literal["whitebox"]
@@ -150,7 +65,13 @@ class Whitebox(ByGradient):
 
 
 class Transferability(ByGradient):
-    """A transferability protocol: PGD on each sub-model, scored on every other one, on images that all get right."""
+    """A transferability protocol: PGD on each sub-model, scored on every other one, on images that all get right.
+
+    Attributes:
+        attack: the attack, by name or as ``package.module:Name``.
+        loss: the function that the attack maximises, by name or as ``package.module:name``.
+        restarts: the number of random starts of each image.
+    """
 
     kind: Literal["transferability"]
     attack: Attack = "pgd"
@@ -173,7 +94,10 @@ class Transferability(ByGradient):
 class Blackbox(ByGradient):
     """A black-box protocol: transfer from hold-out surrogates, all or nothing over variants (DVERGE, Section 4.3).
 
-    ``aggregation`` is that of the target. Surrogates always average their probabilities.
+    Attributes:
+        surrogates: hold-out ensembles that images are crafted on.
+        variants: attacks with their losses and random starts.
+        aggregation: the aggregation of the target, by default its own. Surrogates always average their probabilities.
     """
 
     kind: Literal["blackbox"]
@@ -199,8 +123,12 @@ class Blackbox(ByGradient):
 class TransferFolder(Stepped):
     """A protocol of transfer from a folder of examples that others crafted, all or nothing over its variants.
 
-    The seed draws ``images`` of the images in the folder. Only variants of ``steps`` steps count. Nothing is crafted,
-    so there are no keys for crafting.
+    Nothing is crafted, so there are no keys for crafting.
+
+    Attributes:
+        folder: the path of the folder, from the working directory or with ``~``.
+        images: the number of images in the folder that ``seed`` draws.
+        steps: the number of steps of the variants in the folder that count.
     """
 
     kind: Literal["transfer-folder"]
@@ -222,7 +150,7 @@ class Diversity(Sized):
     """A diversity protocol: Equation 2 of DVERGE over pairs of sub-models, on images that all of them get right.
 
     Attributes:
-        eps: the radius of the distillation.
+        eps: radii of the distillation, l-infinity, in pixel scale, in ascending order.
         right_images: the most images to measure on, out of those of ``images`` that every sub-model gets right.
     """
 
@@ -256,6 +184,9 @@ class Convergence(ByGradient):
     """The keys of protocols that test whether more steps still help (DVERGE, Appendix D and Table 8).
 
     Each number of steps is a separate evaluation with the same starts and the same step size.
+
+    Attributes:
+        steps: numbers of gradient steps, in ascending order.
     """
 
     steps: StepsLadder  # type: ignore[assignment]
@@ -272,7 +203,13 @@ class Convergence(ByGradient):
 
 
 class WhiteboxConvergence(Convergence):
-    """A protocol of white-box accuracy by the number of steps, from one random start by default, as in the paper."""
+    """A protocol of white-box accuracy by the number of steps, from one random start by default, as in the paper.
+
+    Attributes:
+        attack: the attack, by name or as ``package.module:Name``.
+        loss: the function that the attack maximises, by name or as ``package.module:name``.
+        restarts: the number of random starts of each image.
+    """
 
     kind: Literal["whitebox-convergence"]
     attack: Attack = "pgd"
@@ -285,7 +222,12 @@ class WhiteboxConvergence(Convergence):
 
 
 class BlackboxConvergence(Convergence):
-    """A protocol of black-box accuracy, all or nothing over every variant, by the number of steps."""
+    """A protocol of black-box accuracy, all or nothing over every variant, by the number of steps.
+
+    Attributes:
+        surrogates: hold-out ensembles that images are crafted on.
+        variants: attacks with their losses and random starts.
+    """
 
     kind: Literal["blackbox-convergence"]
     surrogates: Surrogates
@@ -299,9 +241,15 @@ class BlackboxConvergence(Convergence):
 class Autoattack(Stepped):
     """A protocol of AutoAttack (arXiv:2003.01690) from the package ``pyautoattack``, by default its standard version.
 
-    ``steps`` are the iterations of APGD and FAB, 100 in the standard version. ``targets`` is the number of likeliest
-    wrong classes that APGD-T and FAB-T aim at, limited to all wrong classes. ``restarts`` are those of every attack.
     No key states a step size: APGD adapts its own, the others have none. The package reports no signs of health.
+
+    Attributes:
+        steps: the iterations of APGD and FAB, 100 in the standard version.
+        attacks: the attacks that are run, in this order.
+        targets: the number of likeliest wrong classes that APGD-T and FAB-T aim at, limited to all wrong classes.
+        restarts: the number of restarts of every attack.
+        square_queries: the number of queries of Square for each image.
+        aggregation: the aggregation of the target, by default its own.
     """
 
     kind: Literal["autoattack"]
@@ -320,9 +268,15 @@ class Autoattack(Stepped):
 class Adaptive(Crafted):
     """A protocol of attacks that exploit that the target is an ensemble.
 
-    An image counts as correct only if every variant fails from every start. ``starts`` are crafted on every surrogate
-    by ``steps`` of ``step_size``, as for black-box. From each, APGD takes ``steps`` gradients and adapts its step size.
-    Attacks by name take ``steps`` of ``step_size``, unless they have their own step sizes.
+    An image counts as correct only if every variant fails from every start. From each of them, APGD takes ``steps``
+    gradients and adapts its step size. Attacks by name take ``steps`` of ``step_size``, unless they have their own step
+    sizes.
+
+    Attributes:
+        surrogates: hold-out ensembles that starts are crafted on.
+        starts: variants crafted on every surrogate by ``steps`` of ``step_size``, as for black-box.
+        variants: attacks on the target, from random starts and from each of ``starts``.
+        aggregation: the aggregation of the target, by default its own.
     """
 
     kind: Literal["adaptive"]
@@ -341,7 +295,8 @@ class Regions(ProtocolFile):
     """A protocol that draws decision regions around images (DVERGE, Figure 1). It takes one gradient, so no steps.
 
     Attributes:
-        eps: half the side of the square that the grid covers.
+        eps: a list of one number, half the side of the square that the grid covers.
+        surrogates: a list of one hold-out ensemble, whose loss gradient is the adversarial direction.
         right_images: the most images to draw, out of those of ``images`` that every sub-model gets right.
         grid: the number of points on a side.
     """
@@ -362,6 +317,11 @@ class Gallery(Sized):
     """A protocol of example images: white-box PGD and each variant on one surrogate, at one eps.
 
     No rate is based on so few images, so no signs of health are kept.
+
+    Attributes:
+        eps: a list of one number, the radius of the attack.
+        surrogates: a list of one hold-out ensemble, which the variants are crafted on.
+        variants: attacks with their losses and random starts.
     """
 
     kind: Literal["gallery"]

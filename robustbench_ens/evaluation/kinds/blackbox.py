@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from robustbench_ens.config.attacks import code_of_names, raised_numerics
-from robustbench_ens.config.protocols.kinds import Blackbox, ByGradient, Sized
+from robustbench_ens.config.protocols.bases import ByGradient, Sized
+from robustbench_ens.config.protocols.kinds import Blackbox
 from robustbench_ens.core.locks import waiting_for
 from robustbench_ens.core.store import Store, short_hash
 from robustbench_ens.errors import UserError
