@@ -87,6 +87,8 @@ def test_every_shipped_recipe_of_known_origin_states_it() -> None:
     assert known == {"digits", "cifar10-short", "cifar10-jpeg-short"}
     for name in ("cifar10-short/dverge-3-eps-0.09", "cifar10-jpeg-short/dverge-3-resized", "digits/dverge-3"):
         assert chosen_facts(load_recipe(name)) == {"recipe": "all", "start": "all"}
+    for name in ("cifar10-short/fasten-3", "cifar10-jpeg-short/fasten-3"):
+        assert chosen_facts(load_recipe(name)) == {"recipe": "selection", "start": "all"}
 
 
 def target(**changes: Any) -> dict[str, Any]:
