@@ -22,6 +22,7 @@ from robustbench_ens.models.predict import predict
 from robustbench_ens.perturb.craft import craft
 from robustbench_ens.perturb.inputs import AttackSettings, Budget, CleanImages, Compute
 from robustbench_ens.training.batches import Batches
+from robustbench_ens.training.memory import BatchMemory
 from robustbench_ens.training.method import Batch
 from robustbench_ens.training.trainer import Training
 
@@ -64,7 +65,9 @@ class Doubled:
     """Batches in float64."""
 
     def __init__(self, batches: Batches) -> None:
-        self._batches, self.per_epoch = batches, batches.per_epoch
+        self._batches = batches
+        self.per_epoch = batches.per_epoch
+        self.kept = batches.kept
 
     def batch(self, step: int) -> Batch:
         """As ``Batches.batch``."""
@@ -75,6 +78,10 @@ class Doubled:
         """As ``Batches.source``."""
         images, labels = self._batches.source(step)
         return Batch(images.double(), labels)
+
+    def memory(self, step: int) -> BatchMemory:
+        """As ``Batches.memory``."""
+        return self._batches.memory(step)
 
 
 def run_of(

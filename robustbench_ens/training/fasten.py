@@ -45,15 +45,15 @@ class Draws:
 
 def draw(members: int, shape: Sequence[int], generator: torch.Generator) -> Draws:
     """Return the draws of a step for ``members`` sub-models and images of ``shape``, on the CPU."""
-    first, second, *_ = torch.randperm(members, generator=generator).tolist()
-    sources = torch.randint(2, (members,), generator=generator).tolist()
+    first, second, *_ = torch.randperm(members, generator=generator, device="cpu").tolist()
+    sources = torch.randint(2, (members,), generator=generator, device="cpu").tolist()
     sources[first], sources[second] = 1, 0
     return Draws(
         pair=(first, second),
         starts=uniform_noise((2, *shape), generator),
-        parts=torch.rand((2, shape[0]), generator=generator, dtype=torch.float32),
+        parts=torch.rand((2, shape[0]), generator=generator, dtype=torch.float32, device="cpu"),
         sources=tuple(sources),
-        kept=torch.randint(2, (shape[0],), generator=generator),
+        kept=torch.randint(2, (shape[0],), generator=generator, device="cpu"),
         shared=uniform_noise(shape, generator),
         adversarial=uniform_noise((members, *shape), generator),
     )

@@ -73,7 +73,7 @@ class ImageMemory:
         """
         rows = indices.to(self.device)
         if self._values is None or self._known is None:
-            zeros = torch.zeros((len(rows), *self.shape), device=self.device)
+            zeros = torch.zeros((len(rows), *self.shape), dtype=torch.float32, device=self.device)
             return zeros, torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         return self._values[rows].float() / _STEPS, self._known[rows]
 

@@ -274,7 +274,8 @@ class Training:
                     self.save()
                     saved = last = time.monotonic()
                     # A large checkpoint, with a memory of every image, must not slow the training down.
-                    interval_s = max(self.checkpoint_interval_s, SAVING_SHARE * (saved - current))
+                    if interval_s:
+                        interval_s = max(self.checkpoint_interval_s, SAVING_SHARE * (saved - current))
 
 
 def _initial(
