@@ -9,10 +9,11 @@ import pandas as pd
 
 from robustbench_ens.core.text import percent
 from robustbench_ens.reporting.collect import standard_eps_by_dataset
-from robustbench_ens.reporting.dverge2020.part import PAPER_EPS, Part, Shown
-from robustbench_ens.reporting.dverge2020.reference import PAPER_BLACKBOX
-from robustbench_ens.reporting.dverge2020.subjects import by_layer, sample
+from robustbench_ens.reporting.dverge2020.reference import PAPER_BLACKBOX, PAPER_EPS
+from robustbench_ens.reporting.dverge2020.subjects import by_layer
 from robustbench_ens.reporting.dverge2020.training_eps import training_eps_curve
+from robustbench_ens.reporting.papers.part import Part, Shown
+from robustbench_ens.reporting.papers.subjects import sample
 from robustbench_ens.reporting.tables.summary import NOT_RUN, over_seeds, strongest
 
 QUANTITIES = {"clean": "Clean", "blackbox": "Black-box", "whitebox": "White-box"}
@@ -27,7 +28,7 @@ def training_eps(
 
     Args:
         accuracies: rows as ``derive.accuracies`` gives them, of the protocols of the paper's Tables 4 and 5.
-        subjects: DVERGE ensembles, as ``paper.subjects`` gives them.
+        subjects: DVERGE ensembles, as ``subjects_of`` gives them.
         reference: the paper's Table 3; empty where its numbers do not belong.
         eps: testing eps of each kind.
     """
@@ -91,7 +92,7 @@ def show_training_eps(part: Part) -> Shown:
     """Show Figure 6 and Table 3, if DVERGE was attacked at several training eps of one size."""
     subjects = part.subjects
     own = subjects[(subjects["method"] == "DVERGE") & ~subjects["scratch"] & (subjects["layer"] == "random")]
-    rates = part.asked("45")
+    rates = part.asked("4", "5")
     attacked = own[own["ensemble"].isin(rates["ensemble"])]
     if not (attacked.groupby("sub_models")["train_eps"].nunique() > 1).any():
         return Shown()
@@ -110,7 +111,7 @@ def show_training_eps(part: Part) -> Shown:
 
 def _points(part: Part, attacked: pd.DataFrame, headline: float, eps: Mapping[str, float]) -> pd.DataFrame:
     """The points of Figure 6: clean accuracy, that of each kind at its ``eps``, transferability at ``headline``."""
-    rates = part.asked("45")
+    rates = part.asked("4", "5")
     transfer = part.own(part.collection.mean_transferability)
     at_eps = [
         rates[rates["eps"] == 0].assign(quantity="clean", rate=rates["accuracy"]).drop_duplicates(["ensemble", "seed"]),
@@ -127,7 +128,7 @@ def _points(part: Part, attacked: pd.DataFrame, headline: float, eps: Mapping[st
 def show_layers(part: Part) -> Shown:
     """Show Table 7, if DVERGE was attacked with several distillation layers, beside the paper's own data."""
     own = by_layer(part.subjects)
-    rates = part.asked("45")
+    rates = part.asked("4", "5")
     attacked = own[own["ensemble"].isin(rates["ensemble"])]
     if attacked["layer"].nunique() < 2 or not part.beside:
         return Shown()

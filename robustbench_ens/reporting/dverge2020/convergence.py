@@ -8,8 +8,8 @@ from robustbench_ens.analysis.health import marked
 from robustbench_ens.config.kinds import KINDS
 from robustbench_ens.core.text import percent, points
 from robustbench_ens.reporting.document import Block
-from robustbench_ens.reporting.dverge2020.part import Part, Shown, below
 from robustbench_ens.reporting.dverge2020.reference import PAPER, PAPER_BLACKBOX
+from robustbench_ens.reporting.papers.part import Part, Shown, below
 from robustbench_ens.reporting.tables.convergence import CHANGE, SUBJECT, convergence_table, largest_change
 
 

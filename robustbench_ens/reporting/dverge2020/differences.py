@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 
-from robustbench_ens.core.text import span
-from robustbench_ens.reporting.descriptions import Document, attack, described, length, optimizer
-from robustbench_ens.reporting.dverge2020.part import Part, Shown
+from robustbench_ens.reporting.descriptions import Document, described
 from robustbench_ens.reporting.dverge2020.reference import METHODS
-from robustbench_ens.reporting.dverge2020.subjects import questions
+from robustbench_ens.reporting.dverge2020.subjects import DVERGE
+from robustbench_ens.reporting.papers.differences import (
+    attacked,
+    by_target,
+    columns,
+    differences,
+    trained_and_attacked,
+)
+from robustbench_ens.reporting.papers.part import Part, Shown
+from robustbench_ens.reporting.papers.subjects import questions_of
 
-COLUMNS = ["What", "DVERGE paper", "Here"]
+NAME = "DVERGE paper"
+COLUMNS = columns(NAME)
 
 PAPER = {
     "Training images": "CIFAR-10",
@@ -45,7 +53,7 @@ def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFra
         the columns ``COLUMNS``, as text; no row for what was not evaluated.
     """
     own = [one for one in documents if one["target"]["dataset"] == dataset and one["target"]["method"] in METHODS]
-    asked = questions(own)
+    asked = questions_of(own, DVERGE)
 
     def asking(table: str) -> list[Document]:
         return [one for one in own if asked.get((one["protocol"]["label"], one["target"]["label"])) == table]
@@ -54,31 +62,14 @@ def paper_differences(documents: Sequence[Document], dataset: str) -> pd.DataFra
     kinds = {"White-box": asking("5"), "Transferability": transfer, "Black-box": asking("4")}
     attacks = [one for group in kinds.values() for one in group]
     targets = [one["target"] for one in attacks]
-    images = pd.Series([one["protocol"]["resolved"]["images"] for one in attacks], dtype=int)
-    here = {
-        "Training images": _distinct(targets, lambda target: target["resolved"].get("dataset", dataset)),
-        "Attacked images": f"{span(images)} test images of {dataset}" if attacks else "",
-        "Training": _by_target(targets, length),
-        "Optimizer": _by_target(targets, optimizer),
-        **{what: _by_target(targets, partial(_of_method, what)) for what in OF_METHODS},
-        "Training seeds": str(len({target["seed"] for target in targets})),
-    } | {name: _distinct([one["protocol"] for one in group], attack) for name, group in kinds.items()}
-    rows = [(what, printed, here[what]) for what, printed in PAPER.items() if attacks and here[what]]
-    return pd.DataFrame(rows, columns=COLUMNS, dtype=str)
+    methods = {what: by_target(targets, partial(_of_method, what)) for what in OF_METHODS}
+    here = trained_and_attacked(attacks, dataset) | methods | attacked(kinds)
+    return differences(PAPER, here, NAME)
 
 
 def _of_method(what: str, target: Document) -> str:
     """What the method of ``target`` says under the heading ``what``, if anything."""
     return described(target).get(what, "")
-
-
-def _distinct(items: Iterable[Document], describe: Callable[[Document], str]) -> str:
-    return "; ".join(text for text in dict.fromkeys(describe(item) for item in items) if text)
-
-
-def _by_target(targets: Iterable[Document], describe: Callable[[Document], str]) -> str:
-    """Behind each label what ``describe`` says of it, if anything."""
-    return _distinct(targets, lambda target: f"{target['label']}: {text}" if (text := describe(target)) else "")
 
 
 def show_differences(part: Part) -> Shown:

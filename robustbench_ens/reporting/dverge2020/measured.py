@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from robustbench_ens.reporting.document import Block
-from robustbench_ens.reporting.dverge2020.part import Part, Shown, below
 from robustbench_ens.reporting.dverge2020.reference import PAPER
+from robustbench_ens.reporting.papers.part import Part, Shown, below
 from robustbench_ens.reporting.tables.distillation import distillation_table
 from robustbench_ens.reporting.tables.diversity import diversity_table
 

@@ -8,9 +8,9 @@ from functools import partial
 import pandas as pd
 
 from robustbench_ens.reporting.board import short_names
-from robustbench_ens.reporting.dverge2020.part import Part, Shown
 from robustbench_ens.reporting.figures.axes import number_axis
 from robustbench_ens.reporting.figures.curves import Curve, Dot, curves
+from robustbench_ens.reporting.papers.part import Part, Shown
 from robustbench_ens.reporting.scene import Draw, Scene
 from robustbench_ens.reporting.style import Look
 

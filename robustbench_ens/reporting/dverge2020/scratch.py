@@ -5,8 +5,8 @@ from __future__ import annotations
 from robustbench_ens.config.kinds import shipped_kinds
 from robustbench_ens.core.text import slug
 from robustbench_ens.reporting.document import Block
-from robustbench_ens.reporting.dverge2020.part import Part, Shown, has_ours
 from robustbench_ens.reporting.figures.accuracy_curve import accuracy_curve
+from robustbench_ens.reporting.papers.part import Part, Shown, has_ours
 
 
 def show_scratch(part: Part) -> Shown:

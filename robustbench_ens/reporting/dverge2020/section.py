@@ -15,10 +15,11 @@ from robustbench_ens.reporting.dverge2020.differences import show_differences
 from robustbench_ens.reporting.dverge2020.measured import show_measured
 from robustbench_ens.reporting.dverge2020.monitored import show_monitored
 from robustbench_ens.reporting.dverge2020.orderings import show_orderings
-from robustbench_ens.reporting.dverge2020.part import Part, Shown, parts_of
 from robustbench_ens.reporting.dverge2020.scratch import show_scratch
+from robustbench_ens.reporting.dverge2020.subjects import DVERGE
 from robustbench_ens.reporting.dverge2020.time import show_time
 from robustbench_ens.reporting.dverge2020.transfer import show_transfer
+from robustbench_ens.reporting.papers.part import Part, Shown, parts_of
 
 MEANING = (
     "The paper's tables and figures, made from these outcomes. Rows named “DVERGE paper” hold its printed numbers (200 "
@@ -45,7 +46,7 @@ TOPICS: tuple[Callable[[Part], Shown], ...] = (
 
 def sections(context: Context) -> list[Section]:
     """Return the section, or none if no dataset has outcomes for it and nothing that ships would make them."""
-    parts = parts_of(context)
+    parts = parts_of(context, DVERGE)
     blocks: list[Block] = []
     lines: list[str] = []
     for part in parts:
@@ -62,7 +63,7 @@ def sections(context: Context) -> list[Section]:
 def tables(context: Context) -> list[tuple[str, Table]]:
     """Return the paper's tables with our numbers, each with the dataset it is about; also where it has none itself."""
     found = []
-    for part in parts_of(context):
+    for part in parts_of(context, DVERGE):
         blocks = [block for show in TOPICS for block in show(replace(part, every_table=True)).blocks]
         found += [(part.dataset, block) for block in blocks if isinstance(block, Table)]
     return found

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from robustbench_ens.reporting.cost import training_costs
-from robustbench_ens.reporting.dverge2020.part import Part, Shown
 from robustbench_ens.reporting.dverge2020.reference import PAPER
+from robustbench_ens.reporting.papers.part import Part, Shown
 
 COLUMNS = ["Method", "Sub-models", "Source", "Cost", "Hardware"]
 HARDWARE = "one NVIDIA TITAN Xp"
@@ -21,7 +21,7 @@ def paper_time(
     """Per method and size of ours: a row per ensemble, then the paper's; each with what it was started from.
 
     Args:
-        subjects: as ``paper.subjects`` gives them.
+        subjects: as ``subjects_of`` gives them.
         costs: by ensemble, as text.
         hardware: by ensemble.
         reference: the paper's ``method``, ``sub_models``, ``hours``.

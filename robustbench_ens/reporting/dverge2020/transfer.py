@@ -8,9 +8,10 @@ from robustbench_ens.analysis.derive import between_sub_models
 from robustbench_ens.core.text import mean_and_std, percent
 from robustbench_ens.reporting.collect import standard_eps_by_dataset
 from robustbench_ens.reporting.document import Block
-from robustbench_ens.reporting.dverge2020.part import Part, Shown, has_ours
 from robustbench_ens.reporting.dverge2020.reference import PAPER
-from robustbench_ens.reporting.dverge2020.subjects import by_layer, sample
+from robustbench_ens.reporting.dverge2020.subjects import by_layer
+from robustbench_ens.reporting.papers.part import Part, Shown, has_ours
+from robustbench_ens.reporting.papers.subjects import sample
 
 NUMBERS = ["Mean over pairs", "Lowest to highest pair", "On itself"]
 
@@ -20,7 +21,7 @@ def paper_transfer(transfer: pd.DataFrame, subjects: pd.DataFrame, reference: pd
 
     Args:
         transfer: rows as ``derive.transferability`` gives them, at one eps.
-        subjects: as ``paper.subjects`` gives them, in order.
+        subjects: as ``subjects_of`` gives them, in order.
         reference: the paper's ``by``, ``source``, ``target``, ``attack_success_rate``.
         by: ``method`` or ``layer``.
 

@@ -10,17 +10,8 @@ import pytest
 
 from robustbench_ens.analysis.compare import Answers
 from robustbench_ens.analysis.health import MARK
-from robustbench_ens.reporting.dverge2020.orderings import (
-    CLEAN,
-    FAILS,
-    HIGHEST,
-    HOLDS,
-    LEVEL,
-    LOWEST,
-    REVERSED,
-    SIGNIFICANT,
-    paper_orderings,
-)
+from robustbench_ens.reporting.dverge2020.orderings import CLEAN, HIGHEST, LOWEST, paper_orderings
+from robustbench_ens.reporting.papers.orderings import FAILS, HOLDS, LEVEL, REVERSED, SIGNIFICANT
 
 SUBJECTS = pd.DataFrame(
     [

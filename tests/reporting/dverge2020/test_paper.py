@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import pandas as pd
 import pytest
@@ -14,17 +15,20 @@ from robustbench_ens.reporting.context import context_of
 from robustbench_ens.reporting.document import Figures, Listing, Table
 from robustbench_ens.reporting.dverge2020 import sections
 from robustbench_ens.reporting.dverge2020.ablation import training_eps
-from robustbench_ens.reporting.dverge2020.accuracy import paper_accuracy
 from robustbench_ens.reporting.dverge2020.commands import SHOWN, commands
 from robustbench_ens.reporting.dverge2020.convergence import with_paper_convergence
 from robustbench_ens.reporting.dverge2020.measured import with_paper_distillation
 from robustbench_ens.reporting.dverge2020.monitored import WINDOW, monitored, rolling
 from robustbench_ens.reporting.dverge2020.orderings import paper_orderings
-from robustbench_ens.reporting.dverge2020.reference import PAPER, PAPER_BLACKBOX, of_family, reference
-from robustbench_ens.reporting.dverge2020.subjects import questions, subjects
+from robustbench_ens.reporting.dverge2020.reference import PAPER, PAPER_BLACKBOX
+from robustbench_ens.reporting.dverge2020.subjects import DVERGE
 from robustbench_ens.reporting.dverge2020.time import paper_time
 from robustbench_ens.reporting.dverge2020.training_eps import training_eps_curve
 from robustbench_ens.reporting.dverge2020.transfer import paper_transfer
+from robustbench_ens.reporting.papers.accuracy import paper_accuracy
+from robustbench_ens.reporting.papers.reference import of_family
+from robustbench_ens.reporting.papers.reference import reference as reference_of
+from robustbench_ens.reporting.papers.subjects import questions_of, subjects_of
 from robustbench_ens.reporting.scene import Circle, Line, Shape
 from robustbench_ens.reporting.style import looks
 from tests.fake_outcomes import write_fake_outcomes
@@ -32,6 +36,10 @@ from tests.reporting.conftest import rates
 from tests.reporting.drawings import marks, texts, tips
 from tests.reporting.test_measured_tables import distillation_rows
 from tests.reporting.test_tables import plain
+
+reference = partial(reference_of, "dverge2020")
+subjects = partial(subjects_of, paper=DVERGE)
+questions = partial(questions_of, paper=DVERGE)
 
 OURS = {
     "cifar10/baseline-3": {},
