@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from robustbench_ens.core.text import distinct_names, slug
-from robustbench_ens.reporting import dverge2020
+from robustbench_ens.reporting import dverge2020, fasten2023
 from robustbench_ens.reporting.collect import Collection
 from robustbench_ens.reporting.context import Context, MakeSections
 from robustbench_ens.reporting.document import Page
@@ -30,7 +30,7 @@ from robustbench_ens.reporting.sections.regions import regions_sections
 from robustbench_ens.reporting.sections.runs import runs_sections
 from robustbench_ens.reporting.sections.transfer import transfer_sections
 
-PAPERS: tuple[MakeSections, ...] = (dverge2020.sections,)
+PAPERS: tuple[MakeSections, ...] = (dverge2020.sections, fasten2023.sections)
 """The papers whose numbers are shown beside ours. Each is a package, entered through its ``sections``."""
 
 TOPICS: tuple[MakeSections, ...] = (

@@ -1,4 +1,4 @@
-"""The tables of a paper: leaderboard, comparisons, accuracies, transferability, and those of the DVERGE paper."""
+"""The tables of a paper: leaderboard, comparisons, accuracies, transferability, and those of papers beside ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robustbench_ens.analysis.health import MARK, marked
 from robustbench_ens.config.kinds import ACCURACY, TRANSFER
 from robustbench_ens.core.text import MEAN_AND_STD, distinct_names, slug, span
 from robustbench_ens.outcomes import ENSEMBLE
-from robustbench_ens.reporting import dverge2020
+from robustbench_ens.reporting import dverge2020, fasten2023
 from robustbench_ens.reporting.board import chosen_of, short_names
 from robustbench_ens.reporting.collect import Collection, standard_eps_by_dataset
 from robustbench_ens.reporting.context import Context
@@ -36,6 +36,9 @@ LACKING = ("not run", "only at eps", "no pairs")
 """The beginnings of texts that replace a number."""
 NO_COLUMN = ["Set by", "Health", "Parameters"]
 """The columns of the leaderboard that a paper has no room for."""
+
+PAPERS = {"dverge": dverge2020.tables, "fasten": fasten2023.tables}
+"""The functions that return the tables of each paper, by the beginning of their names."""
 
 _SAME = ("Quantity", "Ensemble", "eps", "#steps")
 """The columns in which the seeds of one mean agree."""
@@ -222,15 +225,16 @@ def pair_rates(transfer: pd.DataFrame) -> pd.DataFrame:
 
 
 def papers(context: Context) -> list[LatexTable]:
-    """Return the tables of the DVERGE paper with our numbers, beside the paper's own if these are comparable."""
+    """Return the tables of each paper with our numbers, beside the paper's own if these are comparable."""
     found = []
-    for dataset, table in dverge2020.tables(context):
-        name = f"dverge-{slug(table.caption.partition(':')[0].partition(',')[0])}-{slug(dataset)}"
-        frame = over_all_seeds(table.frame)
-        caption = _NUMBERED.sub(r"As \1 of the DVERGE paper (arXiv:2009.14720): ", table.caption)
-        caption = f"{caption.removesuffix('.')}. {_over(frame, INTERVAL)}".strip()
-        group = 2 if list(frame.columns[:2]) == ["Method", "Sub-models"] else 0
-        found.append(LatexTable(name, caption, frame, group=group))
+    for paper, tables in PAPERS.items():
+        for dataset, table in tables(context):
+            name = f"{paper}-{slug(table.caption.partition(':')[0].partition(',')[0])}-{slug(dataset)}"
+            frame = over_all_seeds(table.frame)
+            caption = _NUMBERED.sub(r"As \1 of the DVERGE paper (arXiv:2009.14720): ", table.caption)
+            caption = f"{caption.removesuffix('.')}. {_over(frame, INTERVAL)}".strip()
+            group = 2 if list(frame.columns[:2]) == ["Method", "Sub-models"] else 0
+            found.append(LatexTable(name, caption, frame, group=group))
     return found
 
 
