@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_ens.config.recipes import RecipeFile
+from robustbench_ens.config.recipe_keys import RecipeFile
 from robustbench_ens.core.text import counted, duration
 from robustbench_ens.reporting.cost import machine
 from robustbench_ens.reporting.descriptions import length
