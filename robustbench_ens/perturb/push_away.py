@@ -20,16 +20,16 @@ def push_away(
     eps: float,
     batch_norm: BatchNormMode = "batch",
 ) -> Tensor:
-    """Return images near ``images`` that ``sub_model`` sees, at ``layer``, as something else.
+    """Move ``images`` so that the features of ``sub_model`` at ``layer`` differ from those of the clean images.
 
-    One signed gradient step of length ``eps`` that increases ``||f_l(z) - f_l(x)||_2^2`` at ``z = start``, projected
-    to ``eps`` around ``x`` and to [0, 1]. There is no target image. ``f_l`` is the output of layer ``l`` before its
-    activation, and ``f_l(x)`` is held fixed.
+    This is one signed gradient step of length ``eps`` that increases ``||f_l(z) - f_l(x)||_2^2`` at ``z = start``. Its
+    result is projected to ``eps`` around ``x`` and to [0, 1]. There is no target image. ``f_l`` is the output of layer
+    ``l`` before its activation, and ``f_l(x)`` carries no gradient.
 
     Args:
-        sub_model: the network to distil from; its parameters carry no gradients meanwhile.
+        sub_model: the network to distil from. Its parameters are frozen during the step.
         images: ``(B, C, H, W)`` in [0, 1].
-        start: ``(B, C, H, W)``, where the gradient is taken; at ``images`` themselves it is zero.
+        start: ``(B, C, H, W)``, the point of the gradient, which is zero at ``images`` themselves.
         layer: 1 to ``sub_model.num_layers``.
         eps: radius and step size, in pixel scale.
         batch_norm: see :func:`~robustbench_ens.perturb.batch_norm.batch_norm_mode`.
@@ -41,7 +41,7 @@ def push_away(
 
         def distance(moved: Tensor) -> Tensor:
             found = sub_model.features(moved, layer)
-            with torch.no_grad():  # after the other: where they move the statistics, the released code does so, too
+            with torch.no_grad():  # second, because each pass may move running statistics, as in the released code
                 own = sub_model.features(images, layer)
             return (found - own).to(images.dtype).square().flatten(1).sum(dim=1)
 

@@ -1,4 +1,4 @@
-"""What sub-models answer to several versions of one image, and how far these answers are apart."""
+"""The answers of sub-models to several versions of one image, and divergences between them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answers(NamedTuple):
 def answers(logits: Sequence[Tensor]) -> Answers:
     """Return the answers that ``logits`` give, ``(B, classes)`` for each version, in fp32 at least.
 
-    Those to the first version are held fixed: the others move towards them.
+    The answers to the first version carry no gradient, so that the others move towards them.
     """
     logits = [logits[0].detach(), *logits[1:]]
     full = [one if one.dtype == torch.float64 else one.float() for one in logits]
@@ -35,17 +35,17 @@ def answers(logits: Sequence[Tensor]) -> Answers:
 
 
 def own_divergence(own: Answers) -> Tensor:
-    """Return how far a sub-model's answers to the versions are from their mean; a scalar in nats.
+    """Return the mean divergence of a sub-model's answers from their mean, a scalar in nats.
 
-    ``(1/n) sum_k KL(mean || p_k)`` over the ``n`` versions; the mean over images.
+    It is ``(1/n) sum_k KL(mean || p_k)`` over the ``n`` versions, averaged over images.
     """
     return _divergence(own.log_mean, own.log_probabilities)
 
 
 def divergence_from_others(own: Answers, others: Sequence[Answers]) -> Tensor:
-    """Return how far a sub-model's mean answer is from those of the others, which are held fixed; a scalar in nats.
+    """Return the mean divergence of a sub-model's mean answer from those of the others, a scalar in nats.
 
-    ``(1/(M-1)) sum_j KL(mean_j || mean_i)``; the mean over images.
+    It is ``(1/(M-1)) sum_j KL(mean_j || mean_i)``, averaged over images. The answers of the others carry no gradient.
     """
     fixed = torch.stack([one.log_mean for one in others]).detach()
     return _divergence(fixed, own.log_mean)

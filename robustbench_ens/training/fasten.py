@@ -22,16 +22,16 @@ from robustbench_ens.training.method import Batch, Context, Method
 
 @dataclass(frozen=True)
 class Draws:
-    """What a step draws.
+    """The random draws of one training step.
 
     Attributes:
         pair: the two sub-models that are distilled from, in order.
         starts: of each of the pair, ``(2, B, C, H, W)`` in [-1, 1].
-        parts: how much of the new perturbation each of the pair takes, ``(2, B)`` in [0, 1); the rest is the old one.
-        sources: for each sub-model, which of the pair's images it learns, ``(M,)``; a drawn one learns the other's.
-        kept: which of the pair's perturbations is kept of each image, ``(B,)``.
-        shared: as released, a start that all share, ``(B, C, H, W)`` in [-1, 1].
-        adversarial: of each sub-model's adversarial images, ``(M, B, C, H, W)`` in [-1, 1].
+        parts: the share of the new perturbation in the mixture, ``(2, B)`` in [0, 1).
+        sources: for each sub-model, whose images of the pair it learns, 0 or 1. A drawn sub-model learns the other's.
+        kept: for each image, whose perturbation of the pair is kept, ``(B,)``, 0 or 1.
+        shared: an offset that all starts share in the released form, ``(B, C, H, W)`` in [-1, 1].
+        adversarial: starts of each sub-model's adversarial images, ``(M, B, C, H, W)`` in [-1, 1].
     """
 
     pair: tuple[int, int]
@@ -107,7 +107,7 @@ class Fasten(FastenSettings, Method):
     def recycled(
         self, images: Tensor, new: tuple[Tensor, Tensor], context: Context, draws: Draws
     ) -> tuple[Tensor, Tensor]:
-        """Return the newly distilled images, mixed with what is kept of the epoch before; keep their perturbations."""
+        """Mix the newly distilled images with the perturbations of the epoch before, and keep the result."""
         memory = context.memory() if context.memory else None
         if memory is None:
             return new
@@ -129,7 +129,7 @@ class Fasten(FastenSettings, Method):
     def logits(
         self, ensemble: Ensemble, index: int, batch: Batch, distilled: Tensor, context: Context, draws: Draws
     ) -> list[Tensor]:
-        """Return what sub-model ``index`` answers to the clean images, the distilled ones, and what a subclass adds."""
+        """Return the logits of sub-model ``index`` on the clean, the distilled and a subclass's further images."""
         member = ensemble.members[index]
         with torch.set_grad_enabled(self.clean_weight > 0):
             clean = member(batch.images)
@@ -160,5 +160,5 @@ class Fasten(FastenSettings, Method):
 
 
 def summed_cross_entropy(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Return ``sum_i CE(logits_i, y)``: the mean over images, the sum over sub-models; a scalar in nats."""
+    """Return ``sum_i CE(logits_i, y)``, a mean over images and a sum over sub-models, in nats."""
     return torch.stack([F.cross_entropy(one, labels) for one in logits]).sum()

@@ -24,7 +24,7 @@ class FastenAdvT(FastenAdvTSettings, Fasten):
     def logits(
         self, ensemble: Ensemble, index: int, batch: Batch, distilled: Tensor, context: Context, draws: Draws
     ) -> list[Tensor]:
-        """Return what sub-model ``index`` answers to the clean, the distilled and the adversarial images."""
+        """Return the logits of sub-model ``index`` on the clean, the distilled and the adversarial images."""
         member: SubModel = ensemble.members[index]  # type: ignore[assignment]
         settings, around = self.adversarial, Batch(distilled, batch.labels)
         found = super().logits(ensemble, index, batch, distilled, context, draws)

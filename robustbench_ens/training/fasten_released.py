@@ -1,4 +1,6 @@
-"""FASTEN where its released code differs from its description (github.com/mesunhlf/FASTEN, snapshot 5dc0756c).
+"""The parts of FASTEN in which its released code differs from its description.
+
+The code is github.com/mesunhlf/FASTEN, snapshot 5dc0756c.
 
 - Two offsets are added at a start, so that it may lie farther than eps from the image. The step's projection brings it
   back.
@@ -43,7 +45,9 @@ def starts(images: Tensor, shared: Tensor, offsets: Tensor, eps: float) -> list[
 def recycled(
     images: Tensor, new: tuple[Tensor, Tensor], old: Tensor, known: Tensor, parts: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """Return the first images mixed with the old perturbation, and the second with the first; new where none is old.
+    """Mix the first images with the old perturbation, and the second with the first.
+
+    Images without an old perturbation are not mixed.
 
     Args:
         images: ``(B, C, H, W)``.
